@@ -1,0 +1,581 @@
+"""The embedded toy data set: cartoon birds rendered from a seed, in the very layout of the real data sets.
+
+Forty species are combinations of 48 attributes of eight body parts (colours, patterns, shapes); eight species are
+unseen. A photo-like nuisance comes from pose, scale, position, plumage variation, light, background and clutter. It
+needs no download, so it is what `make demo`, the tests and the photo demo run on; and since we draw the birds we know
+where each part is, which real data sets tell only roughly: that is what attention is measured against.
+
+Source: our own drawings and our own class table; the file layout is that of the xlsa17 data (Xian et al., "Zero-Shot
+Learning - A Comprehensive Evaluation", TPAMI 2018), with the split rules of its Proposed Split v2.
+
+Run: `python -m zsl.data.toy DATAROOT` writes `DATAROOT/TOY/` once (a later call finds it there).
+Expect: 2,400 images in about 30 s on one core. On the pooled features closed-form ESZSL gets @ESZSL@ of the unseen
+classes right (chance 12.5 %).
+
+What lies in `TOY/`:
+    images/<class>/<index>.png   the pictures, 112 x 112 RGB
+    descriptor.mat               features (D, N) float32, labels (N, 1) 1-based, image_files (N, 1) cell of strings
+                                 relative to `TOY/`
+    att_splits.mat               att (A, C) with unit columns, original_att (A, C) in percent, allclasses_names (C, 1)
+                                 and the 1-based columns trainval_loc, train_loc, val_loc, test_seen_loc,
+                                 test_unseen_loc; classes of train and val are disjoint
+    attributes.txt               CUB's list: "<1-based number> has_wing_color::red" a line
+    class_attributes.csv         header class,<attribute names>; a row a class; the expected percentage of its images
+                                 that show the attribute
+    attribute_parts.csv          attribute,part: on which part an attribute is seen
+    image_attributes.csv         header image,<attribute names>; 0/1, what this very bird shows (individuals vary)
+    parts.csv                    image,part,x0,y0,x1,y1: tightest box around the visible pixels of the part, in pixels
+                                 from the top left corner, x1 and y1 exclusive
+    manifest.json                what this copy was made from; written last
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+from scipy.io import savemat
+from tqdm import tqdm
+
+from zsl.errors import InputError
+from zsl.features.descriptor import pooled_descriptor
+from zsl.runs.files import read_json
+
+VERSION = 1  # raise it whenever a pixel, a feature or a file of the set changes, so that old copies are made anew
+IMAGE_SIZE = 112  # pixels; sixteen to a cell of the 7 x 7 grid
+SUPERSAMPLING = 3  # drawn this much larger and averaged down, which is all the antialiasing there is
+VARIATION = 0.1  # probability that one bird differs from its species in one trait
+TEST_SEEN_FRACTION = 0.2
+
+# Trait -> its values. A trait and a value make one attribute: has_wing_color::red.
+TRAITS = {
+    "crown_color": ("red", "yellow", "blue", "black", "white"),
+    "crown_shape": ("rounded", "crested"),
+    "bill_shape": ("cone", "hooked", "long"),
+    "bill_color": ("black", "orange", "grey"),
+    "back_color": ("brown", "grey", "green", "blue", "red"),
+    "wing_color": ("brown", "green", "blue", "black", "red"),
+    "wing_pattern": ("solid", "barred"),
+    "breast_color": ("white", "yellow", "orange", "red", "grey"),
+    "breast_pattern": ("solid", "striped", "spotted"),
+    "belly_color": ("white", "yellow", "brown", "grey"),
+    "tail_color": ("black", "blue", "red", "brown", "white"),
+    "tail_shape": ("forked", "fan", "pointed"),
+    "leg_color": ("orange", "black", "pink"),
+}
+PARTS = ("crown", "bill", "back", "wing", "breast", "belly", "tail", "leg")
+ATTRIBUTES = tuple(f"has_{trait}::{value}" for trait, values in TRAITS.items() for value in values)
+ATTRIBUTE_PARTS = {name: name.removeprefix("has_").split("_")[0] for name in ATTRIBUTES}
+
+# A species a line: its name, then its value of each trait in the order of TRAITS. Each value is shared by at least four
+# seen species, and any two species differ in at least five traits.
+SEEN_SPECIES = """
+Black_crested_Creeper       black  crested long   grey   grey  green barred grey   striped white  brown forked  black
+Black_tailed_Grosbeak       black  crested cone   orange green brown solid  red    solid   yellow black pointed pink
+Black_tailed_Hummingbird    yellow rounded long   grey   brown black barred grey   spotted brown  black fan     black
+Black_tailed_Snipe          black  crested long   orange brown red   barred white  solid   grey   black forked  pink
+Black_tailed_Tanager        black  crested cone   orange green black solid  grey   spotted white  black forked  orange
+Blue_backed_Towhee          white  rounded cone   black  blue  brown barred white  striped grey   red   forked  pink
+Blue_capped_Vireo           blue   rounded hooked orange green red   solid  grey   striped yellow white forked  orange
+Blue_winged_Bunting         yellow crested cone   black  brown blue  solid  yellow solid   brown  blue  pointed orange
+Brown_winged_Curlew         yellow crested long   grey   grey  brown solid  orange spotted grey   blue  pointed orange
+Brown_winged_Sunbird        red    crested long   black  red   brown solid  yellow striped grey   brown pointed orange
+Green_backed_Hoopoe         red    rounded long   black  green brown barred yellow spotted white  blue  forked  black
+Green_backed_Parakeet       blue   crested hooked grey   green black barred grey   solid   brown  brown forked  orange
+Green_backed_Sparrow        blue   crested cone   black  green blue  solid  red    solid   grey   white fan     orange
+Green_winged_Jacamar        white  crested long   orange red   green solid  orange striped brown  white fan     black
+Green_winged_Siskin         red    rounded cone   orange grey  green solid  white  solid   white  white forked  black
+Grey_breasted_Weaver        blue   rounded cone   orange grey  red   solid  grey   solid   white  brown pointed black
+Orange_breasted_Falcon      yellow crested hooked grey   brown red   barred orange striped white  black fan     orange
+Orange_breasted_Junco       blue   crested cone   grey   grey  green solid  orange solid   white  blue  fan     black
+Red_breasted_Harrier        white  rounded hooked black  red   green barred red    striped grey   red   fan     pink
+Red_breasted_Waxbill        red    rounded cone   black  brown green barred red    solid   grey   red   forked  black
+Red_capped_Bee_Eater        red    rounded long   black  red   black solid  red    striped grey   white fan     pink
+Red_capped_Canary           red    rounded cone   orange red   green solid  white  striped brown  blue  pointed black
+Red_tailed_Avocet           black  rounded long   orange brown red   barred white  striped yellow red   pointed pink
+Red_tailed_Owlet            blue   crested hooked orange red   blue  barred yellow spotted white  red   fan     pink
+White_breasted_Lovebird     white  rounded hooked grey   blue  red   solid  white  spotted brown  brown pointed orange
+White_capped_Kite           white  rounded hooked black  blue  red   barred orange solid   brown  red   fan     black
+White_crested_Shrike        white  crested hooked grey   brown blue  solid  grey   striped yellow black pointed pink
+White_tailed_Lorikeet       black  crested hooked grey   grey  blue  barred white  spotted brown  white pointed black
+Yellow_breasted_Finch       red    rounded cone   grey   blue  brown solid  yellow spotted yellow brown fan     orange
+Yellow_capped_Butcherbird   yellow rounded hooked grey   grey  blue  barred red    spotted yellow white pointed pink
+Yellow_capped_Merlin        yellow rounded hooked black  blue  black barred yellow solid   yellow brown fan     pink
+Yellow_crested_Spiderhunter yellow crested long   black  blue  black barred orange spotted yellow blue  forked  orange
+"""
+UNSEEN_SPECIES = """
+Black_winged_Macaw          red    crested hooked grey   blue  black solid  white  solid   grey   blue  pointed black
+Blue_crested_Kestrel        blue   crested hooked grey   red   brown barred red    striped yellow white forked  orange
+Blue_tailed_Parrot          red    crested hooked orange green red   solid  orange spotted yellow blue  fan     orange
+Blue_winged_Sandpiper       yellow crested long   orange blue  blue  barred orange spotted white  brown forked  pink
+Red_tailed_Serin            white  rounded cone   black  red   brown barred grey   solid   white  red   pointed pink
+Red_winged_Honeyeater       white  rounded long   grey   grey  red   barred red    solid   grey   red   forked  pink
+White_breasted_Cardinal     yellow rounded cone   black  grey  green solid  white  striped brown  black fan     black
+Yellow_breasted_Oriole      black  rounded long   black  brown black solid  yellow spotted brown  black fan     orange
+"""
+
+
+def _parse_species(table: str) -> dict[str, dict[str, str]]:
+    rows = [line.split() for line in table.strip().splitlines()]
+    return {name: dict(zip(TRAITS, values, strict=True)) for name, *values in rows}
+
+
+_SEEN, _UNSEEN = _parse_species(SEEN_SPECIES), _parse_species(UNSEEN_SPECIES)
+# Alphabetical, so that class number says nothing about seen or unseen; numbered as in CUB.
+SPECIES = {
+    f"{number:03d}.{name}": traits for number, (name, traits) in enumerate(sorted({**_SEEN, **_UNSEEN}.items()), start=1)
+}
+UNSEEN_CLASSES = tuple(name for name in SPECIES if name.split(".")[1] in _UNSEEN)
+
+PALETTE = {
+    "red": (206, 52, 48),
+    "orange": (243, 142, 44),
+    "yellow": (249, 209, 72),
+    "green": (84, 156, 84),
+    "blue": (62, 118, 200),
+    "brown": (138, 90, 58),
+    "black": (48, 46, 56),
+    "white": (246, 243, 234),
+    "grey": (142, 148, 160),
+    "pink": (238, 150, 166),
+}
+CHEEK = (250, 226, 196)
+# Where the bird sits: sky above, sky below, and the colours of what grows there.
+SCENES = (
+    ((176, 214, 240), (232, 244, 248), ((122, 170, 110), (94, 148, 98), (164, 196, 120))),
+    ((250, 214, 180), (252, 238, 214), ((206, 140, 92), (186, 112, 84), (226, 176, 110))),
+    ((190, 226, 206), (236, 246, 226), ((90, 150, 104), (128, 178, 116), (70, 124, 92))),
+    ((206, 204, 234), (244, 232, 240), ((148, 136, 186), (190, 150, 186), (122, 150, 160))),
+    ((196, 206, 214), (230, 232, 230), ((140, 150, 136), (168, 162, 140), (116, 132, 126))),
+    ((128, 176, 214), (206, 228, 232), ((78, 132, 120), (106, 158, 124), (222, 196, 116))),
+)
+BERRIES = ("red", "orange", "yellow", "blue", "pink", "white")
+
+
+@dataclass(frozen=True)
+class Bird:
+    """One rendered bird.
+
+    Attributes:
+        image: RGB picture, size x size.
+        part_map: (size, size) uint8; 0 where no part is seen, else 1 + the part's place in PARTS.
+        boxes: part -> (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, around the part's visible pixels.
+    """
+
+    image: Image.Image
+    part_map: np.ndarray
+    boxes: dict[str, tuple[int, int, int, int]]
+
+
+def render_bird(
+    traits: dict[str, str], random: np.random.RandomState, *, size: int = IMAGE_SIZE, jitter: float = 1.0
+) -> Bird:
+    """Draws one bird.
+
+    Args:
+        traits: trait -> value, for every trait of TRAITS.
+        random: where pose, light and background come from.
+        size: edge of the square picture in pixels; the drawing scales with it.
+        jitter: 0 gives the same pose and the palette's own colours on a plain background, 1 the full variety.
+
+    Raises:
+        InputError: a trait is missing or has a value that is not in TRAITS.
+    """
+    for trait, values in TRAITS.items():
+        if traits.get(trait) not in values:
+            raise InputError(
+                "unknown value", where=f"trait {trait}", found=traits.get(trait), expected=" or ".join(values),
+                cure="Take the value from zsl.data.toy.TRAITS.",
+            )
+    pose = _Pose(random, jitter)
+    canvas = _Canvas(size, pose, random)
+    _draw_background(canvas, random, jitter)
+    _draw_bird(canvas, traits, pose)
+    return canvas.finish(jitter)
+
+
+class _Pose:
+    """The random choices that shape a drawing. Coordinates: body centre (0, 0), x forwards, y down, unit ~ half a frame."""
+
+    def __init__(self, random: np.random.RandomState, jitter: float):
+        self.random, self.jitter = random, jitter
+        self.flip = -1.0 if jitter and random.rand() < 0.5 else 1.0
+        self.angle = self.wobble(0.2)
+        self.scale = 0.415 * (1 + self.wobble(0.12))  # unit in frame edges
+        self.centre = np.array([0.5 + self.wobble(0.05), 0.5 + self.wobble(0.05)])
+
+    def wobble(self, width: float) -> float:
+        """A number in ±width, 0 without jitter."""
+        return self.jitter * width * self.random.uniform(-1, 1)
+
+    def tint(self, colour: tuple[int, int, int], width: float = 1.0) -> tuple[int, int, int]:
+        """The colour a little lighter or darker, and a little off its hue."""
+        gain = 1 + self.wobble(0.10 * width)
+        return _clip_colour([channel * gain + self.wobble(12 * width) for channel in colour])
+
+
+class _Canvas:
+    """An enlarged picture and, drawn by the same strokes, the map of which part is seen where."""
+
+    def __init__(self, size: int, pose: _Pose, random: np.random.RandomState):
+        self.size, self.pose, self.random = size, pose, random
+        edge = size * SUPERSAMPLING
+        self.picture = Image.new("RGB", (edge, edge))
+        self.parts = Image.new("L", (edge, edge))
+        self.silhouette = Image.new("L", (edge, edge))
+        cosine, sine = np.cos(pose.angle), np.sin(pose.angle)
+        # The bird is tilted first and mirrored after, so that a mirrored bird leans the mirrored way.
+        self.matrix = pose.scale * edge * np.array([[pose.flip, 0], [0, 1]]) @ [[cosine, -sine], [sine, cosine]]
+        self.offset = pose.centre * edge
+
+    def place(self, points: np.ndarray) -> list[tuple[float, float]]:
+        """Bird coordinates (n, 2) to pixels of the enlarged picture."""
+        return [tuple(point) for point in (np.asarray(points) @ self.matrix.T + self.offset).tolist()]
+
+    def pen(self, width: float) -> int:
+        """Width in bird units to whole pixels of the enlarged picture."""
+        return max(1, round(width * self.pose.scale * self.size * SUPERSAMPLING))
+
+    def mask(self, points: np.ndarray) -> Image.Image:
+        """The inside of a polygon (n, 2), as an 8-bit mask."""
+        mask = Image.new("L", self.picture.size)
+        ImageDraw.Draw(mask).polygon(self.place(points), fill=255)
+        return mask
+
+    def paste(self, mask: Image.Image, colour: tuple[int, int, int], part: str | None) -> None:
+        """Colours the inside of a mask; with a part, it belongs to the bird, else to the background."""
+        self.picture.paste(colour, mask=mask)
+        self._claim(part, lambda draw_on, value: draw_on.paste(value, mask=mask))
+
+    def shape(self, points: np.ndarray, colour: tuple[int, int, int], part: str | None, outline: float = 0.02) -> None:
+        """A filled polygon (n, 2) with an outline in a darker colour."""
+        pixels = self.place(points)
+        draw = ImageDraw.Draw(self.picture)
+        draw.polygon(pixels, fill=colour)
+        if outline:
+            draw.line([*pixels, *pixels[:2]], fill=_darker(colour), width=self.pen(outline), joint="curve")
+        self._claim(part, lambda draw_on, value: ImageDraw.Draw(draw_on).polygon(pixels, fill=value))
+
+    def stroke(self, points: np.ndarray, colour: tuple[int, int, int], width: float, part: str | None) -> None:
+        """An open line through points (n, 2)."""
+        pixels, pen = self.place(points), self.pen(width)
+        for draw_on, fill in ((self.picture, colour), (self.parts, _part_number(part)), (self.silhouette, 255)):
+            if draw_on is self.picture or part is not None:
+                ImageDraw.Draw(draw_on).line(pixels, fill=fill, width=pen, joint="curve")
+
+    def dot(self, centre: np.ndarray, radius: float, colour: tuple[int, int, int], part: str | None) -> None:
+        """A disc."""
+        (x, y), reach = self.place(np.asarray(centre)[None])[0], self.pen(radius)
+        box = (x - reach, y - reach, x + reach, y + reach)
+        ImageDraw.Draw(self.picture).ellipse(box, fill=colour)
+        self._claim(part, lambda draw_on, value: ImageDraw.Draw(draw_on).ellipse(box, fill=value))
+
+    def _claim(self, part: str | None, draw) -> None:
+        if part is not None:
+            draw(self.parts, _part_number(part))
+            draw(self.silhouette, 255)
+
+    def finish(self, jitter: float) -> Bird:
+        """Scales down, lights the body, adds the light of the day, and reads the part boxes off the map."""
+        pixels = np.asarray(self.picture.reduce(SUPERSAMPLING), dtype=np.float32)
+        inside = self.silhouette.reduce(SUPERSAMPLING)
+        # A blurred silhouette rises towards the middle of the body: its slope is how far the surface turns to the sky.
+        height = np.asarray(inside.filter(ImageFilter.GaussianBlur(self.size * 0.06)), dtype=np.float32) / 255
+        slope = np.gradient(height, axis=0) * self.size / 7
+        pixels *= 1 + (0.34 * np.clip(slope, -0.8, 0.8) * np.asarray(inside, dtype=np.float32) / 255)[..., None]
+        if jitter:
+            pixels *= _daylight(self.size, self.random, jitter)
+        part_map = np.asarray(self.parts)[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING]
+        image = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
+        return Bird(image, part_map, {part: _box(part_map == _part_number(part)) for part in PARTS})
+
+
+def _daylight(size: int, random: np.random.RandomState, jitter: float) -> np.ndarray:
+    """Factors (size, size, 3): exposure, a warm or cold cast, a light side, and slow blotches of colour."""
+    cast = 1 + jitter * (random.uniform(-0.12, 0.10) + random.uniform(-0.05, 0.05, size=3))
+    blotches = random.uniform(-1, 1, size=(5, 5, 3)).astype(np.float32)
+    smooth = np.stack(
+        [np.asarray(Image.fromarray(blotches[..., channel]).resize((size, size), Image.Resampling.BICUBIC))
+         for channel in range(3)], axis=-1,
+    )
+    side = np.linspace(-1, 1, size)[None, :, None] * random.uniform(-0.08, 0.08) * jitter
+    return (cast + 0.06 * jitter * smooth + side).astype(np.float32)
+
+
+def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: float) -> None:
+    """Sky, foliage out of focus, then the branch with leaves and berries."""
+    edge, size = canvas.picture.size[0], canvas.size
+    sky_top, sky_bottom, foliage = SCENES[random.randint(len(SCENES)) if jitter else 0]
+    ramp = np.linspace(0, 1, size)[:, None, None]
+    sky = (1 - ramp) * np.array(sky_top) + ramp * np.array(sky_bottom)
+    backdrop = Image.fromarray(np.broadcast_to(sky, (size, size, 3)).astype(np.uint8))
+    if not jitter:
+        canvas.picture.paste(backdrop.resize((edge, edge), Image.Resampling.BILINEAR))
+        return
+    draw = ImageDraw.Draw(backdrop)
+    for _ in range(random.randint(8, 20)):
+        x, y = random.uniform(0, size), size * random.beta(2.0, 1.3)
+        radius = size * random.uniform(0.04, 0.2)
+        colour = canvas.pose.tint(foliage[random.randint(len(foliage))], 1.6)
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    for _ in range(random.randint(0, 4)):  # flowers far away
+        x, y = random.uniform(0, size, 2)
+        radius = size * random.uniform(0.02, 0.06)
+        colour = PALETTE[BERRIES[random.randint(len(BERRIES))]]
+        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
+    backdrop = backdrop.filter(ImageFilter.GaussianBlur(size * random.uniform(0.012, 0.035)))
+    canvas.picture.paste(backdrop.resize((edge, edge), Image.Resampling.BICUBIC))
+
+    bark = canvas.pose.tint((128, 98, 76), 1.5)
+    tilt, sag = canvas.pose.wobble(0.16), canvas.pose.wobble(0.12)
+    along = np.linspace(-1.9, 1.9, 24)
+    branch = np.stack([along, FOOT_LEVEL + 0.05 + tilt * along + sag * along**2], axis=1)
+    leaf_colour = ((104, 158, 84), (140, 176, 84), (78, 136, 96), (206, 160, 70))[random.randint(4)]
+    for _ in range(random.randint(3, 8)):
+        stem = branch[random.randint(len(branch))]
+        if abs(stem[0]) < 0.3:  # the feet need room
+            continue
+        _draw_leaf(canvas, stem, random.uniform(0, 2 * np.pi), random.uniform(0.22, 0.42), leaf_colour)
+    canvas.stroke(branch, _darker(bark), 0.105, None)
+    canvas.stroke(branch, bark, 0.08, None)
+    canvas.stroke(branch - [0, 0.018], _lighter(bark), 0.02, None)
+    for _ in range(random.randint(0, 4)):
+        stem = branch[random.randint(len(branch))]
+        colour = canvas.pose.tint(PALETTE[BERRIES[random.randint(len(BERRIES))]])
+        centre, radius = stem + random.uniform(-0.1, 0.1, 2) + [0, 0.12], random.uniform(0.045, 0.08)
+        canvas.dot(centre, radius + 0.01, _darker(colour), None)
+        canvas.dot(centre, radius, colour, None)
+        canvas.dot(centre - radius * 0.35, radius * 0.25, _lighter(colour), None)
+
+
+def _draw_leaf(canvas: _Canvas, stem: np.ndarray, angle: float, length: float, colour: tuple[int, int, int]) -> None:
+    colour = canvas.pose.tint(colour, 1.5)
+    blade = [(0, 0), (0.3, -0.2), (0.7, -0.17), (1, 0), (0.7, 0.17), (0.3, 0.2)]
+    canvas.shape(stem + length * _turn(_curve(blade), angle), colour, None)
+    canvas.stroke(stem + length * _turn([(0, 0), (0.85, 0)], angle), _darker(colour), 0.012, None)
+
+
+FOOT_LEVEL = 0.78  # bird coordinates of the branch under the feet
+
+
+def _draw_bird(canvas: _Canvas, traits: dict[str, str], pose: _Pose) -> None:
+    """Tail, legs, body with belly, breast and cheek, crown, bill, wing, eye: from back to front."""
+    colours = {part: pose.tint(PALETTE[traits[f"{part}_color"]]) for part in PARTS}
+    fat, nod = 1 + pose.wobble(0.07), np.array([pose.wobble(0.04), pose.wobble(0.04)])
+    _draw_tail(canvas, traits["tail_shape"], colours["tail"], pose.wobble(0.28))
+    _draw_legs(canvas, colours["leg"], pose.wobble(0.05))
+
+    body = _curve(BODY * [1, fat]).copy()
+    head_mask = canvas.mask(_curve(HEAD + nod))
+    body_mask = ImageChops.lighter(canvas.mask(body), head_mask)
+    ink = _darker(colours["back"])
+    for outline in (body, _curve(HEAD + nod)):
+        canvas.stroke(np.concatenate([outline, outline[:2]]), ink, 0.045, "back")
+    canvas.paste(body_mask, colours["back"], "back")
+    belly_mask = ImageChops.multiply(body_mask, canvas.mask(_curve(BELLY * [1, fat])))
+    canvas.paste(belly_mask, colours["belly"], "belly")
+    breast_mask = ImageChops.multiply(body_mask, canvas.mask(_curve(BREAST * [1, fat] + nod / 3)))
+    canvas.paste(breast_mask, colours["breast"], "breast")
+    _draw_breast_pattern(canvas, traits["breast_pattern"], colours["breast"], breast_mask, pose)
+
+    _draw_head(canvas, traits, colours, head_mask, nod, pose)
+    _draw_wing(canvas, traits["wing_pattern"], colours["wing"], pose.wobble(0.16))
+
+
+BODY = np.array(
+    [(0.46, -0.36), (0.20, -0.46), (-0.12, -0.24), (-0.42, 0.02), (-0.62, 0.24), (-0.50, 0.36), (-0.20, 0.50),
+     (0.14, 0.52), (0.42, 0.34), (0.58, 0.06), (0.60, -0.20)]
+)
+HEAD = np.array(
+    [(0.68, -0.40), (0.64, -0.58), (0.50, -0.70), (0.32, -0.70), (0.17, -0.58), (0.14, -0.38), (0.26, -0.22),
+     (0.44, -0.15), (0.61, -0.22)]
+)
+BREAST = np.array(
+    [(0.70, -0.24), (0.70, 0.10), (0.46, 0.42), (0.22, 0.40), (0.12, 0.16), (0.16, -0.06), (0.34, -0.19)]
+)
+BELLY = np.array(
+    [(0.46, 0.30), (0.40, 0.60), (0.0, 0.70), (-0.40, 0.60), (-0.66, 0.40), (-0.56, 0.23), (-0.20, 0.22), (0.10, 0.16)]
+)
+CHEEK_SHAPE = np.array(
+    [(0.72, -0.30), (0.68, -0.47), (0.52, -0.49), (0.36, -0.45), (0.30, -0.34), (0.36, -0.24), (0.50, -0.17),
+     (0.66, -0.18)]
+)
+CROWN = np.array(
+    [(0.74, -0.50), (0.70, -0.72), (0.46, -0.84), (0.22, -0.80), (0.08, -0.60), (0.14, -0.44), (0.26, -0.46),
+     (0.40, -0.50), (0.58, -0.50)]
+)
+CREST = np.array(
+    [(0.60, -0.60), (0.50, -0.76), (0.30, -0.90), (0.06, -0.99), (0.14, -0.88), (0.00, -0.86), (0.11, -0.77),
+     (0.02, -0.70), (0.16, -0.62), (0.30, -0.56)]
+)
+WING = np.array(
+    [(0.24, -0.16), (0.30, 0.02), (0.22, 0.20), (0.02, 0.32), (-0.26, 0.36), (-0.56, 0.40), (-0.84, 0.44),
+     (-0.70, 0.28), (-0.48, 0.08), (-0.24, -0.12), (0.04, -0.24)]
+)
+BILLS = {  # corners, not curves, except where a curve is the point
+    "cone": np.array([(0.62, -0.53), (0.76, -0.48), (0.90, -0.36), (0.76, -0.30), (0.62, -0.27)]),
+    "hooked": np.array(
+        [(0.60, -0.52), (0.74, -0.54), (0.87, -0.46), (0.92, -0.32), (0.88, -0.16), (0.82, -0.27), (0.76, -0.31),
+         (0.62, -0.28)]
+    ),
+    "long": np.array([(0.62, -0.47), (0.84, -0.44), (1.18, -0.37), (0.84, -0.35), (0.62, -0.32)]),
+}
+
+
+def _draw_head(
+    canvas: _Canvas, traits: dict[str, str], colours: dict[str, tuple[int, int, int]], head_mask: Image.Image,
+    nod: np.ndarray, pose: _Pose,
+) -> None:
+    # The cheek carries no attribute: the same cream on every bird keeps back and breast colours off the face.
+    cheek_mask = ImageChops.multiply(head_mask, canvas.mask(_curve(CHEEK_SHAPE + nod)))
+    canvas.paste(cheek_mask, pose.tint(CHEEK), "face")
+    if traits["crown_shape"] == "crested":
+        crest = CREST + nod + [pose.wobble(0.03), 0]
+        canvas.shape(crest, colours["crown"], "crown", outline=0.025)
+    crown_mask = ImageChops.multiply(head_mask, canvas.mask(_curve(CROWN + nod)))
+    canvas.paste(crown_mask, colours["crown"], "crown")
+
+    bill_angle = pose.wobble(0.10)
+    base = np.array([0.62, -0.40]) + nod
+    bill = _turn(BILLS[traits["bill_shape"]] + nod - base, bill_angle) + base
+    canvas.shape(bill, colours["bill"], "bill", outline=0.022)
+    mouth = np.array([bill[0] * 0.35 + bill[-1] * 0.65, bill[2] * 0.6 + bill[-2] * 0.4])
+    canvas.stroke(mouth, _darker(colours["bill"]), 0.014, "bill")
+
+    eye = np.array([0.50, -0.43]) + nod
+    canvas.dot(eye + [0.02, 0.13], 0.045, (246, 190, 170), "face")
+    canvas.dot(eye, 0.072, (255, 255, 250), "face")
+    canvas.dot(eye + [0.008, 0.0], 0.056, (36, 30, 34), "face")
+    canvas.dot(eye + [0.026, -0.022], 0.02, (255, 255, 255), "face")
+
+
+def _draw_breast_pattern(
+    canvas: _Canvas, pattern: str, colour: tuple[int, int, int], breast_mask: Image.Image, pose: _Pose
+) -> None:
+    marks = Image.new("L", canvas.picture.size)
+    draw = ImageDraw.Draw(marks)
+    shift = pose.wobble(0.03)
+    if pattern == "striped":
+        across = np.linspace(0.0, 0.75, 9)
+        for level in np.arange(-0.16, 0.55, 0.125):
+            line = np.stack([across, level + shift + 0.25 * (across - 0.42) ** 2 - 0.25 * (across - 0.2)], axis=1)
+            draw.line(canvas.place(line), fill=255, width=canvas.pen(0.048), joint="curve")
+    elif pattern == "spotted":
+        reach = canvas.pen(0.036)
+        for row in range(7):
+            for column in range(7):
+                spot = np.array([0.08 + 0.115 * column + 0.057 * (row % 2), -0.22 + 0.105 * row + shift])
+                x, y = canvas.place(spot[None])[0]
+                draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
+    canvas.paste(ImageChops.multiply(marks, breast_mask), _darker(colour, 0.42), "breast")
+
+
+def _draw_wing(canvas: _Canvas, pattern: str, colour: tuple[int, int, int], lift: float) -> None:
+    shoulder = np.array([0.16, -0.08])
+    outline = _turn(_curve(WING) - shoulder, lift) + shoulder
+    canvas.shape(outline, colour, "wing", outline=0.028)
+    mask, ink = canvas.mask(outline), _darker(colour)
+    marks = Image.new("L", canvas.picture.size)
+    draw = ImageDraw.Draw(marks)
+    for start, end in FEATHERS:
+        line = _turn(_curve([start, (np.array(start) + end) / 2 + [-0.03, 0.05], end], closed=False) - shoulder, lift)
+        draw.line(canvas.place(line + shoulder), fill=255, width=canvas.pen(0.02), joint="curve")
+    canvas.paste(ImageChops.multiply(marks, mask), ink, "wing")
+    if pattern == "barred":
+        bars = Image.new("L", canvas.picture.size)
+        draw = ImageDraw.Draw(bars)
+        for x in (-0.30, -0.02):
+            bar = _turn(_curve([(x + 0.06, -0.30), (x - 0.04, 0.05), (x + 0.06, 0.50)], closed=False) - shoulder, lift)
+            draw.line(canvas.place(bar + shoulder), fill=255, width=canvas.pen(0.06), joint="curve")
+        pale = (250, 246, 236)
+        canvas.paste(ImageChops.multiply(bars, mask), pale, "wing")
+
+
+FEATHERS = (  # lines from the shoulder towards the tip
+    ((-0.10, 0.00), (-0.66, 0.36)),
+    ((-0.04, 0.10), (-0.50, 0.35)),
+    ((0.03, 0.18), (-0.30, 0.35)),
+    ((-0.18, -0.08), (-0.76, 0.38)),
+)
+
+
+def _draw_tail(canvas: _Canvas, shape: str, colour: tuple[int, int, int], angle: float) -> None:
+    # Drawn along +x from the rump, then turned to where tails point.
+    if shape == "forked":
+        upper = _curve([(-0.1, -0.09), (0.2, -0.13), (0.60, -0.22), (0.36, -0.02), (0.1, 0.02)])
+        feathers = [upper, upper * [1, -1]]
+    elif shape == "fan":
+        blade = _curve([(-0.1, -0.05), (0.30, -0.085), (0.47, -0.06), (0.51, 0.0), (0.47, 0.06), (0.30, 0.085), (-0.1, 0.05)])
+        feathers = [_turn(blade, turn) for turn in (-0.46, 0.46, -0.23, 0.23, 0.0)]
+    else:
+        feathers = [np.array([(-0.1, -0.11), (0.2, -0.10), (0.70, 0.0), (0.2, 0.10), (-0.1, 0.11)])]
+    rump = np.array([-0.46, 0.24])
+    for feather in feathers:
+        canvas.shape(rump + _turn(feather, np.pi - 0.42 + angle), colour, "tail", outline=0.024)
+    if shape == "pointed":
+        canvas.stroke(rump + _turn([(0.0, 0.0), (0.6, 0.0)], np.pi - 0.42 + angle), _darker(colour), 0.02, "tail")
+
+
+def _draw_legs(canvas: _Canvas, colour: tuple[int, int, int], shift: float) -> None:
+    for hip, foot in ((0.0, 0.06 + shift), (0.2, 0.28 + shift)):
+        leg = [(hip, 0.42), ((hip + foot) / 2 - 0.03, 0.62), (foot, FOOT_LEVEL)]
+        toes = [[(foot - 0.10, FOOT_LEVEL + 0.05), (foot, FOOT_LEVEL)], [(foot + 0.12, FOOT_LEVEL + 0.05), (foot, FOOT_LEVEL)],
+                [(foot + 0.02, FOOT_LEVEL + 0.08), (foot, FOOT_LEVEL)]]
+        for line in (leg, *toes):
+            canvas.stroke(line, _darker(colour), 0.075, "leg")
+        for line in (leg, *toes):
+            canvas.stroke(line, colour, 0.05, "leg")
+
+
+def _part_number(part: str | None) -> int:
+    return PARTS.index(part) + 1 if part in PARTS else 0  # the face belongs to the bird but to none of the parts
+
+
+def _box(inside: np.ndarray) -> tuple[int, int, int, int]:
+    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
+    assert len(columns), "every part shows at least one pixel; the pose jitter is bounded so"
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+
+
+def _clip_colour(channels: list[float]) -> tuple[int, int, int]:
+    red, green, blue = (int(min(255, max(0, round(channel)))) for channel in channels)
+    return red, green, blue
+
+
+def _darker(colour: tuple[int, int, int], factor: float = 0.62) -> tuple[int, int, int]:
+    return _clip_colour([channel * factor for channel in colour])
+
+
+def _lighter(colour: tuple[int, int, int]) -> tuple[int, int, int]:
+    return _clip_colour([channel * 0.6 + 255 * 0.4 for channel in colour])
+
+
+def _turn(points: np.ndarray, angle: float) -> np.ndarray:
+    """Points (n, 2) turned about the origin by `angle` radians."""
+    cosine, sine = np.cos(angle), np.sin(angle)
+    return np.asarray(points) @ np.array([[cosine, sine], [-sine, cosine]])
+
+
+def _curve(points: np.ndarray, closed: bool = True, steps: int = 6) -> np.ndarray:
+    """A smooth line through points (n, 2): Catmull-Rom, `steps` points a segment."""
+    points = np.asarray(points, dtype=float)
+    if closed:
+        before, start, end, after = (np.roll(points, shift, axis=0) for shift in (1, 0, -1, -2))
+    else:
+        padded = np.concatenate([points[:1], points, points[-1:]])
+        before, start, end, after = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
+    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
+    before, start, end, after = (p[:, None] for p in (before, start, end, after))
+    line = 0.5 * (
+        2 * start + (end - before) * t + (2 * before - 5 * start + 4 * end - after) * t**2
+        + (3 * start - before - 3 * end + after) * t**3
+    )
+    line = line.reshape(-1, 2)
+    return line if closed else np.concatenate([line, points[-1:]])

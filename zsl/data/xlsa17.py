@@ -1,0 +1,407 @@
+"""The "xlsa17" layout of Xian et al. (TPAMI 2018): a feature file and a split file per data set.
+
+    <dataroot>/<dataset>/<image_embedding>.mat          features (D, N), labels (N, 1) 1-based, image_files
+    <dataroot>/<dataset>/<class_embedding>_splits.mat   att (A, C), allclasses_names, and 1-based index lists
+                                                        trainval_loc, train_loc, val_loc, test_seen_loc, test_unseen_loc
+
+`read_xlsa17` reads and checks both files once; `Dataset.stage` then gives the tensors of the final experiment (train on
+trainval, test on test_seen and test_unseen) or of the validation experiment (train on the train classes, "test" on a
+hold-out of them and on the val classes), each scaled with what its own training samples tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch import Tensor
+
+from zsl.data.matfile import read_mat
+from zsl.errors import InputError
+
+Stage = Literal["test", "validation"]
+Scaling = Literal["minmax", "standard", "none"]
+
+LOCATIONS = ("trainval_loc", "test_seen_loc", "test_unseen_loc", "train_loc", "val_loc")
+
+# Samples (trainval, test_seen, test_unseen) and classes (seen, unseen) of the Proposed Split, Xian et al., TPAMI 2018;
+# FLO as used by f-CLSWGAN (CVPR 2018).
+PROPOSED_SPLIT = {
+    "CUB": (7057, 1764, 2967, 150, 50),
+    "AWA2": (23527, 5882, 7913, 40, 10),
+    "AWA1": (19832, 4958, 5685, 40, 10),
+    "SUN": (10320, 2580, 1440, 645, 72),
+    "FLO": (5631, 1403, 1155, 82, 20),
+    "APY": (5932, 1483, 7924, 20, 12),
+}
+
+HOLD_OUT = 0.2  # share of each train class's samples that plays the part of test_seen in the validation stage
+VALIDATION_CLASSES = 0.25  # share of the seen classes that plays the part of the unseen ones where a file does not say
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Features (n, feature_dim) float32 with their labels (n,) int64, which are rows of the attribute matrix."""
+
+    features: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> Tensor:
+        """(k,) the classes that have samples here, ascending."""
+        return self.labels.unique()
+
+    def to(self, device: torch.device) -> Samples:
+        return Samples(self.features.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class StageData:
+    """One experiment: what to train on and what to be judged by.
+
+    Attributes:
+        stage: "test" or "validation".
+        attributes: (C, attribute_dim) float32, rows of unit L2 norm.
+        seen_classes: (s,) rows of `attributes` that have training samples.
+        unseen_classes: (u,) rows of `attributes` without any.
+        train: the training samples, seen classes only.
+        test_seen: other samples of the seen classes.
+        test_unseen: the samples of the unseen classes.
+    """
+
+    stage: Stage
+    attributes: Tensor
+    seen_classes: Tensor
+    unseen_classes: Tensor
+    train: Samples
+    test_seen: Samples
+    test_unseen: Samples
+
+    @property
+    def feature_dim(self) -> int:
+        return self.train.features.shape[1]
+
+    @property
+    def attribute_dim(self) -> int:
+        return self.attributes.shape[1]
+
+    @property
+    def classes(self) -> Tensor:
+        """(s + u,) all classes that take part, ascending."""
+        return torch.cat([self.seen_classes, self.unseen_classes]).sort().values
+
+    def to(self, device: torch.device) -> StageData:
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("attributes", "seen_classes", "unseen_classes", "train", "test_seen", "test_unseen")
+        }
+        return StageData(self.stage, **moved)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A feature file and a split file, read and checked, not scaled.
+
+    Attributes:
+        name, image_embedding, class_embedding: what was read.
+        features: (N, feature_dim) float32.
+        labels: (N,) int64, 0-based rows of `attributes`.
+        attributes: (C, attribute_dim) float32, rows of unit L2 norm.
+        class_names: C names ("class 1", ... where the file has none).
+        locations: name without "_loc" -> 0-based sample indices, for the lists that the file has.
+        split_version: "v1", "v2", "custom" or "none" (no train/val lists); see `recognise_split`.
+        notes: sentences that belong beside every result on this data.
+    """
+
+    name: str
+    image_embedding: str
+    class_embedding: str
+    features: np.ndarray
+    labels: np.ndarray
+    attributes: np.ndarray
+    class_names: list[str]
+    locations: dict[str, np.ndarray]
+    split_version: str
+    notes: list[str] = field(default_factory=list)
+
+    def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> StageData:
+        """The tensors of one experiment, scaled by its own training samples.
+
+        Args:
+            stage: "test" trains on trainval; "validation" never touches test_seen nor test_unseen.
+            scaling: "minmax" (each dimension to [0, 1], then divided by the largest training value), "standard" or "none".
+            seed: of the validation stage's hold-out, and of its class split where the file has no train/val lists.
+        """
+        if stage == "test":
+            train, seen, unseen = (self.locations[k] for k in ("trainval", "test_seen", "test_unseen"))
+        else:
+            train, seen, unseen = self.validation_locations(seed)
+        scale = _fit_scaling(self.features[train], scaling)
+
+        def samples(indices: np.ndarray) -> Samples:
+            features = np.ascontiguousarray(scale(self.features[indices]), dtype=np.float32)
+            return Samples(torch.from_numpy(features), torch.from_numpy(self.labels[indices]))
+
+        parts = samples(train), samples(seen), samples(unseen)
+        return StageData(
+            stage, torch.from_numpy(self.attributes), parts[0].classes, parts[2].classes,
+            train=parts[0], test_seen=parts[1], test_unseen=parts[2],
+        )
+
+    def validation_locations(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sample indices (train, hold-out of the train classes, val classes), drawn from trainval alone.
+
+        Whatever train_loc and val_loc contain beyond trainval is dropped: in version 1 of the Proposed Split that is all
+        of test_seen.
+        """
+        generator = np.random.default_rng(seed)
+        trainval = self.locations["trainval"]
+        if self.split_version == "none":
+            seen = generator.permutation(np.unique(self.labels[trainval]))
+            val_classes = seen[: max(1, round(VALIDATION_CLASSES * len(seen)))]
+            is_val = np.isin(self.labels[trainval], val_classes)
+            train, val = trainval[~is_val], trainval[is_val]
+        else:
+            train, val = (np.intersect1d(self.locations[k], trainval) for k in ("train", "val"))
+        where = f"train_loc and val_loc of {self.name} ({self.class_embedding}_splits.mat)"
+        shared = np.intersect1d(self.labels[train], self.labels[val])
+        if len(shared):
+            raise InputError(
+                "overlapping splits", where=where, found=f"{len(shared)} classes on both sides, e.g. {shared[0] + 1}",
+                expected="train classes and val classes without a common class",
+                cure="Use a split file whose train_loc and val_loc differ by class, or leave out --select val.",
+            )
+        held_out = []
+        for label in np.unique(self.labels[train]):
+            members = generator.permutation(train[self.labels[train] == label])
+            # A class with a single sample keeps it for training.
+            held_out.append(members[: min(max(1, round(HOLD_OUT * len(members))), len(members) - 1)])
+        hold_out = np.sort(np.concatenate(held_out)) if held_out else np.array([], dtype=np.int64)
+        if not (len(hold_out) and len(val)):
+            raise InputError(
+                "no validation split", where=where, found=f"{len(hold_out)} hold-out and {len(val)} val samples",
+                expected="samples in both", cure="Leave out --select val, or give the file train_loc and val_loc.",
+            )
+        return np.setdiff1d(train, hold_out), hold_out, val
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Samples per list, and classes on either side."""
+        seen, unseen = (np.unique(self.labels[self.locations[k]]) for k in ("trainval", "test_unseen"))
+        sizes = {name: len(indices) for name, indices in self.locations.items()}
+        return sizes | {"seen classes": len(seen), "unseen classes": len(unseen)}
+
+
+def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedding: str) -> Dataset:
+    """Reads and checks a feature file and a split file.
+
+    Raises:
+        InputError: a file is missing or damaged, or its content cannot be right; the message tells what to do.
+    """
+    folder = Path(dataroot) / dataset
+    if not folder.is_dir():
+        raise InputError(
+            "missing data set", where=folder, found="no such folder",
+            expected=f"a folder with {image_embedding}.mat and {class_embedding}_splits.mat",
+            cure=f"Download it with `python -m zsl.data.download {dataset} --dataroot DIR` (or see data/README.md of the "
+            "tree for what only a browser can fetch), or point --dataroot at the folder that holds it.",
+        )
+    feature_file, split_file = folder / f"{image_embedding}.mat", folder / f"{class_embedding}_splits.mat"
+    features, labels = _read_features(feature_file)
+    split = read_mat(split_file, ["att", *LOCATIONS[:3]], ["train_loc", "val_loc", "allclasses_names", "all_classes"])
+    attributes = _check_attributes(split["att"], split_file)
+    n_classes = len(attributes)
+    names = split.get("allclasses_names", split.get("all_classes"))
+    if names is None or len(names) != n_classes:
+        names = [f"class {number}" for number in range(1, n_classes + 1)]
+    if labels.max() > n_classes:
+        raise InputError(
+            "a class without attributes", where=feature_file, found=f"label {labels.max()}",
+            expected=f"labels in 1..{n_classes}, the columns of att in {split_file.name}",
+            cure="Feature file and split file do not belong together, or the labels are not 1-based columns of att.",
+        )
+    labels = labels - 1
+    locations = {
+        key.removesuffix("_loc"): _check_location(split[key], key, split_file, len(labels))
+        for key in LOCATIONS if key in split
+    }
+    _check_disjoint(locations, labels, split_file)
+    absent = np.setdiff1d(np.arange(n_classes), labels)
+    if len(absent):
+        raise InputError(
+            "a class without samples", where=feature_file,
+            found=f"no sample of {len(absent)} of {n_classes} classes, e.g. {absent[0] + 1} ({names[absent[0]]})",
+            expected=f"at least one sample for every column of att in {split_file.name}",
+            cure="Remove those columns of att, or use the feature file that the split was made for.",
+        )
+    version, notes = recognise_split(dataset, locations, labels)
+    return Dataset(
+        dataset, image_embedding, class_embedding, features, labels, attributes,
+        [str(name) for name in names], locations, version, notes,
+    )
+
+
+def recognise_split(dataset: str, locations: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, list[str]]:
+    """Tells which release of the Proposed Split the lists are.
+
+    In version 1 train and val together are trainval and test_seen (so a validation on them leaks), in version 2 (August
+    2020) they are trainval alone.
+
+    Returns:
+        "v1", "v2", "custom" (something else) or "none" (no train/val lists), and notes to print with every result.
+    """
+    notes = []
+    if dataset in PROPOSED_SPLIT:
+        classes = (len(np.unique(labels[locations[key]])) for key in ("trainval", "test_unseen"))
+        found = (*(len(locations[key]) for key in ("trainval", "test_seen", "test_unseen")), *classes)
+        if found != PROPOSED_SPLIT[dataset]:
+            notes.append(
+                f"This is not the published Proposed Split of {dataset}: (trainval, test_seen, test_unseen, seen classes, "
+                f"unseen classes) are {found}, published {PROPOSED_SPLIT[dataset]}."
+            )
+    if not {"train", "val"} <= locations.keys():
+        notes.append(
+            f"The split file has no train_loc and val_loc: validation uses a seeded draw of {VALIDATION_CLASSES:.0%} of "
+            "the seen classes."
+        )
+        return "none", notes
+    both = np.union1d(locations["train"], locations["val"])
+    if np.array_equal(both, np.sort(locations["trainval"])):
+        return "v2", notes
+    if np.array_equal(both, np.union1d(locations["trainval"], locations["test_seen"])):
+        notes.append("Split version 1: its train_loc and val_loc contain test_seen, which is removed for validation.")
+        return "v1", notes
+    notes.append("train_loc and val_loc are neither those of version 1 nor of version 2; only what trainval has is used.")
+    return "custom", notes
+
+
+def _read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """features (N, D) float32 and 1-based labels (N,) int64 of a feature file."""
+    content = read_mat(path, ["features", "labels"])
+    features, labels = content["features"], content["labels"].ravel()
+    if features.dtype.kind not in "fiu" or labels.dtype.kind not in "fiu":
+        raise InputError(
+            "features or labels are not numbers", where=path, found=f"{features.dtype} and {labels.dtype}",
+            expected="numeric arrays", cure="Save features (D, N) and labels (N, 1) as numeric MATLAB arrays.",
+        )
+    n = len(labels)
+    if features.ndim != 2 or features.shape[1] != n:
+        transposed = features.ndim == 2 and features.shape[0] == n
+        raise InputError(
+            "features are transposed" if transposed else "features and labels do not match", where=path,
+            found=f"features {features.shape}, labels {content['labels'].shape}",
+            expected=f"features (D, {n}): one column a sample", cure="Store features.T." if transposed else
+            "Every sample needs one column of features and one label.",
+        )
+    features = np.ascontiguousarray(features.T, dtype=np.float32)
+    finite = np.isfinite(features).all(axis=1)
+    if not finite.all():
+        row = int(np.flatnonzero(~finite)[0])
+        raise InputError(
+            "features contain NaN or infinity", where=path,
+            found=f"{int((~finite).sum())} of {n} samples, the first is column {row + 1}", expected="finite numbers",
+            cure="Extract those samples again; an unreadable image often is the reason.",
+        )
+    if not (np.isfinite(labels).all() and (labels == np.floor(labels)).all() and labels.min() >= 1):
+        raise InputError(
+            "labels out of range", where=path, found=f"{labels.min()}..{labels.max()} ({labels.dtype})",
+            expected="whole numbers from 1 on: columns of att, counted as MATLAB does",
+            cure="Add 1 if the labels are 0-based.",
+        )
+    return features, labels.astype(np.int64)
+
+
+def _check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
+    """att (A, C) as (C, A) float32 with rows of unit L2 norm."""
+    if att.dtype.kind not in "fiub" or att.ndim != 2:
+        raise InputError(
+            "att is not a matrix of numbers", where=path, found=f"{att.dtype} {att.shape}",
+            expected="(attribute_dim, n_classes) numbers", cure="Save att as a numeric MATLAB matrix.",
+        )
+    attributes = att.T.astype(np.float64)
+    norms = np.linalg.norm(attributes, axis=1)
+    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
+    if len(bad):
+        raise InputError(
+            "a class without attributes", where=path,
+            found=f"{len(bad)} columns of att that are all zero or not finite, the first is {bad[0] + 1}",
+            expected="a finite, non-zero attribute vector for every class", cure="Fill in or remove those classes.",
+        )
+    return (attributes / norms[:, None]).astype(np.float32)
+
+
+def _check_location(location: np.ndarray, key: str, path: Path, n_samples: int) -> np.ndarray:
+    """A 1-based index list as unique, sorted-as-given 0-based indices."""
+    if location.dtype.kind not in "fiu":
+        raise InputError(
+            f"{key} is not a list of numbers", where=path, found=location.dtype, expected="1-based sample numbers",
+            cure="Save it as a numeric column vector.",
+        )
+    flat = location.ravel()
+    if len(flat) == 0:
+        raise InputError(
+            f"empty split {key}", where=path, found="no sample", expected="at least one sample number",
+            cure="Give the list its samples; train_loc and val_loc may be left out altogether.",
+        )
+    indices = flat.astype(np.int64)
+    if not (indices == flat).all() or indices.min() < 1 or indices.max() > n_samples:
+        raise InputError(
+            f"{key} out of range", where=path, found=f"{flat.min()}..{flat.max()}",
+            expected=f"whole numbers in 1..{n_samples}, the columns of features",
+            cure="Feature file and split file do not belong together, or the list is 0-based.",
+        )
+    if len(np.unique(indices)) != len(indices):
+        raise InputError(
+            f"{key} names a sample twice", where=path, found=f"{len(indices) - len(np.unique(indices))} repetitions",
+            expected="every sample at most once", cure="Remove the repetitions.",
+        )
+    return indices - 1
+
+
+def _check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: Path) -> None:
+    cure = "The split file is damaged or belongs to other features; use the published one."
+    pairs = [("trainval", "test_seen"), ("trainval", "test_unseen"), ("test_seen", "test_unseen"), ("train", "val"),
+             ("train", "test_unseen"), ("val", "test_unseen")]
+    for first, second in pairs:
+        if first in locations and second in locations:
+            common = np.intersect1d(locations[first], locations[second])
+            if len(common):
+                raise InputError(
+                    "overlapping splits", where=path,
+                    found=f"{len(common)} samples both in {first}_loc and {second}_loc, e.g. {common[0] + 1}",
+                    expected="no common sample", cure=cure,
+                )
+    seen, unseen = np.unique(labels[locations["trainval"]]), np.unique(labels[locations["test_unseen"]])
+    common = np.intersect1d(seen, unseen)
+    if len(common):
+        raise InputError(
+            "overlapping splits", where=path,
+            found=f"{len(common)} classes both in trainval_loc and test_unseen_loc, e.g. {common[0] + 1}",
+            expected="unseen classes without training samples", cure=cure,
+        )
+    strangers = np.setdiff1d(labels[locations["test_seen"]], seen)
+    if len(strangers):
+        raise InputError(
+            "a seen test class without training samples", where=path,
+            found=f"{len(strangers)} classes of test_seen_loc, e.g. {strangers[0] + 1}, that trainval_loc lacks",
+            expected="test_seen from classes of trainval", cure=cure,
+        )
+
+
+def _fit_scaling(train: np.ndarray, scaling: Scaling):
+    """A function (n, D) -> (n, D), fitted on the training features."""
+    if scaling == "none":
+        return lambda features: features
+    if scaling == "standard":
+        return StandardScaler().fit(train).transform
+    scaler = MinMaxScaler().fit(train)
+    largest = scaler.transform(train).max()
+    # Rounding can leave the largest scaled value a hair above 1, which binary cross-entropy would refuse.
+    return lambda features: scaler.transform(features) / largest if largest > 0 else scaler.transform(features)

@@ -1,0 +1,113 @@
+"""ESZSL, a closed-form zero-shot classifier: the sanity floor beside every result.
+
+Romera-Paredes and Torr, "An Embarrassingly Simple Approach to Zero-Shot Learning", ICML 2015:
+
+    V = (XᵀX + γI)⁻¹ XᵀYS (SᵀS + λI)⁻¹,    score of class k = xᵀ V a_k
+
+with X (n, d) features, Y (n, s) targets in {−1, 1} and S (s, a) the attributes of the seen classes. A generative model
+well below it is a sign of a fault. The regularisers, and a constant to subtract from the seen scores, are chosen on the
+validation stage.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+
+import torch
+from torch import Tensor
+
+from zsl.data.xlsa17 import StageData
+from zsl.metrics import SeenUnseenCurve, harmonic_mean, mean_class_accuracy, seen_unseen_curve
+
+GRID = tuple(product((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3), repeat=2))
+
+
+class EszslPath:
+    """ESZSL on one stage for any (γ, λ) at the price of one decomposition.
+
+    In the eigenvectors of XᵀX and SᵀS both inverses are diagonal, so that a pair of regularisers costs a rescaling. Where
+    there are fewer samples than dimensions XXᵀ takes the place of XᵀX, which gives the same V.
+    """
+
+    def __init__(self, data: StageData):
+        x, s = data.train.features.double(), data.attributes[data.seen_classes].double()
+        y = torch.where(data.train.labels[:, None] == data.seen_classes[None, :], 1.0, -1.0).to(x)
+        if len(x) >= x.shape[1]:
+            self.eigenvalues_x, basis_x = torch.linalg.eigh(x.T @ x)
+            middle = basis_x.T @ (x.T @ (y @ s))
+        else:
+            self.eigenvalues_x, u = torch.linalg.eigh(x @ x.T)
+            basis_x, middle = x.T @ u, u.T @ (y @ s)
+        self.eigenvalues_s, basis_s = torch.linalg.eigh(s.T @ s)
+        self.middle = middle @ basis_s
+        self.basis_x, self.basis_s = basis_x, basis_s
+        features = torch.cat([data.test_seen.features, data.test_unseen.features]).double()
+        self.tests = features @ basis_x
+        self.classes = basis_s.T @ data.attributes.double().T
+
+    def _rescaled(self, gamma: float, lambda_: float) -> Tensor:
+        return self.middle / (self.eigenvalues_x[:, None] + gamma) / (self.eigenvalues_s[None, :] + lambda_)
+
+    def weights(self, gamma: float, lambda_: float) -> Tensor:
+        """V (d, a)."""
+        return self.basis_x @ self._rescaled(gamma, lambda_) @ self.basis_s.T
+
+    def scores(self, gamma: float, lambda_: float) -> Tensor:
+        """(n, C): every class's score for test_seen followed by test_unseen."""
+        return self.tests @ self._rescaled(gamma, lambda_) @ self.classes
+
+
+def evaluate_scores(scores: Tensor, data: StageData, constant: float = 0.0) -> dict[str, float]:
+    """T1, acc_seen, acc_unseen and H of scores (n, C) for test_seen followed by test_unseen.
+
+    Args:
+        constant: is subtracted from all seen scores before the generalised decision.
+    """
+    n_seen, unseen = len(data.test_seen), data.unseen_classes
+    t1 = mean_class_accuracy(data.test_unseen.labels, unseen[scores[n_seen:, unseen].argmax(1)], unseen)
+    shifted = scores.clone()
+    shifted[:, data.seen_classes] -= constant
+    predictions = data.classes[shifted[:, data.classes].argmax(1)]
+    acc_seen = mean_class_accuracy(data.test_seen.labels, predictions[:n_seen], data.test_seen.classes)
+    acc_unseen = mean_class_accuracy(data.test_unseen.labels, predictions[n_seen:], unseen)
+    return {"T1": t1, "acc_seen": acc_seen, "acc_unseen": acc_unseen, "H": harmonic_mean(acc_seen, acc_unseen)}
+
+
+@dataclass(frozen=True)
+class EszslResult:
+    """ESZSL with everything chosen on validation: the plain and the calibrated row, the curve, and the choices made."""
+
+    plain: dict[str, float]
+    calibrated: dict[str, float]
+    curve: SeenUnseenCurve
+    choices: str
+
+
+def eszsl(validation: StageData, test: StageData) -> EszslResult:
+    """Chooses (γ, λ) for T1, for H and for H after calibration on `validation`; fits and measures on `test`."""
+    path, labels = EszslPath(validation), torch.cat([validation.test_seen.labels, validation.test_unseen.labels])
+    best = {"T1": (-1.0, GRID[0]), "H": (-1.0, GRID[0]), "calibrated H": (-1.0, GRID[0])}
+    constants = {}
+    for pair in GRID:
+        scores = path.scores(*pair)
+        constants[pair] = seen_unseen_curve(
+            scores, labels, validation.seen_classes, validation.unseen_classes
+        ).best_constant()
+        plain = evaluate_scores(scores, validation)
+        calibrated = evaluate_scores(scores, validation, constants[pair])
+        for name, value in (("T1", plain["T1"]), ("H", plain["H"]), ("calibrated H", calibrated["H"])):
+            best[name] = max(best[name], (value, pair))
+    pairs = {name: pair for name, (_, pair) in best.items()}
+
+    path, labels = EszslPath(test), torch.cat([test.test_seen.labels, test.test_unseen.labels])
+    t1 = evaluate_scores(path.scores(*pairs["T1"]), test)["T1"]
+    final = path.scores(*pairs["calibrated H"])
+    constant = constants[pairs["calibrated H"]]
+    chosen = "; ".join(f"{name}: γ {gamma:g}, λ {lambda_:g}" for name, (gamma, lambda_) in pairs.items())
+    return EszslResult(
+        plain=evaluate_scores(path.scores(*pairs["H"]), test) | {"T1": t1},
+        calibrated=evaluate_scores(final, test, constant) | {"T1": t1},
+        curve=seen_unseen_curve(final, labels, test.seen_classes, test.unseen_classes),
+        choices=f"{chosen}; constant {constant:.4g}",
+    )

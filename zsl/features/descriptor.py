@@ -1,0 +1,1 @@
+def pooled_descriptor(x): pass

@@ -1,0 +1,134 @@
+"""Measures of (generalised) zero-shot classification, as pure functions of labels and predictions.
+
+Top-1 accuracy averaged per class, the harmonic mean of seen and unseen accuracy, and the seen/unseen curve that
+results when a constant is subtracted from every seen class's score (Chao et al., ECCV 2016). Xian et al., "Zero-Shot
+Learning - A Comprehensive Evaluation", TPAMI 2018, define the first two. All accuracies are fractions in [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+def per_class_accuracy(labels: Tensor, predictions: Tensor, classes: Tensor) -> Tensor:
+    """Fraction of each class's samples that were given their own label.
+
+    Args:
+        labels: (n,) true class indices.
+        predictions: (n,) predicted class indices.
+        classes: (k,) the classes to report; each must occur in `labels`.
+
+    Returns:
+        (k,) float64 accuracies, in the order of `classes`.
+
+    Raises:
+        ValueError: a class of `classes` has no sample, so its accuracy is undefined.
+    """
+    size = int(torch.cat([labels, classes]).max()) + 1
+    n_samples = torch.bincount(labels, minlength=size)[classes]
+    n_correct = torch.bincount(labels[labels == predictions], minlength=size)[classes]
+    if (n_samples == 0).any():
+        empty = classes[n_samples == 0].tolist()
+        raise ValueError(f"accuracy of classes {empty} is undefined: none of {len(labels)} samples belongs to them")
+    return n_correct.double() / n_samples
+
+
+def mean_class_accuracy(labels: Tensor, predictions: Tensor, classes: Tensor) -> float:
+    """Per-class accuracy, averaged with equal weight for every class of `classes` (k,)."""
+    return per_class_accuracy(labels, predictions, classes).mean().item()
+
+
+def harmonic_mean(acc_seen: float, acc_unseen: float) -> float:
+    """H = 2us / (u + s), and 0 when both accuracies are 0."""
+    total = acc_seen + acc_unseen
+    return 2 * acc_seen * acc_unseen / total if total > 0 else 0.0
+
+
+def confusion_matrix(labels: Tensor, predictions: Tensor, classes: Tensor) -> Tensor:
+    """Counts of (true, predicted) pairs.
+
+    Args:
+        labels: (n,) true class indices, all in `classes`.
+        predictions: (n,) predicted class indices, all in `classes`.
+        classes: (k,) sorted class indices.
+
+    Returns:
+        (k, k) int64; row: true class, column: predicted class, both in the order of `classes`.
+    """
+    k = len(classes)
+    rows, columns = torch.searchsorted(classes, labels), torch.searchsorted(classes, predictions)
+    return torch.bincount(rows * k + columns, minlength=k * k).view(k, k)
+
+
+@dataclass(frozen=True)
+class SeenUnseenCurve:
+    """What happens to seen and unseen accuracy as a constant is subtracted from the seen scores.
+
+    Attributes:
+        constants: (p,) float64, ascending; point i holds for constants in (constants[i-1], constants[i]].
+        acc_seen: (p,) seen accuracy, falling with the constant.
+        acc_unseen: (p,) unseen accuracy, rising with the constant.
+    """
+
+    constants: Tensor
+    acc_seen: Tensor
+    acc_unseen: Tensor
+
+    @property
+    def area(self) -> float:
+        """Area under the curve (AUSUC): unseen accuracy integrated over seen accuracy by the trapezoid rule."""
+        return torch.trapezoid(self.acc_unseen.flip(0), self.acc_seen.flip(0)).item()
+
+    def best_constant(self) -> float:
+        """The constant with the highest harmonic mean; the middle of its interval, so that it carries over best."""
+        total = (self.acc_seen + self.acc_unseen).clamp_min(1e-12)
+        best = int((2 * self.acc_seen * self.acc_unseen / total).argmax())
+        upper = self.constants[best].item()
+        lower = self.constants[best - 1].item() if best > 0 else upper
+        if upper == float("inf"):  # beyond the last sample every constant is as good as the last finite one
+            upper = lower
+        return (lower + upper) / 2
+
+
+def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unseen_classes: Tensor) -> SeenUnseenCurve:
+    """The exact curve: one point for every constant at which some sample changes sides.
+
+    A sample is given its best unseen class as soon as the constant reaches its margin, the best seen score minus the
+    best unseen score; until then it is given its best seen class.
+
+    Args:
+        scores: (n, C) a score for every class; only the columns of the two class lists are read.
+        labels: (n,) true class indices. Classes without samples do not count.
+        seen_classes: (s,) class indices.
+        unseen_classes: (u,) class indices.
+
+    Returns:
+        The curve, from "everything seen" (constant at or below the smallest margin) to "everything unseen" (infinity).
+    """
+    best_seen, column = scores[:, seen_classes].max(dim=1)
+    right_if_seen = seen_classes[column] == labels
+    best_unseen, column = scores[:, unseen_classes].max(dim=1)
+    right_if_unseen = unseen_classes[column] == labels
+    margins, order = (best_seen.double() - best_unseen.double()).sort()
+
+    def weights(classes: Tensor, right: Tensor) -> Tensor:
+        """What each sample adds to the accuracy averaged over `classes`, in the order of the margins."""
+        member = torch.isin(labels, classes)
+        _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
+        n_classes = labels[member].unique().numel()
+        return ((member & right).double() / counts[inverse] / max(n_classes, 1))[order]
+
+    lost, won = weights(seen_classes, right_if_seen), weights(unseen_classes, right_if_unseen)
+    constants, sample_to_point = margins.unique_consecutive(return_inverse=True)
+    zero = torch.zeros(1, dtype=torch.float64, device=scores.device)
+    lost, won = (zero.new_zeros(len(constants)).index_add(0, sample_to_point, w).cumsum(0) for w in (lost, won))
+    total = lost[-1].clone()
+    return SeenUnseenCurve(
+        # At a constant equal to a sample's margin the tie goes to the unseen class, hence "<" on the left of each point.
+        constants=torch.cat([constants, zero + float("inf")]),
+        acc_seen=total - torch.cat([zero, lost]),
+        acc_unseen=torch.cat([zero, won]),
+    )

@@ -1,0 +1,116 @@
+"""The text tables printed at the end of a run and of a sweep over seeds.
+
+`format_rows(result)` takes result.json as a dict; `summarise([result, ...])` and `format_sweep(summary)` do several seeds.
+Accuracies are fractions in the files and per cent in every table.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import textwrap
+
+from zsl.report.folder import MEASURES, number
+
+DASH = "–"
+HEADINGS = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "AUSUC"}
+_WIDTH = 110
+
+
+def percent(value: object) -> str:
+    """A fraction as per cent with one decimal; an en dash for null."""
+    value = number(value)
+    return DASH if math.isnan(value) else f"{100 * value:.1f}"
+
+
+def chosen_at(row: dict) -> str:
+    """Where a row's values were taken, as words; empty when nothing was chosen."""
+    t1, h = row.get("T1_at"), row.get("H_at")
+    if t1 == h:
+        return t1 or ""
+    return "; ".join(f"{name}: {at}" for name, at in (("T1", t1), ("H", h)) if at)
+
+
+def headline(result: dict) -> list[str]:
+    """Data set, features, class embedding, split and seed, in words."""
+    data = result["data"]
+    return [
+        f"{data['dataset']}", f"features {data['image_embedding']} ({data['feature_dim']}-d)",
+        f"classes {data['class_embedding']} ({data['attribute_dim']}-d)", f"split {data['split_version']}",
+        f"seed {result['seed']}",
+    ]
+
+
+def format_rows(result: dict) -> str:
+    """The table of one run: every row with its numbers in per cent, then each row's rule, then the notes."""
+    table = [["", *HEADINGS.values(), "chosen at"]]
+    for row in result["rows"]:
+        values = [percent(row.get(measure)) for measure in MEASURES]
+        table.append([row["row"], *values, percent(result["AUSUC"].get(row["row"])), chosen_at(row)])
+    parts = [result["title"], " · ".join(headline(result)), "", *_aligned(table), ""]
+    label_width = max((len(row["row"]) for row in result["rows"]), default=0)
+    for row in result["rows"]:
+        parts += _hanging(f"{row['row']:<{label_width}} = ", row.get("rule") or "")
+    parts += [line for note in result["notes"] for line in _hanging("note: ", note)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def summarise(results: list[dict]) -> dict:
+    """Gathers runs that differ in their seed only.
+
+    Returns:
+        {"title", "headline", "seeds": [int], "rows": [{"row", "rule", and for each of T1, acc_unseen, acc_seen, H, AUSUC
+        {"mean", "sd" (n−1; null for one seed), "values": [per seed]} or null}]}. A seed without the value is left out.
+    """
+    first = results[0]
+    rows = []
+    for row in first["rows"]:
+        name = row["row"]
+        same = [(other, result) for result in results for other in result["rows"] if other["row"] == name]
+        entry: dict = {"row": name, "rule": row.get("rule")}
+        for measure in HEADINGS:
+            values = [other.get(measure) if measure != "AUSUC" else result["AUSUC"].get(name) for other, result in same]
+            entry[measure] = _mean_sd([number(value) for value in values if not math.isnan(number(value))])
+        rows.append(entry)
+    seeds = [result["seed"] for result in results]
+    return {"title": first["title"], "headline": headline(first)[:-1], "seeds": seeds, "rows": rows}
+
+
+def format_sweep(summary: dict) -> str:
+    """The table over seeds, mean ± sample standard deviation in per cent, from `summarise`."""
+    table = [["", *HEADINGS.values(), "seeds"]]
+    for row in summary["rows"]:
+        found = [row.get(measure) for measure in HEADINGS]
+        counts = {len(value["values"]) for value in found if value}
+        table.append([row["row"], *map(_plus_minus, found), "/".join(map(str, sorted(counts))) or "0"])
+    seeds = summary["seeds"]
+    meaning = f"mean ± sd over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
+    return "\n".join([summary["title"], " · ".join([*summary["headline"], meaning]), "", *_aligned(table)]) + "\n"
+
+
+def _mean_sd(values: list[float]) -> dict | None:
+    if not values:
+        return None
+    sd = statistics.stdev(values) if len(values) > 1 else None
+    return {"mean": statistics.fmean(values), "sd": sd, "values": values}
+
+
+def _plus_minus(value: dict | None) -> str:
+    if not value:
+        return DASH
+    return percent(value["mean"]) + ("" if value["sd"] is None else f" ± {percent(value['sd'])}")
+
+
+def _aligned(table: list[list[str]]) -> list[str]:
+    """Pads columns: first and last to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for cells in table:
+        middle = [cell.rjust(width) for cell, width in zip(cells[1:-1], widths[1:-1], strict=True)]
+        lines.append("  ".join([cells[0].ljust(widths[0]), *middle, cells[-1]]).rstrip())
+    rule = "-" * max(map(len, lines))
+    return [lines[0], rule, *lines[1:]]
+
+
+def _hanging(label: str, text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent=label, subsequent_indent=" " * len(label)) or [label.rstrip()]
