@@ -33,9 +33,9 @@ from __future__ import annotations
 
 import argparse
 import csv
-import json
 import os
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,13 +45,14 @@ from scipy.io import savemat
 from tqdm import tqdm
 
 from zsl.errors import InputError
-from zsl.features.descriptor import pooled_descriptor
-from zsl.runs.files import read_json
+from zsl.features.descriptor import POOLED_DIM, pooled_descriptor
+from zsl.runs.files import read_json, write_json
 
+NAME = "TOY"
 VERSION = 1  # raise it whenever a pixel, a feature or a file of the set changes, so that old copies are made anew
 IMAGE_SIZE = 112  # pixels; sixteen to a cell of the 7 x 7 grid
 SUPERSAMPLING = 3  # drawn this much larger and averaged down, which is all the antialiasing there is
-VARIATION = 0.1  # probability that one bird differs from its species in one trait
+VARIATION = 0.15  # probability that one bird differs from its species in one trait
 TEST_SEEN_FRACTION = 0.2
 
 # Trait -> its values. A trait and a value make one attribute: has_wing_color::red.
@@ -71,6 +72,7 @@ TRAITS = {
     "leg_color": ("orange", "black", "pink"),
 }
 PARTS = ("crown", "bill", "back", "wing", "breast", "belly", "tail", "leg")
+REST = "rest"  # face and outline: of the bird, but of none of the parts
 ATTRIBUTES = tuple(f"has_{trait}::{value}" for trait, values in TRAITS.items() for value in values)
 ATTRIBUTE_PARTS = {name: name.removeprefix("has_").split("_")[0] for name in ATTRIBUTES}
 
@@ -165,7 +167,7 @@ class Bird:
 
     Attributes:
         image: RGB picture, size x size.
-        part_map: (size, size) uint8; 0 where no part is seen, else 1 + the part's place in PARTS.
+        part_map: (size, size) uint8; 0 background, 1 + the part's place in PARTS, or 1 + len(PARTS) for face and outline.
         boxes: part -> (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, around the part's visible pixels.
     """
 
@@ -229,7 +231,6 @@ class _Canvas:
         edge = size * SUPERSAMPLING
         self.picture = Image.new("RGB", (edge, edge))
         self.parts = Image.new("L", (edge, edge))
-        self.silhouette = Image.new("L", (edge, edge))
         cosine, sine = np.cos(pose.angle), np.sin(pose.angle)
         # The bird is tilted first and mirrored after, so that a mirrored bird leans the mirrored way.
         self.matrix = pose.scale * edge * np.array([[pose.flip, 0], [0, 1]]) @ [[cosine, -sine], [sine, cosine]]
@@ -251,8 +252,13 @@ class _Canvas:
 
     def paste(self, mask: Image.Image, colour: tuple[int, int, int], part: str | None) -> None:
         """Colours the inside of a mask; with a part, it belongs to the bird, else to the background."""
-        self.picture.paste(colour, mask=mask)
-        self._claim(part, lambda draw_on, value: draw_on.paste(value, mask=mask))
+        box = mask.getbbox()
+        if box is None:
+            return
+        mask = mask.crop(box)  # pasting is where the time goes
+        self.picture.paste(colour, box, mask)
+        if part is not None:
+            self.parts.paste(_part_number(part), box, mask)
 
     def shape(self, points: np.ndarray, colour: tuple[int, int, int], part: str | None, outline: float = 0.02) -> None:
         """A filled polygon (n, 2) with an outline in a darker colour."""
@@ -260,32 +266,29 @@ class _Canvas:
         draw = ImageDraw.Draw(self.picture)
         draw.polygon(pixels, fill=colour)
         if outline:
-            draw.line([*pixels, *pixels[:2]], fill=_darker(colour), width=self.pen(outline), joint="curve")
-        self._claim(part, lambda draw_on, value: ImageDraw.Draw(draw_on).polygon(pixels, fill=value))
+            draw.line([*pixels, *pixels[:2]], fill=_darker(colour), width=self.pen(outline))
+        if part is not None:
+            ImageDraw.Draw(self.parts).polygon(pixels, fill=_part_number(part))
 
     def stroke(self, points: np.ndarray, colour: tuple[int, int, int], width: float, part: str | None) -> None:
         """An open line through points (n, 2)."""
         pixels, pen = self.place(points), self.pen(width)
-        for draw_on, fill in ((self.picture, colour), (self.parts, _part_number(part)), (self.silhouette, 255)):
-            if draw_on is self.picture or part is not None:
-                ImageDraw.Draw(draw_on).line(pixels, fill=fill, width=pen, joint="curve")
+        ImageDraw.Draw(self.picture).line(pixels, fill=colour, width=pen)
+        if part is not None:
+            ImageDraw.Draw(self.parts).line(pixels, fill=_part_number(part), width=pen)
 
     def dot(self, centre: np.ndarray, radius: float, colour: tuple[int, int, int], part: str | None) -> None:
         """A disc."""
         (x, y), reach = self.place(np.asarray(centre)[None])[0], self.pen(radius)
         box = (x - reach, y - reach, x + reach, y + reach)
         ImageDraw.Draw(self.picture).ellipse(box, fill=colour)
-        self._claim(part, lambda draw_on, value: ImageDraw.Draw(draw_on).ellipse(box, fill=value))
-
-    def _claim(self, part: str | None, draw) -> None:
         if part is not None:
-            draw(self.parts, _part_number(part))
-            draw(self.silhouette, 255)
+            ImageDraw.Draw(self.parts).ellipse(box, fill=_part_number(part))
 
     def finish(self, jitter: float) -> Bird:
         """Scales down, lights the body, adds the light of the day, and reads the part boxes off the map."""
         pixels = np.asarray(self.picture.reduce(SUPERSAMPLING), dtype=np.float32)
-        inside = self.silhouette.reduce(SUPERSAMPLING)
+        inside = self.parts.point(lambda number: 255 if number else 0).reduce(SUPERSAMPLING)
         # A blurred silhouette rises towards the middle of the body: its slope is how far the surface turns to the sky.
         height = np.asarray(inside.filter(ImageFilter.GaussianBlur(self.size * 0.06)), dtype=np.float32) / 255
         slope = np.gradient(height, axis=0) * self.size / 7
@@ -331,11 +334,12 @@ def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: flo
         colour = PALETTE[BERRIES[random.randint(len(BERRIES))]]
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour)
     backdrop = backdrop.filter(ImageFilter.GaussianBlur(size * random.uniform(0.012, 0.035)))
-    canvas.picture.paste(backdrop.resize((edge, edge), Image.Resampling.BICUBIC))
+    canvas.picture.paste(backdrop.resize((edge, edge), Image.Resampling.BILINEAR))
 
     bark = canvas.pose.tint((128, 98, 76), 1.5)
     tilt, sag = canvas.pose.wobble(0.16), canvas.pose.wobble(0.12)
     along = np.linspace(-1.9, 1.9, 24)
+    # The branch passes under the feet whatever its tilt.
     branch = np.stack([along, FOOT_LEVEL + 0.05 + tilt * along + sag * along**2], axis=1)
     leaf_colour = ((104, 158, 84), (140, 176, 84), (78, 136, 96), (206, 160, 70))[random.randint(4)]
     for _ in range(random.randint(3, 8)):
@@ -350,6 +354,7 @@ def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: flo
         stem = branch[random.randint(len(branch))]
         colour = canvas.pose.tint(PALETTE[BERRIES[random.randint(len(BERRIES))]])
         centre, radius = stem + random.uniform(-0.1, 0.1, 2) + [0, 0.12], random.uniform(0.045, 0.08)
+        canvas.stroke([stem, centre], _darker(bark), 0.018, None)
         canvas.dot(centre, radius + 0.01, _darker(colour), None)
         canvas.dot(centre, radius, colour, None)
         canvas.dot(centre - radius * 0.35, radius * 0.25, _lighter(colour), None)
@@ -369,7 +374,7 @@ def _draw_bird(canvas: _Canvas, traits: dict[str, str], pose: _Pose) -> None:
     """Tail, legs, body with belly, breast and cheek, crown, bill, wing, eye: from back to front."""
     colours = {part: pose.tint(PALETTE[traits[f"{part}_color"]]) for part in PARTS}
     fat, nod = 1 + pose.wobble(0.07), np.array([pose.wobble(0.04), pose.wobble(0.04)])
-    _draw_tail(canvas, traits["tail_shape"], colours["tail"], pose.wobble(0.28))
+    _draw_tail(canvas, traits["tail_shape"], colours["tail"], pose.wobble(0.24))
     _draw_legs(canvas, colours["leg"], pose.wobble(0.05))
 
     body = _curve(BODY * [1, fat]).copy()
@@ -377,7 +382,7 @@ def _draw_bird(canvas: _Canvas, traits: dict[str, str], pose: _Pose) -> None:
     body_mask = ImageChops.lighter(canvas.mask(body), head_mask)
     ink = _darker(colours["back"])
     for outline in (body, _curve(HEAD + nod)):
-        canvas.stroke(np.concatenate([outline, outline[:2]]), ink, 0.045, "back")
+        canvas.stroke(np.concatenate([outline, outline[:2]]), ink, 0.045, REST)
     canvas.paste(body_mask, colours["back"], "back")
     belly_mask = ImageChops.multiply(body_mask, canvas.mask(_curve(BELLY * [1, fat])))
     canvas.paste(belly_mask, colours["belly"], "belly")
@@ -416,16 +421,16 @@ CREST = np.array(
      (0.02, -0.70), (0.16, -0.62), (0.30, -0.56)]
 )
 WING = np.array(
-    [(0.24, -0.16), (0.30, 0.02), (0.22, 0.20), (0.02, 0.32), (-0.26, 0.36), (-0.56, 0.40), (-0.84, 0.44),
-     (-0.70, 0.28), (-0.48, 0.08), (-0.24, -0.12), (0.04, -0.24)]
+    [(0.24, -0.16), (0.30, 0.02), (0.22, 0.20), (0.02, 0.32), (-0.26, 0.38), (-0.50, 0.42), (-0.72, 0.48),
+     (-0.60, 0.30), (-0.44, 0.10), (-0.24, -0.12), (0.04, -0.24)]
 )
 BILLS = {  # corners, not curves, except where a curve is the point
-    "cone": np.array([(0.62, -0.53), (0.76, -0.48), (0.90, -0.36), (0.76, -0.30), (0.62, -0.27)]),
+    "cone": np.array([(0.60, -0.57), (0.78, -0.52), (1.00, -0.36), (0.78, -0.26), (0.60, -0.23)]),
     "hooked": np.array(
-        [(0.60, -0.52), (0.74, -0.54), (0.87, -0.46), (0.92, -0.32), (0.88, -0.16), (0.82, -0.27), (0.76, -0.31),
-         (0.62, -0.28)]
+        [(0.60, -0.55), (0.78, -0.58), (0.95, -0.48), (1.01, -0.32), (0.97, -0.10), (0.88, -0.24), (0.79, -0.29),
+         (0.60, -0.25)]
     ),
-    "long": np.array([(0.62, -0.47), (0.84, -0.44), (1.18, -0.37), (0.84, -0.35), (0.62, -0.32)]),
+    "long": np.array([(0.60, -0.52), (0.84, -0.48), (1.24, -0.36), (0.84, -0.32), (0.60, -0.28)]),
 }
 
 
@@ -435,7 +440,7 @@ def _draw_head(
 ) -> None:
     # The cheek carries no attribute: the same cream on every bird keeps back and breast colours off the face.
     cheek_mask = ImageChops.multiply(head_mask, canvas.mask(_curve(CHEEK_SHAPE + nod)))
-    canvas.paste(cheek_mask, pose.tint(CHEEK), "face")
+    canvas.paste(cheek_mask, pose.tint(CHEEK), REST)
     if traits["crown_shape"] == "crested":
         crest = CREST + nod + [pose.wobble(0.03), 0]
         canvas.shape(crest, colours["crown"], "crown", outline=0.025)
@@ -450,10 +455,10 @@ def _draw_head(
     canvas.stroke(mouth, _darker(colours["bill"]), 0.014, "bill")
 
     eye = np.array([0.50, -0.43]) + nod
-    canvas.dot(eye + [0.02, 0.13], 0.045, (246, 190, 170), "face")
-    canvas.dot(eye, 0.072, (255, 255, 250), "face")
-    canvas.dot(eye + [0.008, 0.0], 0.056, (36, 30, 34), "face")
-    canvas.dot(eye + [0.026, -0.022], 0.02, (255, 255, 255), "face")
+    canvas.dot(eye + [0.02, 0.13], 0.045, (246, 190, 170), REST)
+    canvas.dot(eye, 0.072, (255, 255, 250), REST)
+    canvas.dot(eye + [0.008, 0.0], 0.056, (36, 30, 34), REST)
+    canvas.dot(eye + [0.026, -0.022], 0.02, (255, 255, 255), REST)
 
 
 def _draw_breast_pattern(
@@ -466,7 +471,7 @@ def _draw_breast_pattern(
         across = np.linspace(0.0, 0.75, 9)
         for level in np.arange(-0.16, 0.55, 0.125):
             line = np.stack([across, level + shift + 0.25 * (across - 0.42) ** 2 - 0.25 * (across - 0.2)], axis=1)
-            draw.line(canvas.place(line), fill=255, width=canvas.pen(0.048), joint="curve")
+            draw.line(canvas.place(line), fill=255, width=canvas.pen(0.048))
     elif pattern == "spotted":
         reach = canvas.pen(0.036)
         for row in range(7):
@@ -486,56 +491,57 @@ def _draw_wing(canvas: _Canvas, pattern: str, colour: tuple[int, int, int], lift
     draw = ImageDraw.Draw(marks)
     for start, end in FEATHERS:
         line = _turn(_curve([start, (np.array(start) + end) / 2 + [-0.03, 0.05], end], closed=False) - shoulder, lift)
-        draw.line(canvas.place(line + shoulder), fill=255, width=canvas.pen(0.02), joint="curve")
+        draw.line(canvas.place(line + shoulder), fill=255, width=canvas.pen(0.02))
     canvas.paste(ImageChops.multiply(marks, mask), ink, "wing")
     if pattern == "barred":
         bars = Image.new("L", canvas.picture.size)
         draw = ImageDraw.Draw(bars)
         for x in (-0.30, -0.02):
             bar = _turn(_curve([(x + 0.06, -0.30), (x - 0.04, 0.05), (x + 0.06, 0.50)], closed=False) - shoulder, lift)
-            draw.line(canvas.place(bar + shoulder), fill=255, width=canvas.pen(0.06), joint="curve")
+            draw.line(canvas.place(bar + shoulder), fill=255, width=canvas.pen(0.06))
         pale = (250, 246, 236)
         canvas.paste(ImageChops.multiply(bars, mask), pale, "wing")
 
 
 FEATHERS = (  # lines from the shoulder towards the tip
-    ((-0.10, 0.00), (-0.66, 0.36)),
-    ((-0.04, 0.10), (-0.50, 0.35)),
-    ((0.03, 0.18), (-0.30, 0.35)),
-    ((-0.18, -0.08), (-0.76, 0.38)),
+    ((-0.10, 0.00), (-0.59, 0.39)),
+    ((-0.04, 0.10), (-0.46, 0.38)),
+    ((0.03, 0.18), (-0.28, 0.36)),
+    ((-0.18, -0.08), (-0.66, 0.40)),
 )
 
 
 def _draw_tail(canvas: _Canvas, shape: str, colour: tuple[int, int, int], angle: float) -> None:
     # Drawn along +x from the rump, then turned to where tails point.
     if shape == "forked":
-        upper = _curve([(-0.1, -0.09), (0.2, -0.13), (0.60, -0.22), (0.36, -0.02), (0.1, 0.02)])
+        upper = _curve([(-0.1, -0.11), (0.2, -0.18), (0.62, -0.30), (0.42, -0.06), (0.1, 0.02)])
         feathers = [upper, upper * [1, -1]]
     elif shape == "fan":
-        blade = _curve([(-0.1, -0.05), (0.30, -0.085), (0.47, -0.06), (0.51, 0.0), (0.47, 0.06), (0.30, 0.085), (-0.1, 0.05)])
+        edge = [(-0.1, 0.06), (0.32, 0.10), (0.50, 0.075), (0.55, 0.0)]
+        blade = _curve([*edge, *((x, -y) for x, y in edge[2::-1])])
         feathers = [_turn(blade, turn) for turn in (-0.46, 0.46, -0.23, 0.23, 0.0)]
     else:
-        feathers = [np.array([(-0.1, -0.11), (0.2, -0.10), (0.70, 0.0), (0.2, 0.10), (-0.1, 0.11)])]
-    rump = np.array([-0.46, 0.24])
+        feathers = [np.array([(-0.1, -0.14), (0.25, -0.16), (0.70, 0.0), (0.25, 0.16), (-0.1, 0.14)])]
+    rump = np.array([-0.46, 0.22])
     for feather in feathers:
-        canvas.shape(rump + _turn(feather, np.pi - 0.42 + angle), colour, "tail", outline=0.024)
+        canvas.shape(rump + _turn(feather, np.pi - 0.12 + angle), colour, "tail", outline=0.024)
     if shape == "pointed":
-        canvas.stroke(rump + _turn([(0.0, 0.0), (0.6, 0.0)], np.pi - 0.42 + angle), _darker(colour), 0.02, "tail")
+        canvas.stroke(rump + _turn([(0.0, 0.0), (0.6, 0.0)], np.pi - 0.12 + angle), _darker(colour), 0.02, "tail")
 
 
 def _draw_legs(canvas: _Canvas, colour: tuple[int, int, int], shift: float) -> None:
-    for hip, foot in ((0.0, 0.06 + shift), (0.2, 0.28 + shift)):
-        leg = [(hip, 0.42), ((hip + foot) / 2 - 0.03, 0.62), (foot, FOOT_LEVEL)]
-        toes = [[(foot - 0.10, FOOT_LEVEL + 0.05), (foot, FOOT_LEVEL)], [(foot + 0.12, FOOT_LEVEL + 0.05), (foot, FOOT_LEVEL)],
-                [(foot + 0.02, FOOT_LEVEL + 0.08), (foot, FOOT_LEVEL)]]
-        for line in (leg, *toes):
-            canvas.stroke(line, _darker(colour), 0.075, "leg")
-        for line in (leg, *toes):
-            canvas.stroke(line, colour, 0.05, "leg")
+    for hip, foot in ((-0.02, 0.02 + shift), (0.22, 0.30 + shift)):
+        ankle = np.array([foot, FOOT_LEVEL - 0.02])
+        lines = [np.array([(hip, 0.42), ((hip + foot) / 2 - 0.04, 0.60), ankle])]
+        lines += [np.array([ankle, ankle + toe]) for toe in ((-0.12, 0.08), (0.03, 0.11), (0.15, 0.07))]
+        for width, ink in ((0.115, _darker(colour)), (0.085, colour)):
+            for line in lines:
+                canvas.stroke(line, ink, width, "leg")
+                canvas.dot(line[-1], width / 2, ink, "leg")
 
 
-def _part_number(part: str | None) -> int:
-    return PARTS.index(part) + 1 if part in PARTS else 0  # the face belongs to the bird but to none of the parts
+def _part_number(part: str) -> int:
+    return len(PARTS) + 1 if part == REST else PARTS.index(part) + 1
 
 
 def _box(inside: np.ndarray) -> tuple[int, int, int, int]:
@@ -566,16 +572,195 @@ def _turn(points: np.ndarray, angle: float) -> np.ndarray:
 def _curve(points: np.ndarray, closed: bool = True, steps: int = 6) -> np.ndarray:
     """A smooth line through points (n, 2): Catmull-Rom, `steps` points a segment."""
     points = np.asarray(points, dtype=float)
-    if closed:
-        before, start, end, after = (np.roll(points, shift, axis=0) for shift in (1, 0, -1, -2))
-    else:
-        padded = np.concatenate([points[:1], points, points[-1:]])
-        before, start, end, after = padded[:-3], padded[1:-2], padded[2:-1], padded[3:]
-    t = np.linspace(0, 1, steps, endpoint=False)[None, :, None]
-    before, start, end, after = (p[:, None] for p in (before, start, end, after))
-    line = 0.5 * (
-        2 * start + (end - before) * t + (2 * before - 5 * start + 4 * end - after) * t**2
-        + (3 * start - before - 3 * end + after) * t**3
-    )
-    line = line.reshape(-1, 2)
+    number = np.arange(len(points) if closed else len(points) - 1)[:, None] + [-1, 0, 1, 2]
+    number = number % len(points) if closed else np.clip(number, 0, len(points) - 1)
+    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    weights = np.concatenate([-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], axis=1)
+    line = (weights @ points[number] / 2).reshape(-1, 2)
     return line if closed else np.concatenate([line, points[-1:]])
+
+
+def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
+    """Renders the data set into `root/TOY`, unless it lies there already.
+
+    The work is done in a hidden folder beside it that is renamed when complete, so `root/TOY` is whole or absent. Image
+    number i of a species depends on the seed, the species and i alone: a larger set contains the smaller one.
+
+    Args:
+        root: folder of data sets; made if missing.
+        seed: 0 ... 2**32 - 1. The same seed gives the same bytes; another one other birds of the same species.
+        images_per_class: at least 5, so that a fifth of a seen species is at least one test image.
+
+    Returns:
+        The folder `root/TOY`; see the module's docstring for what lies in it.
+
+    Raises:
+        InputError: an argument is out of range, or `root/TOY` exists and is not something this function made.
+    """
+    if not 0 <= seed < 2**32:
+        raise InputError("seed out of range", where="seed", found=seed, expected="0 ... 4294967295",
+                         cure="Pass another seed.")
+    if images_per_class < 5:
+        raise InputError("too few images", where="images_per_class", found=images_per_class, expected="5 or more",
+                         cure="Pass a larger number; training and test images are both taken from them.")
+    root = Path(root)
+    folder = root / NAME
+    manifest = {
+        "version": VERSION, "seed": seed, "images_per_class": images_per_class, "image_size": IMAGE_SIZE,
+        "feature_dim": POOLED_DIM, "attributes": len(ATTRIBUTES), "seen_classes": len(SPECIES) - len(UNSEEN_CLASSES),
+        "unseen_classes": len(UNSEEN_CLASSES),
+    }
+    if _is_same(folder, manifest):
+        return folder
+    temporary, discarded = (root / f".{NAME}.{os.getpid()}.{ending}" for ending in ("tmp", "old"))
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process that had our number
+        temporary.mkdir(parents=True)
+        _write_everything(temporary, seed, images_per_class)
+        write_json(temporary / "manifest.json", manifest)
+        if not _is_same(folder, manifest):  # another process may have been faster
+            if folder.exists():
+                folder.rename(discarded)
+            temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+        shutil.rmtree(discarded, ignore_errors=True)
+    return folder
+
+
+def read_part_boxes(folder: Path) -> np.ndarray:
+    """The part boxes of every image of a data set made by `make_toy`.
+
+    Args:
+        folder: what `make_toy` returned.
+
+    Returns:
+        (n_images, n_parts, 4) int64: x0, y0, x1, y1 in pixels, images in the order of `labels`, parts in that of PARTS.
+    """
+    with open(Path(folder) / "parts.csv", newline="", encoding="utf-8") as file:
+        boxes = [[int(row[side]) for side in ("x0", "y0", "x1", "y1")] for row in csv.DictReader(file)]
+    return np.array(boxes, dtype=np.int64).reshape(-1, len(PARTS), 4)
+
+
+def class_attributes() -> np.ndarray:
+    """(n_classes, n_attributes) float64: the share of a species' birds that show an attribute, 0 ... 1."""
+    shares = [
+        ((1 - VARIATION) * (value == species[trait]) + VARIATION * (value == _other_value(trait, species[trait])))
+        for species in SPECIES.values() for trait, values in TRAITS.items() for value in values
+    ]
+    return np.array(shares).reshape(len(SPECIES), len(ATTRIBUTES))
+
+
+def _other_value(trait: str, value: str) -> str:
+    """What a bird that differs from its species shows instead."""
+    values = TRAITS[trait]
+    return values[(values.index(value) + 1) % len(values)]
+
+
+def _individual(species: dict[str, str], random: np.random.RandomState) -> dict[str, str]:
+    """The traits of one bird of a species."""
+    return {
+        trait: _other_value(trait, value) if random.rand() < VARIATION else value for trait, value in species.items()
+    }
+
+
+def _is_same(folder: Path, manifest: dict[str, int]) -> bool:
+    """Whether `folder` holds just what `manifest` says; False if it is absent or an older copy of ours."""
+    if not folder.exists():
+        return False
+    if not (folder / "manifest.json").exists():
+        raise InputError(
+            "not a toy data set of ours", where=folder, found="a folder without manifest.json",
+            expected="no folder, or one made by make_toy", cure="Move it away or pass another root.",
+        )
+    whole = all((folder / file).exists() for file in ("descriptor.mat", "att_splits.mat", "parts.csv"))
+    return whole and read_json(folder / "manifest.json") == manifest
+
+
+def _write_everything(folder: Path, seed: int, images_per_class: int) -> None:
+    files, features, shown, boxes = [], [], [], []
+    with tqdm(total=len(SPECIES) * images_per_class, desc="toy birds", unit="image") as progress:
+        for class_number, (name, species) in enumerate(SPECIES.items()):
+            (folder / "images" / name).mkdir(parents=True)
+            images = []
+            for index in range(images_per_class):
+                # RandomState, for its stream of numbers never changes with the version of numpy.
+                random = np.random.RandomState([seed, class_number, index])
+                traits = _individual(species, random)
+                bird = render_bird(traits, random)
+                files.append(f"images/{name}/{index:04d}.png")
+                bird.image.save(folder / files[-1], compress_level=4)
+                images.append(bird.image)
+                shown.append([value == traits[trait] for trait, values in TRAITS.items() for value in values])
+                boxes.extend((files[-1], part, *bird.boxes[part]) for part in PARTS)
+                progress.update()
+            features.append(pooled_descriptor(images))
+    labels = np.repeat(np.arange(1, len(SPECIES) + 1), images_per_class)[:, None]
+    _write_mat(folder / "descriptor.mat", {
+        "features": np.concatenate(features).T, "labels": labels.astype(np.float64), "image_files": _cells(files),
+    })
+    shares = class_attributes()
+    _write_mat(folder / "att_splits.mat", {
+        "att": (shares / np.linalg.norm(shares, axis=1, keepdims=True)).T, "original_att": 100 * shares.T,
+        "allclasses_names": _cells(list(SPECIES)), **_splits(labels[:, 0], seed),
+    })
+    (folder / "attributes.txt").write_text(
+        "".join(f"{number} {name}\n" for number, name in enumerate(ATTRIBUTES, start=1)), encoding="utf-8"
+    )
+    _write_csv(folder / "class_attributes.csv", ["class", *ATTRIBUTES],
+               [[name, *(f"{100 * share:g}" for share in row)] for name, row in zip(SPECIES, shares, strict=True)])
+    _write_csv(folder / "attribute_parts.csv", ["attribute", "part"], ATTRIBUTE_PARTS.items())
+    _write_csv(folder / "image_attributes.csv", ["image", *ATTRIBUTES],
+               [[file, *map(int, row)] for file, row in zip(files, shown, strict=True)])
+    _write_csv(folder / "parts.csv", ["image", "part", "x0", "y0", "x1", "y1"], boxes)
+
+
+def _splits(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    """1-based columns of sample numbers; every fourth seen class is a validation class."""
+    random = np.random.RandomState([seed, len(SPECIES)])
+    parts = {key: [] for key in ("train_loc", "val_loc", "test_seen_loc", "test_unseen_loc")}
+    seen_classes = [name for name in SPECIES if name not in UNSEEN_CLASSES]
+    for class_number, name in enumerate(SPECIES, start=1):
+        samples = np.flatnonzero(labels == class_number) + 1
+        if name in UNSEEN_CLASSES:
+            parts["test_unseen_loc"].extend(samples)
+            continue
+        samples = random.permutation(samples)
+        n_test = round(TEST_SEEN_FRACTION * len(samples))
+        parts["test_seen_loc"].extend(samples[:n_test])
+        parts["val_loc" if seen_classes.index(name) % 4 == 3 else "train_loc"].extend(samples[n_test:])
+    parts["trainval_loc"] = parts["train_loc"] + parts["val_loc"]
+    return {key: np.sort(np.array(numbers, dtype=np.float64))[:, None] for key, numbers in parts.items()}
+
+
+def _cells(strings: list[str]) -> np.ndarray:
+    """A column of MATLAB cells with a string each."""
+    column = np.empty((len(strings), 1), dtype=object)
+    column[:, 0] = strings
+    return column
+
+
+def _write_mat(path: Path, values: dict[str, np.ndarray]) -> None:
+    savemat(path, values)
+    with open(path, "r+b") as file:  # the header's text holds the time of day; the same data must be the same bytes
+        file.write(b"MATLAB 5.0 MAT-file, zsl toy data set".ljust(116))
+
+
+def _write_csv(path: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Render the toy data set.", allow_abbrev=False)
+    parser.add_argument("root", type=Path, help="folder of data sets; TOY is made in it")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other birds of the same species")
+    parser.add_argument("--images_per_class", type=int, default=60, help="pictures of each species")
+    arguments = parser.parse_args()
+    print(make_toy(arguments.root, arguments.seed, arguments.images_per_class))
+
+
+if __name__ == "__main__":
+    main()

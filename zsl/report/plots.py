@@ -1,12 +1,11 @@
 """Every plot of a run, drawn from its folder alone.
 
 `draw_plots(read_run(run_dir))` returns the plots as PNG bytes; what the folder does not hold is not drawn.
-`write_report` in zsl/report/html.py saves them. The palette of the whole project is defined here.
+`write_report` in zsl/report/html.py saves them. The palette is in zsl/report/style.py.
 """
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -14,43 +13,40 @@ from dataclasses import dataclass
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from zsl.report.folder import RunFolder, chosen_epoch, number
+from zsl.report.style import (
+    BLUE,
+    CLASS_COLOURS,
+    CLASS_MARKERS,
+    GREEN,
+    GRID,
+    HEAT,
+    INK,
+    MUTED,
+    ORANGE,
+    PAPER,
+    PURPLE,
+    ROW_COLOURS,
+    ROW_MARKERS,
+    SEEN,
+    STYLE,
+    UNSEEN,
+    to_png,
+)
 from zsl.report.tables import percent
 
-INK, MUTED, GRID, PAPER = "#22262b", "#6b7280", "#e3e6ea", "#ffffff"
-# Okabe and Ito's hues, a little darker where they carry thin lines: told apart under every common colour blindness.
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0b66a8", "#e08e0b", "#0a8a66", "#cc4f14", "#a8578a", "#4aa8dc"
-SEEN, UNSEEN = SKY, RED
-ROW_COLOURS = {"paper": RED, "val": GREEN, "last": BLUE, "ESZSL": MUTED}
-ROW_MARKERS = {"paper": "^", "val": "D", "last": "o", "ESZSL": "s"}
-# Twelve classes: hue and shape both change from one to the next, because no twelve hues are safe on their own.
-CLASS_COLOURS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, "#4b3f9e", "#8a8d1d", "#7d1f4e", "#2fb5a5", "#5a6572", "#d46a86")
-CLASS_MARKERS = "os^"
 MEASURE_NAMES = {
     "T1": "T1, unseen among unseen", "acc_unseen": "u, unseen among all", "acc_seen": "s, seen among all", "H": "H",
-}
-HEAT = LinearSegmentedColormap.from_list("zsl", [PAPER, "#cfe3f1", "#6fb0d8", BLUE, "#07365c"])
-
-_STYLE = {
-    "font.family": "DejaVu Sans", "font.size": 9.5, "text.color": INK, "text.usetex": False,
-    "text.parse_math": False,  # class names are text, whatever dollars they contain
-    "axes.edgecolor": MUTED, "axes.labelcolor": INK, "axes.linewidth": 0.8, "axes.grid": True, "axes.axisbelow": True,
-    "axes.spines.top": False, "axes.spines.right": False, "axes.titlesize": 10, "axes.titleweight": "bold",
-    "axes.titlelocation": "left", "axes.formatter.use_mathtext": False, "grid.color": GRID, "grid.linewidth": 0.8,
-    "xtick.color": MUTED, "ytick.color": MUTED, "xtick.labelcolor": INK, "ytick.labelcolor": INK,
-    "xtick.major.size": 3, "ytick.major.size": 3, "legend.frameon": False, "legend.fontsize": 9, "lines.linewidth": 1.6,
-    "figure.facecolor": PAPER, "axes.facecolor": PAPER, "savefig.facecolor": PAPER,
 }
 _LOSS_NAMES = {
     "vae": "VAE (reconstruction + KL)", "reconstruction": "reconstruction (BCE)", "kl": "KL", "critic": "critic",
     "penalty": "gradient penalty", "generator": "generator, total", "adversarial": "generator, adversarial",
-    "cycle_generator": "cycle, generator", "cycle_decoder": "cycle, decoder", "cycle_unseen": "cycle, unseen",
+    "cycle_generator": "cycle, generator", "cycle_decoder": "cycle, decoder",
 }
 _MAX_NAMED = 32  # classes whose names still fit beside an axis
 _MAX_NUMBERED = 12  # classes whose confusion cells still hold a number
@@ -82,15 +78,8 @@ def draw_plots(run: RunFolder) -> list[Plot]:
         _accuracies, _curves, _per_class, _confusions, _projection, _losses, _wasserstein, _lambda1,
     ]
     # A context, not an update: an application that imports us keeps its own matplotlib settings.
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         return [plot for drawer in drawers for plot in drawer(run) if plot is not None]
-
-
-def to_png(figure: Figure, dpi: int = 150) -> bytes:
-    """Renders a figure; the same figure gives the same bytes (no date, no version inside)."""
-    buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png", metadata={"Software": None})
-    return buffer.getvalue()
 
 
 # Training -------------------------------------------------------------------------------------------------------------
@@ -100,7 +89,7 @@ def _losses(run: RunFolder) -> list[Plot]:
     """One small panel a loss: their scales differ by orders of magnitude, so a shared axis would hide most."""
     keys = _keys(run.epochs, lambda key: not key.startswith("wasserstein"))
     # The transductive twin of a loss shares its panel.
-    twins = {key: f"{key}_unseen" for key in keys if f"{key}_unseen" in keys}
+    twins = {key: twin for key in keys if (twin := f"{key.removesuffix('_generator')}_unseen") in keys}
     panels = [key for key in keys if key not in twins.values()]
     if not panels:
         return []
@@ -110,11 +99,16 @@ def _losses(run: RunFolder) -> list[Plot]:
     for position, key in enumerate(panels):
         axes = figure.add_subplot(rows, columns, position + 1)
         axes.set_title(_LOSS_NAMES.get(key, key.replace("_", " ")), fontsize=9.5)
-        _line(axes, *_series(run.epochs, key), BLUE, label="seen" if key in twins else None)
+        _line(axes, *_series(run.epochs, key), BLUE)
         if key in twins:
-            _line(axes, *_series(run.epochs, twins[key]), ORANGE, label="unseen (transductive)", dashes=(4, 1.5))
-            axes.legend(fontsize=8)
+            _line(axes, *_series(run.epochs, twins[key]), ORANGE, dashes=(4, 1.5))
         _epoch_axis(axes, run.epochs, label=position >= len(panels) - columns)
+    if twins:
+        handles = [
+            Line2D([], [], color=BLUE, label="seen classes"),
+            Line2D([], [], color=ORANGE, linestyle=(0, (4, 1.5)), label="unseen classes (transductive)"),
+        ]
+        figure.legend(handles=handles, loc="outside upper center", ncols=2)
     ends = []
     for key in panels:
         values = _series(run.epochs, key)[1]
@@ -131,7 +125,8 @@ def _wasserstein(run: RunFolder) -> list[Plot]:
         return []
     figure, axes = _single_panel()
     for key, colour, dashes in zip(keys, (BLUE, ORANGE, GREEN), (None, (4, 1.5), (1.5, 1.5)), strict=False):
-        name = "critic" if key == "wasserstein" else f"critic, {key.removeprefix('wasserstein_')} classes (no attributes)"
+        which = key.removeprefix("wasserstein").strip("_")
+        name = f"critic, {which} classes (no attributes)" if which else "critic"
         _line(axes, *_series(run.epochs, key), colour, label=name, dashes=dashes)
     axes.axhline(0, color=MUTED, linewidth=0.8)
     axes.set_ylabel("mean D(real) − mean D(fake)")
@@ -216,8 +211,8 @@ def _accuracy_plot(
             axes.axvline(epoch, color=colour, linewidth=1, alpha=0.45, zorder=1)
             if mark_values and not math.isnan(number(row.get(measure))):
                 axes.plot(
-                    epoch, 100 * row[measure], ROW_MARKERS[row_name], color=colour, markeredgecolor=PAPER, markersize=8.5,
-                    zorder=5, clip_on=False,
+                    epoch, 100 * row[measure], ROW_MARKERS[row_name], color=colour, markeredgecolor=PAPER,
+                    markersize=8.5, zorder=5, clip_on=False,
                 )
         _epoch_axis(axes, epochs, label=position >= len(curves) - columns)
     handles = [Line2D([], [], color=INK, label="last head epoch")]
@@ -236,7 +231,8 @@ def _accuracy_plot(
         " the dashed line takes the best head epoch (for u and s: the one with the best H)."
         if has_choice else " the head is evaluated once an epoch."
     )
-    return Plot(name, title, caption + tail, f"Line plots; at the last evaluated epoch, in per cent: {ends}.", to_png(figure))
+    alt = f"Line plots; at the last evaluated epoch, in per cent: {ends}."
+    return Plot(name, title, caption + tail, alt, to_png(figure))
 
 
 def _head_curves(epochs: list[dict], measure: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -256,13 +252,16 @@ def _head_curves(epochs: list[dict], measure: str) -> tuple[np.ndarray, np.ndarr
 
 def _curves(run: RunFolder) -> list[Plot]:
     """Accuracy on seen against unseen classes as a constant is taken from the seen scores (Chao et al., ECCV 2016)."""
-    names = {"val": "val", "last": "last", "ESZSL": "eszsl"}
-    curves = {row: run.arrays[f"{stem}_curve"] for row, stem in names.items() if len(run.arrays.get(f"{stem}_curve", ()))}
+    found = {row: run.arrays.get(f"{row.lower()}_curve", ()) for row in ("val", "last", "ESZSL")}
+    curves = {row: curve for row, curve in found.items() if len(curve)}
     if not curves:
         return []
     figure = Figure(figsize=(9, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    points = [row for row in run.result["rows"] if not math.isnan(number(row.get("acc_seen")) + number(row.get("acc_unseen")))]
+    points = [
+        row for row in run.result["rows"]
+        if not math.isnan(number(row.get("acc_seen")) + number(row.get("acc_unseen")))
+    ]
     top_u = max([curve[:, 1].max() for curve in curves.values()] + [row["acc_unseen"] for row in points])
     top_s = max([curve[:, 0].max() for curve in curves.values()] + [row["acc_seen"] for row in points])
     limit_u, limit_s = min(102, 106 * max(top_u, 0.01)), min(102, 106 * max(top_s, 0.01))
@@ -270,8 +269,9 @@ def _curves(run: RunFolder) -> list[Plot]:
     handles = []
     for row_name, curve in curves.items():
         u, s = 100 * curve[:, 1], 100 * curve[:, 0]
-        (line,) = axes.plot(u, s, color=ROW_COLOURS[row_name], label=f"{row_name}, area {_area(run, row_name)}", zorder=3)
-        axes.fill_between(u, s, color=ROW_COLOURS[row_name], alpha=0.05, linewidth=0)
+        colour = ROW_COLOURS[row_name]
+        (line,) = axes.plot(u, s, color=colour, label=f"{row_name}, area {_area(run, row_name)}", zorder=3)
+        axes.fill_between(u, s, color=colour, alpha=0.05, linewidth=0)
         handles.append(line)
     for row in points:
         family, _, calibrated = row["row"].partition(" + ")
@@ -289,8 +289,8 @@ def _curves(run: RunFolder) -> list[Plot]:
     areas = ", ".join(f"{row_name} {_area(run, row_name)}" for row_name in curves)
     return [Plot(
         "curve", "Seen against unseen accuracy",
-        "Every balance a constant subtracted from the seen scores can reach, the area under it, and where the rows of the "
-        "table stand; thin grey lines join points of equal H.",
+        "Every balance a constant subtracted from the seen scores can reach, the area under it, and where the rows of "
+        "the table stand; thin grey lines join points of equal H.",
         f"Seen accuracy against unseen accuracy, one falling curve a model; areas under the curves: {areas}.",
         to_png(figure),
     )]
@@ -307,7 +307,8 @@ def _harmonic_lines(axes: Axes, limit_u: float, limit_s: float) -> None:
         axes.plot(u[inside], s[inside], color=GRID, linewidth=0.9, zorder=1)
         # Named at the right edge, inside: the rows stand near the middle of the lines.
         axes.annotate(
-            f"H {h}", (limit_u, s[-1]), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7.5, color=MUTED
+            f"H {h}", (limit_u, s[-1]), xytext=(-3, 2), textcoords="offset points", ha="right", fontsize=7.5,
+            color=MUTED,
         )
 
 
@@ -320,7 +321,7 @@ def _area(run: RunFolder, row_name: str) -> str:
 
 def _models(run: RunFolder) -> list[tuple[str, bool]]:
     """The evaluated models, and whether each is secondary: the one chosen on validation data comes first."""
-    present = [tag for tag in ("val", "last") if any(key.startswith(f"{tag}_") and "confusion" in key for key in run.arrays)]
+    present = [tag for tag in ("val", "last") if {f"{tag}_zsl_confusion", f"{tag}_gzsl_confusion"} & set(run.arrays)]
     return [(tag, position > 0) for position, tag in enumerate(present)]
 
 
@@ -330,9 +331,8 @@ def _per_class(run: RunFolder) -> list[Plot]:
     for tag, secondary in _models(run):
         zsl = _recall(run.arrays.get(f"{tag}_zsl_confusion"))
         gzsl = _recall(run.arrays.get(f"{tag}_gzsl_confusion"))
-        t1 = {} if zsl is None else dict(zip(data["unseen_classes"], zsl, strict=True))
-        accuracy = t1 if gzsl is None else dict(enumerate(gzsl))
-        accuracy = {index: value for index, value in accuracy.items() if not math.isnan(value)}
+        t1 = {} if zsl is None else _present(zip(data["unseen_classes"], zsl, strict=True))
+        accuracy = t1 if gzsl is None else _present(enumerate(gzsl))
         if not accuracy:
             continue
         few = len(accuracy) <= _MAX_NAMED
@@ -341,17 +341,29 @@ def _per_class(run: RunFolder) -> list[Plot]:
         low, high = (f"{_name(run, index)} at {percent(accuracy[index])}" for index in (ordered[0], ordered[-1]))
         protocol = "all classes" if gzsl is not None else "unseen classes"
         caption = (
-            f"Accuracy of each class among {protocol}, row “{tag}”; a mean per class can hide classes that are never right."
+            f"Accuracy of each class among {protocol}, row “{tag}”; the mean can hide classes that are never right."
         )
         if not few:
             caption = (
-                f"Classes sorted by accuracy, row “{tag}”, as a profile from the worst to the best, and the extremes by name."
+                f"Accuracy among {protocol}, row “{tag}”, as a profile from the worst class to the best, and the "
+                "extremes by name."
             )
-        plots.append(Plot(
-            f"per_class_{tag}", f"Accuracy of each class, row “{tag}”", caption,
-            f"Accuracies of {len(accuracy)} classes in per cent; lowest {low}, highest {high}.", to_png(figure), secondary,
-        ))
+        alt = f"Accuracies of {len(accuracy)} classes in per cent; lowest {low}, highest {high}."
+        title = f"Accuracy of each class, row “{tag}”"
+        plots.append(Plot(f"per_class_{tag}", title, caption, alt, to_png(figure), secondary))
     return plots
+
+
+def _present(pairs: Iterable[tuple[int, float]]) -> dict[int, float]:
+    return {index: float(value) for index, value in pairs if not math.isnan(value)}
+
+
+def _recall(confusion: np.ndarray | None) -> np.ndarray | None:
+    """The share of each class's samples that is right; NaN for a class without samples."""
+    if confusion is None:
+        return None
+    total = confusion.sum(1)
+    return np.where(total > 0, np.diag(confusion) / np.maximum(total, 1), np.nan)
 
 
 def _class_bars(run: RunFolder, accuracy: dict[int, float], t1: dict[int, float], among_all: bool) -> Figure:
@@ -365,9 +377,9 @@ def _class_bars(run: RunFolder, accuracy: dict[int, float], t1: dict[int, float]
         rows, [100 * accuracy[index] for index in ordered], height=0.7,
         color=[UNSEEN if index in unseen else SEEN for index in ordered],
     )
-    dots = [(row, 100 * t1[index]) for row, index in enumerate(ordered) if among_all and not math.isnan(t1.get(index, math.nan))]
+    dots = [(100 * t1[index], row) for row, index in enumerate(ordered) if among_all and index in t1]
     if dots:
-        axes.plot([x for _, x in dots], [y for y, _ in dots], "o", color=PAPER, markeredgecolor=INK, markersize=5.5)
+        axes.plot(*zip(*dots, strict=True), "o", color=PAPER, markeredgecolor=INK, markersize=5.5, clip_on=False)
     axes.set_yticks(rows, [_name(run, index) for index in ordered])
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
@@ -394,13 +406,16 @@ def _class_profile(run: RunFolder, accuracy: dict[int, float], t1: dict[int, flo
     lines = [("seen", [accuracy[index] for index in groups["seen"]], SEEN, None),
              ("unseen", [accuracy[index] for index in groups["unseen"]], UNSEEN, None)]
     if among_all:
-        lines.append(("unseen, among unseen only (T1)", [v for v in t1.values() if not math.isnan(v)], UNSEEN, (3, 1.5)))
+        lines.append(("unseen, among unseen only (T1)", [*t1.values()], UNSEEN, (3, 1.5)))
     for label, values, colour, dashes in lines:
         if values:
-            line = profile.stairs(100 * np.sort(values), np.linspace(0, 100, len(values) + 1), color=colour, baseline=None,
-                                  linewidth=1.8, label=f"{label}: {len(values)} classes, mean {percent(np.mean(values))}")
-            line.set_linestyle("-" if dashes is None else (0, dashes))
-    profile.set(xlim=(0, 100), ylim=(0, 101), xlabel="classes, sorted (per cent of their group)", ylabel="accuracy, per cent")
+            profile.stairs(
+                100 * np.sort(values), np.linspace(0, 100, len(values) + 1), color=colour, baseline=None, linewidth=1.8,
+                linestyle="-" if dashes is None else (0, dashes),
+                label=f"{label}: {len(values)} classes, mean {percent(float(np.mean(values)))}",
+            )
+    profile.set(xlim=(0, 100), ylim=(0, 101), xlabel="classes of the group, sorted, per cent")
+    profile.set_ylabel("accuracy, per cent")
     profile.set_title("From the worst class to the best")
     profile.legend(loc="upper center", bbox_to_anchor=(0.45, -0.16), alignment="left")
 
@@ -409,7 +424,8 @@ def _class_profile(run: RunFolder, accuracy: dict[int, float], t1: dict[int, flo
     ordered = sorted(groups[kind], key=accuracy.__getitem__)
     shown = ordered if len(ordered) <= 16 else ordered[:8] + ordered[-8:]
     rows = np.arange(len(shown)) + (0 if len(shown) == len(ordered) else np.repeat([0.0, 1.0], 8))
-    extremes.barh(rows, [100 * accuracy[index] for index in shown], height=0.7, color=UNSEEN if kind == "unseen" else SEEN)
+    colour = UNSEEN if kind == "unseen" else SEEN
+    extremes.barh(rows, [100 * accuracy[index] for index in shown], height=0.7, color=colour)
     extremes.set_yticks(rows, [_name(run, index, 24) for index in shown], fontsize=8)
     extremes.tick_params(axis="y", length=0)
     extremes.grid(axis="y", visible=False)
@@ -420,21 +436,22 @@ def _class_profile(run: RunFolder, accuracy: dict[int, float], t1: dict[int, flo
 
 def _confusions(run: RunFolder) -> list[Plot]:
     data = run.result["data"]
+    seen, unseen = data["seen_classes"], data["unseen_classes"]
     plots = []
     for tag, secondary in _models(run):
-        zsl = run.arrays.get(f"{tag}_zsl_confusion")
+        zsl, gzsl = (run.arrays.get(f"{tag}_{task}_confusion") for task in ("zsl", "gzsl"))
         if zsl is not None:
             plots.append(_confusion_plot(
-                run, zsl, data["unseen_classes"], f"confusion_zsl_{tag}", f"Confusion among unseen classes, row “{tag}”",
+                run, zsl, unseen, f"confusion_zsl_{tag}", f"Confusion among unseen classes, row “{tag}”",
                 "Where the samples of each unseen class go when only unseen classes may be named;", secondary,
             ))
-        gzsl = run.arrays.get(f"{tag}_gzsl_confusion")
         if gzsl is not None:
-            order = [*data["seen_classes"], *data["unseen_classes"]]
+            order = [*seen, *unseen]
             plots.append(_confusion_plot(
-                run, gzsl[np.ix_(order, order)], order, f"confusion_gzsl_{tag}", f"Confusion among all classes, row “{tag}”",
+                run, gzsl[np.ix_(order, order)], order, f"confusion_gzsl_{tag}",
+                f"Confusion among all classes, row “{tag}”",
                 "Where the samples of each class go when every class may be named, seen classes first;", secondary,
-                boundary=len(data["seen_classes"]),
+                boundary=len(seen),
             ))
     return plots
 
@@ -443,15 +460,16 @@ def _confusion_plot(
     run: RunFolder, counts: np.ndarray, classes: list[int], name: str, title: str, caption: str, secondary: bool,
     boundary: int | None = None,
 ) -> Plot:
-    """Rows are true classes and sum to 100 per cent; `boundary` is the number of seen classes when both kinds stand in."""
+    """Rows are true classes and sum to 100 per cent; `boundary` is how many seen classes stand before the unseen."""
     counts = counts.astype(float)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
     size = len(classes)
     figure = Figure(figsize=(8.2, 7.2) if size > 6 else (6.6, 5.6), layout="constrained")
     axes = figure.add_subplot()
-    image = axes.imshow(share, cmap=HEAT, vmin=0, vmax=100, interpolation="nearest")
+    # A root scale: on a linear one the confusions of 200 classes, a few per cent each, are all white.
+    image = axes.imshow(share, cmap=HEAT, norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
     axes.grid(False)
-    axes.spines[:].set_visible(False)
+    axes.spines[:].set(visible=True, color=GRID)
     axes.tick_params(length=0)
     # An in-between number of classes gets labels too, as long as they can be read.
     if size <= _MAX_NAMED + 8:
@@ -472,7 +490,7 @@ def _confusion_plot(
     if size <= _MAX_NUMBERED:
         for row, column in np.argwhere(share >= 0.5):
             axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=9,
-                      color=PAPER if share[row, column] > 55 else INK)
+                      color=PAPER if share[row, column] > 35 else INK)
     axes.set(xlabel="predicted class", ylabel="true class")
     colour_bar = figure.colorbar(image, shrink=0.6, aspect=28, pad=0.02)
     colour_bar.set_label("per cent of the true class")
@@ -501,10 +519,12 @@ def _projection(run: RunFolder) -> list[Plot]:
     if len(real) + len(synthetic) < 8 or not classes:
         return []
     # Evenly spaced through the class list, so that nobody chose which classes look good.
-    picked = [classes[index] for index in np.unique(np.linspace(0, len(classes) - 1, _SHOWN_CLASSES).round().astype(int))]
+    positions = np.linspace(0, len(classes) - 1, min(_SHOWN_CLASSES, len(classes))).round().astype(int)
+    picked = [classes[position] for position in positions]
+    sources = ((False, synthetic, synthetic_labels), (True, real, real_labels))
     groups = [
         (index, is_real, points[labels == index][:_SHOWN_POINTS])
-        for index in picked for is_real, points, labels in ((False, synthetic, synthetic_labels), (True, real, real_labels))
+        for index in picked for is_real, points, labels in sources
     ]
     plane = _embed(np.concatenate([points for _, _, points in groups]))
     figure = Figure(figsize=(9, 6), layout="constrained")
@@ -516,15 +536,17 @@ def _projection(run: RunFolder) -> list[Plot]:
         xy = plane[start:start + len(points)]
         start += len(points)
         axes.plot(
-            xy[:, 0], xy[:, 1], CLASS_MARKERS[position % 3], linestyle="none", markersize=5.5,
-            markerfacecolor=colour if is_real else "none", markeredgecolor=PAPER if is_real else colour,
-            markeredgewidth=0.4 if is_real else 1.1, zorder=3 if is_real else 2, alpha=0.9,
+            xy[:, 0], xy[:, 1], CLASS_MARKERS[position % 3], linestyle="none", markersize=5.5 if is_real else 4.5,
+            # Paler than the hollow marks above them, which would vanish on their own colour.
+            markerfacecolor=(colour, 0.35) if is_real else "none", markeredgecolor="none" if is_real else colour,
+            markeredgewidth=0.9, zorder=2 if is_real else 3,
         )
     axes.set_xticks([]), axes.set_yticks([])
     axes.grid(False)
     axes.spines[:].set(visible=True, color=GRID)
     handles = [
-        Line2D([], [], marker="o", linestyle="none", color=INK, label="real"),
+        Line2D([], [], marker="o", linestyle="none", markersize=7, markerfacecolor=(INK, 0.4), markeredgecolor="none",
+               label="real"),
         Line2D([], [], marker="o", linestyle="none", markerfacecolor="none", color=INK, label="synthesised"),
         Line2D([], [], linestyle="none", label=" "),
     ]
@@ -538,8 +560,8 @@ def _projection(run: RunFolder) -> list[Plot]:
     spacing = ", evenly spaced in the class list" if len(picked) < len(classes) else ""
     return [Plot(
         "projection", "Real and synthesised features of unseen classes",
-        f"PCA to 50 dimensions, then t-SNE, of up to {_SHOWN_POINTS} real (filled) and as many synthesised (hollow) features "
-        f"of each of {which} unseen classes{spacing}; distances between far groups mean nothing.",
+        f"PCA to 50 dimensions, then t-SNE, of up to {_SHOWN_POINTS} real (filled) and as many synthesised (hollow) "
+        f"features of each of {which} unseen classes{spacing}; distances between far groups mean nothing.",
         f"Scatter plot of real and synthesised features of {len(picked)} unseen classes, one colour and shape a class.",
         to_png(figure),
     )]

@@ -1,6 +1,6 @@
 """The text tables printed at the end of a run and of a sweep over seeds.
 
-`format_rows(result)` takes result.json as a dict; `summarise([result, ...])` and `format_sweep(summary)` do several seeds.
+`format_rows(result)` takes result.json as a dict; `format_sweep(summarise([result, ...]))` does several seeds.
 Accuracies are fractions in the files and per cent in every table.
 """
 
@@ -59,8 +59,9 @@ def summarise(results: list[dict]) -> dict:
     """Gathers runs that differ in their seed only.
 
     Returns:
-        {"title", "headline", "seeds": [int], "rows": [{"row", "rule", and for each of T1, acc_unseen, acc_seen, H, AUSUC
-        {"mean", "sd" (n−1; null for one seed), "values": [per seed]} or null}]}. A seed without the value is left out.
+        {"title", "headline": [str], "seeds": [int], "rows": [{"row", "rule", "T1", "acc_unseen", "acc_seen", "H",
+        "AUSUC"}]}; each measure is {"mean", "sd" (over n−1; null for one seed), "values": [per seed]}, or null where no
+        seed has it.
     """
     first = results[0]
     rows = []
@@ -84,7 +85,7 @@ def format_sweep(summary: dict) -> str:
         counts = {len(value["values"]) for value in found if value}
         table.append([row["row"], *map(_plus_minus, found), "/".join(map(str, sorted(counts))) or "0"])
     seeds = summary["seeds"]
-    meaning = f"mean ± sd over {len(seeds)} seeds ({', '.join(map(str, seeds))})"
+    meaning = f"mean ± sd over {len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
     return "\n".join([summary["title"], " · ".join([*summary["headline"], meaning]), "", *_aligned(table)]) + "\n"
 
 

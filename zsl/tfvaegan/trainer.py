@@ -1,0 +1,154 @@
+"""The trainer: epochs of iterations over one stage's data, evaluation, and a state that can be saved and resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+
+from zsl.classifiers import SoftmaxHead
+from zsl.data.xlsa17 import StageData
+from zsl.errors import InputError
+from zsl.tfvaegan.classification import Evaluation, evaluate
+from zsl.tfvaegan.networks import Networks
+from zsl.tfvaegan.steps import Settings, TrainingState, draw, iteration
+
+
+class TfvaeganTrainer:
+    """Trains TF-VAEGAN on one stage of a data set.
+
+    Attributes:
+        epoch: epochs completed; within an epoch, `position` iterations of it are done.
+        iterations_per_epoch: feedback_loop passes of ⌈n_train / batch_size⌉ iterations each.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        data: StageData,
+        settings: Settings,
+        zsl_head: SoftmaxHead,
+        gzsl_head: SoftmaxHead | None,
+        device: torch.device,
+        seed: int,
+    ):
+        """Args: data is moved to `device` once; `seed` starts every random stream of the training.
+
+        Raises:
+            InputError: a batch is larger than the data, or features lie outside [0, 1].
+        """
+        _check(data, settings, networks.critic_unseen is not None)
+        self.data, self.settings, self.seed = data.to(device), settings, seed
+        self.zsl_head, self.gzsl_head = zsl_head, gzsl_head
+        self.state = TrainingState(networks, settings, device)
+        self.targets = self._decoder_targets()
+        self.generator = torch.Generator(device).manual_seed(seed)
+        self.loop_length = -(-len(data.train) // settings.batch_size)
+        self.iterations_per_epoch = settings.feedback_loop * self.loop_length
+        self.epoch = self.position = 0
+        self.sums: dict[str, torch.Tensor] = {}
+
+    def _decoder_targets(self) -> torch.Tensor:
+        """(C, A): the attributes themselves, or scaled to [0, 1] per dimension where the decoder ends in a sigmoid."""
+        a = self.data.attributes
+        if self.settings.attribute_loss == "cycle":
+            return a
+        low, high = a.min(dim=0).values, a.max(dim=0).values
+        return (a - low) / torch.where(high > low, high - low, 1.0)
+
+    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
+        """Runs what is left of the current epoch: for each loop, for each batch, one iteration.
+
+        Args:
+            keep_going: called after every iteration; False ends the call early, to be continued by another.
+
+        Returns:
+            Losses averaged over the epoch's iterations, or None when ended early.
+        """
+        while self.position < self.iterations_per_epoch:
+            loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
+            draws = draw(self.data, self.settings, self.state.latent_dim, self.generator, self.state.transductive)
+            losses = iteration(self.state, self.data, self.targets, draws, feedback_active=loop == 1)
+            for name, loss in losses.items():
+                # Feedback's loop sees terms of the same names, so sums over the epoch are comparable between epochs.
+                self.sums[name] = self.sums.get(name, 0.0) + loss.double()
+            self.position += 1
+            if not keep_going():
+                return None
+        means = self.mean_losses()
+        self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
+        return means
+
+    def mean_losses(self) -> dict[str, float]:
+        """Losses averaged over the current epoch so far.
+
+        Raises:
+            FloatingPointError: one of them is not finite; it is named.
+        """
+        means = {name: (total / max(self.position, 1)).item() for name, total in self.sums.items()}
+        for name, value in means.items():
+            if not abs(value) < float("inf"):
+                raise FloatingPointError(
+                    f"the {name} loss became {value} in epoch {self.epoch}, before iteration {self.position}; a lower "
+                    "--lr or lower --gammaD and --gammaG usually help"
+                )
+        return means | ({"vae": means["reconstruction"] + means["kl"]} if means else {})
+
+    @property
+    def status(self) -> dict[str, float]:
+        """Training state worth logging beside the losses."""
+        return {"lambda1": self.state.penalty_weight.item()}
+
+    def evaluate(self, keep: tuple[int, ...] = (), constant: float | None = None) -> Evaluation:
+        """Measures the networks as they are; see `zsl.tfvaegan.classification.evaluate`.
+
+        Draws from a stream of its own, fixed by seed and epoch, so that evaluating never changes the training.
+        """
+        generator = torch.Generator(self.data.attributes.device).manual_seed((self.seed << 20) + self.epoch)
+        return evaluate(
+            self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl_head, generator, keep, constant
+        )
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """All network parameters, by name."""
+        return self.state.networks.state_dict()
+
+    def state_dict(self) -> dict:
+        """Everything that `load_state_dict` needs to continue bit for bit."""
+        return {
+            "networks": self.weights(),
+            "optimisers": {name: optimiser.state_dict() for name, optimiser in self.state.optimisers.items()},
+            "lambda1": self.state.penalty_weight,
+            "generator": self.generator.get_state(),
+            "epoch": self.epoch,
+            "position": self.position,
+            "sums": self.sums,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        device = self.data.attributes.device
+        self.state.networks.load_state_dict(state["networks"])
+        for name, optimiser in self.state.optimisers.items():
+            optimiser.load_state_dict(state["optimisers"][name])
+        self.state.penalty_weight = state["lambda1"].to(device)
+        self.generator.set_state(state["generator"].cpu())
+        self.epoch, self.position = state["epoch"], state["position"]
+        self.sums = {name: total.to(device) for name, total in state["sums"].items()}
+
+
+def _check(data: StageData, settings: Settings, transductive: bool) -> None:
+    pools = {"training": data.train} | ({"unlabelled": data.test_unseen} if transductive else {})
+    for name, samples in pools.items():
+        if settings.batch_size > len(samples):
+            raise InputError(
+                "a batch larger than the data", where="--batch_size", found=settings.batch_size,
+                expected=f"at most the {len(samples)} {name} samples of the {data.stage} stage",
+                cure=f"Pass --batch_size {len(samples)} or less.",
+            )
+    low, high = data.train.features.min().item(), data.train.features.max().item()
+    if low < 0 or high > 1:
+        raise InputError(
+            "features outside [0, 1]", where="the training features after scaling", found=f"{low:.4g}..{high:.4g}",
+            expected="0..1, which is all that a generator ending in a sigmoid, trained by cross-entropy, can produce",
+            cure="Use --preprocessing (min-max scaling, the default) and not --standardization.",
+        )
