@@ -78,6 +78,11 @@ class SeenUnseenCurve:
     acc_unseen: Tensor
 
     @property
+    def points(self) -> Tensor:
+        """(p, 2): seen and unseen accuracy, side by side."""
+        return torch.stack([self.acc_seen, self.acc_unseen], dim=1)
+
+    @property
     def area(self) -> float:
         """Area under the curve (AUSUC): unseen accuracy integrated over seen accuracy by the trapezoid rule."""
         return torch.trapezoid(self.acc_unseen.flip(0), self.acc_seen.flip(0)).item()

@@ -113,14 +113,14 @@ Yellow_capped_Merlin        yellow rounded hooked black  blue  black barred yell
 Yellow_crested_Spiderhunter yellow crested long   black  blue  black barred orange spotted yellow blue  forked  orange
 """
 UNSEEN_SPECIES = """
-Black_winged_Macaw          red    crested hooked grey   blue  black solid  white  solid   grey   blue  pointed black
-Blue_crested_Kestrel        blue   crested hooked grey   red   brown barred red    striped yellow white forked  orange
-Blue_tailed_Parrot          red    crested hooked orange green red   solid  orange spotted yellow blue  fan     orange
-Blue_winged_Sandpiper       yellow crested long   orange blue  blue  barred orange spotted white  brown forked  pink
-Red_tailed_Serin            white  rounded cone   black  red   brown barred grey   solid   white  red   pointed pink
-Red_winged_Honeyeater       white  rounded long   grey   grey  red   barred red    solid   grey   red   forked  pink
-White_breasted_Cardinal     yellow rounded cone   black  grey  green solid  white  striped brown  black fan     black
-Yellow_breasted_Oriole      black  rounded long   black  brown black solid  yellow spotted brown  black fan     orange
+Black_crested_Oriole        black  crested long   grey   grey  red   barred red    striped yellow blue  forked  orange
+Black_winged_Rosella        red    rounded hooked black  brown black solid  orange spotted brown  red   fan     pink
+Blue_capped_Sandpiper       blue   rounded long   orange red   green solid  grey   solid   white  black pointed pink
+Brown_winged_Macaw          black  crested hooked orange blue  brown barred yellow solid   grey   red   fan     black
+Green_winged_Honeyeater     white  rounded long   orange red   green solid  grey   spotted brown  black pointed pink
+Red_capped_Parrot           red    rounded hooked black  green black solid  orange spotted white  blue  fan     pink
+White_crested_Kestrel       white  crested hooked orange blue  brown barred yellow solid   grey   white fan     orange
+Yellow_crested_Cardinal     yellow crested cone   grey   grey  red   barred red    striped yellow brown forked  orange
 """
 
 
@@ -273,9 +273,10 @@ class _Canvas:
     def stroke(self, points: np.ndarray, colour: tuple[int, int, int], width: float, part: str | None) -> None:
         """An open line through points (n, 2)."""
         pixels, pen = self.place(points), self.pen(width)
-        ImageDraw.Draw(self.picture).line(pixels, fill=colour, width=pen)
+        joint = "curve" if len(pixels) == 3 else None  # only a sharp bend shows a gap, and filling it takes time
+        ImageDraw.Draw(self.picture).line(pixels, fill=colour, width=pen, joint=joint)
         if part is not None:
-            ImageDraw.Draw(self.parts).line(pixels, fill=_part_number(part), width=pen)
+            ImageDraw.Draw(self.parts).line(pixels, fill=_part_number(part), width=pen, joint=joint)
 
     def dot(self, centre: np.ndarray, radius: float, colour: tuple[int, int, int], part: str | None) -> None:
         """A disc."""

@@ -27,7 +27,7 @@ _DATA_KEYS = {
 
 
 @dataclass(frozen=True)
-class RunFolder:
+class FinishedRun:
     """What a run left behind.
 
     Attributes:
@@ -44,7 +44,7 @@ class RunFolder:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-def read_run(run_dir: Path) -> RunFolder:
+def read_run(run_dir: Path) -> FinishedRun:
     """Reads result.json, metrics.jsonl and, where they exist, validation/metrics.jsonl and evaluation.npz.
 
     Raises:
@@ -53,7 +53,7 @@ def read_run(run_dir: Path) -> RunFolder:
     run_dir = Path(run_dir)
     result = _checked_result(run_dir / "result.json")
     validation = run_dir / "validation" / "metrics.jsonl"
-    return RunFolder(
+    return FinishedRun(
         path=run_dir,
         result=result,
         epochs=read_metrics(run_dir / "metrics.jsonl"),
@@ -104,8 +104,13 @@ def number(value: object) -> float:
     return float(value) if usable else math.nan
 
 
+def epoch_number(record: dict) -> int:
+    """A record's epoch as people count, from 1; metrics.jsonl counts from 0."""
+    return record["epoch"] + 1
+
+
 def chosen_epoch(row: dict, measure: str) -> int | None:
-    """The epoch a row's value was taken at, numbered as in metrics.jsonl, from "epoch 3, head epoch 7"."""
+    """The epoch a row's value was taken at, counted from 1, out of "epoch 3, head epoch 7"."""
     match = re.search(r"(?<!head )\bepoch (\d+)", row.get(f"{measure}_at") or "")
     return int(match.group(1)) if match else None
 

@@ -11,13 +11,13 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
-from zsl.report.folder import MEASURES, RunFolder, number, read_run
+from zsl.report.folder import MEASURES, FinishedRun, number, read_run
 from zsl.report.plots import Plot, draw_plots
-from zsl.report.tables import DASH, HEADINGS, chosen_at, headline, percent
+from zsl.report.tables import DASH, HEADINGS, area, chosen_at, headline, percent
 from zsl.runs.files import atomic_path, write_text
 
-# What a reader must know before quoting a row; the row's own rule follows it.
-_ROW_BADGES = {"paper": "Best epoch on TEST, as published, optimistic"}
+# What a reader must know before quoting a number; the row's own rule says the rest.
+_ROW_TAGS = {"paper": "optimistic"}
 _MEANINGS = {
     "T1": "accuracy on unseen classes when only they may be named", "u": "unseen classes, every class may be named",
     "s": "seen classes, every class may be named", "H": "harmonic mean of u and s",
@@ -47,7 +47,7 @@ def write_report(run_dir: Path) -> Path:
     return report
 
 
-def render(run: RunFolder, plots: list[Plot]) -> str:
+def render(run: FinishedRun, plots: list[Plot]) -> str:
     """The whole page as text; nothing in it refers to another file or host."""
     result, data = run.result, run.result["data"]
     parts = [
@@ -127,14 +127,14 @@ def _rows_table(result: dict) -> str:
     heads = "".join(f"<th scope='col'><abbr title='{_MEANINGS[h]}'>{h}</abbr></th>" for h in HEADINGS.values())
     bodies = []
     for row in result["rows"]:
-        values = [row.get(measure) for measure in MEASURES] + [result["AUSUC"].get(row["row"])]
+        values = [row.get(measure) for measure in MEASURES] + [area(result, row["row"])]
         cells = "".join(f"<td>{percent(value)}</td>" for value in values)
-        badge = f"<strong>{_ROW_BADGES[row['row']]}.</strong> " if row["row"] in _ROW_BADGES else ""
+        tag = f" <span class='tag'>{_ROW_TAGS[row['row']]}</span>" if row["row"] in _ROW_TAGS else ""
         where = chosen_at(row)
         where = f" <span class='where'>{escape(where)}</span>" if where else ""
         bodies.append(
-            f"<tbody><tr><th scope='row'>{escape(row['row'])}</th>{cells}</tr><tr class='rule'>"
-            f"<td colspan='{len(values) + 1}'>{badge}{escape(row.get('rule') or '')}{where}</td></tr></tbody>"
+            f"<tbody><tr><th scope='row'>{escape(row['row'])}{tag}</th>{cells}</tr><tr class='rule'>"
+            f"<td colspan='{len(values) + 1}'>{escape(row.get('rule') or '')}{where}</td></tr></tbody>"
         )
     legend = " · ".join(f"{name}: {meaning}" for name, meaning in _MEANINGS.items())
     return (
@@ -185,7 +185,9 @@ figure,.rows,.tiles div,pre,dl.counts,details{background:var(--card);border:1px 
 .rows thead th{color:var(--soft);font-size:.86rem;padding-bottom:.55rem}.rows abbr{text-decoration:none}
 .rows tbody tr:first-child>*{border-top:1px solid var(--line)}
 .rows .rule td{text-align:left;color:var(--soft);font-size:.86rem;padding:0 .75rem .65rem}
-.rule strong{color:var(--ink)}.where{display:block}
+.rule td::first-letter{text-transform:uppercase}.where{display:block}
+.tag{display:inline-block;padding:0 .45em;border:1px solid var(--warnline);border-radius:1em;background:var(--warn);
+font-size:.74em;font-weight:500}
 .notes{margin:0;padding:.8rem 1.2rem .8rem 2.1rem;background:var(--warn);border-left:4px solid var(--warnline);
 border-radius:6px}.notes li+li{margin-top:.35rem}
 dl{margin:0}

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
-from zsl.report.folder import RunFolder, chosen_epoch, number
+from zsl.report.folder import FinishedRun, chosen_epoch, epoch_number, number
 from zsl.report.style import (
     BLUE,
     CLASS_COLOURS,
@@ -38,7 +38,7 @@ from zsl.report.style import (
     UNSEEN,
     to_png,
 )
-from zsl.report.tables import percent
+from zsl.report.tables import area, percent
 
 MEASURE_NAMES = {
     "T1": "T1, unseen among unseen", "acc_unseen": "u, unseen among all", "acc_seen": "s, seen among all", "H": "H",
@@ -72,9 +72,9 @@ class Plot:
     secondary: bool = False
 
 
-def draw_plots(run: RunFolder) -> list[Plot]:
+def draw_plots(run: FinishedRun) -> list[Plot]:
     """Draws everything the folder has data for, in the order of the report."""
-    drawers: list[Callable[[RunFolder], Iterable[Plot | None]]] = [
+    drawers: list[Callable[[FinishedRun], Iterable[Plot | None]]] = [
         _accuracies, _curves, _per_class, _confusions, _projection, _losses, _wasserstein, _lambda1,
     ]
     # A context, not an update: an application that imports us keeps its own matplotlib settings.
@@ -85,7 +85,7 @@ def draw_plots(run: RunFolder) -> list[Plot]:
 # Training -------------------------------------------------------------------------------------------------------------
 
 
-def _losses(run: RunFolder) -> list[Plot]:
+def _losses(run: FinishedRun) -> list[Plot]:
     """One small panel a loss: their scales differ by orders of magnitude, so a shared axis would hide most."""
     keys = _keys(run.epochs, lambda key: not key.startswith("wasserstein"))
     # The transductive twin of a loss shares its panel.
@@ -119,7 +119,7 @@ def _losses(run: RunFolder) -> list[Plot]:
     )]
 
 
-def _wasserstein(run: RunFolder) -> list[Plot]:
+def _wasserstein(run: FinishedRun) -> list[Plot]:
     keys = _keys(run.epochs, lambda key: key.startswith("wasserstein"))
     if not keys:
         return []
@@ -142,13 +142,13 @@ def _wasserstein(run: RunFolder) -> list[Plot]:
     )]
 
 
-def _lambda1(run: RunFolder) -> list[Plot]:
+def _lambda1(run: FinishedRun) -> list[Plot]:
     records = [record for record in run.epochs if number(record.get("lambda1")) > 0]
     if not records:
         return []
     values = np.array([record["lambda1"] for record in records], dtype=float)
     figure, axes = _single_panel()
-    _line(axes, np.array([record["epoch"] for record in records]), values, BLUE)
+    _line(axes, np.array([epoch_number(record) for record in records]), values, BLUE)
     axes.set_yscale("log")
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if values.max() < 10 * values.min():  # less than a decade: the minor ticks are the only ones in sight
@@ -168,7 +168,7 @@ def _lambda1(run: RunFolder) -> list[Plot]:
 # Accuracies -----------------------------------------------------------------------------------------------------------
 
 
-def _accuracies(run: RunFolder) -> list[Plot | None]:
+def _accuracies(run: FinishedRun) -> list[Plot | None]:
     result_rows = {row["row"]: row for row in run.result["rows"]}
     marked = {name: result_rows[name] for name in ("paper", "val", "last") if name in result_rows}
     stage1 = {name: row for name, row in marked.items() if name == "val"}
@@ -244,13 +244,13 @@ def _head_curves(epochs: list[dict], measure: str) -> tuple[np.ndarray, np.ndarr
         values = np.array([number(value) for value in found.get(key) or []])
         judged = np.array([number(value) for value in found.get(judge) or []])
         if values.size and values.size == judged.size and not np.isnan(judged).all():
-            x.append(record["epoch"])
+            x.append(epoch_number(record))
             last.append(values[-1])
             best.append(values[np.nanargmax(judged)])
     return np.array(x), np.array(last), np.array(best)
 
 
-def _curves(run: RunFolder) -> list[Plot]:
+def _curves(run: FinishedRun) -> list[Plot]:
     """Accuracy on seen against unseen classes as a constant is taken from the seen scores (Chao et al., ECCV 2016)."""
     found = {row: run.arrays.get(f"{row.lower()}_curve", ()) for row in ("val", "last", "ESZSL")}
     curves = {row: curve for row, curve in found.items() if len(curve)}
@@ -312,20 +312,20 @@ def _harmonic_lines(axes: Axes, limit_u: float, limit_s: float) -> None:
         )
 
 
-def _area(run: RunFolder, row_name: str) -> str:
-    return percent(run.result["AUSUC"].get(row_name))
+def _area(run: FinishedRun, row_name: str) -> str:
+    return percent(area(run.result, row_name))
 
 
 # Classes --------------------------------------------------------------------------------------------------------------
 
 
-def _models(run: RunFolder) -> list[tuple[str, bool]]:
+def _models(run: FinishedRun) -> list[tuple[str, bool]]:
     """The evaluated models, and whether each is secondary: the one chosen on validation data comes first."""
     present = [tag for tag in ("val", "last") if {f"{tag}_zsl_confusion", f"{tag}_gzsl_confusion"} & set(run.arrays)]
     return [(tag, position > 0) for position, tag in enumerate(present)]
 
 
-def _per_class(run: RunFolder) -> list[Plot]:
+def _per_class(run: FinishedRun) -> list[Plot]:
     plots = []
     data = run.result["data"]
     for tag, secondary in _models(run):
@@ -366,7 +366,7 @@ def _recall(confusion: np.ndarray | None) -> np.ndarray | None:
     return np.where(total > 0, np.diag(confusion) / np.maximum(total, 1), np.nan)
 
 
-def _class_bars(run: RunFolder, accuracy: dict[int, float], t1: dict[int, float], among_all: bool) -> Figure:
+def _class_bars(run: FinishedRun, accuracy: dict[int, float], t1: dict[int, float], among_all: bool) -> Figure:
     """Horizontal bars, one a class, best on top, seen and unseen classes in two blocks."""
     unseen = set(run.result["data"]["unseen_classes"])
     ordered = sorted(accuracy, key=lambda index: (index not in unseen, accuracy[index]))
@@ -394,7 +394,7 @@ def _class_bars(run: RunFolder, accuracy: dict[int, float], t1: dict[int, float]
     return figure
 
 
-def _class_profile(run: RunFolder, accuracy: dict[int, float], t1: dict[int, float], among_all: bool) -> Figure:
+def _class_profile(run: FinishedRun, accuracy: dict[int, float], t1: dict[int, float], among_all: bool) -> Figure:
     """Too many classes for bars: sorted accuracies as steps, and the five extremes of either kind by name."""
     unseen_set = set(run.result["data"]["unseen_classes"])
     groups = {
@@ -434,7 +434,7 @@ def _class_profile(run: RunFolder, accuracy: dict[int, float], t1: dict[int, flo
     return figure
 
 
-def _confusions(run: RunFolder) -> list[Plot]:
+def _confusions(run: FinishedRun) -> list[Plot]:
     data = run.result["data"]
     seen, unseen = data["seen_classes"], data["unseen_classes"]
     plots = []
@@ -457,7 +457,7 @@ def _confusions(run: RunFolder) -> list[Plot]:
 
 
 def _confusion_plot(
-    run: RunFolder, counts: np.ndarray, classes: list[int], name: str, title: str, caption: str, secondary: bool,
+    run: FinishedRun, counts: np.ndarray, classes: list[int], name: str, title: str, caption: str, secondary: bool,
     boundary: int | None = None,
 ) -> Plot:
     """Rows are true classes and sum to 100 per cent; `boundary` is how many seen classes stand before the unseen."""
@@ -509,7 +509,7 @@ def _confusion_plot(
     )
 
 
-def _projection(run: RunFolder) -> list[Plot]:
+def _projection(run: FinishedRun) -> list[Plot]:
     """PCA to 50 dimensions, then t-SNE, of real and synthesised features together."""
     keys = ("projection_real", "projection_real_labels", "projection_synthetic", "projection_synthetic_labels")
     if any(key not in run.arrays for key in keys):
@@ -572,9 +572,12 @@ def _embed(points: np.ndarray) -> np.ndarray:
     # Imported here: scikit-learn takes seconds to load and most uses of this package never project.
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
-    reduced = PCA(min(50, *points.shape), svd_solver="full").fit_transform(points.astype(np.float64))
-    return TSNE(perplexity=min(30, (len(points) - 1) / 3), init="pca", random_state=0).fit_transform(reduced)
+    # One thread: sums keep their order, and on a busy machine waiting threads make t-SNE ten times slower.
+    with threadpool_limits(1):
+        reduced = PCA(min(50, *points.shape), svd_solver="full").fit_transform(points.astype(np.float64))
+        return TSNE(perplexity=min(30, (len(points) - 1) / 3), init="pca", random_state=0).fit_transform(reduced)
 
 
 # Shared ---------------------------------------------------------------------------------------------------------------
@@ -588,7 +591,7 @@ def _keys(epochs: list[dict], wanted: Callable[[str], bool]) -> list[str]:
 
 def _series(epochs: list[dict], key: str) -> tuple[np.ndarray, np.ndarray]:
     """Epochs and values of one loss, finite values only."""
-    found = [(record["epoch"], number((record.get("losses") or {}).get(key))) for record in epochs]
+    found = [(epoch_number(record), number((record.get("losses") or {}).get(key))) for record in epochs]
     found = [pair for pair in found if not math.isnan(pair[1])]
     return np.array([epoch for epoch, _ in found]), np.array([value for _, value in found])
 
@@ -610,7 +613,7 @@ def _line(
 
 
 def _epoch_axis(axes: Axes, epochs: list[dict], label: bool = True) -> None:
-    first, last = epochs[0]["epoch"], epochs[-1]["epoch"]
+    first, last = epoch_number(epochs[0]), epoch_number(epochs[-1])
     margin = max(0.02 * (last - first), 0.5 if first == last else 0.05)
     axes.set_xlim(first - margin, last + margin)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
@@ -618,7 +621,7 @@ def _epoch_axis(axes: Axes, epochs: list[dict], label: bool = True) -> None:
         axes.set_xlabel("epoch")
 
 
-def _name(run: RunFolder, index: int, width: int = 32) -> str:
+def _name(run: FinishedRun, index: int, width: int = 32) -> str:
     """A class name on one line, cut where it would crowd out the plot."""
     name = " ".join(str(run.result["data"]["class_names"][index]).split())
     return name if len(name) <= width else name[: width - 1] + "…"

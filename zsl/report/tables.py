@@ -23,6 +23,11 @@ def percent(value: object) -> str:
     return DASH if math.isnan(value) else f"{100 * value:.1f}"
 
 
+def area(result: dict, row_name: str) -> float | None:
+    """The area under the seen/unseen curve that belongs to a row; curves are named like rows, in lower case or not."""
+    return {name.lower(): value for name, value in result["AUSUC"].items()}.get(row_name.lower())
+
+
 def chosen_at(row: dict) -> str:
     """Where a row's values were taken, as words; empty when nothing was chosen."""
     t1, h = row.get("T1_at"), row.get("H_at")
@@ -46,7 +51,7 @@ def format_rows(result: dict) -> str:
     table = [["", *HEADINGS.values(), "chosen at"]]
     for row in result["rows"]:
         values = [percent(row.get(measure)) for measure in MEASURES]
-        table.append([row["row"], *values, percent(result["AUSUC"].get(row["row"])), chosen_at(row)])
+        table.append([row["row"], *values, percent(area(result, row["row"])), chosen_at(row)])
     parts = [result["title"], " · ".join(headline(result)), "", *_aligned(table), ""]
     label_width = max((len(row["row"]) for row in result["rows"]), default=0)
     for row in result["rows"]:
@@ -70,7 +75,7 @@ def summarise(results: list[dict]) -> dict:
         same = [(other, result) for result in results for other in result["rows"] if other["row"] == name]
         entry: dict = {"row": name, "rule": row.get("rule")}
         for measure in HEADINGS:
-            values = [other.get(measure) if measure != "AUSUC" else result["AUSUC"].get(name) for other, result in same]
+            values = [other.get(measure) if measure != "AUSUC" else area(result, name) for other, result in same]
             entry[measure] = _mean_sd([number(value) for value in values if not math.isnan(number(value))])
         rows.append(entry)
     seeds = [result["seed"] for result in results]

@@ -5,6 +5,7 @@ Narayan et al., ECCV 2020, section 3.3: every feature x, real or synthesised, is
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData
-from zsl.metrics import SeenUnseenCurve, confusion_matrix, harmonic_mean, mean_class_accuracy, seen_unseen_curve
+from zsl.metrics import confusion_matrix, harmonic_mean, mean_class_accuracy, seen_unseen_curve
 from zsl.tfvaegan.networks import Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings, generate
 
@@ -57,17 +58,14 @@ class Evaluation:
         record: lists over head epochs, as they go into metrics.jsonl: "zsl": {"acc"}, "gzsl": {"acc_seen",
             "acc_unseen", "H", "AUSUC"}; on a validation stage also "constant", the best one to subtract from seen
             scores; where a constant was given, "calibrated": {"acc_seen", "acc_unseen", "H"} with it subtracted.
-        zsl_confusion: head epoch -> (u, u) counts, for the head epochs asked for.
-        gzsl_confusion: head epoch -> (s + u, s + u) counts, likewise.
-        curves: head epoch -> seen/unseen curve, likewise.
         synthetic: the synthesised features that the heads were trained on, not transformed.
+        kept: (kind, head epoch) -> tensor, for the head epochs asked for; kinds are "zsl_confusion" (u, u) and
+            "gzsl_confusion" (s + u, s + u) counts, and "curve" (p, 2), the seen/unseen curve's points.
     """
 
     record: dict
     synthetic: Samples
-    zsl_confusion: dict[int, Tensor] = field(default_factory=dict)
-    gzsl_confusion: dict[int, Tensor] = field(default_factory=dict)
-    curves: dict[int, SeenUnseenCurve] = field(default_factory=dict)
+    kept: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
 def evaluate(
@@ -77,7 +75,7 @@ def evaluate(
     zsl_head: SoftmaxHead,
     gzsl_head: SoftmaxHead | None,
     generator: torch.Generator,
-    keep: tuple[int, ...] = (),
+    keep: Container[int] = (),
     constant: float | None = None,
 ) -> Evaluation:
     """Synthesises unseen features, trains the heads on them and measures after every head epoch.
@@ -98,7 +96,7 @@ def evaluate(
         predictions = zsl_head.predict(x_unseen)
         result.record["zsl"]["acc"].append(mean_class_accuracy(data.test_unseen.labels, predictions, unseen))
         if epoch in keep:
-            result.zsl_confusion[epoch] = confusion_matrix(data.test_unseen.labels, predictions, unseen)
+            result.kept["zsl_confusion", epoch] = confusion_matrix(data.test_unseen.labels, predictions, unseen)
     if gzsl_head is None:
         return result
 
@@ -129,6 +127,6 @@ def evaluate(
             scores[:, seen_columns] -= constant
             note("calibrated", accuracies(data.classes[scores.argmax(dim=1)]))
         if epoch in keep:
-            result.gzsl_confusion[epoch] = confusion_matrix(labels, predictions, data.classes)
-            result.curves[epoch] = curve
+            result.kept["gzsl_confusion", epoch] = confusion_matrix(labels, predictions, data.classes)
+            result.kept["curve", epoch] = curve.points
     return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 import torch
 
@@ -95,11 +95,16 @@ class TfvaeganTrainer:
         return means | ({"vae": means["reconstruction"] + means["kl"]} if means else {})
 
     @property
+    def head_epochs(self) -> int:
+        """How many head epochs `evaluate` measures."""
+        return self.zsl_head.epochs
+
+    @property
     def status(self) -> dict[str, float]:
         """Training state worth logging beside the losses."""
         return {"lambda1": self.state.penalty_weight.item()}
 
-    def evaluate(self, keep: tuple[int, ...] = (), constant: float | None = None) -> Evaluation:
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
         """Measures the networks as they are; see `zsl.tfvaegan.classification.evaluate`.
 
         Draws from a stream of its own, fixed by seed and epoch, so that evaluating never changes the training.

@@ -1,0 +1,19 @@
+"""The classifiers of the image experiments: a ZSL head over unseen classes, a GZSL head over all of them.
+
+Both are linear softmax layers trained anew at every evaluation on transformed features, with batches of `syn_num`; the
+head itself is `zsl.classifiers.SoftmaxHead`, what it is trained on and how it is measured `zsl.tfvaegan.classification`.
+"""
+
+from __future__ import annotations
+
+from config import TfvaeganConfig
+
+from zsl.classifiers import SoftmaxHead
+
+
+def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | None]:
+    """The ZSL head and, with `--gzsl`, the GZSL head."""
+    def head() -> SoftmaxHead:
+        return SoftmaxHead(lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num)
+
+    return head(), head() if config.gzsl else None

@@ -1,0 +1,167 @@
+"""Every number of the image experiments that one might edit: the defaults of all flags, with what they weigh.
+
+Flags keep the names of the authors' release. A launcher in `image-scripts/` gives a data set's values; what is typed
+after it overrides them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Fixed
+
+from zsl.protocol import Schedule
+from zsl.tfvaegan.steps import Settings
+
+TREE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class TfvaeganConfig:
+    # ---- data -------------------------------------------------------------------------------------------------------
+    dataset: str = "CUB"
+    """folder of the data set under --dataroot"""
+    dataroot: Path = TREE / "data"
+    """where the data sets lie; relative to the working directory, else to the project's root"""
+    image_embedding: str = "res101"
+    """feature file, without .mat"""
+    class_embedding: str = "att"
+    """split file, without _splits.mat: att, or sent for sentence embeddings"""
+    preprocessing: bool = True
+    """scale every feature dimension to [0, 1] by its training minimum and maximum"""
+    standardization: bool = False
+    """zero mean and unit variance instead; refused, since the generator ends in a sigmoid"""
+    resSize: int | None = None
+    """feature dimension; read from the data, an error if it says otherwise"""
+    attSize: int | None = None
+    """attribute dimension; read from the data, an error if it says otherwise"""
+    nclass_all: int | None = None
+    """number of classes; read from the data, an error if it says otherwise"""
+
+    # ---- networks ---------------------------------------------------------------------------------------------------
+    nz: int | None = None
+    """latent dimension; the attribute dimension where not given"""
+    ngh: int = 4096
+    """hidden units of encoder, generator, feedback module and semantic decoder"""
+    ndh: int = 4096
+    """hidden units of the critics"""
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+    nepoch: int = 300
+    """epochs"""
+    batch_size: int = 64
+    """samples a step"""
+    critic_iter: int = 5
+    """critic steps an iteration"""
+    feedback_loop: int = 2
+    """passes over the data an epoch; feedback is active in the second, so 1 trains without it"""
+    encoded_noise: bool = True
+    """latents of the adversarial branch from the encoder instead of pure noise"""
+    lr: float = 1e-4
+    """learning rate of encoder, generator and critics"""
+    feed_lr: float = 1e-5
+    """learning rate of the feedback module"""
+    dec_lr: float = 1e-4
+    """learning rate of the semantic decoder"""
+    beta1: float = 0.5
+    """Adam's beta1, except for the encoder (0.9)"""
+    gammaD: float = 10.0
+    """weight of the critic's loss"""
+    gammaG: float = 10.0
+    """weight of the adversarial term in the generator's loss"""
+    lambda1: float = 10.0
+    """initial weight of the gradient penalty; adapts during training"""
+    recons_weight: float = 0.01
+    """weight of the semantic cycle loss; 0 leaves out the decoder altogether"""
+    a1: float = 1.0
+    """weight of the feedback in training"""
+    a2: float = 1.0
+    """weight of the feedback in synthesis"""
+    freeze_dec: bool = False
+    """leave the decoder alone in the generator step"""
+    stale_feedback: bool = False
+    """without encoded noise: feedback from the VAE branch's features, as the release has it"""
+
+    # ---- transductive -----------------------------------------------------------------------------------------------
+    transductive: Fixed[bool] = False
+    """whether unlabelled unseen features are used; set by the training script"""
+    gammaD2: float = 10.0
+    """weight of the second critic's loss"""
+    gammaG_D2: float = 10.0
+    """weight of its adversarial term in the generator's loss"""
+    unseen_prior: Literal["uniform", "labels"] = "uniform"
+    """classes to generate for D2: uniform, or labels, the TRUE ones of the unlabelled batch, as the release leaks them"""
+
+    # ---- classification ---------------------------------------------------------------------------------------------
+    syn_num: int = 300
+    """features synthesised for each unseen class; also the heads' batch size"""
+    transform: bool = True
+    """classify [x, Dec(x), h(x)] instead of x"""
+    gzsl: bool = True
+    """also classify over seen and unseen classes together"""
+    classifier_lr: float = 1e-3
+    """learning rate of the softmax heads"""
+    classifier_epochs: int = 25
+    """epochs of the softmax heads"""
+
+    # ---- run --------------------------------------------------------------------------------------------------------
+    manualSeed: int = 3483
+    """seed of everything random"""
+    select: Literal["none", "val"] = "none"
+    """val: train on the validation split first and choose the reported epoch there"""
+    eval_every: int = 1
+    """epochs between evaluations; the last epoch is always evaluated"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
+    deterministic: bool = False
+    """refuse CUDA operations whose result is not repeatable; the CPU's always are"""
+    output: Path = TREE.parent / "runs"
+    """folder for run folders"""
+    resume: bool = False
+    """continue an unfinished run of the same config"""
+    overwrite: bool = False
+    """throw away what an earlier run of the same config left"""
+    checkpoint_every: int = 1
+    """epochs between checkpoints; a kill loses at most these"""
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes the method, in words."""
+        words = ["TF-VAEGAN"] if self.recons_weight > 0 else ["f-VAEGAN-D2"]
+        words += ["transductive"] if self.transductive else []
+        words += ["without feedback"] if self.recons_weight > 0 and self.feedback_loop == 1 else []
+        words += ["without transformation"] if self.recons_weight > 0 and not self.transform else []
+        return ", ".join(words)
+
+    def settings(self) -> Settings:
+        """The release's flag names in the method's words."""
+        return Settings(
+            batch_size=self.batch_size,
+            critic_iter=self.critic_iter,
+            feedback_loop=self.feedback_loop,
+            encoded_noise=self.encoded_noise,
+            freeze_decoder=self.freeze_dec,
+            stale_feedback=self.stale_feedback,
+            critic_weight=self.gammaD,
+            adversarial_weight=self.gammaG,
+            cycle_weight=self.recons_weight,
+            penalty_weight=self.lambda1,
+            feedback_train=self.a1,
+            feedback_synthesis=self.a2,
+            lr=self.lr,
+            beta1=self.beta1,
+            feedback_lr=self.feed_lr,
+            decoder_lr=self.dec_lr,
+            n_synthetic=self.syn_num,
+            transform=self.transform,
+            critic_unseen_weight=self.gammaD2,
+            adversarial_unseen_weight=self.gammaG_D2,
+            unseen_prior=self.unseen_prior,
+        )
+
+    def schedule(self) -> Schedule:
+        """How long to train, when to look, and how to choose."""
+        return Schedule(self.nepoch, self.eval_every, self.checkpoint_every, self.select == "val",
+                        "minmax" if self.preprocessing else "none")

@@ -1,0 +1,16 @@
+"""TF-VAEGAN on images, inductive: unseen classes are known by their attributes only.
+
+    python zero-shot-images/train_tfvaegan_inductive.py --dataset CUB --dataroot DIR [--flag value ...]
+
+Data set by data set, with the settings of the paper, it is called by `image-scripts/run_*_tfvaegan.py`.
+"""
+
+import sys
+
+from config import TfvaeganConfig
+from util import run
+
+from zsl.runs.config import parse_config
+
+if __name__ == "__main__":
+    sys.exit(run(parse_config(TfvaeganConfig(), None, __file__, __doc__)))
