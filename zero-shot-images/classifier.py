@@ -6,9 +6,9 @@ head itself is `zsl.classifiers.SoftmaxHead`, what it is trained on and how it i
 
 from __future__ import annotations
 
-from config import TfvaeganConfig
-
 from zsl.classifiers import SoftmaxHead
+
+from config import TfvaeganConfig
 
 
 def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | None]:

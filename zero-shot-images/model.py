@@ -15,10 +15,10 @@ sizes.
 
 from __future__ import annotations
 
-from config import TfvaeganConfig
-
 from zsl.data.xlsa17 import StageData
 from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+
+from config import TfvaeganConfig
 
 __all__ = ["Critic", "Encoder", "Feedback", "Generator", "Networks", "SemanticDecoder", "build_networks"]
 

@@ -7,10 +7,10 @@ Data set by data set, with the settings of the paper, it is called by `image-scr
 
 import sys
 
+from zsl.runs.config import parse_config
+
 from config import TfvaeganConfig
 from util import run
-
-from zsl.runs.config import parse_config
 
 if __name__ == "__main__":
     sys.exit(run(parse_config(TfvaeganConfig(), None, __file__, __doc__)))

@@ -7,10 +7,10 @@ A second critic judges features generated for unseen classes. Called by `image-s
 
 import sys
 
+from zsl.runs.config import parse_config
+
 from config import TfvaeganConfig
 from util import run
-
-from zsl.runs.config import parse_config
 
 if __name__ == "__main__":
     sys.exit(run(parse_config(TfvaeganConfig(transductive=True), None, __file__, __doc__)))

@@ -1,27 +1,23 @@
-"""What both training scripts do around the method: checks of the flags, data, and one experiment from config to report."""
+"""What both training scripts do around the method: check the flags, read the data, run the experiment."""
 
 from __future__ import annotations
 
-import logging
 import sys
 from dataclasses import replace
+
+import torch
+
+from zsl.data.xlsa17 import Dataset, StageData, read_xlsa17
+from zsl.errors import InputError
+from zsl.experiment import run_and_report
+from zsl.runs.config import config_digest
+from zsl.runs.environment import resolve_device, resolve_folder
+from zsl.runs.folder import RunFolder
+from zsl.tfvaegan.trainer import TfvaeganTrainer
 
 from classifier import build_heads
 from config import TfvaeganConfig
 from model import build_networks
-
-from zsl.data.xlsa17 import Dataset, StageData, read_xlsa17
-from zsl.errors import InputError
-from zsl.protocol import run_experiment
-from zsl.report.html import write_report
-from zsl.report.tables import format_rows
-from zsl.runs.config import config_dict, config_digest
-from zsl.runs.environment import resolve_device, resolve_folder, set_seed
-from zsl.runs.folder import RunFolder
-from zsl.runs.loop import Interrupted
-from zsl.tfvaegan.trainer import TfvaeganTrainer
-
-log = logging.getLogger("zsl")
 
 
 def run_folder(config: TfvaeganConfig) -> RunFolder:
@@ -90,43 +86,20 @@ def load_dataset(config: TfvaeganConfig) -> Dataset:
 
 def run(config: TfvaeganConfig) -> int:
     """One experiment from config to report; returns the exit status."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
-    try:
-        return _run(config)
-    except (InputError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
 
-
-def _run(config: TfvaeganConfig) -> int:
-    check_config(config)
-    folder = run_folder(config)
-    if folder.finished and not config.overwrite:
-        log.info("This run has finished before; --overwrite would repeat it.")
-        print(format_rows(folder.read_result()), f"Report: {folder.path / 'report.html'}", sep="\n")
-        return 0
-    dataset, device = load_dataset(config), resolve_device(config.device)
-    if config.transductive and config.unseen_prior == "labels":
-        log.warning("Warning: --unseen_prior labels tells the generator the class frequencies of the test set.")
-
-    def build_trainer(data: StageData) -> TfvaeganTrainer:
-        set_seed(config.manualSeed, config.deterministic)
+    def build_trainer(data: StageData, device: torch.device) -> TfvaeganTrainer:
         networks = build_networks(config, data)
         return TfvaeganTrainer(networks, data, config.settings(), *build_heads(config), device, config.manualSeed)
 
-    folder.open(config_dict(config), config.resume, config.overwrite)
-    log.info("%s on %s (%s, %s, split %s), seed %d, %s -> %s", config.variant, config.dataset, config.image_embedding,
-             config.class_embedding, dataset.split_version, config.manualSeed, device, folder.path)
     try:
-        result = run_experiment(
-            dataset, build_trainer, folder, config_dict(config), config.schedule(),
-            method="tfvaegan", title=f"{config.variant} on {config.dataset}", seed=config.manualSeed, device=device,
-        )
-    except Interrupted as interrupted:
-        print(f"Stopped {interrupted}, saved. To continue, repeat the command with --resume.", file=sys.stderr)
-        return 130
-    finally:
-        folder.close()
-    report = write_report(folder.path)
-    print(format_rows(result), f"Report: {report}", sep="\n")
-    return 0
+        check_config(config)
+        folder = run_folder(config)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if config.transductive and config.unseen_prior == "labels":
+        print("Warning: --unseen_prior labels tells the generator the class frequencies of the test set.")
+    return run_and_report(
+        config, folder, lambda: load_dataset(config), build_trainer, config.schedule(),
+        method="tfvaegan", title=f"{config.variant} on {config.dataset}",
+    )

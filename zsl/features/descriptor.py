@@ -29,7 +29,7 @@ BATCH = 64  # pictures worked on at a time, to bound memory
 LEVELS = 32  # steps a colour channel in the colour table
 ORIENTATIONS = 8
 
-# Colours that pixels are softly assigned to, in Oklab (lightness, a, b): four greys, and eight hues, each dark and light.
+# Colours that pixels are softly assigned to, in Oklab (lightness, a, b): four greys; eight hues, each dark and light.
 _HUES = np.arange(8) * (2 * np.pi / 8) + 0.5
 COLOUR_WORDS = np.concatenate(
     [[(lightness, 0.0, 0.0) for lightness in (0.30, 0.55, 0.75, 0.97)]]
@@ -69,7 +69,8 @@ def region_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) 
     """
     local = np.sqrt(_local_descriptors(images))
     row = np.arange(GRID)
-    membership = np.maximum(0, 1 - np.abs(row[:, None] - np.linspace(0, GRID - 1, HEIGHTS)) * (HEIGHTS - 1) / (GRID - 1))
+    band_row = np.linspace(0, GRID - 1, HEIGHTS)
+    membership = np.maximum(0, 1 - np.abs(row[:, None] - band_row) / (band_row[1] - band_row[0]))
     banded = membership[None, :, None, :, None] * local[:, :, :, None, :]
     aside = np.abs(row - GRID // 2) / (GRID // 2)
     columns = np.broadcast_to(np.stack([aside, 1 - aside], axis=-1)[None], (GRID, GRID, 2))
@@ -86,8 +87,8 @@ def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -
 
     Returns:
         (n, POOLED_DIM) float32, non-negative, each row of L2 norm 1: mean and maximum over each of BANDS overlapping
-        horizontal bands of the grid, and which colour sits above which (bilinear pooling of vertical neighbours); square
-        rooted.
+        horizontal bands of the grid, and which colour sits above which (bilinear pooling of vertical neighbours), all
+        square rooted.
 
     Raises:
         InputError: a picture is not RGB with 8 bits a channel.
@@ -99,16 +100,16 @@ def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -
     bands = [local[:, start:stop] for start, stop in ((0, 2), (1, 4), (3, 6), (5, 7))]
     pooled = [statistic for band in bands for statistic in (band.mean((1, 2)), band.max((1, 2)))]
     colours = local[..., :N_COLOURS]
-    above, below = colours[:, :-1].reshape(len(local), -1, N_COLOURS), colours[:, 1:].reshape(len(local), -1, N_COLOURS)
-    pairs = np.einsum("nrc,nrd->ncd", above, below, optimize=True) / above.shape[1]
-    vector = np.sqrt(np.concatenate([*pooled, pairs.reshape(len(local), -1)], axis=1))
+    pairs = np.einsum("nrck,nrcl->nkl", colours[:, :-1], colours[:, 1:], optimize=True) / ((GRID - 1) * GRID)
+    vector = np.sqrt(np.concatenate([*pooled, pairs.reshape(-1, N_COLOURS**2)], axis=1))
     return vector / np.linalg.norm(vector, axis=1, keepdims=True)
 
 
 def _local_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -> np.ndarray:
     """(n, 7, 7, LOCAL_DIM) float32: soft colour histogram, orientation histogram, texture of each cell."""
     batches = [
-        np.stack([_to_square(image) for image in images[start : start + BATCH]]) for start in range(0, len(images), BATCH)
+        np.stack([_to_square(image) for image in images[start : start + BATCH]])
+        for start in range(0, len(images), BATCH)
     ]
     if not batches:
         return np.zeros((0, GRID, GRID, LOCAL_DIM), dtype=np.float32)
@@ -151,7 +152,7 @@ def _colours(batch: np.ndarray) -> np.ndarray:
     """Soft colour histogram of each cell, (n, GRID, GRID, N_COLOURS), summing to 1."""
     red, green, blue = np.moveaxis(batch.astype(np.int32) // (256 // LEVELS), -1, 0)
     codes = (red * LEVELS + green) * LEVELS + blue
-    # Counting the codes of a cell first and multiplying by the table once is cheaper than adding up a table row a pixel.
+    # Counting a cell's codes and multiplying by the table once is cheaper than adding up a table row a pixel.
     rows, ones = _cell_numbers(len(batch)).ravel(), np.ones(codes.size, dtype=np.float32)
     counts = csr_matrix((ones, (rows, codes.ravel())), shape=(len(batch) * GRID * GRID, LEVELS**3))
     return (counts @ _colour_table() / CELL**2).reshape(len(batch), GRID, GRID, N_COLOURS)
@@ -163,9 +164,9 @@ def _colour_table() -> np.ndarray:
     level = (np.arange(LEVELS) + 0.5) / LEVELS
     red, green, blue = np.meshgrid(level, level, level, indexing="ij")
     rgb = np.stack([red, green, blue], axis=-1).reshape(-1, 3)
-    distance = np.linalg.norm(_oklab(rgb)[:, None] - COLOUR_WORDS[None], axis=-1)
-    closeness = np.exp(-0.5 * ((distance - distance.min(1, keepdims=True)) * (distance + distance.min(1, keepdims=True)))
-                       / COLOUR_WIDTH**2)
+    squared = ((_oklab(rgb)[:, None] - COLOUR_WORDS[None]) ** 2).sum(-1)
+    # Less the smallest, which the division below cancels: a colour far from every word must not become 0 / 0.
+    closeness = np.exp(-0.5 * (squared - squared.min(1, keepdims=True)) / COLOUR_WIDTH**2)
     return (closeness / closeness.sum(1, keepdims=True)).astype(np.float32)
 
 

@@ -1,0 +1,85 @@
+"""One experiment as a training script runs it: config in, exit status out, a run folder with a report left behind."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from zsl.data.xlsa17 import Dataset, StageData
+from zsl.errors import InputError
+from zsl.protocol import EvaluatingTrainer, Schedule, run_experiment
+from zsl.report.html import write_report
+from zsl.report.tables import format_rows
+from zsl.runs.config import config_dict
+from zsl.runs.environment import resolve_device, set_seed
+from zsl.runs.folder import RunFolder
+from zsl.runs.loop import Interrupted
+
+log = logging.getLogger("zsl")
+
+
+def run_and_report(
+    config: object,
+    folder: RunFolder,
+    load_dataset: Callable[[], Dataset],
+    build_trainer: Callable[[StageData, torch.device], EvaluatingTrainer],
+    schedule: Schedule,
+    *,
+    method: str,
+    title: str,
+) -> int:
+    """Trains, measures, reports; the way every training script ends.
+
+    Args:
+        config: a tree's config dataclass; read here are its flags device, manualSeed, deterministic, resume, overwrite.
+        folder: the run's folder, not yet open.
+        load_dataset: reads the data; called only if there is something to train.
+        build_trainer: makes the trainer of a stage; the random numbers are seeded right before.
+
+    Returns:
+        0; 1 after an error that the user can mend, which is printed; 130 when the user stopped the run.
+    """
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    try:
+        result = _run(config, folder, load_dataset, build_trainer, schedule, method, title)
+    except Interrupted as interrupted:
+        print(f"Stopped {interrupted}, saved. To continue, repeat the command with --resume.", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("Stopped at once. The last checkpoint, if any, is whole: --resume continues from it.", file=sys.stderr)
+        return 130
+    except (InputError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    report: Path = folder.path / "report.html"
+    print(format_rows(result), f"Report: {report}", sep="\n")
+    return 0
+
+
+def _run(config, folder, load_dataset, build_trainer, schedule, method, title) -> dict:
+    if folder.finished and not config.overwrite:
+        log.info("This run has finished before; --overwrite would repeat it.")
+        return folder.read_result()
+    device = resolve_device(config.device)
+    dataset = load_dataset()
+    folder.open(config_dict(config), config.resume, config.overwrite)
+    try:
+        log.info("%s (%s, %s, split %s), seed %d, %s -> %s", title, dataset.image_embedding, dataset.class_embedding,
+                 dataset.split_version, config.manualSeed, device, folder.path)
+
+        def build(data: StageData) -> EvaluatingTrainer:
+            set_seed(config.manualSeed, config.deterministic)
+            return build_trainer(data, device)
+
+        result = run_experiment(
+            dataset, build, folder, config_dict(config), schedule,
+            method=method, title=title, seed=config.manualSeed, device=device,
+        )
+        write_report(folder.path)
+    finally:
+        folder.close()
+    return result
