@@ -10,7 +10,7 @@ Learning - A Comprehensive Evaluation", TPAMI 2018), with the split rules of its
 
 Run: `python -m zsl.data.toy DATAROOT` writes `DATAROOT/TOY/` once (a later call finds it there).
 Expect: 2,400 images (46 MB) in about 30 s on one core. On the pooled features, chance being 12.5 %, closed-form ESZSL
-with regularisers chosen on the validation classes reaches @ESZSL@ %
+with regularisers chosen on the validation classes reaches 78 %
 per-class accuracy over the unseen classes.
 
 What lies in `TOY/`:

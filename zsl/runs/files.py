@@ -1,0 +1,75 @@
+"""Files that are either whole or absent: every write goes to a temporary name first and is renamed when complete."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zsl.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; on success it is flushed to disk and renamed onto `path`.
+
+    Whatever goes wrong, an earlier file at `path` stays as it was and the temporary file is removed.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    # The suffix stays last because some writers (numpy, matplotlib) choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EROFS):
+            raise InputError(
+                "cannot write",
+                where=path,
+                found=os.strerror(error.errno),
+                expected="a folder with room that one may write to",
+                cure="Free some space or pass another --output; files written before are untouched.",
+            ) from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Writes `value` as indented JSON to `path`, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> object:
+    """Reads a JSON file.
+
+    Raises:
+        InputError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise InputError(
+            "missing file", where=path, found="nothing", expected="a JSON file",
+            cure="Check the path; a run that has not finished has no result yet.",
+        ) from None
+    except ValueError as error:
+        raise InputError(
+            "unreadable JSON", where=path, found=str(error), expected="valid JSON",
+            cure="The file was changed or cut short outside this program; delete it and run again.",
+        ) from None

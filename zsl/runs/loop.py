@@ -1,0 +1,143 @@
+"""The epoch loop that every method shares: train, evaluate, record, checkpoint; stop politely, resume exactly."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from zsl.runs.folder import RunFolder
+
+log = logging.getLogger("zsl")
+
+REFRESH = 25  # iterations between two looks at the losses; each look waits for the device
+
+
+class Trainer(Protocol):
+    """What the loop needs of a method's trainer; `zsl.tfvaegan.trainer.TfvaeganTrainer` documents the members."""
+
+    epoch: int
+    position: int
+    iterations_per_epoch: int
+
+    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None: ...
+    def mean_losses(self) -> dict[str, float]: ...
+    @property
+    def status(self) -> dict[str, float]: ...
+    def state_dict(self) -> dict: ...
+    def load_state_dict(self, state: dict) -> None: ...
+
+
+class Interrupted(Exception):
+    """The user asked to stop; everything up to now is saved."""
+
+
+def fit(
+    trainer: Trainer,
+    folder: RunFolder,
+    n_epochs: int,
+    eval_every: int,
+    checkpoint_every: int,
+    evaluate: Callable[[int], dict],
+) -> list[dict]:
+    """Trains up to `n_epochs`, from the folder's checkpoint if it has one.
+
+    Args:
+        eval_every: epochs between two evaluations; the last epoch is always evaluated.
+        checkpoint_every: epochs between two checkpoints; a kill loses at most these.
+        evaluate: measures after the epoch of the given 0-based number and returns groups for the metrics record.
+
+    Returns:
+        All metrics records, one an epoch.
+
+    Raises:
+        Interrupted: on Ctrl-C or SIGTERM, after saving a checkpoint in the middle of the epoch.
+        FloatingPointError: a loss is not finite.
+    """
+    state = folder.load_checkpoint()
+    if state is not None:
+        trainer.load_state_dict(state)
+        log.info("Resuming in epoch %d of %d.", trainer.epoch + 1, n_epochs)
+    folder.truncate_metrics(trainer.epoch)
+    per_epoch = trainer.iterations_per_epoch
+    with (
+        _stop_requests() as stop,
+        logging_redirect_tqdm(),
+        # tqdm's own time left, averaged over training and evaluation; no bar where nobody watches.
+        tqdm(total=n_epochs * per_epoch, initial=trainer.epoch * per_epoch + trainer.position, unit="it", disable=None,
+             smoothing=0.05, dynamic_ncols=True) as bar,
+    ):
+        while trainer.epoch < n_epochs:
+            started, epoch = time.perf_counter(), trainer.epoch
+            bar.set_description(f"epoch {epoch + 1}/{n_epochs}")
+
+            def keep_going() -> bool:
+                bar.update()
+                if trainer.position % REFRESH == 0:
+                    bar.set_postfix_str(_short(trainer.mean_losses()))
+                return not stop()
+
+            losses = trainer.train_epoch(keep_going)
+            if losses is None:
+                folder.save_checkpoint(trainer.state_dict())
+                raise Interrupted(f"in epoch {epoch + 1} of {n_epochs}")
+            record = {"epoch": epoch, "losses": losses, **trainer.status}
+            if (epoch + 1) % eval_every == 0 or epoch + 1 == n_epochs:
+                bar.set_postfix_str("evaluating")
+                record |= evaluate(epoch)
+            record["seconds"] = time.perf_counter() - started
+            folder.append_metrics(record)
+            log.info("%s", status_line(record, n_epochs))
+            if (epoch + 1) % checkpoint_every == 0 or epoch + 1 == n_epochs or stop():
+                folder.save_checkpoint(trainer.state_dict())
+            if stop() and trainer.epoch < n_epochs:
+                raise Interrupted(f"after epoch {epoch + 1} of {n_epochs}")
+    return folder.read_metrics()
+
+
+def status_line(record: dict, n_epochs: int) -> str:
+    """One epoch in one line: losses, λ1, accuracies after the last head epoch in per cent, seconds."""
+    words = [f"epoch {record['epoch'] + 1}/{n_epochs}", _short(record["losses"])]
+    words += [f"λ1 {record['lambda1']:.2g}"] if "lambda1" in record else []
+    if "zsl" in record:
+        words.append(f"T1 {100 * record['zsl']['acc'][-1]:.1f}")
+    if "gzsl" in record:
+        last = {name: 100 * record["gzsl"][name][-1] for name in ("acc_unseen", "acc_seen", "H")}
+        words.append("u {acc_unseen:.1f} s {acc_seen:.1f} H {H:.1f}".format(**last))
+    return " | ".join([*words, f"{record['seconds']:.1f} s"])
+
+
+def _short(losses: dict[str, float]) -> str:
+    return " ".join(f"{name} {losses[name]:.4g}" for name in ("loss", "vae", "wasserstein", "generator") if name in losses)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turns the first Ctrl-C (or SIGTERM) into a flag, so that the iteration under way is finished and saved.
+
+    A second one stops at once; the last checkpoint stays.
+    """
+    asked = False
+
+    def ask(signum: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        log.info("Stopping after this step; press Ctrl-C again to stop at once.")
+
+    try:
+        earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals cannot be handled
+        earlier = {}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
