@@ -11,7 +11,6 @@ from torch import Tensor
 
 from zsl.data.xlsa17 import Samples, StageData
 from zsl.tfvaegan import fast, steps
-from zsl.tfvaegan.losses import gradient_penalty, wasserstein_distance
 from zsl.tfvaegan.networks import AttributeOutput, Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings, TrainingState
 
@@ -75,46 +74,69 @@ def twins(settings: Settings, transductive: bool) -> tuple[TrainingState, Traini
     return first, second
 
 
-def distance(a: Tensor, b: Tensor) -> float:
-    """Largest difference, relative to the largest entry."""
-    return ((a - b).abs().max() / b.abs().max().clamp_min(1e-12)).item()
+def distance(found: Tensor, expected: Tensor) -> float:
+    """Largest difference, relative to the largest entry; for losses, which are means of numbers near 1, to at least 1."""
+    scale = expected.abs().max().clamp_min(1.0 if expected.dim() == 0 else 1e-12)
+    return ((found - expected).abs().max() / scale).item()
 
 
-def run_both(settings: Settings, transductive: bool, loops: tuple[bool, ...]) -> tuple[float, float]:
-    """ITERATIONS iterations of both engines side by side, feedback as `loops` says in turn.
+def largest_distance(
+    settings: Settings, transductive: bool, loops: tuple[bool, ...], adam_eps: float = 1e-8, n: int = ITERATIONS
+) -> float:
+    """Runs both engines side by side for n iterations, feedback as `loops` says in turn.
 
     Returns:
-        The largest relative distances met in any loss (λ1 included) and in any final parameter or Adam state.
+        The largest relative distance met in any loss, in λ1, and in the final parameters and Adam states.
     """
     eager, quick = twins(settings, transductive)
+    for state in (eager, quick):
+        for optimiser in state.optimisers.values():
+            optimiser.param_groups[0]["eps"] = adam_eps
     data = toy_data()
     targets = (data.attributes - data.attributes.min()) / (data.attributes.max() - data.attributes.min())
-    generator, worst = torch.Generator().manual_seed(1), 0.0
-    for i in range(ITERATIONS):
+    generator, distances = torch.Generator().manual_seed(1), []
+    for i in range(n):
         draws = steps.draw(data, settings, Z, generator, transductive)
         active = loops[i % len(loops)]
-        expected = steps.iteration(eager, data, targets, draws, active)
-        found = fast.iteration(quick, data, targets, draws, active)
+        expected = steps.iteration(eager, data, targets, draws, active) | {"lambda1": eager.penalty_weight}
+        found = fast.iteration(quick, data, targets, draws, active) | {"lambda1": quick.penalty_weight}
         assert found.keys() == expected.keys()
-        expected, found = expected | {"lambda1": eager.penalty_weight}, found | {"lambda1": quick.penalty_weight}
-        assert all(not loss.requires_grad for loss in found.values())
-        worst = max(worst, *(distance(found[name], expected[name]) for name in expected))
-    state = [distance(q, e) for e, q in zip(eager.networks.state_dict().values(), quick.networks.state_dict().values())]
-    for name, optimiser in eager.optimisers.items():
-        expected, found = optimiser.state_dict()["state"], quick.optimisers[name].state_dict()["state"]
-        assert found.keys() == expected.keys(), f"the {name} was updated by one engine only"
-        state += [distance(found[i][key], expected[i][key]) for i in expected for key in expected[i]]
-    return worst, max(state)
+        assert not any(loss.requires_grad for loss in found.values())
+        distances += [distance(found[name], expected[name]) for name in expected]
+    found, expected = quick.networks.state_dict(), eager.networks.state_dict()
+    distances += [distance(found[name], expected[name]) for name in expected]
+    for name in eager.optimisers:
+        found, expected = (state.optimisers[name].state_dict()["state"] for state in (quick, eager))
+        assert found.keys() == expected.keys(), f"only one engine updated the {name}"
+        distances += [distance(found[i][key], expected[i][key]) for i in expected for key in expected[i]]
+    return max(distances)
 
 
-@pytest.mark.parametrize("loops", [(False,), (True,), (False, True)], ids=["plain", "feedback", "alternating"])
-@pytest.mark.parametrize("transductive", [False, "uniform", "labels"], ids=["inductive", "uniform", "labels"])
+LOOPS = pytest.mark.parametrize("loops", [(False,), (False, True)], ids=["plain", "feedback"])
+PRIORS = pytest.mark.parametrize("prior", [None, "uniform", "labels"], ids=["inductive", "uniform", "labels"])
+
+
+@LOOPS
+@PRIORS
 @pytest.mark.parametrize("options", OPTIONS)
-def test_engines_agree_in_double_precision(options: str, transductive: bool | str, loops: tuple[bool, ...], double) -> None:
-    settings = replace(PLAIN, **OPTIONS[options])
-    if transductive:
-        settings = replace(settings, unseen_prior=transductive)
-    losses, state = run_both(settings, bool(transductive), loops)
-    print("FIG", losses, state)
-    assert losses < 1e-9
-    assert state < 1e-9
+def test_engines_agree_in_double_precision(options: str, prior: str | None, loops: tuple[bool, ...], double: None) -> None:
+    """Adam turns a gradient g near 0 into a step lr·g/ε: rounding, 1e-17 of a sum that cancels, into 1e-17·lr/1e-8."""
+    settings = replace(PLAIN, **OPTIONS[options], unseen_prior=prior or "uniform")
+    d = largest_distance(settings, prior is not None, loops)
+    print("FIG", d)
+    assert d < 1e-9
+
+
+@LOOPS
+@PRIORS
+@pytest.mark.parametrize("options", ["release", "noise", "frozen"])
+def test_engines_agree_in_single_precision(options: str, prior: str | None, loops: tuple[bool, ...]) -> None:
+    """With Adam's own ε of 1e-8, below float32's rounding of the gradients, this would compare noise with noise.
+
+    A critic's unit that is on for as many real as generated samples has a bias gradient of 0 but for rounding, and Adam
+    makes of it a full step in either direction, in both engines. With a larger ε the mathematics can be compared.
+    """
+    settings = replace(PLAIN, **OPTIONS[options], unseen_prior=prior or "uniform")
+    d = largest_distance(settings, prior is not None, loops, adam_eps=1e-2)
+    print("FIG", d, largest_distance(settings, prior is not None, loops))
+    assert d < 1e-5
