@@ -101,7 +101,9 @@ class RunFolder:
             try:
                 torch.save({"digest": self.digest, "state": state}, file)
             except RuntimeError as error:  # PyTorch hides a full disk behind a complaint of its own
-                raise error.__context__ if isinstance(error.__context__, OSError) else error
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(self) -> dict | None:
         """The state last saved, or None where there is none. Nothing but tensors and plain values is unpickled.
@@ -116,8 +118,9 @@ class RunFolder:
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             digest, state = content["digest"], content["state"]
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                "unreadable checkpoint", where=self.checkpoint, found=(str(error).strip() or type(error).__name__).splitlines()[0],
+                "unreadable checkpoint", where=self.checkpoint, found=reason,
                 expected="a whole file written by this program, holding tensors and plain values only", cure=cure,
             ) from None
         if digest != self.digest:
