@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import torch
 
+from zsl.data.toy import make_toy
 from zsl.data.xlsa17 import Dataset, StageData, read_xlsa17
 from zsl.errors import InputError
 from zsl.experiment import run_and_report
@@ -61,14 +62,15 @@ def check_config(config: TfvaeganConfig) -> None:
 
 
 def load_dataset(config: TfvaeganConfig) -> Dataset:
-    """Reads the config's data and holds its size flags, where given, to it.
+    """Reads the config's data, rendering it first if it is the toy set, and holds the size flags, where given, to it.
 
     Raises:
         InputError: data is missing or wrong, or a size flag contradicts it.
     """
-    dataset = read_xlsa17(
-        resolve_folder(config.dataroot), config.dataset, config.image_embedding, config.class_embedding
-    )
+    dataroot = resolve_folder(config.dataroot)
+    if config.dataset == "TOY":
+        make_toy(dataroot)  # does nothing where it is there already
+    dataset = read_xlsa17(dataroot, config.dataset, config.image_embedding, config.class_embedding)
     sizes = {
         "resSize": dataset.features.shape[1],
         "attSize": dataset.attributes.shape[1],

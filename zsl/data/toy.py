@@ -9,9 +9,9 @@ Source: our own drawings and our own class table; the file layout is that of the
 Learning - A Comprehensive Evaluation", TPAMI 2018), with the split rules of its Proposed Split v2.
 
 Run: `python -m zsl.data.toy DATAROOT` writes `DATAROOT/TOY/` once (a later call finds it there).
-Expect: 2,400 images (46 MB) in about 30 s on one core. On the pooled features, chance being 12.5 %, closed-form ESZSL
-with regularisers chosen on the validation classes reaches 78 %
-per-class accuracy over the unseen classes.
+Expect: 2,400 images (46 MB) in about 30 s on one core. On the pooled features closed-form ESZSL, regularisers chosen
+on the validation classes reaches a per-class accuracy over the unseen classes of 78 % (seed 0; 83 % for seed 1; chance
+is 12.5 %).
 
 What lies in `TOY/`:
     images/<class>/<index>.png   the pictures, 112 x 112 RGB

@@ -29,6 +29,8 @@ from zsl.tfvaegan.networks import Networks
 
 Losses = dict[str, Tensor]
 
+NEGLIGIBLE = 1e-16  # a λ1 below this is lost in rounding, even in double precision
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -140,7 +142,8 @@ class TrainingState:
     def __init__(self, networks: Networks, settings: Settings, device: torch.device):
         self.networks = networks.to(device)
         self.settings = settings
-        self.penalty_weight = torch.tensor(settings.penalty_weight, device=device)
+        # In double precision λ1 may fall by a tenth every iteration for a whole run without reaching zero.
+        self.penalty_weight = torch.tensor(settings.penalty_weight, dtype=torch.float64, device=device)
         s = settings
         hyper = {
             "encoder": (s.lr, 0.9), "generator": (s.lr, s.beta1), "critic": (s.lr, s.beta1),
@@ -154,6 +157,15 @@ class TrainingState:
     @property
     def transductive(self) -> bool:
         return self.networks.critic_unseen is not None
+
+    @property
+    def penalty_factor(self) -> Tensor:
+        """λ1 as it enters a loss, 0-d: zero where it is too small to change a float32 sum.
+
+        Otherwise the penalty's gradients would be denormal numbers, which make a CPU some ten times slower.
+        """
+        dtype = self.networks.critic.output.weight.dtype
+        return torch.where(self.penalty_weight < NEGLIGIBLE, 0.0, self.penalty_weight).to(dtype)
 
     @property
     def latent_dim(self) -> int:
@@ -219,7 +231,7 @@ def critic_step(state: TrainingState, batch: Batch, noise: Tensor, alpha: Tensor
         x_hat = generate(networks, z, batch.a, feedback)
     distance = wasserstein_distance(networks.critic(batch.x, batch.a), networks.critic(x_hat, batch.a))
     penalty = gradient_penalty(lambda x: networks.critic(x, batch.a), batch.x, x_hat, alpha)
-    loss = s.critic_weight * (state.penalty_weight * penalty - distance)
+    loss = s.critic_weight * (state.penalty_factor * penalty - distance)
     state.update(loss, "critic")
     return {"critic": loss.detach(), "wasserstein": distance.detach(), "penalty": penalty.detach()}
 
@@ -234,7 +246,7 @@ def critic_unseen_step(
     critic = networks.critic_unseen
     distance = wasserstein_distance(critic(x), critic(x_hat))
     penalty = gradient_penalty(critic, x, x_hat, alpha)
-    loss = s.critic_unseen_weight * (state.penalty_weight * penalty - distance)
+    loss = s.critic_unseen_weight * (state.penalty_factor * penalty - distance)
     state.update(loss, "critic_unseen")
     return {
         "critic_unseen": loss.detach(), "wasserstein_unseen": distance.detach(), "penalty_unseen": penalty.detach()
