@@ -35,6 +35,7 @@ OPTIONS = {
     "cross-entropy": {"attribute_loss": "cross_entropy"},
     "cross-entropy, noise": {"attribute_loss": "cross_entropy", "encoded_noise": False},
     "weak feedback": {"feedback_train": 0.1},
+    "negligible penalty": {"penalty_weight": 1e-20},
 }
 
 
