@@ -232,7 +232,7 @@ def generator_step(
     """Encoder and generator (feedback where active, decoder unless frozen) learn; arguments as in `steps.generator_step`.
 
     The features to generate are stacked, B rows each: from the encoder's latents for the VAE; from noise for the critic,
-    unless `encoded_noise` lets it judge the VAE's; for D2 where there is one. Decoder and generator see the stack once.
+    unless `encoded_noise` lets it judge the VAE's; for D2 where there is one.
     """
     networks, s, b = state.networks, state.settings, state.settings.batch_size
     code = Code(networks.encoder, seen.x, seen.a)
