@@ -1,20 +1,22 @@
 """Where an iteration's time goes in either engine, and how far apart float32 takes them; CUB's shapes, random data.
 
     python benchmarks/engines.py profile [--threads N]
-    python benchmarks/engines.py drift [--iterations 20]
+    python benchmarks/engines.py drift [--iterations 10]
 
 `profile` sums PyTorch's operator times of one iteration with feedback and counts the page faults. `drift` runs both engines
-from the same weights on the same random draws, with the release's settings, and prints how far apart the weights of each
-network are then, relative to how far training has moved them. Cited in docs/performance.md.
+from the same weights on the same random draws, with the release's settings, and prints how far apart losses and weights
+are then. Cited in docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
+from collections.abc import Iterable
 
 import torch
 from speed import ENGINES, Shapes, build, build_state, random_data
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from zsl.runs.environment import machine
@@ -46,37 +48,48 @@ def print_profile(engine: str) -> None:
 
 
 def print_drift(iterations: int) -> None:
+    """Fast against eager; and as a yardstick eager against itself, started from weights that differ in their last bit."""
     torch.manual_seed(0)
-    data, states = random_data(Shapes()), {engine: build_state(Shapes()) for engine in ENGINES}
-    start = {name: value.clone() for name, value in states["fast"].networks.state_dict().items()}
-    states["eager"].networks.load_state_dict(start)
-    generator, worst = torch.Generator().manual_seed(0), {}
+    data, states = random_data(Shapes()), {run: build_state(Shapes()) for run in ("eager", "fast", "eager, nudged")}
+    start = {name: value.clone() for name, value in states["eager"].networks.state_dict().items()}
+    states["fast"].networks.load_state_dict(start)
+    last_bit = torch.finfo(torch.float32).eps / 2
+    nudged = {name: value * (1 + last_bit * torch.randn_like(value).sign()) for name, value in start.items()}
+    states["eager, nudged"].networks.load_state_dict(nudged)
+    generator, worst = torch.Generator().manual_seed(0), {run: {} for run in states}
     for i in range(iterations):
         draws = draw(data, states["fast"].settings, states["fast"].latent_dim, generator, transductive=False)
-        losses = {e: ITERATIONS[e](states[e], data, data.attributes, draws, bool(i % 2)) for e in ENGINES}
-        for name, value in losses["eager"].items():
-            error = ((losses["fast"][name] - value).abs() / value.abs()).item()
-            worst[name] = max(worst.get(name, 0.0), error)
+        losses = {
+            run: ITERATIONS[run.split(",")[0]](state, data, data.attributes, draws, bool(i % 2))
+            for run, state in states.items()
+        }
+        for run in states:
+            for name, value in losses["eager"].items():
+                error = ((losses[run][name] - value).abs() / value.abs()).item()
+                worst[run][name] = max(worst[run].get(name, 0.0), error)
     print(f"{iterations} iterations, every other one with feedback")
-    print("losses, largest relative difference:", ", ".join(f"{name} {error:.1e}" for name, error in worst.items()))
-    print("λ1:", *(states[engine].penalty_weight.item() for engine in ENGINES))
-    fast, eager = (states[engine].networks.state_dict() for engine in ENGINES)
-    for network, _ in states["fast"].networks.items():
-        names = [name for name in start if name.startswith(f"{network}.")]
+    eager = states["eager"].networks.state_dict()
+    for run in ("fast", "eager, nudged"):
+        print(f"{run} against eager; λ1 {states[run].penalty_weight.item()} and {states['eager'].penalty_weight.item()}")
+        print("  losses, largest relative difference:", ", ".join(f"{n} {e:.0e}" for n, e in worst[run].items()))
+        found = states[run].networks.state_dict()
+        for network, _ in states[run].networks.items():
+            names = [name for name in start if name.startswith(f"{network}.")]
+            apart = norm(found[name] - eager[name] for name in names)
+            print(f"  {network:10} difference / weights {apart / norm(eager[name] for name in names):.0e}, "
+                  f"difference / change {apart / norm(eager[name] - start[name] for name in names):.0e}")
 
-        def norm(a: dict, b: dict, names: list[str] = names) -> float:
-            return sum((a[name] - b[name]).double().square().sum().item() for name in names) ** 0.5
 
-        size = sum(eager[name].double().square().sum().item() for name in names) ** 0.5
-        print(f"  {network:10} difference / weights {norm(fast, eager) / size:.1e}, "
-              f"difference / change {norm(fast, eager) / norm(eager, start):.1e}")
+def norm(tensors: Iterable[Tensor]) -> float:
+    """L2 norm of all entries together."""
+    return sum(tensor.double().square().sum().item() for tensor in tensors) ** 0.5
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["profile", "drift"])
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
-    parser.add_argument("--iterations", type=int, default=20)
+    parser.add_argument("--iterations", type=int, default=10)
     arguments = parser.parse_args()
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
