@@ -164,9 +164,9 @@ def critic_step(
 ) -> Losses:
     """One step of D, or without attributes of D2, on weight · (λ1 · penalty − distance); see `critic_gradients`."""
     critic = getattr(state.networks, name)
-    distance, penalty = critic_gradients(critic, weight, weight * state.penalty_weight, x, x_hat, alpha, a)
+    distance, penalty = critic_gradients(critic, weight, weight * state.penalty_factor, x, x_hat, alpha, a)
     state.optimisers[name].step()
-    loss = weight * (state.penalty_weight * penalty - distance)
+    loss = weight * (state.penalty_factor * penalty - distance)
     return {"critic": loss, "wasserstein": distance, "penalty": penalty}
 
 
