@@ -1,7 +1,7 @@
 """Draws the project's figures into images/: `python images/draw_figures.py`, from any directory, in some seconds.
 
 architecture.png, feedback.png and transformation.png show TF-VAEGAN (Narayan et al., ECCV 2020) as zsl/tfvaegan
-computes it, toy_birds.png the embedded data set. results.png is drawn from docs/results.json when that exists. The same
+computes it, toy_birds.jpg the embedded data set. results.png is drawn from docs/results.json when that exists. The same
 inputs give the same bytes.
 """
 
@@ -306,8 +306,8 @@ def toy_birds() -> Path:
         for column, name in enumerate(names):
             bird = render_bird(SPECIES[name], np.random.RandomState(column + 10 * row), size=side)
             sheet.paste(bird.image, (column * (side + gap), row * (side + gap)))
-    path = HERE / "toy_birds.png"
-    sheet.quantize(160, dither=Image.Dither.NONE).save(path, optimize=True)
+    path = HERE / "toy_birds.jpg"
+    sheet.save(path, quality=90)
     return path
 
 
