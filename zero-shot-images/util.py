@@ -91,7 +91,9 @@ def run(config: TfvaeganConfig) -> int:
 
     def build_trainer(data: StageData, device: torch.device) -> TfvaeganTrainer:
         networks = build_networks(config, data)
-        return TfvaeganTrainer(networks, data, config.settings(), *build_heads(config), device, config.manualSeed)
+        return TfvaeganTrainer(
+            networks, data, config.settings(), *build_heads(config), device, config.manualSeed, config.engine
+        )
 
     try:
         check_config(config)
@@ -99,6 +101,8 @@ def run(config: TfvaeganConfig) -> int:
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if config.threads > 0:
+        torch.set_num_threads(config.threads)
     if config.transductive and config.unseen_prior == "labels":
         print("Warning: --unseen_prior labels tells the generator the class frequencies of the test set.")
     return run_and_report(
