@@ -9,6 +9,7 @@ import torch
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import StageData
 from zsl.errors import InputError
+from zsl.gate import GatedClassifier
 from zsl.tfvaegan.classification import Evaluation, evaluate
 from zsl.tfvaegan.networks import Networks
 from zsl.tfvaegan.steps import Settings, TrainingState, draw, iteration
@@ -28,7 +29,7 @@ class TfvaeganTrainer:
         data: StageData,
         settings: Settings,
         zsl_head: SoftmaxHead,
-        gzsl_head: SoftmaxHead | None,
+        gzsl: SoftmaxHead | GatedClassifier | None,
         device: torch.device,
         seed: int,
     ):
@@ -39,7 +40,7 @@ class TfvaeganTrainer:
         """
         _check(data, settings, networks.critic_unseen is not None)
         self.data, self.settings, self.seed = data.to(device), settings, seed
-        self.zsl_head, self.gzsl_head = zsl_head, gzsl_head
+        self.zsl_head, self.gzsl = zsl_head, gzsl
         self.state = TrainingState(networks, settings, device)
         self.targets = self._decoder_targets()
         self.generator = torch.Generator(device).manual_seed(seed)
@@ -111,7 +112,7 @@ class TfvaeganTrainer:
         """
         generator = torch.Generator(self.data.attributes.device).manual_seed((self.seed << 20) + self.epoch)
         return evaluate(
-            self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl_head, generator, keep, constant
+            self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant
         )
 
     def weights(self) -> dict[str, torch.Tensor]:
