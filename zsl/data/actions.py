@@ -19,6 +19,7 @@ import numpy as np
 
 from zsl.data.xlsa17 import Dataset, assemble, read_features
 from zsl.errors import InputError
+from zsl.numbers import format_numbers
 from zsl.runs.files import atomic_path
 
 
@@ -63,32 +64,6 @@ def existing_splits(folder: Path, file_name: str) -> list[int]:
     """Numbers k of the split_<k> folders that hold the file, ascending."""
     found = (re.fullmatch(r"split_(\d+)", path.parent.name) for path in Path(folder).glob(f"split_*/{file_name}"))
     return sorted(int(match[1]) for match in found if match)
-
-
-def parse_numbers(text: str) -> list[int]:
-    """"1-3,7" as [1, 2, 3, 7]; each number once, in the order given.
-
-    Raises:
-        ValueError: it is something else, or a range is empty or begins below 1.
-    """
-    numbers: dict[int, None] = {}
-    for part in text.split(","):
-        match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
-        if not match or not 1 <= int(match[1]) <= int(match[2] or match[1]):
-            raise ValueError(f"{text!r} is not a list of numbers such as 1-30 or 1,2,5-8")
-        numbers |= dict.fromkeys(range(int(match[1]), int(match[2] or match[1]) + 1))
-    return list(numbers)
-
-
-def format_numbers(numbers: list[int]) -> str:
-    """[1, 2, 3, 7] as "1-3,7"."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][-1] + 1:
-            runs[-1].append(number)
-        else:
-            runs.append([number])
-    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
 def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
