@@ -83,11 +83,12 @@ def _plot(summary: dict) -> Plot:
     """A panel a measure, a column a row of the table: every run as a mark, their mean and standard deviation as a bar."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     means = []
+    rows = [row for row in summary["rows"] if any(row[measure] for measure in MEASURES)]
+    names = [row["row"].replace("calibration", "calibr.") for row in rows]
     for position, measure in enumerate(MEASURES):
         axes = figure.add_subplot(1, len(MEASURES), position + 1)
         axes.set_title(HEADINGS[measure])
-        names = [row["row"] for row in summary["rows"]]
-        for column, row in enumerate(summary["rows"]):
+        for column, row in enumerate(rows):
             found = row[measure]
             if not found:
                 continue
@@ -104,7 +105,7 @@ def _plot(summary: dict) -> Plot:
             means.append(f"{row['row']} {HEADINGS[measure]} {percent(found['mean'])}")
         axes.set_xticks(range(len(names)), names, rotation=90)
         axes.set_xlim(-0.6, len(names) - 0.4)
-        axes.set_ylim(0, 103)
+        axes.set_ylim(bottom=0)
         axes.grid(axis="x", visible=False)
         if position == 0:
             axes.set_ylabel("per cent")
