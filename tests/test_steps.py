@@ -224,7 +224,7 @@ def test_networks_follow_the_description(data) -> None:
     assert fresh.hidden.weight.std().item() == pytest.approx(0.02, rel=0.02)
     assert fresh.hidden.bias.abs().max().item() == 0.0
     x, at = torch.rand(6, d), data.attributes[:6]
-    assert ((0 < n.generator(torch.randn(6, a), at)) & (n.generator(torch.randn(6, a), at) < 1)).all()
+    assert ((n.generator(torch.randn(6, a), at) > 0) & (n.generator(torch.randn(6, a), at) < 1)).all()
     assert torch.allclose(n.decoder(x)[0].norm(dim=1), torch.ones(6))
     # LeakyReLU of slope 0.2 in the decoder's hidden layer, by hand.
     pre = x @ n.decoder.hidden.weight.T + n.decoder.hidden.bias

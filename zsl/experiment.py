@@ -43,7 +43,8 @@ def run_and_report(
     Returns:
         0; 1 after an error that the user can mend, which is printed; 130 when the user stopped the run.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout)
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
+    log.setLevel(logging.INFO)
     try:
         result = _run(config, folder, load_dataset, build_trainer, schedule, method, title)
     except Interrupted as interrupted:

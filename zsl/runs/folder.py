@@ -23,11 +23,11 @@ from pathlib import Path
 import filelock
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
 from zsl.errors import InputError
-from zsl.runs.files import atomic_path, read_json, write_json, write_text
+from zsl.runs.files import atomic_path, plain_disk_errors, read_json, write_json, write_text
 
 log = logging.getLogger("zsl")
 
@@ -98,7 +98,12 @@ class RunFolder:
 
     def save_checkpoint(self, state: dict) -> None:
         with atomic_path(self.checkpoint) as temporary, open(temporary, "wb") as file:
-            torch.save({"digest": self.digest, "state": state}, file)
+            try:
+                torch.save({"digest": self.digest, "state": state}, file)
+            except RuntimeError as error:  # PyTorch hides a full disk behind a complaint of its own
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
 
     def load_checkpoint(self) -> dict | None:
         """The state last saved, or None where there is none. Nothing but tensors and plain values is unpickled.
@@ -113,8 +118,9 @@ class RunFolder:
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             digest, state = content["digest"], content["state"]
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
-                "unreadable checkpoint", where=self.checkpoint, found=str(error).strip().splitlines()[0],
+                "unreadable checkpoint", where=self.checkpoint, found=reason,
                 expected="a whole file written by this program, holding tensors and plain values only", cure=cure,
             ) from None
         if digest != self.digest:
@@ -126,7 +132,7 @@ class RunFolder:
 
     def append_metrics(self, record: dict) -> None:
         """Adds one epoch's record to metrics.jsonl and to the TensorBoard events."""
-        with open(self.metrics, "a", encoding="utf-8") as file:
+        with plain_disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
         if self._events is None:
             # Events of epochs that are repeated after a resume are hidden by TensorBoard.
@@ -166,7 +172,8 @@ class RunFolder:
     def save_weights(self, name: str, weights: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
         """Writes `<name>.safetensors`, a file that can hold no code."""
         with atomic_path(self.path / f"{name}.safetensors") as temporary:
-            save_file({key: value.contiguous() for key, value in weights.items()}, temporary, metadata)
+            # Through memory, since safetensors' own writer does not tell a full disk apart.
+            temporary.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, metadata))
 
     def finish(self, result: dict) -> None:
         """Writes result.json and removes what was only needed to resume."""

@@ -106,8 +106,11 @@ class SemanticDecoder(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """x (B, D) -> â (B, A), h (B, H)."""
         h = leaky(self.hidden(x))
-        a = self.attributes(h)
-        return (torch.sigmoid(a) if self.output == "sigmoid" else F.normalize(a, dim=1)), h
+        return self.finish(self.attributes(h)), h
+
+    def finish(self, a: Tensor) -> Tensor:
+        """The last layer's sums (B, A) -> â (B, A)."""
+        return torch.sigmoid(a) if self.output == "sigmoid" else F.normalize(a, dim=1)
 
 
 @dataclass

@@ -8,6 +8,7 @@ Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -62,6 +63,11 @@ class Settings:
     @property
     def uses_feedback(self) -> bool:
         return self.feedback_loop > 1
+
+    @property
+    def attribute_loss_function(self) -> Callable[[Tensor, Tensor], Tensor]:
+        """(â, target) -> 0-d loss of the decoder."""
+        return cycle_loss if self.attribute_loss == "cycle" else attribute_cross_entropy
 
 
 @dataclass(frozen=True)
@@ -176,8 +182,7 @@ class TrainingState:
 
     def attribute_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """How far the decoder's reading of features x (B, D) is from `target` (B, A)."""
-        loss = cycle_loss if self.settings.attribute_loss == "cycle" else attribute_cross_entropy
-        return loss(self.networks.decoder(x)[0], target)
+        return self.settings.attribute_loss_function(self.networks.decoder(x)[0], target)
 
 
 def generate(
@@ -203,7 +208,12 @@ def generate(
 def encode(networks: Networks, x: Tensor, a: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Latents z = μ + σ·noise (B, Z) of features, with μ and log σ²."""
     mean, log_variance = networks.encoder(x, a)
-    return mean + (0.5 * log_variance).exp() * noise, mean, log_variance
+    return sample_latent(mean, log_variance, noise), mean, log_variance
+
+
+def sample_latent(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """z = μ + σ·noise, all (B, Z)."""
+    return mean + (0.5 * log_variance).exp() * noise
 
 
 def decoder_step(state: TrainingState, batch: Batch) -> Losses:
