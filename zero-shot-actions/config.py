@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from zsl import tree
 from zsl.protocol import Schedule
-from zsl.tfvaegan import experiment
 from zsl.tfvaegan.steps import Settings
 
 TREE = Path(__file__).resolve().parent
@@ -138,13 +138,13 @@ class TfvaeganConfig:
     @property
     def variant(self) -> str:
         """What distinguishes the method, in words."""
-        return experiment.variant(self, *(["gate"] if self.gzsl and self.gzsl_od else []))
+        return tree.variant(self, *(["gate"] if self.gzsl and self.gzsl_od else []))
 
     def settings(self) -> Settings:
         """The release's flag names in the method's words."""
         loss = "cross_entropy" if self.bce_att else "cycle"
-        return Settings(**experiment.shared_settings(self), attribute_loss=loss)
+        return Settings(**tree.shared_settings(self), attribute_loss=loss)
 
     def schedule(self) -> Schedule:
         """How long to train, when to look, and how to choose."""
-        return experiment.schedule(self)
+        return tree.schedule(self)

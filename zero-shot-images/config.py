@@ -12,8 +12,8 @@ from typing import Literal
 
 from tyro.conf import Fixed
 
+from zsl import tree
 from zsl.protocol import Schedule
-from zsl.tfvaegan import experiment
 from zsl.tfvaegan.steps import Settings
 
 TREE = Path(__file__).resolve().parent
@@ -130,12 +130,12 @@ class TfvaeganConfig:
     @property
     def variant(self) -> str:
         """What distinguishes the method, in words."""
-        return experiment.variant(self, *(["transductive"] if self.transductive else []))
+        return tree.variant(self, *(["transductive"] if self.transductive else []))
 
     def settings(self) -> Settings:
         """The release's flag names in the method's words."""
         return Settings(
-            **experiment.shared_settings(self),
+            **tree.shared_settings(self),
             critic_unseen_weight=self.gammaD2,
             adversarial_unseen_weight=self.gammaG_D2,
             unseen_prior=self.unseen_prior,
@@ -143,4 +143,4 @@ class TfvaeganConfig:
 
     def schedule(self) -> Schedule:
         """How long to train, when to look, and how to choose."""
-        return experiment.schedule(self)
+        return tree.schedule(self)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from zsl import tree
 from zsl.data.xlsa17 import Dataset, read_xlsa17
 from zsl.runs.environment import resolve_folder
 from zsl.runs.folder import RunFolder
-from zsl.tfvaegan import experiment
 
 from classifier import build_heads
 from config import TfvaeganConfig
@@ -14,7 +14,7 @@ from model import build_networks
 
 def run_folder(config: TfvaeganConfig) -> RunFolder:
     """The folder of a config's run, named by what it is."""
-    return experiment.run_folder(config, "tfvaegan", "transductive" if config.transductive else "inductive")
+    return tree.run_folder(config, "tfvaegan", "transductive" if config.transductive else "inductive")
 
 
 def check_config(config: TfvaeganConfig) -> None:
@@ -23,7 +23,7 @@ def check_config(config: TfvaeganConfig) -> None:
     Raises:
         InputError: naming the flags.
     """
-    experiment.check_flags(config)
+    tree.check_flags(config)
 
 
 def load_dataset(config: TfvaeganConfig) -> Dataset:
@@ -35,11 +35,11 @@ def load_dataset(config: TfvaeganConfig) -> Dataset:
     dataset = read_xlsa17(
         resolve_folder(config.dataroot), config.dataset, config.image_embedding, config.class_embedding
     )
-    return experiment.check_sizes(config, dataset)
+    return tree.check_sizes(config, dataset)
 
 
 def run(config: TfvaeganConfig) -> int:
     """One experiment from config to report; returns the exit status."""
     if config.transductive and config.unseen_prior == "labels":
         print("Warning: --unseen_prior labels tells the generator the class frequencies of the test set.")
-    return experiment.run(config, check_config, run_folder, load_dataset, build_networks, build_heads)
+    return tree.run(config, check_config, run_folder, load_dataset, build_networks, build_heads)
