@@ -123,15 +123,13 @@ def test_evaluating_does_not_change_the_training(tiny) -> None:
 
 def test_an_epoch_is_two_loops_of_every_batch_with_feedback_in_the_second(tiny, monkeypatch) -> None:
     trainer, active = build(tiny), []
-    from zsl.tfvaegan import trainer as module
-
-    original = module.iteration
+    original = trainer.iteration
 
     def spy(*arguments, feedback_active):
         active.append(feedback_active)
         return original(*arguments, feedback_active=feedback_active)
 
-    monkeypatch.setattr(module, "iteration", spy)
+    monkeypatch.setattr(trainer, "iteration", spy)
     losses = trainer.train_epoch(lambda: True)
     assert active == [False] * 4 + [True] * 4  # ⌈36 / 10⌉ = 4
     assert trainer.epoch == 1 and trainer.position == 0

@@ -124,6 +124,10 @@ class TfvaeganConfig:
     """epochs between evaluations; the last epoch is always evaluated"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
+    engine: Literal["fast", "eager"] = "fast"
+    """how a training iteration is computed: fast, or eager, the plain reference; they agree to rounding"""
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to PyTorch, one a core"""
     deterministic: bool = False
     """refuse CUDA operations whose result is not repeatable; the CPU's always are"""
     output: Path = TREE.parent / "runs"

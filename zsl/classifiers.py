@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 
@@ -47,16 +47,17 @@ class SoftmaxHead:
             The 0-based number of the epoch that just ended.
         """
         self.classes_, targets = labels.unique(return_inverse=True)
-        head = nn.Linear(features.shape[1], len(self.classes_), device=features.device)
-        nn.init.normal_(head.weight, std=0.02, generator=generator)
-        nn.init.zeros_(head.bias)
-        self.weight_, self.bias_ = head.weight.data, head.bias.data
-        adam = torch.optim.Adam(head.parameters(), lr=self.lr, betas=(0.5, 0.999), fused=True)
+        weight = features.new_empty(len(self.classes_), features.shape[1]).normal_(std=0.02, generator=generator)
+        bias = features.new_zeros(len(self.classes_))
+        weight.grad, bias.grad = torch.empty_like(weight), torch.empty_like(bias)
+        adam = torch.optim.Adam([weight, bias], lr=self.lr, betas=(0.5, 0.999), fused=True)
+        self.weight_, self.bias_ = weight, bias
+        rows = features.new_empty(min(self.batch_size, len(features)), features.shape[1])
         for epoch in range(self.epochs):
             order = torch.randperm(len(features), generator=generator, device=features.device)
             for batch in order.split(self.batch_size):
-                adam.zero_grad()
-                F.cross_entropy(head(features[batch]), targets[batch]).backward()
+                x = torch.index_select(features, 0, batch, out=rows[: len(batch)])
+                write_softmax_gradient(weight, bias, x, targets[batch])
                 adam.step()
             yield epoch
 
@@ -67,3 +68,19 @@ class SoftmaxHead:
     def predict(self, features: Tensor) -> Tensor:
         """Class indices (n,) for features (n, d)."""
         return self.classes_[self.scores(features).argmax(dim=1)]
+
+
+def write_softmax_gradient(weight: Tensor, bias: Tensor, x: Tensor, targets: Tensor) -> None:
+    """Puts the gradient of the mean cross-entropy into weight.grad (k, d) and bias.grad (k,).
+
+    With scores s = x Wᵀ + b, d_s = (softmax(s) − one_hot(target)) / n, so d_W = d_sᵀ x and d_b = Σ_n d_s.
+
+    Args:
+        x: (n, d) features.
+        targets: (n,) columns of the scores.
+    """
+    d_scores = F.linear(x, weight, bias).softmax(dim=1)
+    d_scores[torch.arange(len(x), device=x.device), targets] -= 1
+    d_scores /= len(x)
+    torch.mm(d_scores.T, x, out=weight.grad)
+    torch.sum(d_scores, dim=0, out=bias.grad)

@@ -137,7 +137,9 @@ def run(
 
     def build_trainer(data: StageData, device: torch.device) -> TfvaeganTrainer:
         networks = build_networks(config, data)
-        return TfvaeganTrainer(networks, data, config.settings(), *build_heads(config), device, config.manualSeed)
+        return TfvaeganTrainer(
+            networks, data, config.settings(), *build_heads(config), device, config.manualSeed, config.engine
+        )
 
     try:
         check_config(config)
@@ -145,6 +147,8 @@ def run(
     except InputError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    if config.threads > 0:
+        torch.set_num_threads(config.threads)
     return run_and_report(
         config, folder, lambda: load_dataset(config), build_trainer, config.schedule(),
         method="tfvaegan", title=f"{config.variant} on {config.dataset}",

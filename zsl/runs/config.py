@@ -17,8 +17,9 @@ import tyro
 
 Config = TypeVar("Config")
 
-# Flags that say where things lie or how to go about it; two runs that differ only in these give the same numbers.
-NOT_PART_OF_IDENTITY = ("dataroot", "output", "resume", "overwrite", "checkpoint_every")
+# Flags that say where things lie or how to go about it; two runs that differ only in these give the same numbers
+# (with other `threads`, as on another machine, sums may be rounded otherwise).
+NOT_PART_OF_IDENTITY = ("dataroot", "output", "resume", "overwrite", "checkpoint_every", "threads")
 
 
 def parse_config(default: Config, argv: Sequence[str] | None, script: str, description: str) -> Config:

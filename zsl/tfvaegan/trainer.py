@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from typing import Literal
 
 import torch
 
@@ -10,9 +11,13 @@ from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import StageData
 from zsl.errors import InputError
 from zsl.gate import GatedClassifier
+from zsl.tfvaegan import fast, steps
 from zsl.tfvaegan.classification import Evaluation, evaluate
 from zsl.tfvaegan.networks import Networks
-from zsl.tfvaegan.steps import Settings, TrainingState, draw, iteration
+from zsl.tfvaegan.steps import Settings, TrainingState, draw
+
+Engine = Literal["fast", "eager"]
+ITERATIONS = {"fast": fast.iteration, "eager": steps.iteration}
 
 
 class TfvaeganTrainer:
@@ -32,8 +37,10 @@ class TfvaeganTrainer:
         gzsl: SoftmaxHead | GatedClassifier | None,
         device: torch.device,
         seed: int,
+        engine: Engine = "fast",
     ):
-        """Args: data is moved to `device` once; `seed` starts every random stream of the training.
+        """Args: data is moved to `device` once; `seed` starts every random stream of the training; `engine` is how an
+        iteration is computed, which changes its result by no more than rounding.
 
         Raises:
             InputError: a batch is larger than the data, or features lie outside [0, 1].
@@ -42,6 +49,7 @@ class TfvaeganTrainer:
         self.data, self.settings, self.seed = data.to(device), settings, seed
         self.zsl_head, self.gzsl = zsl_head, gzsl
         self.state = TrainingState(networks, settings, device)
+        self.iteration = ITERATIONS[engine]
         self.targets = self._decoder_targets()
         self.generator = torch.Generator(device).manual_seed(seed)
         self.loop_length = -(-len(data.train) // settings.batch_size)
@@ -69,7 +77,7 @@ class TfvaeganTrainer:
         while self.position < self.iterations_per_epoch:
             loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
             draws = draw(self.data, self.settings, self.state.latent_dim, self.generator, self.state.transductive)
-            losses = iteration(self.state, self.data, self.targets, draws, feedback_active=loop == 1)
+            losses = self.iteration(self.state, self.data, self.targets, draws, feedback_active=loop == 1)
             for name, loss in losses.items():
                 # Feedback's loop sees terms of the same names, so sums over the epoch are comparable between epochs.
                 self.sums[name] = self.sums.get(name, 0.0) + loss.double()
@@ -136,7 +144,7 @@ class TfvaeganTrainer:
         self.state.networks.load_state_dict(state["networks"])
         for name, optimiser in self.state.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
-        self.state.penalty_weight = state["lambda1"].to(device)
+        self.state.penalty_weight.copy_(state["lambda1"])
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.position = state["epoch"], state["position"]
         self.sums = {name: total.to(device) for name, total in state["sums"].items()}
