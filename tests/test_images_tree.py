@@ -343,6 +343,18 @@ def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, numb
     assert config().nepoch == 300  # the tree's default was not what ran
 
 
+def test_the_toy_set_is_rendered_where_it_is_asked_for(images, tmp_path, monkeypatch) -> None:
+    rendered = []
+
+    def render(root):
+        rendered.append(root)
+        write_tiny(root, name="TOY")
+
+    monkeypatch.setattr(images.util, "make_toy", render)
+    dataset = images.util.load_dataset(images.config.TfvaeganConfig(dataset="TOY", dataroot=tmp_path))
+    assert rendered == [tmp_path] and len(dataset.labels) == 72
+
+
 def test_missing_data_tells_what_to_download_and_where_to_put_it(images, tmp_path) -> None:
     config = images.config.TfvaeganConfig(dataroot=tmp_path, dataset="SUN")
     with pytest.raises(InputError) as caught:

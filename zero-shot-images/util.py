@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zsl import tree
+from zsl.data.toy import make_toy
 from zsl.data.xlsa17 import Dataset, read_xlsa17
 from zsl.runs.environment import resolve_folder
 from zsl.runs.folder import RunFolder
@@ -27,14 +28,15 @@ def check_config(config: TfvaeganConfig) -> None:
 
 
 def load_dataset(config: TfvaeganConfig) -> Dataset:
-    """Reads the config's data and holds its size flags, where given, to it.
+    """Reads the config's data, rendering it first if it is the toy set, and holds the size flags, where given, to it.
 
     Raises:
         InputError: data is missing or wrong, or a size flag contradicts it.
     """
-    dataset = read_xlsa17(
-        resolve_folder(config.dataroot), config.dataset, config.image_embedding, config.class_embedding
-    )
+    dataroot = resolve_folder(config.dataroot)
+    if config.dataset == "TOY":
+        make_toy(dataroot)  # does nothing where it is there already
+    dataset = read_xlsa17(dataroot, config.dataset, config.image_embedding, config.class_embedding)
     return tree.check_sizes(config, dataset)
 
 
