@@ -73,15 +73,15 @@ def fit(
         tqdm(total=n_epochs * per_epoch, initial=trainer.epoch * per_epoch + trainer.position, unit="it", disable=None,
              smoothing=0.05, dynamic_ncols=True) as bar,
     ):
+        def keep_going() -> bool:
+            bar.update()
+            if trainer.position % REFRESH == 0:
+                bar.set_postfix_str(f"{_short(trainer.mean_losses())} {accuracies}")
+            return not stop()
+
         while trainer.epoch < n_epochs:
             started, epoch = time.perf_counter(), trainer.epoch
             bar.set_description(f"epoch {epoch + 1}/{n_epochs}")
-
-            def keep_going() -> bool:
-                bar.update()
-                if trainer.position % REFRESH == 0:
-                    bar.set_postfix_str(f"{_short(trainer.mean_losses())} {accuracies}")
-                return not stop()
 
             losses = trainer.train_epoch(keep_going)
             if losses is None:
