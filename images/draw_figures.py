@@ -1,7 +1,8 @@
 """Draws the project's figures into images/: `python images/draw_figures.py`, from any directory, in some seconds.
 
 architecture.png, feedback.png and transformation.png show TF-VAEGAN (Narayan et al., ECCV 2020) as zsl/tfvaegan
-computes it. results.png is drawn from docs/results.json when that exists. The same inputs give the same bytes.
+computes it, toy_birds.jpg the embedded data set. results.png is drawn from docs/results.json when that exists. The same
+inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -12,14 +13,17 @@ import sys
 from pathlib import Path
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Route
+from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a clone that was never installed draws too
 
+from zsl.data.toy import SPECIES, UNSEEN_CLASSES, render_bird  # noqa: E402
 from zsl.report import style  # noqa: E402
 
 DPI = 132
@@ -293,10 +297,24 @@ def results() -> Path | None:
     return path
 
 
+def toy_birds() -> Path:
+    """One bird of every unseen toy species and of eight seen ones above them."""
+    seen = [name for name in SPECIES if name not in UNSEEN_CLASSES][:8]
+    side, gap = 196, 4
+    sheet = Image.new("RGB", (8 * (side + gap) - gap, 2 * (side + gap) - gap), "white")
+    for row, names in enumerate((seen, UNSEEN_CLASSES)):
+        for column, name in enumerate(names):
+            bird = render_bird(SPECIES[name], np.random.RandomState(column + 10 * row), size=side)
+            sheet.paste(bird.image, (column * (side + gap), row * (side + gap)))
+    path = HERE / "toy_birds.jpg"
+    sheet.save(path, quality=90)
+    return path
+
+
 def main() -> None:
     """Draws everything and prints what was written."""
     with matplotlib.rc_context(FIGURE_STYLE):
-        for draw in (architecture, feedback, transformation, results):
+        for draw in (architecture, feedback, transformation, toy_birds, results):
             path = draw()
             if path:
                 print(path)

@@ -23,10 +23,12 @@ LAYERS = {
     "zsl.classifiers": [],
     "zsl.runs.files": ["zsl.errors"],
     "zsl.features": ["zsl.errors"],
-    "zsl.data": ["zsl.errors", "zsl.runs.files", "zsl.features"],
+    "zsl.numbers": [],
+    "zsl.gate": ["zsl.classifiers"],
+    "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features"],
     "zsl.eszsl": ["zsl.data", "zsl.metrics"],
-    "zsl.report": ["zsl.errors", "zsl.runs.files"],
-    "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.metrics"],
+    "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
+    "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics"],
 }
 
 

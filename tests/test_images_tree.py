@@ -315,12 +315,12 @@ def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, numb
         command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT,
         start_new_session=True,
     )
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not list((tmp_path / "runs").glob("*/checkpoint.pt")):
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
         time.sleep(0.01)
     os.killpg(process.pid, number)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=600)
     if number == signal.SIGINT:
         assert process.returncode == 130, errors
         assert "--resume" in errors
@@ -341,6 +341,18 @@ def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, numb
     assert found == expected
     assert len(found) == 25
     assert config().nepoch == 300  # the tree's default was not what ran
+
+
+def test_the_toy_set_is_rendered_where_it_is_asked_for(images, tmp_path, monkeypatch) -> None:
+    rendered = []
+
+    def render(root):
+        rendered.append(root)
+        write_tiny(root, name="TOY")
+
+    monkeypatch.setattr(images.util, "make_toy", render)
+    dataset = images.util.load_dataset(images.config.TfvaeganConfig(dataset="TOY", dataroot=tmp_path))
+    assert rendered == [tmp_path] and len(dataset.labels) == 72
 
 
 def test_missing_data_tells_what_to_download_and_where_to_put_it(images, tmp_path) -> None:

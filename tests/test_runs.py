@@ -142,6 +142,17 @@ def test_an_unfinished_run_needs_a_word(folder) -> None:
     again.close()
 
 
+def test_a_run_stopped_in_its_validation_stage_is_unfinished_too(folder) -> None:
+    folder.validation().path.mkdir()
+    folder.validation().save_checkpoint({"epoch": 1})
+    folder.close()
+    with pytest.raises(InputError, match="unfinished run"):
+        folder.open({}, resume=False, overwrite=False)
+    folder.open({}, resume=True, overwrite=False)
+    folder.finish({"rows": []})
+    assert folder.finished and folder.validation().load_checkpoint() is None
+
+
 def test_two_processes_cannot_use_one_folder(folder) -> None:
     with pytest.raises(InputError, match="run folder in use"):
         RunFolder(folder.path, "digest-1").open({}, resume=True, overwrite=False)

@@ -12,6 +12,7 @@ from typing import Literal
 
 from tyro.conf import Fixed
 
+from zsl import tree
 from zsl.protocol import Schedule
 from zsl.tfvaegan.steps import Settings
 
@@ -133,33 +134,12 @@ class TfvaeganConfig:
     @property
     def variant(self) -> str:
         """What distinguishes the method, in words."""
-        words = ["TF-VAEGAN"] if self.recons_weight > 0 else ["f-VAEGAN-D2"]
-        words += ["transductive"] if self.transductive else []
-        words += ["without feedback"] if self.recons_weight > 0 and self.feedback_loop == 1 else []
-        words += ["without transformation"] if self.recons_weight > 0 and not self.transform else []
-        return ", ".join(words)
+        return tree.variant(self, *(["transductive"] if self.transductive else []))
 
     def settings(self) -> Settings:
         """The release's flag names in the method's words."""
         return Settings(
-            batch_size=self.batch_size,
-            critic_iter=self.critic_iter,
-            feedback_loop=self.feedback_loop,
-            encoded_noise=self.encoded_noise,
-            freeze_decoder=self.freeze_dec,
-            stale_feedback=self.stale_feedback,
-            critic_weight=self.gammaD,
-            adversarial_weight=self.gammaG,
-            cycle_weight=self.recons_weight,
-            penalty_weight=self.lambda1,
-            feedback_train=self.a1,
-            feedback_synthesis=self.a2,
-            lr=self.lr,
-            beta1=self.beta1,
-            feedback_lr=self.feed_lr,
-            decoder_lr=self.dec_lr,
-            n_synthetic=self.syn_num,
-            transform=self.transform,
+            **tree.shared_settings(self),
             critic_unseen_weight=self.gammaD2,
             adversarial_unseen_weight=self.gammaG_D2,
             unseen_prior=self.unseen_prior,
@@ -167,5 +147,4 @@ class TfvaeganConfig:
 
     def schedule(self) -> Schedule:
         """How long to train, when to look, and how to choose."""
-        return Schedule(self.nepoch, self.eval_every, self.checkpoint_every, self.select == "val",
-                        "minmax" if self.preprocessing else "none")
+        return tree.schedule(self)

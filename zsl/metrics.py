@@ -114,10 +114,26 @@ def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unse
         The curve, from "everything seen" (constant at or below the smallest margin) to "everything unseen" (infinity).
     """
     best_seen, column = scores[:, seen_classes].max(dim=1)
-    right_if_seen = seen_classes[column] == labels
+    if_seen = seen_classes[column]
     best_unseen, column = scores[:, unseen_classes].max(dim=1)
-    right_if_unseen = unseen_classes[column] == labels
-    margins, order = (best_seen.double() - best_unseen.double()).sort()
+    if_unseen = unseen_classes[column]
+    margins = best_seen.double() - best_unseen.double()
+    return margin_curve(margins, if_seen, if_unseen, labels, seen_classes, unseen_classes)
+
+
+def margin_curve(
+    margins: Tensor, if_seen: Tensor, if_unseen: Tensor, labels: Tensor, seen_classes: Tensor, unseen_classes: Tensor
+) -> SeenUnseenCurve:
+    """`seen_unseen_curve` of any classifier that first decides between the sides.
+
+    Args:
+        margins: (n,) the constant at which each sample goes over to the unseen side.
+        if_seen, if_unseen: (n,) the class each sample is given on either side.
+        labels: (n,) true class indices. Classes without samples do not count.
+        seen_classes, unseen_classes: (s,) and (u,) class indices.
+    """
+    right_if_seen, right_if_unseen = if_seen == labels, if_unseen == labels
+    margins, order = margins.double().sort()
 
     def weights(classes: Tensor, right: Tensor) -> Tensor:
         """What each sample adds to the accuracy averaged over `classes`, in the order of the margins."""
@@ -128,7 +144,7 @@ def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unse
 
     lost, won = weights(seen_classes, right_if_seen), weights(unseen_classes, right_if_unseen)
     constants, sample_to_point = margins.unique_consecutive(return_inverse=True)
-    zero = torch.zeros(1, dtype=torch.float64, device=scores.device)
+    zero = torch.zeros(1, dtype=torch.float64, device=margins.device)
     lost, won = (zero.new_zeros(len(constants)).index_add(0, sample_to_point, w).cumsum(0) for w in (lost, won))
     total = lost[-1].clone()
     return SeenUnseenCurve(
@@ -137,3 +153,28 @@ def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unse
         acc_seen=total - torch.cat([zero, lost]),
         acc_unseen=torch.cat([zero, won]),
     )
+
+
+def roc_curve(positive: Tensor, negative: Tensor) -> Tensor:
+    """The receiver operating characteristic of "the score is above a threshold", at every threshold that matters.
+
+    Args:
+        positive, negative: (p,) and (n,) scores of the samples that should and should not be above.
+
+    Returns:
+        (k, 2) float64, ascending from (0, 0) to (1, 1): the share of negative, then of positive samples above.
+    """
+    scores, point = torch.cat([positive, negative]).neg().unique(return_inverse=True)
+    is_positive = torch.arange(len(point), device=point.device) < len(positive)
+    columns = [
+        torch.bincount(point[of_kind], minlength=len(scores)).cumsum(0).double() / of_kind.sum()
+        for of_kind in (~is_positive, is_positive)
+    ]
+    curve = torch.stack(columns, dim=1)
+    return torch.cat([curve.new_zeros(1, 2), curve])
+
+
+def roc_area(positive: Tensor, negative: Tensor) -> float:
+    """Area under `roc_curve`: the chance that a positive sample scores above a negative one, ties counting half."""
+    curve = roc_curve(positive, negative)
+    return torch.trapezoid(curve[:, 1], curve[:, 0]).item()

@@ -32,6 +32,8 @@ from zsl.runs.loop import Trainer, fit
 
 log = logging.getLogger("zsl")
 
+# What an evaluation may keep of generalised classification; a trainer that lacks one of them just does not offer it.
+GENERALISED = ("gzsl_confusion", "curve", "gate_entropy_seen", "gate_entropy_unseen", "gate_threshold")
 PROJECTED = 2000  # at most so many features of either kind are kept for the 2-D projection
 
 
@@ -48,7 +50,8 @@ class Choice:
 
 @dataclass(frozen=True)
 class Selection:
-    """What a validation run chose: for T1, for H, and the constant to subtract from seen scores at the latter."""
+    """What a validation run chose: for T1, for H, and at the latter the constant that goes into the test run's evaluation
+    (to subtract from seen scores, or a gate's threshold), where the method has one."""
 
     t1: Choice
     h: Choice | None
@@ -99,7 +102,8 @@ def best(records: list[dict], group: str, measure: str) -> Choice | None:
 def select(records: list[dict]) -> Selection:
     """Reads the choices off a validation run's records."""
     t1, h = best(records, "zsl", "acc"), best(records, "gzsl", "H")
-    return Selection(t1, h, None if h is None else value_at(records, "gzsl", "constant", h))
+    has_constant = any("constant" in record.get("gzsl", {}) for record in records)
+    return Selection(t1, h, value_at(records, "gzsl", "constant", h) if has_constant else None)
 
 
 def value_at(records: list[dict], group: str, measure: str, choice: Choice) -> float:
@@ -136,7 +140,7 @@ def result_rows(records: list[dict], selection: Selection | None, floor: EszslRe
         row("val", chosen, selection.t1, selection.h) if selection else
         row("val", "needs a validation run: pass --select val", None, None),
     ]
-    if selection and selection.h:
+    if selection and selection.h and any("calibrated" in record for record in records):
         rows.append(row("val + calibration", f"as val, seen scores lowered by {selection.constant:.4g}, chosen on "
                         "validation", selection.t1, selection.h, "calibrated"))
     rows.append(row("last", "last epoch, last head epoch",
@@ -238,11 +242,11 @@ def _train(
         wanted = {}  # name of an array -> what the trainer calls it: (kind, head epoch)
         if epoch + 1 == n:
             last = trainer.head_epochs - 1
-            wanted |= {f"last_{kind}": (kind, last) for kind in ("zsl_confusion", "gzsl_confusion", "curve")}
+            wanted |= {f"last_{kind}": (kind, last) for kind in ("zsl_confusion", *GENERALISED)}
         if selection and epoch == selection.t1.epoch:
             wanted["val_zsl_confusion"] = ("zsl_confusion", selection.t1.head_epoch)
         if selection and selection.h and epoch == selection.h.epoch:
-            wanted |= {f"val_{kind}": (kind, selection.h.head_epoch) for kind in ("gzsl_confusion", "curve")}
+            wanted |= {f"val_{kind}": (kind, selection.h.head_epoch) for kind in GENERALISED}
         found = trainer.evaluate({head_epoch for _, head_epoch in wanted.values()}, selection and selection.constant)
         arrays = {name: found.kept[key].cpu().numpy() for name, key in wanted.items() if key in found.kept}
         if epoch + 1 == n:

@@ -97,6 +97,11 @@ class StageData:
         """(s + u,) all classes that take part, ascending."""
         return torch.cat([self.seen_classes, self.unseen_classes]).sort().values
 
+    @property
+    def test_labels(self) -> Tensor:
+        """(n,) labels of test_seen followed by test_unseen."""
+        return torch.cat([self.test_seen.labels, self.test_unseen.labels])
+
     def to(self, device: torch.device) -> StageData:
         moved = {
             name: getattr(self, name).to(device)
@@ -214,9 +219,36 @@ def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedd
             "tree for what only a browser can fetch), or point --dataroot at the folder that holds it.",
         )
     feature_file, split_file = folder / f"{image_embedding}.mat", folder / f"{class_embedding}_splits.mat"
-    features, labels = _read_features(feature_file)
-    split = read_mat(split_file, ["att", *LOCATIONS[:3]], ["train_loc", "val_loc", "allclasses_names", "all_classes"])
-    attributes = _check_attributes(split["att"], split_file)
+    features, labels = read_features(feature_file)
+    return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file)
+
+
+def assemble(
+    dataset: str,
+    image_embedding: str,
+    class_embedding: str,
+    features: np.ndarray,
+    labels: np.ndarray,
+    feature_file: Path,
+    split_file: Path,
+    attribute_file: Path | None = None,
+) -> Dataset:
+    """Joins features that have been read with a split file, checking that they fit.
+
+    Args:
+        features: (N, feature_dim) float32, possibly mapped from disk.
+        labels: (N,) int64, 1-based.
+        feature_file: where they come from, for messages.
+        attribute_file: a .npy file (C, attribute_dim) to read instead of the split file's att.
+    """
+    optional = ["train_loc", "val_loc", "allclasses_names", "all_classes"]
+    if attribute_file is None:
+        split = read_mat(split_file, ["att", *LOCATIONS[:3]], optional)
+        attributes = _check_attributes(split["att"], split_file)
+    else:
+        split = read_mat(split_file, LOCATIONS[:3], [*optional, "att"])
+        expected = split["att"].shape[1] if "att" in split else labels.max()
+        attributes = _check_attributes(_read_attribute_file(attribute_file, expected).T, attribute_file)
     n_classes = len(attributes)
     names = split.get("allclasses_names", split.get("all_classes"))
     if names is None or len(names) != n_classes:
@@ -282,8 +314,12 @@ def recognise_split(dataset: str, locations: dict[str, np.ndarray], labels: np.n
     return "custom", notes
 
 
-def _read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """features (N, D) float32 and 1-based labels (N,) int64 of a feature file."""
+def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """features (N, D) float32 and 1-based labels (N,) int64 of a feature file.
+
+    Raises:
+        InputError: the file is missing or damaged, or its content cannot be right.
+    """
     content = read_mat(path, ["features", "labels"])
     features, labels = content["features"], content["labels"].ravel()
     if features.dtype.kind not in "fiu" or labels.dtype.kind not in "fiu":
@@ -316,6 +352,30 @@ def _read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
             cure="Add 1 if the labels are 0-based.",
         )
     return features, labels.astype(np.int64)
+
+
+def _read_attribute_file(path: Path, n_classes: int) -> np.ndarray:
+    """(C, A) of a .npy file with one row a class."""
+    expected = f"a NumPy file of shape ({n_classes}, attribute_dim), one row a class in the order of the labels"
+    try:
+        att = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise InputError(
+            "missing attribute file", where=path, found="nothing", expected=expected,
+            cure="Put it there (data/README.md of the tree says what it is), or pass --no_manual_att to use att of the "
+            "split file.",
+        ) from None
+    except (ValueError, OSError, EOFError) as error:
+        raise InputError(
+            "unreadable attribute file", where=path, found=error, expected=expected, cure="Copy or save it again.",
+        ) from None
+    if att.ndim != 2 or len(att) != n_classes:
+        transposed = att.ndim == 2 and att.shape[1] == n_classes
+        raise InputError(
+            "attributes of the wrong shape", where=path, found=att.shape, expected=expected,
+            cure="Save its transpose." if transposed else "Give every class one row, or pass --no_manual_att.",
+        )
+    return att
 
 
 def _check_attributes(att: np.ndarray, path: Path) -> np.ndarray:

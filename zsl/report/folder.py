@@ -167,6 +167,8 @@ def _read_arrays(path: Path, data: dict) -> dict[str, np.ndarray]:
         shape = expected.get(key.partition("_")[2])
         if shape and array.shape != shape:
             _refuse(f"{path}, {key}", f"shape {array.shape}", f"shape {shape}, as result.json lists the classes")
+        if "_gate_" in key and array.ndim != (0 if key.endswith("threshold") else 1):
+            _refuse(f"{path}, {key}", f"shape {array.shape}", "one entropy a clip, and one threshold")
         if key.endswith("_curve") and (array.ndim != 2 or array.shape[1] != 2):
             _refuse(f"{path}, {key}", f"shape {array.shape}", "shape (points, 2)")
     return arrays

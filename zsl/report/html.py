@@ -72,9 +72,9 @@ def render(run: FinishedRun, plots: list[Plot]) -> str:
     ]
     first, folded = [p for p in plots if not p.secondary], [p for p in plots if p.secondary]
     if first:
-        parts += ["<section aria-labelledby='plots'><h2 id='plots'>Plots</h2>", *map(_figure, first)]
+        parts += ["<section aria-labelledby='plots'><h2 id='plots'>Plots</h2>", *map(figure_html, first)]
         if folded:
-            parts += ["<details><summary>The same for the row “last”</summary>", *map(_figure, folded), "</details>"]
+            parts += ["<details><summary>The same for the row “last”</summary>", *map(figure_html, folded), "</details>"]
         parts.append("</section>")
     parts += [
         "<section aria-labelledby='again'><h2 id='again'>Reproduce</h2>",
@@ -90,11 +90,16 @@ def render(run: FinishedRun, plots: list[Plot]) -> str:
         f"<footer>Written by zsl {escape(result['version'])} from the run folder; redraw it with "
         "<code>python -m zsl.report RUN_DIR</code>.</footer>",
     ]
+    return document(result["title"], parts)
+
+
+def document(title: str, parts: Iterable[str]) -> str:
+    """A self-contained page from the HTML of its parts."""
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         "<meta name='color-scheme' content='light dark'>"
-        f"<title>{escape(result['title'])}</title><style>{_CSS}</style></head><body>\n"
+        f"<title>{escape(title)}</title><style>{_CSS}</style></head><body>\n"
         + "\n".join(parts) + "\n</body></html>\n"
     )
 
@@ -108,37 +113,55 @@ def duration(seconds: float) -> str:
     return f"{seconds} s"
 
 
-def _tiles(result: dict) -> str:
-    """Four large numbers, from the row that looked at the test set once; without one, from the last epoch."""
+def headline_row(result: dict) -> dict | None:
+    """The row to quote: the one that looked at the test set once; without one, the last epoch's; None without numbers."""
     rows = {row["row"]: row for row in result["rows"]}
     for name in ("val", "last"):
         row = rows.get(name, {})
         if not all(math.isnan(number(row.get(measure))) for measure in MEASURES):
-            break
-    else:
+            return row
+    return None
+
+
+def _tiles(result: dict) -> str:
+    """Four large numbers."""
+    row = headline_row(result)
+    if row is None:
         return ""
     tiles = "".join(
         f"<div><dt>{HEADINGS[measure]}</dt><dd>{percent(row.get(measure))}</dd></div>" for measure in MEASURES
     )
-    return f"<dl class='tiles'>{tiles}</dl><p class='under'>Per cent, row “{name}”.</p>"
+    return f"<dl class='tiles'>{tiles}</dl><p class='under'>Per cent, row “{row['row']}”.</p>"
 
 
 def _rows_table(result: dict) -> str:
-    heads = "".join(f"<th scope='col'><abbr title='{_MEANINGS[h]}'>{h}</abbr></th>" for h in HEADINGS.values())
     bodies = []
     for row in result["rows"]:
         values = [row.get(measure) for measure in MEASURES] + [area(result, row["row"])]
-        cells = "".join(f"<td>{percent(value)}</td>" for value in values)
-        tag = f" <span class='tag'>{_ROW_TAGS[row['row']]}</span>" if row["row"] in _ROW_TAGS else ""
         where = chosen_at(row)
         where = f" <span class='where'>{escape(where)}</span>" if where else ""
-        bodies.append(
-            f"<tbody><tr><th scope='row'>{escape(row['row'])}{tag}</th>{cells}</tr><tr class='rule'>"
-            f"<td colspan='{len(values) + 1}'>{escape(row.get('rule') or '')}{where}</td></tr></tbody>"
-        )
-    legend = " · ".join(f"{name}: {meaning}" for name, meaning in _MEANINGS.items())
+        bodies.append(row_with_rule(row, map(percent, values), where))
+    return measures_table("row", HEADINGS.values(), bodies)
+
+
+def row_with_rule(row: dict, values: Iterable[str], more: str = "") -> str:
+    """A protocol row with its values, and its rule below; `more` is HTML."""
+    values = list(values)
+    tag = f" <span class='tag'>{_ROW_TAGS[row['row']]}</span>" if row["row"] in _ROW_TAGS else ""
+    cells = "".join(f"<td>{value}</td>" for value in values)
     return (
-        f"<table class='rows'><thead><tr><th scope='col'>row</th>{heads}</tr></thead>{''.join(bodies)}</table>"
+        f"<tbody><tr><th scope='row'>{escape(row['row'])}{tag}</th>{cells}</tr><tr class='rule'>"
+        f"<td colspan='{len(values) + 1}'>{escape(row.get('rule') or '')}{more}</td></tr></tbody>"
+    )
+
+
+def measures_table(first: str, names: Iterable[str], bodies: Iterable[str]) -> str:
+    """A table of accuracies with its legend: column `first`, then the measures `names` as headed in every table."""
+    names = list(names)
+    heads = "".join(f"<th scope='col'><abbr title='{_MEANINGS[h]}'>{h}</abbr></th>" for h in names)
+    legend = " · ".join(f"{name}: {_MEANINGS[name]}" for name in names)
+    return (
+        f"<table class='rows'><thead><tr><th scope='col'>{escape(first)}</th>{heads}</tr></thead>{''.join(bodies)}</table>"
         f"<p class='under'>Per cent, averaged per class; {DASH} where there is no value. {legend}.</p>"
     )
 
@@ -154,7 +177,8 @@ def _plain(value: object) -> str:
     return f"{value:,}".replace(",", "\u202f") if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _figure(plot: Plot) -> str:
+def figure_html(plot: Plot) -> str:
+    """A plot with its title and caption, the picture embedded."""
     source = base64.b64encode(plot.png).decode("ascii")
     return (
         f"<figure id='{plot.name}'><h3>{escape(plot.title)}</h3><div class='scroll' tabindex='0'>"

@@ -31,6 +31,7 @@ from zsl.report.style import (
     ORANGE,
     PAPER,
     PURPLE,
+    RED,
     ROW_COLOURS,
     ROW_MARKERS,
     SEEN,
@@ -75,7 +76,7 @@ class Plot:
 def draw_plots(run: FinishedRun) -> list[Plot]:
     """Draws everything the folder has data for, in the order of the report."""
     drawers: list[Callable[[FinishedRun], Iterable[Plot | None]]] = [
-        _accuracies, _curves, _per_class, _confusions, _projection, _losses, _wasserstein, _lambda1,
+        _accuracies, _curves, _gate, _per_class, _confusions, _projection, _losses, _wasserstein, _lambda1,
     ]
     # A context, not an update: an application that imports us keeps its own matplotlib settings.
     with matplotlib.rc_context(STYLE):
@@ -314,6 +315,58 @@ def _harmonic_lines(axes: Axes, limit_u: float, limit_s: float) -> None:
 
 def _area(run: FinishedRun, row_name: str) -> str:
     return percent(area(run.result, row_name))
+
+
+# Gate -----------------------------------------------------------------------------------------------------------------
+
+
+def _gate(run: FinishedRun) -> list[Plot]:
+    """How well the entropy of the gate's detector tells unseen from seen test clips."""
+    tags = [tag for tag in ("val", "last") if len(run.arrays.get(f"{tag}_gate_entropy_seen", ()))]
+    return [_gate_plot(run, tag, secondary=position > 0) for position, tag in enumerate(tags)]
+
+
+def _gate_plot(run: FinishedRun, tag: str, secondary: bool) -> Plot:
+    import torch  # here, as most of this module's users draw no gate and need not wait for it
+
+    from zsl.metrics import roc_area, roc_curve
+
+    seen, unseen = (run.arrays[f"{tag}_gate_entropy_{side}"] for side in ("seen", "unseen"))
+    threshold = float(run.arrays[f"{tag}_gate_threshold"])
+    scores = torch.from_numpy(unseen), torch.from_numpy(seen)
+    curve, auc = 100 * roc_curve(*scores).numpy(), roc_area(*scores)
+    stopped, lost = 100 * float(np.mean(unseen >= threshold)), 100 * float(np.mean(seen >= threshold))
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    roc, histogram = figure.subplots(1, 2, width_ratios=(1, 1.35))
+    roc.plot([0, 100], [0, 100], color=MUTED, linewidth=0.9, linestyle=(0, (3, 1.5)))
+    roc.plot(curve[:, 0], curve[:, 1], color=BLUE, clip_on=False)
+    roc.fill_between(curve[:, 0], curve[:, 1], color=BLUE, alpha=0.07, linewidth=0)
+    roc.plot(lost, stopped, "o", color=RED, markeredgecolor=PAPER, markersize=9, clip_on=False, zorder=5)
+    roc.annotate("the threshold", (lost, stopped), xytext=(9, -13), textcoords="offset points", color=RED)
+    roc.text(97, 4, f"area {percent(auc)} %", ha="right", fontsize=11)
+    roc.set(xlim=(0, 100), ylim=(0, 100), aspect="equal", xlabel="seen clips held to be unseen, per cent")
+    roc.set_ylabel("unseen clips recognised, per cent")
+    roc.set_title("Unseen against seen clips")
+
+    top = max(float(seen.max()), float(unseen.max()), threshold, 1e-6)
+    bins = np.linspace(0, top, 41)
+    for values, colour, label in ((seen, SEEN, "seen classes"), (unseen, UNSEEN, "unseen classes")):
+        weights = np.full(len(values), 100 / len(values))
+        histogram.hist(values, bins, weights=weights, color=colour, alpha=0.45, label=f"{label}, {len(values)} clips")
+        histogram.hist(values, bins, weights=weights, color=colour, histtype="step", linewidth=1.4)
+    histogram.axvline(threshold, color=INK, linewidth=1.4, linestyle=(0, (4, 1.5)), label=f"threshold {threshold:.3g}")
+    histogram.set(xlim=(0, top), xlabel="entropy of the detector, nats")
+    histogram.set_ylabel("clips of the side, per cent")
+    histogram.set_title("Entropy of the test clips")
+    histogram.grid(axis="x", visible=False)
+    histogram.legend()
+    return Plot(
+        f"gate_{tag}", f"Out-of-distribution gate, row “{tag}”",
+        "Left: every threshold's share of clips held to be unseen, rightly (up) and wrongly (right). Right: the detector's "
+        "entropies; clips left of the threshold are given a seen class.",
+        f"Receiver operating characteristic of the gate, area {percent(auc)} per cent; at the threshold it recognises "
+        f"{stopped:.1f} per cent of unseen clips and loses {lost:.1f} per cent of seen ones.", to_png(figure), secondary,
+    )
 
 
 # Classes --------------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""The text tables printed at the end of a run and of a sweep over seeds.
+"""The text tables printed at the end of a run and of a sweep over seeds, class splits or both.
 
-`format_rows(result)` takes result.json as a dict; `format_sweep(summarise([result, ...]))` does several seeds.
+`format_rows(result)` takes result.json as a dict; `format_sweep(summarise([result, ...]))` does several runs.
 Accuracies are fractions in the files and per cent in every table.
 """
 
@@ -10,6 +10,7 @@ import math
 import statistics
 import textwrap
 
+from zsl.numbers import format_numbers
 from zsl.report.folder import MEASURES, number
 
 DASH = "–"
@@ -38,11 +39,11 @@ def chosen_at(row: dict) -> str:
 
 def headline(result: dict) -> list[str]:
     """Data set, features, class embedding, split and seed, in words."""
-    data = result["data"]
+    data, number_of_split = result["data"], result["config"].get("split")
     return [
         f"{data['dataset']}", f"features {data['image_embedding']} ({data['feature_dim']}-d)",
         f"classes {data['class_embedding']} ({data['attribute_dim']}-d)", f"split {data['split_version']}",
-        f"seed {result['seed']}",
+        *([] if number_of_split is None else [f"class split {number_of_split}"]), f"seed {result['seed']}",
     ]
 
 
@@ -61,12 +62,12 @@ def format_rows(result: dict) -> str:
 
 
 def summarise(results: list[dict]) -> dict:
-    """Gathers runs that differ in their seed only.
+    """Gathers runs that differ in their seed, their class split or both.
 
     Returns:
-        {"title", "headline": [str], "seeds": [int], "rows": [{"row", "rule", "T1", "acc_unseen", "acc_seen", "H",
-        "AUSUC"}]}; each measure is {"mean", "sd" (over n−1; null for one seed), "values": [per seed]}, or null where no
-        seed has it.
+        {"title", "headline": [str], "seeds": [int], "splits": [int or null], "over": str, "rows": [{"row", "rule", "T1",
+        "acc_unseen", "acc_seen", "H", "AUSUC"}]}; each measure is {"mean", "sd" (over n−1; null for one run),
+        "values": [per run]}, or null where no run has it.
     """
     first = results[0]
     rows = []
@@ -78,20 +79,35 @@ def summarise(results: list[dict]) -> dict:
             values = [other.get(measure) if measure != "AUSUC" else area(result, name) for other, result in same]
             entry[measure] = _mean_sd([number(value) for value in values if not math.isnan(number(value))])
         rows.append(entry)
-    seeds = [result["seed"] for result in results]
-    return {"title": first["title"], "headline": headline(first)[:-1], "seeds": seeds, "rows": rows}
+    seeds, splits = [result["seed"] for result in results], [result["config"].get("split") for result in results]
+    seed_list = ", ".join(map(str, dict.fromkeys(seeds)))
+    dropped = {f"seed {seed}" for seed in seeds}
+    if len(set(splits)) == 1:
+        over = f"{len(seeds)} seed{'s' * (len(seeds) > 1)} ({seed_list})"
+    elif len(set(seeds)) == 1:
+        over, dropped = f"{len(splits)} splits ({format_numbers(splits)})", set()
+    else:
+        over = f"{len(results)} runs (splits {format_numbers(sorted(set(splits)))}, seeds {seed_list})"
+    common = [part for part in headline(first) if part not in dropped and all(part in headline(r) for r in results)]
+    return {"title": first["title"], "headline": common, "seeds": seeds, "splits": splits, "over": over, "rows": rows}
 
 
 def format_sweep(summary: dict) -> str:
-    """The table over seeds, mean ± sample standard deviation in per cent, from `summarise`."""
-    table = [["", *HEADINGS.values(), "seeds"]]
+    """The table over runs, mean ± sample standard deviation in per cent, from `summarise`."""
+    table = [["", *HEADINGS.values(), "runs"]]
     for row in summary["rows"]:
         found = [row.get(measure) for measure in HEADINGS]
         counts = {len(value["values"]) for value in found if value}
-        table.append([row["row"], *map(_plus_minus, found), "/".join(map(str, sorted(counts))) or "0"])
-    seeds = summary["seeds"]
-    meaning = f"mean ± sd over {len(seeds)} seed{'s' * (len(seeds) > 1)} ({', '.join(map(str, seeds))})"
+        table.append([row["row"], *map(plus_minus, found), "/".join(map(str, sorted(counts))) or "0"])
+    meaning = f"mean ± sd over {summary['over']}"
     return "\n".join([summary["title"], " · ".join([*summary["headline"], meaning]), "", *_aligned(table)]) + "\n"
+
+
+def plus_minus(value: dict | None) -> str:
+    """A measure of `summarise` as "12.3 ± 0.4"; an en dash for null."""
+    if not value:
+        return DASH
+    return percent(value["mean"]) + ("" if value["sd"] is None else f" ± {percent(value['sd'])}")
 
 
 def _mean_sd(values: list[float]) -> dict | None:
@@ -99,12 +115,6 @@ def _mean_sd(values: list[float]) -> dict | None:
         return None
     sd = statistics.stdev(values) if len(values) > 1 else None
     return {"mean": statistics.fmean(values), "sd": sd, "values": values}
-
-
-def _plus_minus(value: dict | None) -> str:
-    if not value:
-        return DASH
-    return percent(value["mean"]) + ("" if value["sd"] is None else f" ± {percent(value['sd'])}")
 
 
 def _aligned(table: list[list[str]]) -> list[str]:

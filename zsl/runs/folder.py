@@ -46,6 +46,11 @@ class RunFolder:
         self._log: logging.Handler | None = None
 
     @property
+    def _checkpoints(self) -> tuple[Path, Path]:
+        """Those of the test run and of the validation run before it."""
+        return self.checkpoint, self.validation().checkpoint
+
+    @property
     def finished(self) -> bool:
         return self.result.exists()
 
@@ -69,7 +74,7 @@ class RunFolder:
             ) from None
         if overwrite:
             self._clear()
-        elif self.checkpoint.exists() and not resume:
+        elif any(path.exists() for path in self._checkpoints) and not resume:
             self._lock.release()
             raise InputError(
                 "an unfinished run", where=self.path, found=f"a checkpoint and {len(self.read_metrics())} recorded epochs",
@@ -178,7 +183,8 @@ class RunFolder:
     def finish(self, result: dict) -> None:
         """Writes result.json and removes what was only needed to resume."""
         write_json(self.result, result)
-        self.checkpoint.unlink(missing_ok=True)
+        for path in self._checkpoints:
+            path.unlink(missing_ok=True)
 
     def read_result(self) -> dict:
         return read_json(self.result)

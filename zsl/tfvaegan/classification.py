@@ -5,7 +5,7 @@ Narayan et al., ECCV 2020, section 3.3: every feature x, real or synthesised, is
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -13,11 +13,20 @@ from torch import Tensor
 
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData
-from zsl.metrics import confusion_matrix, harmonic_mean, mean_class_accuracy, seen_unseen_curve
+from zsl.gate import GatedClassifier
+from zsl.metrics import (
+    confusion_matrix,
+    harmonic_mean,
+    margin_curve,
+    mean_class_accuracy,
+    roc_area,
+    seen_unseen_curve,
+)
 from zsl.tfvaegan.networks import Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings, generate
 
 CHUNK = 8192  # rows in flight at once in synthesis and transformation; bounds their temporary memory
+GATE_STREAM = 0x6A7E  # sets the gate's random numbers apart, so that the ZSL head is the same with a gate and without
 
 
 @torch.no_grad()
@@ -58,9 +67,13 @@ class Evaluation:
         record: lists over head epochs, as they go into metrics.jsonl: "zsl": {"acc"}, "gzsl": {"acc_seen",
             "acc_unseen", "H", "AUSUC"}; on a validation stage also "constant", the best one to subtract from seen
             scores; where a constant was given, "calibrated": {"acc_seen", "acc_unseen", "H"} with it subtracted.
+            With a gate there is no "calibrated"; "constant" is the gate's best threshold as a share of the largest
+            entropy, with the rule "val" only; and "gate": {"auroc" (seen against unseen), "threshold" (nats),
+            "seen_passed", "unseen_stopped" (share of the clips on the right side)}.
         synthetic: the synthesised features that the heads were trained on, not transformed.
         kept: (kind, head epoch) -> tensor, for the head epochs asked for; kinds are "zsl_confusion" (u, u) and
-            "gzsl_confusion" (s + u, s + u) counts, and "curve" (p, 2), the seen/unseen curve's points.
+            "gzsl_confusion" (s + u, s + u) counts, and "curve" (p, 2), the seen/unseen curve's points; with a gate also
+            "gate_entropy_seen", "gate_entropy_unseen" (n,) of the test clips, and "gate_threshold" ().
     """
 
     record: dict
@@ -73,7 +86,7 @@ def evaluate(
     data: StageData,
     settings: Settings,
     zsl_head: SoftmaxHead,
-    gzsl_head: SoftmaxHead | None,
+    gzsl: SoftmaxHead | GatedClassifier | None,
     generator: torch.Generator,
     keep: Container[int] = (),
     constant: float | None = None,
@@ -81,52 +94,107 @@ def evaluate(
     """Synthesises unseen features, trains the heads on them and measures after every head epoch.
 
     Args:
-        gzsl_head: None leaves out generalised zero-shot classification.
+        gzsl: how to classify over all classes: with one head, with a gate (its unseen_head is `zsl_head`), or not at all.
         generator: of all random numbers used here.
         keep: head epochs whose confusion matrices and curves are wanted.
-        constant: to subtract from all seen scores for the "calibrated" measures.
+        constant: chosen on validation. One head: to subtract from all seen scores for the "calibrated" measures. Gate
+            with the rule "val": its threshold, as a share of the largest entropy.
     """
     view = (lambda x: transform(networks.decoder, x)) if settings.transform else (lambda x: x)
-    unseen, seen = data.unseen_classes, data.seen_classes
+    unseen = data.unseen_classes
     synthetic = synthesise(networks, data.attributes, unseen, settings, generator)
     x_synthetic, x_unseen = view(synthetic.features), view(data.test_unseen.features)
     result = Evaluation({"zsl": {"acc": []}}, synthetic)
+    gated = None
+    if isinstance(gzsl, GatedClassifier):
+        assert gzsl.unseen_head is zsl_head
+        x_test = torch.cat([view(data.test_seen.features), x_unseen])
+        gated = _gated_epochs(gzsl, data, view(data.train.features), x_synthetic, x_test, generator, result, keep, constant)
 
     for epoch in zsl_head.fit_epochs(x_synthetic, synthetic.labels, generator):
         predictions = zsl_head.predict(x_unseen)
         result.record["zsl"]["acc"].append(mean_class_accuracy(data.test_unseen.labels, predictions, unseen))
         if epoch in keep:
             result.kept["zsl_confusion", epoch] = confusion_matrix(data.test_unseen.labels, predictions, unseen)
-    if gzsl_head is None:
+        if gated is not None:
+            next(gated)
+    if not isinstance(gzsl, SoftmaxHead):
         return result
 
     x_train = torch.cat([view(data.train.features), x_synthetic])
     y_train = torch.cat([data.train.labels, synthetic.labels])
     x_test = torch.cat([view(data.test_seen.features), x_unseen])
-    labels, n_seen = torch.cat([data.test_seen.labels, data.test_unseen.labels]), len(data.test_seen)
-    seen_columns, unseen_columns = torch.searchsorted(data.classes, seen), torch.searchsorted(data.classes, unseen)
-
-    def accuracies(predictions: Tensor) -> dict[str, float]:
-        acc_seen = mean_class_accuracy(labels[:n_seen], predictions[:n_seen], data.test_seen.classes)
-        acc_unseen = mean_class_accuracy(labels[n_seen:], predictions[n_seen:], unseen)
-        return {"acc_seen": acc_seen, "acc_unseen": acc_unseen, "H": harmonic_mean(acc_seen, acc_unseen)}
-
-    def note(group: str, values: dict[str, float]) -> None:
-        for name, value in values.items():
-            result.record.setdefault(group, {}).setdefault(name, []).append(value)
-
-    for epoch in gzsl_head.fit_epochs(x_train, y_train, generator):
-        scores = gzsl_head.scores(x_test)
+    seen_columns, unseen_columns = (torch.searchsorted(data.classes, c) for c in (data.seen_classes, unseen))
+    positions = torch.searchsorted(data.classes, data.test_labels)  # the curve reads columns, so classes become columns
+    for epoch in gzsl.fit_epochs(x_train, y_train, generator):
+        scores = gzsl.scores(x_test)
         predictions = data.classes[scores.argmax(dim=1)]
-        positions = torch.searchsorted(data.classes, labels)  # the curve reads columns, so classes become columns
         curve = seen_unseen_curve(scores, positions, seen_columns, unseen_columns)
-        note("gzsl", accuracies(predictions) | {"AUSUC": curve.area})
+        _note(result, "gzsl", _accuracies(data, predictions) | {"AUSUC": curve.area})
         if data.stage == "validation":
-            note("gzsl", {"constant": curve.best_constant()})
+            _note(result, "gzsl", {"constant": curve.best_constant()})
         if constant is not None:
             scores[:, seen_columns] -= constant
-            note("calibrated", accuracies(data.classes[scores.argmax(dim=1)]))
+            _note(result, "calibrated", _accuracies(data, data.classes[scores.argmax(dim=1)]))
         if epoch in keep:
-            result.kept["gzsl_confusion", epoch] = confusion_matrix(labels, predictions, data.classes)
+            result.kept["gzsl_confusion", epoch] = confusion_matrix(data.test_labels, predictions, data.classes)
             result.kept["curve", epoch] = curve.points
     return result
+
+
+def _gated_epochs(
+    gate: GatedClassifier,
+    data: StageData,
+    x_train: Tensor,
+    x_synthetic: Tensor,
+    x_test: Tensor,
+    generator: torch.Generator,
+    result: Evaluation,
+    keep: Container[int],
+    constant: float | None,
+) -> Iterator[None]:
+    """Trains the detector, then the seen head epoch by epoch, measuring after each with the unseen head as it is then."""
+    own = torch.Generator(generator.device).manual_seed(generator.initial_seed() ^ GATE_STREAM)
+    detector = gate.detector.fit(x_train, data.train.labels, x_synthetic, own)
+    entropy, n_seen = detector.entropy(x_test), len(data.test_seen)
+    area = roc_area(entropy[n_seen:], entropy[:n_seen])
+    for epoch in gate.seen_head.fit_epochs(x_train, data.train.labels, own):
+        # A clip goes over to the unseen side once the threshold, which is minus the curve's constant, reaches its entropy.
+        curve = margin_curve(-entropy, gate.seen_head.predict(x_test), gate.unseen_head.predict(x_test),
+                             data.test_labels, data.seen_classes, data.unseen_classes)
+        if gate.rule != "val":
+            gate.threshold_ = detector.training_threshold(gate.rule)
+        elif data.stage == "validation":
+            gate.threshold_ = -curve.best_constant()
+            _note(result, "gzsl", {"constant": gate.threshold_ / detector.largest_entropy})
+        else:
+            assert constant is not None, "the rule val needs a validation run"
+            gate.threshold_ = constant * detector.largest_entropy
+        predictions, passed = gate.predict(x_test, entropy), gate.is_seen(entropy).double()
+        _note(result, "gzsl", _accuracies(data, predictions) | {"AUSUC": curve.area})
+        _note(result, "gate", {
+            "auroc": area, "threshold": gate.threshold_,
+            "seen_passed": passed[:n_seen].mean().item(), "unseen_stopped": 1 - passed[n_seen:].mean().item(),
+        })
+        if epoch in keep:
+            result.kept |= {
+                ("gzsl_confusion", epoch): confusion_matrix(data.test_labels, predictions, data.classes),
+                ("curve", epoch): curve.points,
+                ("gate_entropy_seen", epoch): entropy[:n_seen],
+                ("gate_entropy_unseen", epoch): entropy[n_seen:],
+                ("gate_threshold", epoch): torch.tensor(gate.threshold_),
+            }
+        yield
+
+
+def _accuracies(data: StageData, predictions: Tensor) -> dict[str, float]:
+    """Of predictions (n,) for test_seen followed by test_unseen. A class of the other side is as wrong as any other."""
+    n_seen, labels = len(data.test_seen), data.test_labels
+    acc_seen = mean_class_accuracy(labels[:n_seen], predictions[:n_seen], data.test_seen.classes)
+    acc_unseen = mean_class_accuracy(labels[n_seen:], predictions[n_seen:], data.unseen_classes)
+    return {"acc_seen": acc_seen, "acc_unseen": acc_unseen, "H": harmonic_mean(acc_seen, acc_unseen)}
+
+
+def _note(result: Evaluation, group: str, values: dict[str, float]) -> None:
+    for name, value in values.items():
+        result.record.setdefault(group, {}).setdefault(name, []).append(value)

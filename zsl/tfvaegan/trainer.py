@@ -10,6 +10,7 @@ import torch
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import StageData
 from zsl.errors import InputError
+from zsl.gate import GatedClassifier
 from zsl.tfvaegan import fast, steps
 from zsl.tfvaegan.classification import Evaluation, evaluate
 from zsl.tfvaegan.networks import Networks
@@ -33,7 +34,7 @@ class TfvaeganTrainer:
         data: StageData,
         settings: Settings,
         zsl_head: SoftmaxHead,
-        gzsl_head: SoftmaxHead | None,
+        gzsl: SoftmaxHead | GatedClassifier | None,
         device: torch.device,
         seed: int,
         engine: Engine = "fast",
@@ -46,7 +47,7 @@ class TfvaeganTrainer:
         """
         _check(data, settings, networks.critic_unseen is not None)
         self.data, self.settings, self.seed = data.to(device), settings, seed
-        self.zsl_head, self.gzsl_head = zsl_head, gzsl_head
+        self.zsl_head, self.gzsl = zsl_head, gzsl
         self.state = TrainingState(networks, settings, device)
         self.iteration = ITERATIONS[engine]
         self.targets = self._decoder_targets()
@@ -119,7 +120,7 @@ class TfvaeganTrainer:
         """
         generator = torch.Generator(self.data.attributes.device).manual_seed((self.seed << 20) + self.epoch)
         return evaluate(
-            self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl_head, generator, keep, constant
+            self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant
         )
 
     def weights(self) -> dict[str, torch.Tensor]:

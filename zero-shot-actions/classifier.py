@@ -1,0 +1,26 @@
+"""The classifiers of the action experiments: a head over unseen classes, and for all classes a second one behind a gate.
+
+All heads are linear softmax layers trained anew at every evaluation on transformed features, with batches of `syn_num`:
+the unseen head on synthesised features (it gives T1, and is the gate's unseen side), the seen head on real ones. With
+`--no_gzsl_od` one head over all classes takes the place of gate and seen head, as for images. The head itself is
+`zsl.classifiers.SoftmaxHead`, the gate `classifier_entropy.py`, the measures `zsl.tfvaegan.classification`.
+"""
+
+from __future__ import annotations
+
+from zsl.classifiers import SoftmaxHead
+from zsl.gate import GatedClassifier
+
+from classifier_entropy import build_gate
+from config import TfvaeganConfig
+
+
+def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]:
+    """The ZSL head and, with `--gzsl`, what classifies over all classes."""
+    def head() -> SoftmaxHead:
+        return SoftmaxHead(lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num)
+
+    unseen_head = head()
+    if not config.gzsl:
+        return unseen_head, None
+    return unseen_head, build_gate(config, head(), unseen_head) if config.gzsl_od else head()

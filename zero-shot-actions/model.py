@@ -1,0 +1,37 @@
+"""The networks of the action experiments. B batch, D feature, A attribute, Z latent dimension, H = ngh, N = ndh.
+
+| network           | input                 | layers                                               | output              |
+|-------------------|-----------------------|------------------------------------------------------|---------------------|
+| Encoder           | x (B, D), a (B, A)    | D+A → H → 2Z, LeakyReLU after both; two heads 2Z → Z | mean, log σ² (B, Z) |
+| Generator         | z (B, Z), a (B, A), f | Z+A → H LeakyReLU, + δ·f; H → D sigmoid              | x̂ (B, D) in (0, 1)  |
+| Critic            | x (B, D), a (B, A)    | D+A → N LeakyReLU → 1                                | score (B,)          |
+| Feedback          | h (B, H)              | H → H → H, LeakyReLU after both                      | f (B, H)            |
+| SemanticDecoder   | x (B, D)              | D → H LeakyReLU =: h; H → A, sigmoid                 | â (B, A), h (B, H)  |
+
+The definitions, with their sources, are in `zsl/tfvaegan/networks.py`; what is decided here is the sizes, and the
+decoder's output: a sigmoid, as its loss is a cross-entropy (`--no_bce_att`: unit norm, as for images). The gate's
+detector is no part of the model: `classifier_entropy.py`.
+"""
+
+from __future__ import annotations
+
+from zsl.data.xlsa17 import StageData
+from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+
+from config import TfvaeganConfig
+
+__all__ = ["Critic", "Encoder", "Feedback", "Generator", "Networks", "SemanticDecoder", "build_networks"]
+
+
+def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
+    """Fresh networks of the sizes that config and data ask for, drawn from PyTorch's global random numbers."""
+    feature_dim, attribute_dim = data.feature_dim, data.attribute_dim
+    latent_dim = config.nz or attribute_dim
+    output = "sigmoid" if config.bce_att else "unit_norm"
+    return Networks(
+        encoder=Encoder(feature_dim, attribute_dim, latent_dim, config.ngh),
+        generator=Generator(latent_dim, attribute_dim, feature_dim, config.ngh),
+        critic=Critic(feature_dim, attribute_dim, config.ndh),
+        feedback=Feedback(config.ngh),
+        decoder=SemanticDecoder(feature_dim, attribute_dim, config.ngh, output),
+    )

@@ -1,0 +1,155 @@
+"""What the TF-VAEGAN training scripts of both trees share around the method: flags in words, checks, the run.
+
+`config` is either tree's `TfvaeganConfig`; flags that both have are of the same type and meaning.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from zsl.classifiers import SoftmaxHead
+from zsl.data.xlsa17 import Dataset, StageData
+from zsl.errors import InputError
+from zsl.experiment import run_and_report
+from zsl.gate import GatedClassifier
+from zsl.protocol import Schedule
+from zsl.runs.config import config_digest
+from zsl.runs.environment import resolve_device, resolve_folder
+from zsl.runs.folder import RunFolder
+from zsl.tfvaegan.networks import Networks
+from zsl.tfvaegan.trainer import TfvaeganTrainer
+
+Config = Any  # a tree's TfvaeganConfig, which zsl cannot import
+
+
+def shared_settings(config: Config) -> dict[str, Any]:
+    """The release's flag names in the method's words, as arguments of `Settings`; what only one tree has is missing."""
+    return {
+        "batch_size": config.batch_size,
+        "critic_iter": config.critic_iter,
+        "feedback_loop": config.feedback_loop,
+        "encoded_noise": config.encoded_noise,
+        "freeze_decoder": config.freeze_dec,
+        "stale_feedback": config.stale_feedback,
+        "critic_weight": config.gammaD,
+        "adversarial_weight": config.gammaG,
+        "cycle_weight": config.recons_weight,
+        "penalty_weight": config.lambda1,
+        "feedback_train": config.a1,
+        "feedback_synthesis": config.a2,
+        "lr": config.lr,
+        "beta1": config.beta1,
+        "feedback_lr": config.feed_lr,
+        "decoder_lr": config.dec_lr,
+        "n_synthetic": config.syn_num,
+        "transform": config.transform,
+    }
+
+
+def schedule(config: Config) -> Schedule:
+    """How long to train, when to look, and how to choose."""
+    return Schedule(config.nepoch, config.eval_every, config.checkpoint_every, config.select == "val",
+                    "minmax" if config.preprocessing else "none")
+
+
+def variant(config: Config, *more: str) -> str:
+    """What distinguishes the method, in words; `more` comes right after its name."""
+    words = ["TF-VAEGAN" if config.recons_weight > 0 else "f-VAEGAN-D2", *more]
+    words += ["without feedback"] if config.recons_weight > 0 and config.feedback_loop == 1 else []
+    words += ["without transformation"] if config.recons_weight > 0 and not config.transform else []
+    return ", ".join(words)
+
+
+def run_folder(config: Config, *words: str) -> RunFolder:
+    """The folder of a config's run, named by what it is: data, `words`, seed, and a digest of all flags."""
+    digest = config_digest(replace(config, device=str(resolve_device(config.device))))
+    name = "-".join([config.dataset, config.image_embedding, config.class_embedding, *words, f"seed{config.manualSeed}"])
+    return RunFolder(resolve_folder(config.output) / f"{name}-{digest}", digest)
+
+
+def check_flags(config: Config, *also_at_least_one: str) -> None:
+    """Refuses flags that contradict each other.
+
+    Args:
+        also_at_least_one: flags of one tree that must not be smaller than 1.
+
+    Raises:
+        InputError: naming the flags.
+    """
+    if config.standardization or not config.preprocessing:
+        raise InputError(
+            "features the generator cannot produce", where="--standardization / --preprocessing",
+            found="standardization" if config.standardization else "no preprocessing",
+            expected="features in [0, 1], for the generator ends in a sigmoid and is trained by cross-entropy",
+            cure="Use --preprocessing --no_standardization, the defaults.",
+        )
+    if config.recons_weight == 0 and (config.feedback_loop > 1 or config.transform):
+        raise InputError(
+            "a decoder that is used but never trained", where="--recons_weight", found=0,
+            expected="a positive weight where feedback or transformation use the decoder",
+            cure="Add --feedback_loop 1 --no_transform, which makes it f-VAEGAN-D2, or give the weight a value.",
+        )
+    at_least_one = ("ngh", "ndh", "nepoch", "batch_size", "critic_iter", "feedback_loop", "syn_num", "classifier_epochs",
+                    "eval_every", "checkpoint_every")
+    for flag in (*at_least_one, *also_at_least_one):
+        if getattr(config, flag) < 1:
+            raise InputError(
+                "a number too small", where=f"--{flag}", found=getattr(config, flag), expected="at least 1",
+                cure=f"Pass --{flag} 1 or more.",
+            )
+
+
+def check_sizes(config: Config, dataset: Dataset) -> Dataset:
+    """Holds the config's size flags, where given, to the data; returns the data.
+
+    Raises:
+        InputError: a flag contradicts it.
+    """
+    sizes = {
+        "resSize": dataset.features.shape[1],
+        "attSize": dataset.attributes.shape[1],
+        "nclass_all": len(dataset.attributes),
+    }
+    for flag, size in sizes.items():
+        given = getattr(config, flag)
+        if given is not None and given != size:
+            raise InputError(
+                "a size that contradicts the data", where=f"--{flag}", found=given,
+                expected=f"{size}, as {config.dataset} has it", cure=f"Leave out --{flag}; sizes are read from the data.",
+            )
+    return dataset
+
+
+def run(
+    config: Config,
+    check_config: Callable[[Config], None],
+    folder_of: Callable[[Config], RunFolder],
+    load_dataset: Callable[[Config], Dataset],
+    build_networks: Callable[[Config, StageData], Networks],
+    build_heads: Callable[[Config], tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]],
+) -> int:
+    """One experiment from config to report, made of a tree's own parts; returns the exit status."""
+
+    def build_trainer(data: StageData, device: torch.device) -> TfvaeganTrainer:
+        networks = build_networks(config, data)
+        return TfvaeganTrainer(
+            networks, data, config.settings(), *build_heads(config), device, config.manualSeed, config.engine
+        )
+
+    try:
+        check_config(config)
+        folder = folder_of(config)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    if config.threads > 0:
+        torch.set_num_threads(config.threads)
+    return run_and_report(
+        config, folder, lambda: load_dataset(config), build_trainer, config.schedule(),
+        method="tfvaegan", title=f"{config.variant} on {config.dataset}",
+    )
