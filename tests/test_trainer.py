@@ -193,4 +193,4 @@ def test_the_status_line_holds_the_last_values_in_per_cent() -> None:
         "zsl": {"acc": [0.5, 0.25]}, "gzsl": {"acc_seen": [0, 0.4], "acc_unseen": [0, 0.2], "H": [0, 0.2667]},
         "seconds": 12.34,
     }, 300)
-    assert line == "epoch 5/300 | vae 660.1 wasserstein 0.5 generator 700 | λ1 0.01 | T1 25.0 | u 20.0 s 40.0 H 26.7 | 12.3 s"
+    assert line == "epoch 5/300 | vae 660.1 wasserstein 0.5 generator 700 | λ1 0.01 | T1 25.0 u 20.0 s 40.0 H 26.7 | 12.3 s"

@@ -65,7 +65,7 @@ def fit(
         trainer.load_state_dict(state)
         log.info("Resuming in epoch %d of %d.", trainer.epoch + 1, n_epochs)
     folder.truncate_metrics(trainer.epoch)
-    per_epoch = trainer.iterations_per_epoch
+    per_epoch, accuracies = trainer.iterations_per_epoch, ""
     with (
         _stop_requests() as stop,
         logging_redirect_tqdm(),
@@ -80,7 +80,7 @@ def fit(
             def keep_going() -> bool:
                 bar.update()
                 if trainer.position % REFRESH == 0:
-                    bar.set_postfix_str(_short(trainer.mean_losses()))
+                    bar.set_postfix_str(f"{_short(trainer.mean_losses())} {accuracies}")
                 return not stop()
 
             losses = trainer.train_epoch(keep_going)
@@ -91,6 +91,7 @@ def fit(
             if (epoch + 1) % eval_every == 0 or epoch + 1 == n_epochs:
                 bar.set_postfix_str("evaluating")
                 record |= evaluate(epoch)
+                accuracies = _accuracies(record)
             record["seconds"] = time.perf_counter() - started
             folder.append_metrics(record)
             log.info("%s", status_line(record, n_epochs))
@@ -105,12 +106,16 @@ def status_line(record: dict, n_epochs: int) -> str:
     """One epoch in one line: losses, λ1, accuracies after the last head epoch in per cent, seconds."""
     words = [f"epoch {record['epoch'] + 1}/{n_epochs}", _short(record["losses"])]
     words += [f"λ1 {record['lambda1']:.2g}"] if "lambda1" in record else []
-    if "zsl" in record:
-        words.append(f"T1 {100 * record['zsl']['acc'][-1]:.1f}")
+    words += [_accuracies(record)] if "zsl" in record else []
+    return " | ".join([*words, f"{record['seconds']:.1f} s"])
+
+
+def _accuracies(record: dict) -> str:
+    words = [f"T1 {100 * record['zsl']['acc'][-1]:.1f}"]
     if "gzsl" in record:
         last = {name: 100 * record["gzsl"][name][-1] for name in ("acc_unseen", "acc_seen", "H")}
         words.append("u {acc_unseen:.1f} s {acc_seen:.1f} H {H:.1f}".format(**last))
-    return " | ".join([*words, f"{record['seconds']:.1f} s"])
+    return " ".join(words)
 
 
 def _short(losses: dict[str, float]) -> str:
