@@ -290,8 +290,8 @@ def _curves(run: FinishedRun) -> list[Plot]:
     areas = ", ".join(f"{row_name} {_area(run, row_name)}" for row_name in curves)
     return [Plot(
         "curve", "Seen against unseen accuracy",
-        "Every balance a constant subtracted from the seen scores can reach, the area under it, and where the rows of "
-        "the table stand; thin grey lines join points of equal H.",
+        "Every balance that a constant subtracted from the seen scores (with a gate: its threshold) can reach, the area "
+        "under it, and where the rows of the table stand; thin grey lines join points of equal H.",
         f"Seen accuracy against unseen accuracy, one falling curve a model; areas under the curves: {areas}.",
         to_png(figure),
     )]

@@ -109,7 +109,7 @@ def _plot(summary: dict) -> Plot:
         axes.grid(axis="x", visible=False)
         if position == 0:
             axes.set_ylabel("per cent")
-    words = "; ".join(f"{HEADINGS[measure]}: {name}" for measure, name in MEASURE_NAMES.items() if measure != "H")
+    words = "; ".join(name.replace(",", ":", 1) for name in MEASURE_NAMES.values() if "," in name)
     return Plot(
         "sweep", "Spread over the runs",
         f"Every run as a mark, and mean and standard deviation in dark, for each row of the table. {words}.",

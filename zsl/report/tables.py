@@ -74,7 +74,10 @@ def summarise(results: list[dict]) -> dict:
     for row in first["rows"]:
         name = row["row"]
         same = [(other, result) for result in results for other in result["rows"] if other["row"] == name]
-        entry: dict = {"row": name, "rule": row.get("rule")}
+        rule = row.get("rule")
+        if any(other.get("rule") != rule for other, _ in same):  # what was chosen differs from run to run
+            rule = f"{(rule or '').partition(':')[0]}, in each run for itself"
+        entry: dict = {"row": name, "rule": rule}
         for measure in HEADINGS:
             values = [other.get(measure) if measure != "AUSUC" else area(result, name) for other, result in same]
             entry[measure] = _mean_sd([number(value) for value in values if not math.isnan(number(value))])
