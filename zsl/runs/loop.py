@@ -63,7 +63,8 @@ def fit(
     state = folder.load_checkpoint()
     if state is not None:
         trainer.load_state_dict(state)
-        log.info("Resuming in epoch %d of %d.", trainer.epoch + 1, n_epochs)
+        where = f"in epoch {trainer.epoch + 1}" if trainer.epoch < n_epochs else "after the last"
+        log.info("Resuming %s of %d epochs.", where, n_epochs)
     folder.truncate_metrics(trainer.epoch)
     per_epoch, accuracies = trainer.iterations_per_epoch, ""
     with (
