@@ -27,6 +27,7 @@ from zsl.numbers import format_numbers, parse_numbers
 from zsl.runs.config import config_dict, config_digest, parse_config
 
 Flags = Mapping[str, object]
+STOPPED = 130  # a training script's exit status after Ctrl-C or SIGTERM
 LAST_WORDS = 15  # lines shown of a failed run whose output was kept from the screen
 
 
@@ -215,10 +216,10 @@ def _announce(run: _Running, count: str) -> None:
     """Says how a run ended whose output nobody saw."""
     if run.output is None:
         return
-    minutes = (time.perf_counter() - run.started) / 60
-    failed = run.process.returncode != 0
-    print(f"{count}: {run.command.name} {'failed' if failed else 'done'} after {minutes:.1f} min", flush=True)
-    if failed:
+    minutes, code = (time.perf_counter() - run.started) / 60, run.process.returncode
+    word = {0: "done", STOPPED: "stopped"}.get(code, "failed")
+    print(f"{count}: {run.command.name} {word} after {minutes:.1f} min", flush=True)
+    if word == "failed":
         run.output.seek(0)
         print(*run.output.read().decode(errors="replace").splitlines()[-LAST_WORDS:], sep="\n", file=sys.stderr, flush=True)
     run.output.close()
