@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from zsl.data.matfile import read_mat
 from zsl.data.splits import random_class_split, read_class_vectors, write_split
 from zsl.data.xlsa17 import read_features
 from zsl.errors import InputError
@@ -46,7 +47,7 @@ class SplitsConfig:
     combine: Literal["mean", "sum"] = "mean"
     """how the vectors of a name's words become one"""
     class_names: Path | None = None
-    """text file with a class name a line, in the order of the labels"""
+    """text file with a class name a line, in the order of the labels; those in the feature file where not given"""
     splits: str = "1-30"
     """numbers of the splits to make"""
     seed: int = 0
@@ -61,13 +62,14 @@ class SplitsConfig:
     """replace split files that are there"""
 
 
-def vectors_and_names(config: SplitsConfig, n_classes: int) -> tuple[np.ndarray, list[str]]:
+def vectors_and_names(config: SplitsConfig, n_classes: int, feature_file: Path) -> tuple[np.ndarray, list[str]]:
     """(C, A) class vectors and C names.
 
     Raises:
         InputError: a file is missing or does not fit the labels.
     """
-    names = None
+    names = read_mat(feature_file, [], ["allclasses_names"]).get("allclasses_names")  # extract_features.py writes them
+    names = None if names is None else [str(name) for name in names]
     if config.class_names is not None:
         try:
             names = config.class_names.read_text(encoding="utf-8").splitlines()
@@ -118,8 +120,9 @@ def make_splits(config: SplitsConfig) -> None:
             "a split file that is there already", where=there[0], found=f"{len(there)} of {len(files)} files",
             expected="none, or leave to replace them", cure="Pass --overwrite, other --splits or another name.",
         )
-    _, labels = read_features(folder / f"{config.image_embedding}.mat")
-    vectors, names = vectors_and_names(config, int(labels.max()))
+    feature_file = folder / f"{config.image_embedding}.mat"
+    _, labels = read_features(feature_file)
+    vectors, names = vectors_and_names(config, int(labels.max()), feature_file)
     for number, path in files.items():
         locations = random_class_split(
             labels, np.random.default_rng((config.seed, number)), seen=config.seen, hold_out=config.hold_out,

@@ -1,0 +1,130 @@
+"""Features of one's own videos, `<videos>/<class name>/*.mp4` and the like, as a feature file to make splits for.
+
+    pip install -e '.[video]'
+    python zero-shot-actions/extract_features.py --videos DIR --dataset my_clips --backbone r2plus1d_18
+    python zero-shot-actions/make_splits.py --dataset my_clips --image_embedding r2plus1d_18 --word_vectors glove.6B.300d.txt
+    python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataset my_clips --image_embedding r2plus1d_18 --split 1
+
+Weights come from torchvision, or from a file with --weights. What is written is <dataroot>/<dataset>/<backbone>.mat; videos
+that cannot be read are left out and listed beside it. Stop it at any time and go on with --resume.
+Exit status: 0 all videos, 3 features written but some videos left out, 1 an error, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from zsl.errors import InputError
+from zsl.features.video import extract, list_videos, load_backbone, write_features
+from zsl.runs.config import parse_config
+from zsl.runs.environment import resolve_device, resolve_folder
+from zsl.runs.files import write_text
+
+TREE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    videos: Path = TREE / "data" / "videos"
+    """folder with a folder of clips for each class"""
+    dataroot: Path = TREE / "data"
+    """where the data sets lie; relative to the working directory, else to the project's root"""
+    dataset: str = "my_clips"
+    """folder of the data set under --dataroot"""
+    image_embedding: str | None = None
+    """feature file to write, without .mat; the backbone's name where not given"""
+    backbone: str = "r2plus1d_18"
+    """a network of torchvision.models.video: r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v2_s, swin3d_t ..."""
+    weights: str = "default"
+    """default, a name of torchvision's weights for the backbone, or a file (.pth state dict or .safetensors)"""
+    random_weights: bool = False
+    """with --weights none: an untrained network, to try things out; its features mean little"""
+    windows: int = 4
+    """windows a video, evenly spaced, whose features are averaged"""
+    batch_size: int = 4
+    """windows in the network at a time; only memory and speed depend on it"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
+    resume: bool = False
+    """continue an extraction that was stopped"""
+    overwrite: bool = False
+    """throw away an earlier feature file and an unfinished extraction of the same name"""
+
+
+def extract_features(config: ExtractConfig) -> int:
+    """Writes the feature file; returns the exit status.
+
+    Raises:
+        InputError: the videos, the weights or the flags cannot be used.
+    """
+    for flag in ("windows", "batch_size"):
+        if getattr(config, flag) < 1:
+            raise InputError(
+                "an impossible number", where=f"--{flag}", found=getattr(config, flag), expected="1 or more", cure="Raise it.",
+            )
+    folder = resolve_folder(config.dataroot) / config.dataset
+    name = config.image_embedding or config.backbone
+    output, listing, partial = folder / f"{name}.mat", folder / f"{name}-unreadable.txt", folder / f"{name}-partial.jsonl"
+    if config.overwrite:
+        partial.unlink(missing_ok=True)
+    for path, allowed in ((output, config.overwrite), (partial, config.resume or config.overwrite)):
+        if path.exists() and not allowed:
+            raise InputError(
+                "a file that is there already", where=path, found="features, whole or unfinished", expected="none",
+                cure="Pass --overwrite to replace it, --resume to continue an unfinished one, or another --image_embedding.",
+            )
+    videos = resolve_folder(config.videos)
+    classes, paths, labels = list_videos(videos)
+    backbone = load_backbone(
+        config.backbone, config.weights, random_weights=config.random_weights, device=resolve_device(config.device)
+    )
+    print(f"{len(paths)} videos of {len(classes)} classes; {backbone.name}, {backbone.weights}, "
+          f"{config.windows} windows of {backbone.frames} frames at {backbone.frame_rate:g} a second")
+    if config.random_weights:
+        print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
+
+    features, unreadable = extract(
+        videos, paths, backbone, n_windows=config.windows, batch_size=config.batch_size, partial=partial
+    )
+    names = {path: path.relative_to(videos).as_posix() for path in paths}
+    listing.unlink(missing_ok=True)
+    if unreadable:
+        write_text(listing, "".join(f"{names[path]}: {reason}\n" for path, reason in unreadable.items()))
+    kept = np.array([path in features for path in paths])
+    lost = [classes[label - 1] for label in np.setdiff1d(labels, labels[kept])]
+    if lost:
+        raise InputError(
+            "classes without a readable video", where=videos, found=", ".join(lost), expected="one at least in each class",
+            cure=f"{listing} says what is wrong with them. Replace them or remove those folders, and pass --resume.",
+        )
+    write_features(
+        output, np.stack([features[path] for path in paths if path in features]), labels[kept],
+        [names[path] for path in paths if path in features], classes,
+        f"{backbone.name}, {backbone.weights} ({backbone.digest}), mean of {config.windows} windows",
+    )
+    partial.unlink()
+    print(f"{output}: {kept.sum()} videos")
+    if unreadable:
+        print(f"Left out {len(unreadable)} that cannot be read, listed in {listing}:", file=sys.stderr)
+        print(*(f"  {names[path]}: {reason}" for path, reason in unreadable.items()), sep="\n", file=sys.stderr)
+    return 3 if unreadable else 0
+
+
+def main() -> int:
+    config = parse_config(ExtractConfig(), None, __file__, __doc__)
+    try:
+        return extract_features(config)
+    except KeyboardInterrupt:
+        print("Stopped. What is finished is kept: --resume continues.", file=sys.stderr)
+        return 130
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
