@@ -20,8 +20,6 @@ from safetensors.torch import save_file
 av = pytest.importorskip("av", reason="the extra `video` is not installed: no PyAV")
 torchvision = pytest.importorskip("torchvision", reason="the extra `video` is not installed: no torchvision")
 
-from torchvision.transforms._presets import VideoClassification  # noqa: E402
-
 from zsl.data.matfile import read_mat  # noqa: E402
 from zsl.data.xlsa17 import read_features  # noqa: E402
 from zsl.errors import InputError  # noqa: E402
@@ -65,7 +63,7 @@ def backbone() -> video.Backbone:
 @pytest.fixture(scope="module")
 def small(backbone) -> video.Backbone:
     """The same on pictures of half the size, for all that does not depend on it."""
-    return replace(backbone, transform=VideoClassification(crop_size=(56, 56), resize_size=(64, 86)))
+    return replace(backbone, transform=type(backbone.transform)(crop_size=(56, 56), resize_size=(64, 86)))
 
 
 @pytest.fixture
@@ -242,7 +240,11 @@ def test_a_video_that_changed_is_read_anew(small, clips, tmp_path) -> None:
     after, _ = video.extract(videos, paths, small, **settings)
     assert not np.array_equal(before[paths[0]], after[paths[0]])
     np.testing.assert_array_equal(before[paths[1]], after[paths[1]])
-    assert [json.loads(line)[0] for line in partial.read_text().splitlines()[1:]] == ["right/a.mp4", "right/b.AVI", "right/a.mp4"]
+    written = [json.loads(line)[0] for line in partial.read_text().splitlines()[1:]]
+    assert written == ["right/a.mp4", "right/b.AVI", "right/a.mp4"]
+    partial.write_text(partial.read_text().replace('"right/b.AVI"', "right"))
+    with pytest.raises(InputError, match="damaged.*--overwrite"):
+        video.extract(videos, paths, small, **settings)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -122,7 +122,7 @@ def load_backbone(
         _load(network, _download(chosen), head, source)
     else:
         source = Path(weights).name
-        _load(network, _read_state_dict(Path(weights), list(known.__members__)), head, weights)
+        _load(network, _read_state_dict(Path(weights), [each.name for each in known]), head, weights)
     frames, frame_rate = SAMPLING[name.split("_")[0]]
     digest = hashlib.sha256()
     for value in network.state_dict().values():
@@ -353,13 +353,20 @@ def _read_partial(path: Path, identity: dict) -> dict[tuple[str, int, int], np.n
     whole = content.rfind(b"\n") + 1
     if whole < len(content):
         os.truncate(path, whole)
-    lines = [json.loads(line) for line in content[:whole].splitlines()]
+    try:
+        lines = [json.loads(line) for line in content[:whole].splitlines()]
+        done = {(name, size, time): np.frombuffer(base64.b64decode(text), "<f4") for name, size, time, text in lines[1:]}
+    except (ValueError, TypeError) as error:
+        raise InputError(
+            "a damaged unfinished extraction", where=path, found=error, expected="JSON lines as they were written",
+            cure="Pass --overwrite to throw it away.",
+        ) from None
     if lines and lines[0] != identity:
         raise InputError(
             "an extraction with other settings", where=path, found=lines[0], expected=identity,
             cure="Repeat its flags, or pass --overwrite to throw it away.",
         )
-    return {(name, size, time): np.frombuffer(base64.b64decode(text), "<f4") for name, size, time, text in lines[1:]}
+    return done
 
 
 def write_features(
