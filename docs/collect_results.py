@@ -1,10 +1,9 @@
-"""Turns finished runs into docs/results.json and the tables of docs/results.md.
+"""Puts the numbers of finished runs into docs/results.md (between its two marks) and docs/results.json.
 
     python docs/collect_results.py RUNS_FOLDER
 
-Runs that differ in their seed only become one entry. Printed are Markdown tables, mean ± sample sd over the seeds, and
-under each its command, machine and time; results.json holds the `last` rows, from which images/draw_figures.py draws
-images/results.png.
+Runs that differ in their seed only become one line: mean ± sample sd over the seeds, in per cent. results.json holds the
+`last` rows, from which images/draw_figures.py draws images/results.png.
 """
 
 from __future__ import annotations
@@ -14,20 +13,21 @@ import statistics
 import sys
 from pathlib import Path
 
-from zsl.runs.files import read_json, write_json
+from zsl.runs.config import NOT_PART_OF_IDENTITY
+from zsl.runs.files import read_json, write_json, write_text
 
+HERE = Path(__file__).resolve().parent
+BEGIN, END = "<!-- tables begin -->\n", "<!-- tables end -->"
 ROWS = ("paper", "val", "val + calibration", "last")
+FLOORS = ("ESZSL", "ESZSL + calibration")
 MEASURES = ("T1", "acc_unseen", "acc_seen", "H")
-NOT_COMPARED = ("manualSeed", "dataroot", "output", "resume", "overwrite", "checkpoint_every")
+VARIANTS = ("TF-VAEGAN", "without feedback", "without transformation", "f-VAEGAN", "transductive")
 
 
 def variant(result: dict) -> str:
     """The method's name as in the figure's legend."""
-    words = result["title"].split(" on ")[0]
-    for short in ("f-VAEGAN", "without feedback", "without transformation", "transductive"):
-        if short in words:
-            return short
-    return "TF-VAEGAN"
+    title = result["title"].split(" on ")[0]
+    return next((name for name in VARIANTS[1:] if name in title), VARIANTS[0])
 
 
 def gather(folder: Path) -> list[list[dict]]:
@@ -35,55 +35,64 @@ def gather(folder: Path) -> list[list[dict]]:
     groups: dict[str, list[dict]] = {}
     for path in sorted(folder.rglob("result.json")):
         result = read_json(path)
-        same = {key: value for key, value in result["config"].items() if key not in NOT_COMPARED}
+        # A validation run beforehand adds the row `val` and changes no other.
+        apart = (*NOT_PART_OF_IDENTITY, "manualSeed", "select")
+        same = {key: value for key, value in result["config"].items() if key not in apart}
         groups.setdefault(json.dumps(same, sort_keys=True), []).append(result)
-    order = ("TF-VAEGAN", "without feedback", "without transformation", "f-VAEGAN", "transductive")
-    return sorted(groups.values(), key=lambda g: (g[0]["data"]["dataset"], g[0]["data"]["image_embedding"],
-                                                  g[0]["data"]["class_embedding"], order.index(variant(g[0]))))
+    return sorted(groups.values(), key=lambda group: (*place(group[0]), VARIANTS.index(variant(group[0]))))
 
 
-def cell(values: list[float | None]) -> str:
-    """Per cent, with the sample standard deviation where there are several."""
-    found = [100 * value for value in values if value is not None]
-    if not found:
-        return "–"
-    return f"{statistics.fmean(found):.1f}" + (f" ± {statistics.stdev(found):.1f}" if len(found) > 1 else "")
+def place(result: dict) -> tuple[str, str, str]:
+    """Data set, features, class descriptions."""
+    return tuple(result["data"][key] for key in ("dataset", "image_embedding", "class_embedding"))
 
 
 def values(group: list[dict], row: str, measure: str) -> list[float]:
-    return [entry[measure] for result in group for entry in result["rows"] if entry["row"] == row]
+    """One value a seed, in [0, 1]; seeds without it are left out."""
+    found = [entry[measure] for result in group for entry in result["rows"] if entry["row"] == row]
+    return [value for value in found if value is not None]
+
+
+def cell(found: list[float]) -> str:
+    """Per cent, with the sample standard deviation where there are several."""
+    if not found:
+        return "–"
+    sd = f" ± {100 * statistics.stdev(found):.1f}" if len(found) > 1 else ""
+    return f"{100 * statistics.fmean(found):.1f}{sd}"
+
+
+def line(group: list[dict], name: str, row: str) -> str:
+    seeds = ", ".join(str(result["seed"]) for result in sorted(group, key=lambda r: r["seed"]) if values([result], row, "T1"))
+    return f"| {name} | {row} | " + " | ".join(cell(values(group, row, m)) for m in MEASURES) + f" | {seeds} |"
 
 
 def main(folder: Path) -> None:
-    groups = gather(folder)
-    entries, place = [], None
-    for group in groups:
-        data, config = group[0]["data"], group[0]["config"]
-        here = (data["dataset"], data["image_embedding"], data["class_embedding"])
-        common = dict(zip(("dataset", "features", "class_embedding"), here))
-        if here != place:
-            print(f"\n### {here[0]}, features {here[1]} ({data['feature_dim']}-d), classes {here[2]} "
-                  f"({data['attribute_dim']}-d), split {data['split_version']}\n")
-            print("| variant | epochs | seeds | row | T1 | u | s | H |\n|---|---|---|---|---|---|---|---|")
-            for row in ("ESZSL", "ESZSL + calibration"):
-                if values(group[:1], row, "T1"):
-                    print(f"| {row} | – | {group[0]['seed']} | | "
-                          + " | ".join(cell(values(group[:1], row, m)) for m in MEASURES) + " |")
-            entries.append(common | {"variant": "ESZSL"}
-                           | {m: values(group[:1], "ESZSL", m) for m in ("T1", "H")})
-            place = here
-        entries.append(common | {"variant": variant(group[0])} | {m: values(group, "last", m) for m in ("T1", "H")})
-        seeds = ", ".join(str(result["seed"]) for result in group)
-        for row in ROWS:
-            if any(value is not None for value in values(group, row, "T1")):
-                print(f"| {variant(group[0])} | {config['nepoch']} | {seeds} | {row} | "
-                      + " | ".join(cell(values(group, row, m)) for m in MEASURES) + " |")
-    print("\n### Commands\n")
-    for group in groups:
-        seconds = statistics.fmean(result["seconds"] for result in group)
-        print(f"- {variant(group[0])}, {group[0]['data']['class_embedding']}: `{group[0]['command']}` "
-              f"({group[0]['machine']}; PyTorch {group[0]['torch']}; {seconds / 60:.0f} min a seed)")
-    write_json(Path(__file__).with_name("results.json"), entries)
+    groups, text, entries = gather(folder), [], []
+    for here in dict.fromkeys(place(group[0]) for group in groups):
+        members = [group for group in groups if place(group[0]) == here]
+        data = members[0][0]["data"]
+        everyone = [result for group in members[:1] for result in group]
+        text += [
+            f"### {here[0]}: features {here[1]} ({data['feature_dim']}-d), classes {here[2]} ({data['attribute_dim']}-d), "
+            f"split {data['split_version']}, {len(data['seen_classes'])} seen and {len(data['unseen_classes'])} unseen classes",
+            "", "| variant | row | T1 | u | s | H | seeds |", "|---|---|---|---|---|---|---|",
+        ]
+        named = dict(zip(("dataset", "features", "class_embedding"), here))
+        for group in members:
+            name = f"{variant(group[0])}, {group[0]['config']['nepoch']} epochs"
+            text += [line(group, name, row) for row in ROWS if values(group, row, "T1")]
+            entries.append(named | {"variant": variant(group[0])} | {m: values(group, "last", m) for m in ("T1", "H")})
+        text += [line(everyone, row, "") for row in FLOORS]
+        entries.append(named | {"variant": "ESZSL"} | {m: values(everyone, "ESZSL", m) for m in ("T1", "H")})
+        machines = sorted({f"{result['machine']}, PyTorch {result['torch']}" for group in members for result in group})
+        minutes = sorted(result["seconds"] / 60 for group in members for result in group)
+        text += ["", f"{'; '.join(machines)}; {minutes[0]:.0f} to {minutes[-1]:.0f} minutes a run.", ""]
+    page = (HERE / "results.md").read_text(encoding="utf-8")
+    before, rest = page.split(BEGIN, 1)
+    write_text(HERE / "results.md", before + BEGIN + "\n" + "\n".join(text) + "\n" + rest[rest.index(END):])
+    for entry in entries:
+        entry |= {measure: [round(value, 4) for value in entry[measure]] for measure in ("T1", "H")}
+    write_json(HERE / "results.json", entries)
 
 
 if __name__ == "__main__":
