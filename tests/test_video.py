@@ -144,6 +144,14 @@ def test_a_window_keeps_the_frame_rate_of_the_weights(backbone, clips) -> None:
     assert np.diff(bright).tolist() == [4, 4, 4]  # pixels: twice 2
 
 
+def test_a_wrong_number_of_announced_frames_changes_nothing(small, clips, monkeypatch) -> None:
+    path = clips / "right" / "a.mp4"
+    expected = video.read_windows(path, small, 3)
+    for announced in (0, 7, 30):
+        monkeypatch.setattr(video, "_count_frames", lambda path, announced=announced: (announced, 15.0))
+        assert torch.equal(video.read_windows(path, small, 3), expected)
+
+
 def test_pictures_stand_as_the_phone_was_held(backbone, tmp_path) -> None:
     path = tmp_path / "phone.mp4"
     draw_clip(path, 0, n_frames=2, size=(64, 32))
