@@ -82,7 +82,7 @@ def main(folder: Path) -> None:
             name = f"{variant(group[0])}, {group[0]['config']['nepoch']} epochs"
             text += [line(group, name, row) for row in ROWS if values(group, row, "T1")]
             entries.append(named | {"variant": variant(group[0])} | {m: values(group, "last", m) for m in ("T1", "H")})
-        text += [line(everyone, row, "") for row in FLOORS]
+        text += [line(everyone, "closed form", row) for row in FLOORS]
         entries.append(named | {"variant": "ESZSL"} | {m: values(everyone, "ESZSL", m) for m in ("T1", "H")})
         machines = sorted({f"{result['machine']}, PyTorch {result['torch']}" for group in members for result in group})
         minutes = sorted(result["seconds"] / 60 for group in members for result in group)
