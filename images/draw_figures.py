@@ -290,7 +290,8 @@ def results() -> Path | None:
         axes.set_xticks(range(len(groups)), ["{}\n{}, {}".format(*group) for group in groups])
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
-    figure.supxlabel("Row “last”. Other features than the paper's, smaller networks: not comparable with its tables.", fontsize=10)
+    caption = "Row “last”. Other features than the paper's, smaller networks: not comparable with its tables."
+    figure.supxlabel(caption, fontsize=10)
     named = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(variants))
     path = HERE / "results.png"
