@@ -68,7 +68,7 @@ class SeenUnseenCurve:
     """What happens to seen and unseen accuracy as a constant is subtracted from the seen scores.
 
     Attributes:
-        constants: (p,) float64, ascending; point i holds for constants in (constants[i-1], constants[i]].
+        constants: (p,) float64, ascending; point i holds for constants in [constants[i-1], constants[i]).
         acc_seen: (p,) seen accuracy, falling with the constant.
         acc_unseen: (p,) unseen accuracy, rising with the constant.
     """
@@ -111,7 +111,7 @@ def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unse
         unseen_classes: (u,) class indices.
 
     Returns:
-        The curve, from "everything seen" (constant at or below the smallest margin) to "everything unseen" (infinity).
+        The curve, from "everything seen" (constant below the smallest margin) to "everything unseen" (infinity).
     """
     best_seen, column = scores[:, seen_classes].max(dim=1)
     if_seen = seen_classes[column]
@@ -148,7 +148,7 @@ def margin_curve(
     lost, won = (zero.new_zeros(len(constants)).index_add(0, sample_to_point, w).cumsum(0) for w in (lost, won))
     total = lost[-1].clone()
     return SeenUnseenCurve(
-        # At a constant equal to a sample's margin the tie goes to the unseen class, hence "<" on the left of each point.
+        # Below the smallest margin nobody has changed sides yet, hence the zero in front.
         constants=torch.cat([constants, zero + float("inf")]),
         acc_seen=total - torch.cat([zero, lost]),
         acc_unseen=torch.cat([zero, won]),
