@@ -21,6 +21,7 @@ FROZEN = {
     "nepoch": 50, "gammaD": 10, "gammaG": 10, "lr": 1e-3, "feed_lr": 1e-4, "dec_lr": 1e-3, "classifier_lr": 1e-3,
     "recons_weight": 0.1, "a1": 1, "a2": 1, "syn_num": 200, "encoded_noise": True, "freeze_dec": False,
     "manualSeed": 1, "eval_every": 5,
+    "threads": 1,  # networks this small gain nothing from a second one and suffer where others want it too
 }
 
 VARIANTS = {
