@@ -8,6 +8,7 @@ import torch
 
 from zsl.metrics import (
     confusion_matrix,
+    generalised_accuracies,
     harmonic_mean,
     mean_class_accuracy,
     per_class_accuracy,
@@ -32,6 +33,14 @@ def test_harmonic_mean_by_hand() -> None:
     assert harmonic_mean(0.6, 0.3) == pytest.approx(0.4)
     assert harmonic_mean(0.0, 0.9) == 0.0
     assert harmonic_mean(0.0, 0.0) == 0.0
+
+
+def test_generalised_accuracies_by_hand() -> None:
+    # Seen 0 (one of two right), seen 1 (right), unseen 5 (one of four right: two went to the seen side).
+    labels = torch.tensor([0, 0, 1, 5, 5, 5, 5])
+    predictions = torch.tensor([0, 5, 1, 5, 0, 1, 6])
+    found = generalised_accuracies(labels, predictions, torch.tensor([0, 1]), torch.tensor([5]))
+    assert found == {"acc_seen": 0.75, "acc_unseen": 0.25, "H": pytest.approx(0.375)}
 
 
 def test_confusion_matrix_by_hand() -> None:

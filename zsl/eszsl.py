@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from zsl.data.xlsa17 import StageData
-from zsl.metrics import SeenUnseenCurve, harmonic_mean, mean_class_accuracy, seen_unseen_curve
+from zsl.metrics import SeenUnseenCurve, generalised_accuracies, mean_class_accuracy, seen_unseen_curve
 
 GRID = tuple(product((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3), repeat=2))
 
@@ -69,9 +69,7 @@ def evaluate_scores(scores: Tensor, data: StageData, constant: float = 0.0) -> d
     shifted = scores.clone()
     shifted[:, data.seen_classes] -= constant
     predictions = data.classes[shifted[:, data.classes].argmax(1)]
-    acc_seen = mean_class_accuracy(data.test_seen.labels, predictions[:n_seen], data.test_seen.classes)
-    acc_unseen = mean_class_accuracy(data.test_unseen.labels, predictions[n_seen:], unseen)
-    return {"T1": t1, "acc_seen": acc_seen, "acc_unseen": acc_unseen, "H": harmonic_mean(acc_seen, acc_unseen)}
+    return {"T1": t1} | generalised_accuracies(data.test_labels, predictions, data.test_seen.classes, unseen)
 
 
 @dataclass(frozen=True)
@@ -86,13 +84,13 @@ class EszslResult:
 
 def eszsl(validation: StageData, test: StageData) -> EszslResult:
     """Chooses (γ, λ) for T1, for H and for H after calibration on `validation`; fits and measures on `test`."""
-    path, labels = EszslPath(validation), torch.cat([validation.test_seen.labels, validation.test_unseen.labels])
+    path = EszslPath(validation)
     best = {"T1": (-1.0, GRID[0]), "H": (-1.0, GRID[0]), "calibrated H": (-1.0, GRID[0])}
     constants = {}
     for pair in GRID:
         scores = path.scores(*pair)
         constants[pair] = seen_unseen_curve(
-            scores, labels, validation.seen_classes, validation.unseen_classes
+            scores, validation.test_labels, validation.seen_classes, validation.unseen_classes
         ).best_constant()
         plain = evaluate_scores(scores, validation)
         calibrated = evaluate_scores(scores, validation, constants[pair])
@@ -100,7 +98,7 @@ def eszsl(validation: StageData, test: StageData) -> EszslResult:
             best[name] = max(best[name], (value, pair))
     pairs = {name: pair for name, (_, pair) in best.items()}
 
-    path, labels = EszslPath(test), torch.cat([test.test_seen.labels, test.test_unseen.labels])
+    path = EszslPath(test)
     t1 = evaluate_scores(path.scores(*pairs["T1"]), test)["T1"]
     final = path.scores(*pairs["calibrated H"])
     constant = constants[pairs["calibrated H"]]
@@ -108,6 +106,6 @@ def eszsl(validation: StageData, test: StageData) -> EszslResult:
     return EszslResult(
         plain=evaluate_scores(path.scores(*pairs["H"]), test) | {"T1": t1},
         calibrated=evaluate_scores(final, test, constant) | {"T1": t1},
-        curve=seen_unseen_curve(final, labels, test.seen_classes, test.unseen_classes),
+        curve=seen_unseen_curve(final, test.test_labels, test.seen_classes, test.unseen_classes),
         choices=f"{chosen}; constant {constant:.4g}",
     )

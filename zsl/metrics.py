@@ -47,6 +47,19 @@ def harmonic_mean(acc_seen: float, acc_unseen: float) -> float:
     return 2 * acc_seen * acc_unseen / total if total > 0 else 0.0
 
 
+def generalised_accuracies(
+    labels: Tensor, predictions: Tensor, seen_classes: Tensor, unseen_classes: Tensor
+) -> dict[str, float]:
+    """acc_seen, acc_unseen and H when every class may be predicted; a class of the other side is as wrong as any other.
+
+    Args:
+        labels, predictions: (n,) true and predicted class indices of samples of both sides.
+        seen_classes, unseen_classes: (s,) and (u,) the classes to average over; each must occur in `labels`.
+    """
+    acc_seen, acc_unseen = (mean_class_accuracy(labels, predictions, c) for c in (seen_classes, unseen_classes))
+    return {"acc_seen": acc_seen, "acc_unseen": acc_unseen, "H": harmonic_mean(acc_seen, acc_unseen)}
+
+
 def confusion_matrix(labels: Tensor, predictions: Tensor, classes: Tensor) -> Tensor:
     """Counts of (true, predicted) pairs.
 

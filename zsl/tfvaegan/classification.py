@@ -16,7 +16,7 @@ from zsl.data.xlsa17 import Samples, StageData
 from zsl.gate import GatedClassifier
 from zsl.metrics import (
     confusion_matrix,
-    harmonic_mean,
+    generalised_accuracies,
     margin_curve,
     mean_class_accuracy,
     roc_area,
@@ -188,11 +188,8 @@ def _gated_epochs(
 
 
 def _accuracies(data: StageData, predictions: Tensor) -> dict[str, float]:
-    """Of predictions (n,) for test_seen followed by test_unseen. A class of the other side is as wrong as any other."""
-    n_seen, labels = len(data.test_seen), data.test_labels
-    acc_seen = mean_class_accuracy(labels[:n_seen], predictions[:n_seen], data.test_seen.classes)
-    acc_unseen = mean_class_accuracy(labels[n_seen:], predictions[n_seen:], data.unseen_classes)
-    return {"acc_seen": acc_seen, "acc_unseen": acc_unseen, "H": harmonic_mean(acc_seen, acc_unseen)}
+    """Of predictions (n,) for test_seen followed by test_unseen."""
+    return generalised_accuracies(data.test_labels, predictions, data.test_seen.classes, data.unseen_classes)
 
 
 def _note(result: Evaluation, group: str, values: dict[str, float]) -> None:
