@@ -75,8 +75,7 @@ class _Part:
         self.in_one_piece = plain and (
             maps.chunks == (1, *maps.shape[1:]) or (maps.chunks is None and maps.id.get_offset() is not None)
         )
-        if self.in_one_piece:
-            self.places = np.full(len(maps), -1, dtype=np.int64)
+        self._places = None
 
     def read(self, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
         """Puts row rows[i] into out[where[i]]."""
@@ -88,24 +87,28 @@ class _Part:
             self._read_chunks(rows[order], out, where[order])
 
     def _read_piece(self, row: int, out: np.ndarray) -> None:
-        place = self.places[row]
+        place, buffer, got = int(self.places[row]), memoryview(out).cast("B"), 0
         if place < 0:
-            self.places[row] = place = self._place(row)
-        buffer, got = memoryview(out).cast("B"), 0
+            raise _damaged(self.path, f"row {row} of {self.maps.name} was never written")
         while got < len(buffer):
             n = os.preadv(self.descriptor, [buffer[got:]], place + got)
             if n == 0:
                 raise _damaged(self.path, f"the file ends within row {row} of {self.maps.name}")
             got += n
 
-    def _place(self, row: int) -> int:
-        if self.maps.chunks is None:
-            row_bytes = int(np.prod(self.maps.shape[1:])) * self.maps.dtype.itemsize
-            return self.maps.id.get_offset() + int(row) * row_bytes
-        place = self.maps.id.get_chunk_info_by_coord((int(row), 0, 0, 0)).byte_offset
-        if place is None:
-            raise _damaged(self.path, f"row {row} of {self.maps.name} was never written")
-        return place
+    @property
+    def places(self) -> np.ndarray:
+        """(n,) where each row begins in the file, -1 for a row that does not; found at the first reading."""
+        if self._places is None:
+            # All at once: asked for a single chunk, HDF5 may look through all of them.
+            places = np.full(len(self.maps), -1, dtype=np.int64)
+            if self.maps.chunks is None:
+                row_bytes = int(np.prod(self.maps.shape[1:])) * self.maps.dtype.itemsize
+                places = self.maps.id.get_offset() + row_bytes * np.arange(len(self.maps))
+            else:
+                self.maps.id.chunk_iter(lambda chunk: places.__setitem__(chunk.chunk_offset[0], chunk.byte_offset))
+            self._places = places
+        return self._places
 
     def _read_chunks(self, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
         """Ascending rows; every chunk is unpacked once, and one chunk's rows and channels are in memory at a time."""
