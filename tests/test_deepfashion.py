@@ -65,9 +65,7 @@ def test_the_split_file(tmp_path) -> None:
     content = scipy.io.loadmat(tmp_path / "DF" / "att_splits.mat")
     assert content["trainval_loc"].ravel().tolist() == [1, 5, 7] and content["test_seen_loc"].ravel().tolist() == [2, 6]
     assert content["test_unseen_loc"].ravel().tolist() == [3, 4, 8]
-    assert np.allclose(content["original_att"].T, [[0, -1, 0.5], [0.5, 1, 1], [1 / 3, -2 / 3, -1], [-1, 1, -1]])
-    raw = np.array([0.5, 0, 0.75])  # Anorak: (x + 1) / 2
-    assert np.allclose(content["att"][:, 0], raw / np.sqrt(0.25 + 0.5625))
+    assert np.allclose(content["att"].T, [[0, -1, 0.5], [0.5, 1, 1], [1 / 3, -2 / 3, -1], [-1, 1, -1]])
     assert (tmp_path / "DF" / "image_list.txt").read_text().splitlines()[2:5] == [
         "img/B/1.jpg\t2", "img/B/2.jpg\t2", "img/C/1.jpg\t3",
     ]
@@ -79,7 +77,7 @@ def test_the_split_file(tmp_path) -> None:
     scipy.io.savemat(tmp_path / "DF" / "x.mat", {"features": features, "labels": np.array(labels)[:, None]})
     stage = read_xlsa17(tmp_path, "DF", "x", "att").stage("test")
     assert stage.seen_classes.tolist() == [0, 2] and stage.unseen_classes.tolist() == [1, 3]
-    assert np.allclose(stage.attributes[0], raw / np.linalg.norm(raw))
+    assert np.allclose(stage.attributes[0], np.array([0, -1, 0.5]) / np.sqrt(1.25))
 
 
 def replaced(name: str, old: str, new: str) -> dict[str, str]:

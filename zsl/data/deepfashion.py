@@ -87,9 +87,9 @@ def read_annotation(folder: Path) -> Annotation:
 def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) -> dict[str, int]:
     """Writes att_splits.mat, image_list.txt (path, tab, 1-based column of att) and attributes.txt to `folder`.
 
-    Classes without images are left out, and the others numbered anew in their order. original_att is the mean
-    annotation, att its image under x -> (x + 1) / 2 in columns of unit length. test_unseen has all images of the unseen
-    classes, test_seen those of the others with status test, trainval the rest.
+    Classes without images are left out, and the others numbered anew in their order. att is the mean annotation, as in the
+    release's feature file; training maps it to [0, 1]. test_unseen has all images of the unseen classes, test_seen those of
+    the others with status test, trainval the rest.
 
     Args:
         unseen: category numbers.
@@ -118,11 +118,8 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
             cure="Make it unseen, or correct the list.",
         )
     masks = {"trainval_loc": ~is_unseen & ~is_test, "test_seen_loc": ~is_unseen & is_test, "test_unseen_loc": is_unseen}
-    means = annotation.class_means[present - 1]
-    att = (means + 1) / 2
     content = {
-        "att": (att / np.linalg.norm(att, axis=1, keepdims=True)).T,
-        "original_att": means.T,
+        "att": annotation.class_means[present - 1].T,
         "allclasses_names": np.array([[names[number - 1]] for number in present], dtype=object),
         **{name: np.flatnonzero(mask)[:, None] + 1.0 for name, mask in masks.items()},
     }
