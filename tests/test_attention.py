@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import tree_modules
 from PIL import Image
 from safetensors.torch import save_file
 
@@ -17,6 +18,7 @@ from zsl.data.region_maps import RegionWriter, read_region_maps
 from zsl.dazle.attention import (
     contributions,
     coverage,
+    crop_of,
     evenly_chosen,
     explain,
     holds_centre,
@@ -26,6 +28,10 @@ from zsl.dazle.attention import (
 )
 from zsl.dazle.model import Dazle, Output
 from zsl.errors import InputError
+from zsl.report import __main__ as command
+from zsl.report import attention as report
+from zsl.report.attention import draw_attention
+from zsl.report.folder import read_run
 
 GRID = (2, 4)  # rows and columns differ, so that a mix-up shows
 
@@ -143,7 +149,7 @@ def write_data_set(folder, n_per_class=4):
     writer.write(rows, maps, maps.mean(axis=(2, 3)))
     writer.finish(
         labels=labels, locations=locations, att=rng.uniform(0.1, 1, (6, 4)), class_names=[f"00{c}.Bird_{c}" for c in range(6)],
-        attribute_names=NAMES, image_files=files,
+        attribute_names=NAMES, image_files=files, backbone='{"spec": {"name": "descriptor"}}',
     )
     for file in files:
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
@@ -245,3 +251,127 @@ def test_the_validated_weights_come_first(run) -> None:
     record_attention(run.folder, run.dataset, run.model, 1.0, torch.device("cpu"))
     content = json.loads((run.folder / "pointing.json").read_text())
     assert content["row"] == "val" and content["parts"]["tail"]["peak"] == 1 and content["parts"]["head"]["peak"] == 0
+
+
+def test_only_what_a_backbone_sees_counts(tmp_path) -> None:
+    files = write_data_set(tmp_path / "X")
+    # The middle square of 40 x 20 is x 10 ... 30: the head is out of sight, the tail fills its lower right quarter and more.
+    parts = read_parts(tmp_path / "X", files[:1], NAMES, crop=1)
+    assert np.isnan(parts.boxes[0, 0]).all() and parts.boxes[0, 1].tolist() == [0.5, 0.5, 1.5, 1]
+    half = read_parts(tmp_path / "X", files[:1], NAMES, crop=0.5).boxes[0]  # x 15 ... 25, y 5 ... 15
+    assert np.isnan(half[0]).all() and half[1].tolist() == [0.5, 0.5, 2.5, 1.5]
+    assert coverage(half[1], (2, 2)).tolist() == [[0, 0], [0, 1]]
+    assert crop_of(None) == 1 and crop_of('{"spec": {"name": "descriptor"}}') == 0
+    assert crop_of('{"spec": {"name": "resnet50", "resize": 256, "crop": 224}}') == 0.875
+
+
+# The report -----------------------------------------------------------------------------------------------------------
+
+
+def result(n_classes: int = 6) -> dict:
+    """A result.json that the report accepts."""
+    names = [f"00{c}.Bird_{c}" for c in range(n_classes)]
+    texts = dict.fromkeys(("version", "title", "command", "device", "machine", "torch"), "x")
+    data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x") | {
+        "class_names": names, "seen_classes": [0, 1, 2, 3], "unseen_classes": [4, 5], "feature_dim": 8, "attribute_dim": 4,
+        "counts": {},
+    }
+    return {"schema": 1, "method": "dazle", "seed": 1, "seconds": 1.0, "config": {}, "data": data, "rows": [], "AUSUC": {},
+            "notes": [], **texts}
+
+
+@pytest.fixture
+def reported(run):
+    (run.folder / "result.json").write_text(json.dumps(result()))
+    (run.folder / "metrics.jsonl").write_text('{"epoch": 0}\n')
+    return run
+
+
+def test_the_report_shows_pictures_and_pointing(reported, capsys) -> None:
+    assert command.main([str(reported.folder)]) == 0
+    page = (reported.folder / "report.html").read_text()
+    assert {"attention_1.png", "pointing.png"} <= {path.name for path in (reported.folder / "plots").iterdir()}
+    assert "Light and colour are where" in page and "the pictures themselves were not found" not in page
+    assert "head color: red" in page and "<h2 id='attention'>" in page
+    # 23 pairs: 12 heads, all found; 11 tails, none; over 8 cells one or two overlap.
+    assert "overlaps the box of the attribute&#x27;s part in 52.2 %" in page and "Pointing of 3 attributes" in page
+    (plot,) = (plot for plot in draw_attention(read_run(reported.folder)) if plot.name == "pointing")
+    assert plot.alt == "Pointing accuracy in per cent by part: all pairs 52.2, head 100.0, tail 0.0."
+
+
+def test_pictures_that_moved(reported, tmp_path) -> None:
+    (tmp_path / "X").rename(tmp_path / "elsewhere")
+    before = draw_attention(read_run(reported.folder))
+    assert "the pictures themselves were not found" in before[0].caption
+    after = draw_attention(read_run(reported.folder), tmp_path / "elsewhere")
+    assert "Light and colour" in after[0].caption and before[0].png != after[0].png
+    assert command.main([str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
+    assert "not found" not in (reported.folder / "report.html").read_text()
+
+
+def test_the_picture_is_light_where_attention_is() -> None:
+    drawn = []
+    axes = SimpleNamespace(imshow=drawn.append, add_patch=lambda patch: drawn.append(patch.get_bbox().bounds))
+    picture = np.full((224, 224, 3), (200, 100, 0), dtype=np.uint8)
+    attention = np.zeros((7, 7))
+    attention[2, 5] = 1
+    report._overlay(axes, picture, attention)
+    image, frame = drawn
+    assert image[2 * 32 + 16, 5 * 32 + 16].tolist() == pytest.approx([200, 100, 0], abs=6)
+    assert image[200, 20].tolist() == [45, 45, 45]  # 0.45 of its mean, 100, and grey
+    assert frame == (160, 64, 32, 32)
+
+
+def test_more_pictures_than_fit_make_two_figures(reported) -> None:
+    path = reported.folder / "attention.npz"
+    with np.load(path) as file:
+        arrays = dict(file)
+    for key in ("true", "predicted", "attributes", "contributions", "maps", "images"):
+        arrays[key] = np.concatenate([arrays[key]] * 2)
+    np.savez(path, **arrays)
+    plots = draw_attention(read_run(reported.folder))
+    assert [plot.name for plot in plots] == ["attention_1", "attention_2", "pointing"]
+    assert plots[1].title.endswith("2 of 2") and "of 2 are named right" in plots[1].caption
+
+
+@pytest.mark.parametrize("changes", [
+    {"true": np.array([4, 4, 5, 6])}, {"attributes": np.full((4, 2), 4)}, {"maps": np.zeros((4, 2, 2, 4))},
+    {"maps": np.ones((4, 1, 2, 4))}, {"images": np.array(["a"])}, {"crop": None},
+])
+def test_damaged_attention_is_refused(reported, changes) -> None:
+    path = reported.folder / "attention.npz"
+    with np.load(path) as file:
+        arrays = dict(file) | changes
+    np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
+    with pytest.raises(InputError, match="unreadable attention"):
+        draw_attention(read_run(reported.folder))
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"row": "val", "overall": {"pairs": 1}, "parts": {}, "attributes": {}}', "{"])
+def test_damaged_pointing_is_refused(reported, content) -> None:
+    (reported.folder / "pointing.json").write_text(content)
+    with pytest.raises(InputError):
+        draw_attention(read_run(reported.folder))
+
+
+def test_other_runs_have_no_such_section(reported) -> None:
+    for name in ("attention.npz", "pointing.json"):
+        (reported.folder / name).unlink()
+    assert command.main([str(reported.folder)]) == 0
+    assert "id='attention'" not in (reported.folder / "report.html").read_text()
+
+
+@pytest.mark.with_report
+def test_training_leaves_attention_behind(tmp_path) -> None:
+    write_data_set(tmp_path / "X")
+    with tree_modules("zero-shot-images") as load:
+        config = load("config").DazleConfig(
+            dataset="X", dataroot=tmp_path, image_embedding="regions", output=tmp_path / "runs", nepoch=1, batch_size=6,
+            dim_v=4, device="cpu",
+        )
+        assert load("util").run_dazle(config) == 0
+    (folder,) = (tmp_path / "runs").iterdir()
+    with np.load(folder / "attention.npz", allow_pickle=False) as file:
+        assert file["maps"].shape == (8, 4, *GRID) and np.allclose(file["maps"].sum((2, 3)), 1, atol=1e-5)
+    assert json.loads((folder / "pointing.json").read_text())["overall"]["pairs"] == 23
+    assert "id='attention'" in (folder / "report.html").read_text()

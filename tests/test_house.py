@@ -30,7 +30,7 @@ LAYERS = {
     "zsl.evaluation": ["zsl.data", "zsl.metrics"],
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
     "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics", "zsl.evaluation"],
-    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.runs.files"],
+    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files"],
 }
 
 

@@ -30,7 +30,8 @@ class PartAnnotation:
         parts: P names.
         part_of: (A,) int64, the part on which an attribute is seen; -1 for none.
         shown: (n, A) bool, whether the picture itself shows the attribute.
-        boxes: (n, P, 4) float64: x0, y0, x1, y1 in shares of the picture's width and height; NaN where a part is missing.
+        boxes: (n, P, 4) float64: x0, y0, x1, y1 in shares of what is seen of the picture, which is 0 ... 1 across and down;
+            NaN where a part is missing or out of sight.
     """
 
     parts: list[str]
@@ -39,8 +40,14 @@ class PartAnnotation:
     boxes: np.ndarray
 
 
-def read_parts(folder: Path, image_files: Sequence[str], attribute_names: Sequence[str]) -> PartAnnotation | None:
+def read_parts(
+    folder: Path, image_files: Sequence[str], attribute_names: Sequence[str], crop: float = 0
+) -> PartAnnotation | None:
     """The annotation of some images in the order given, or None where the folder lacks one of the files.
+
+    Args:
+        crop: what is seen of a picture: 0 for all of it, otherwise the square in its middle whose side is this share of the
+            shorter side.
 
     Raises:
         InputError: a file is malformed, or does not speak of these images and attributes.
@@ -81,12 +88,17 @@ def read_parts(folder: Path, image_files: Sequence[str], attribute_names: Sequen
     for image, position in wanted.items():
         try:
             with Image.open(folder / image) as picture:
-                boxes[position] /= [*picture.size, *picture.size]
+                size = np.array(picture.size, dtype=np.float64)
         except OSError as error:
             raise InputError(
                 "an unreadable image", where=folder / image, found=error, expected="the image that parts.csv speaks of",
                 cure="Make the data set again.",
             ) from None
+        seen = np.full(2, crop * size.min()) if crop else size
+        boxes[position] = (boxes[position] - np.tile((size - seen) / 2, 2)) / np.tile(seen, 2)
+    with np.errstate(invalid="ignore"):
+        hidden = (boxes[..., 2:] <= 0).any(axis=-1) | (boxes[..., :2] >= 1).any(axis=-1)
+    boxes[hidden] = np.nan
     return PartAnnotation(parts, part_of, shown, boxes)
 
 

@@ -20,6 +20,7 @@ gets that is the same everywhere: the share of cells that overlap the box, of ce
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -32,6 +33,7 @@ from torch import Tensor
 from zsl.data.parts import PartAnnotation, read_parts
 from zsl.data.region_maps import RegionDataset, batches
 from zsl.dazle.model import Dazle, Output
+from zsl.features.backbones import DESCRIPTOR, BackboneSpec
 from zsl.runs.files import atomic_path, write_json
 
 MEASURES = ("peak", "peak_chance", "centre", "centre_chance", "mass", "mass_chance", "other")
@@ -196,6 +198,12 @@ def evenly_chosen(labels: np.ndarray, n: int) -> np.ndarray:
     return np.concatenate(chosen)
 
 
+def crop_of(backbone: str | None) -> float:
+    """What a backbone sees of a picture, as `read_parts` takes it, from its description; the release's recipe without one."""
+    spec = BackboneSpec.from_json(json.loads(backbone)["spec"]) if backbone else BackboneSpec("resnet101")
+    return 0.0 if spec.name == DESCRIPTOR else spec.crop / spec.resize
+
+
 def record_attention(
     run: Path,
     dataset: RegionDataset,
@@ -226,7 +234,7 @@ def record_attention(
     is_unseen = torch.isin(data.classes, data.unseen_classes)
     # Where nothing seen is tested, seen classes are no candidates.
     offsets = torch.where(is_unseen, margin, -margin if len(data.test_seen) else -torch.inf).to(device)
-    image_root = dataset.regions.path.parent if image_root is None else image_root
+    image_root, crop = dataset.regions.path.parent if image_root is None else image_root, crop_of(dataset.backbone)
 
     def regions(rows: np.ndarray) -> Iterable[Tensor]:
         chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
@@ -239,7 +247,7 @@ def record_attention(
     arrays = found._asdict() | {
         "predicted": data.classes.numpy()[found.predicted], "true": dataset.labels[rows],
         "images": np.array(files), "attribute_names": np.array(dataset.attribute_names), "row": np.array(row),
-        "image_root": np.array(str(Path(image_root).resolve())),
+        "image_root": np.array(str(Path(image_root).resolve())), "crop": np.array(crop),
     }
     with atomic_path(run / "attention.npz") as temporary:
         np.savez_compressed(temporary, **arrays)
@@ -247,7 +255,7 @@ def record_attention(
     if dataset.image_files is None:
         return
     rows = torch.cat([data.rows["test_seen"], data.rows["test_unseen"]]).numpy()
-    parts = read_parts(image_root, [dataset.image_files[row] for row in rows], dataset.attribute_names)
+    parts = read_parts(image_root, [dataset.image_files[row] for row in rows], dataset.attribute_names, crop)
     if parts is not None:
         measured = measure_pointing(model, regions(rows), class_attributes, parts, dataset.attribute_names)
         write_json(run / "pointing.json", {"row": row, "images": len(rows), "grid": list(model.grid)} | measured)
