@@ -22,7 +22,7 @@ LAYERS = {
     "zsl.metrics": [],
     "zsl.classifiers": [],
     "zsl.runs.files": ["zsl.errors"],
-    "zsl.features": ["zsl.errors", "zsl.runs.files"],
+    "zsl.features": ["zsl.errors", "zsl.runs.files", "zsl.data.matfile", "zsl.data.region_maps", "zsl.data.xlsa17"],
     "zsl.numbers": [],
     "zsl.gate": ["zsl.classifiers"],
     "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features"],

@@ -192,7 +192,7 @@ def extract_features(config: ExtractConfig) -> int:
 
 def _check_outputs(config: ExtractConfig, pooled: Path | None, regions: Path | None, partial: Path) -> None:
     """Refuses to touch files of an earlier extraction unless a flag says what to do with them."""
-    part = [path for path in regions.parent.glob(f"{regions.name}.part*")] if regions else []
+    part = [regions.with_name(f"{regions.name}.{suffix}") for suffix in ("part", "part.head")] if regions else []
     if config.overwrite:
         for path in (partial, *part):
             path.unlink(missing_ok=True)

@@ -257,7 +257,7 @@ class _Network(Backbone):
         return regions.mean((2, 3)).cpu(), regions.cpu()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu() for name, value in self._network.state_dict().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in self._network.state_dict().items()}
 
 
 class _Grid(nn.Module):
