@@ -13,6 +13,7 @@ from conftest import tree_modules
 from PIL import Image
 from safetensors.torch import save_file
 
+from zsl import experiment
 from zsl.data.parts import read_parts
 from zsl.data.region_maps import RegionWriter, read_region_maps
 from zsl.dazle.attention import (
@@ -299,14 +300,16 @@ def test_the_report_shows_pictures_and_pointing(reported, capsys) -> None:
     assert plot.alt == "Pointing accuracy in per cent by part: all pairs 52.2, head 100.0, tail 0.0."
 
 
-def test_pictures_that_moved(reported, tmp_path) -> None:
+def test_pictures_that_moved(reported, tmp_path, monkeypatch) -> None:
     (tmp_path / "X").rename(tmp_path / "elsewhere")
     before = draw_attention(read_run(reported.folder))
     assert "the pictures themselves were not found" in before[0].caption
     after = draw_attention(read_run(reported.folder), tmp_path / "elsewhere")
     assert "Light and colour" in after[0].caption and before[0].png != after[0].png
+    asked_for = []
+    monkeypatch.setattr(command, "write_report", lambda *arguments: asked_for.append(arguments))
     assert command.main([str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
-    assert "not found" not in (reported.folder / "report.html").read_text()
+    assert asked_for == [(reported.folder, tmp_path / "elsewhere")]
 
 
 def test_the_picture_is_light_where_attention_is() -> None:
@@ -361,9 +364,11 @@ def test_other_runs_have_no_such_section(reported) -> None:
     assert "id='attention'" not in (reported.folder / "report.html").read_text()
 
 
-@pytest.mark.with_report
-def test_training_leaves_attention_behind(tmp_path) -> None:
+def test_training_leaves_attention_behind_before_the_report(tmp_path, monkeypatch) -> None:
     write_data_set(tmp_path / "X")
+    monkeypatch.setattr(
+        experiment, "write_report", lambda folder: (folder / "seen.txt").write_text(str((folder / "pointing.json").exists()))
+    )
     with tree_modules("zero-shot-images") as load:
         config = load("config").DazleConfig(
             dataset="X", dataroot=tmp_path, image_embedding="regions", output=tmp_path / "runs", nepoch=1, batch_size=6,
@@ -374,4 +379,19 @@ def test_training_leaves_attention_behind(tmp_path) -> None:
     with np.load(folder / "attention.npz", allow_pickle=False) as file:
         assert file["maps"].shape == (8, 4, *GRID) and np.allclose(file["maps"].sum((2, 3)), 1, atol=1e-5)
     assert json.loads((folder / "pointing.json").read_text())["overall"]["pairs"] == 23
-    assert "id='attention'" in (folder / "report.html").read_text()
+    assert (folder / "seen.txt").read_text() == "True"
+
+
+def test_a_wrong_part_annotation_costs_no_more_than_itself(tmp_path, monkeypatch, capsys, caplog) -> None:
+    write_data_set(tmp_path / "X")
+    (tmp_path / "X" / "parts.csv").write_text("image,part\nimages/0/0.png,head\n")
+    monkeypatch.setattr(experiment, "write_report", lambda folder: None)
+    with tree_modules("zero-shot-images") as load:
+        config = load("config").DazleConfig(
+            dataset="X", dataroot=tmp_path, image_embedding="regions", output=tmp_path / "runs", nepoch=1, batch_size=6,
+            dim_v=4, device="cpu",
+        )
+        assert load("util").run_dazle(config) == 0
+    assert "Left out of the report: " in caplog.text and "malformed part annotation" in caplog.text
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert (folder / "attention.npz").exists() and not (folder / "pointing.json").exists()

@@ -102,16 +102,6 @@ def test_a_damaged_archive_of_vectors_is_named(tmp_path) -> None:
         attribute_vectors(["tower"], path, [])
 
 
-@pytest.mark.parametrize("text", [
-    "1 has_a::b\n2 3 toed\n", "has_a::b\n3 toed\n", "1\thas_a::b\n2\t3 toed\n",
-    "2\nattribute_name  attribute_type\nhas_a::b   3\n3 toed  1\n",
-])
-def test_lists_of_names_in_every_layout(tmp_path, words, text) -> None:
-    path = tmp_path / "names.txt"
-    path.write_text(text)
-    assert words.read_attribute_names(path) == ["has_a::b", "3 toed"]
-
-
 def test_the_command_writes_a_matrix(tmp_path, words, monkeypatch, capsys) -> None:
     (tmp_path / "names.txt").write_text("1 has_bill::grey\n2 has_tower::bill\n")
     vectors = write_vectors(tmp_path / "w.txt")

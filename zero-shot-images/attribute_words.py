@@ -11,17 +11,15 @@ The published vectors are word2vec-google-news-300. The last command reads the r
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from zsl.data.deepfashion import read_names
-from zsl.data.matfile import read_mat
 from zsl.data.pickles import read_pickled_matrix
 from zsl.errors import InputError
+from zsl.features.extraction import read_attribute_names
 from zsl.features.word_vectors import attribute_vectors
 from zsl.runs.config import parse_config
 from zsl.runs.files import atomic_path
@@ -51,7 +49,7 @@ class WordsConfig:
     dataset: str = "CUB"
     """whose table of replacements to use; an unknown one takes CUB's"""
     attribute_names: Path | None = None
-    """the names in the order of att: a name a line, numbered or not, DeepFashion's list_attr_cloth.txt, or SUN's .mat"""
+    """the names in the order of att: text, a name a line, numbered or not; .csv; or SUN's attributes.mat"""
     vectors: str | None = None
     """word vectors: word2vec's .bin or text format or GloVe's (.gz as well), or gensim:NAME"""
     pickle: Path | None = None
@@ -60,36 +58,6 @@ class WordsConfig:
     """file to write: (attributes, dimension) float32"""
     allow_missing: bool = False
     """leave out words without a vector; a name of such words alone gets zeros"""
-
-
-def read_attribute_names(path: Path) -> list[str]:
-    """Attribute names in file order.
-
-    Raises:
-        InputError: the file is missing, no text, or without names.
-    """
-    if path.suffix == ".mat":
-        names = [str(name) for name in read_mat(path, ["attributes"])["attributes"]]
-    else:
-        try:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                "unreadable attribute names", where=path, found=error, expected="a text file with a name a line",
-                cure="Check --attribute_names.",
-            ) from None
-        if len(lines) > 1 and lines[0].isdigit() and lines[1].split()[0] == "attribute_name":
-            return read_names(path, "attribute")
-        numbered = [re.fullmatch(r"(\d+)\s+(.+)", line) for line in lines]
-        # A list is numbered as a whole or not at all: "3 toed" may be a name.
-        if all(match and int(match[1]) == number for number, match in enumerate(numbered, start=1)):
-            lines = [match[2] for match in numbered]
-        names = lines
-    if not names:
-        raise InputError(
-            "no attribute names", where=path, found="an empty file", expected="a name a line", cure="Check --attribute_names.",
-        )
-    return names
 
 
 def make_vectors(config: WordsConfig) -> tuple[np.ndarray, list[str]]:

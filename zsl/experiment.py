@@ -83,7 +83,10 @@ def _run(config, folder, load_dataset, build_trainer, schedule, method, title, a
             method=method, title=title, seed=config.manualSeed, device=device,
         )
         if after is not None:
-            after(folder.path, dataset, device)
+            try:
+                after(folder.path, dataset, device)
+            except InputError as error:  # what was trained and measured is worth its report all the same
+                log.warning("Left out of the report: %s", error)
         write_report(folder.path)
     finally:
         folder.close()

@@ -54,8 +54,8 @@ def read_annotation(folder: Path) -> Annotation:
         InputError: a list is missing, cut short or malformed, or two lists speak of different images.
     """
     files = {name: _find(Path(folder), f"{name}.txt") for name in LISTS}
-    class_names = read_names(files["list_category_cloth"], "category")
-    attribute_names = read_names(files["list_attr_cloth"], "attribute")
+    class_names = _names(files["list_category_cloth"], "category")
+    attribute_names = _names(files["list_attr_cloth"], "attribute")
     number_of = _per_image(
         files["list_category_img"], {str(number): number for number in range(1, len(class_names) + 1)},
         f"a category number, 1 ... {len(class_names)}",
@@ -141,7 +141,7 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
     }
 
 
-def read_names(path: Path, column: str) -> list[str]:
+def _names(path: Path, column: str) -> list[str]:
     """The names in list_category_cloth.txt (`column` "category") or list_attr_cloth.txt ("attribute"): all but the last
     field of each line, since a name may be several words.
 

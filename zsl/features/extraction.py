@@ -252,17 +252,20 @@ def read_split(path: Path, images: Images) -> Split:
     return Split(content["att"].T, None if original is None else original.T, data.class_names, data.locations)
 
 
-def read_attribute_names(path: Path, n: int) -> list[str]:
-    """Names of the attributes from text, one a line with or without a number before it, or a .csv file.
+def read_attribute_names(path: Path, n: int | None = None) -> list[str]:
+    """Names of the attributes from text, one a line with or without a number before it, a .csv file, or SUN's .mat file.
 
     Args:
-        n: how many there must be.
+        n: how many there must be; None where nothing else tells.
 
     Raises:
         InputError: the file cannot be read or has another number of names.
     """
+    expected = "text with names, one a line, or .csv" if n is None else f"text with {n} names, one a line, or .csv"
     try:
-        if path.suffix == ".csv":
+        if path.suffix == ".mat":
+            names = [str(name) for name in read_mat(path, ["attributes"])["attributes"]]
+        elif path.suffix == ".csv":
             with open(path, encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
             column = next((name for name in ("des", "name", "attribute", "new_des") if rows and name in rows[0]), None)
@@ -273,10 +276,11 @@ def read_attribute_names(path: Path, n: int) -> list[str]:
             names = [re.sub(r"^\d+\s+", "", line) if numbered else line for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error, AttributeError, TypeError) as error:
         raise InputError(
-            "unreadable attribute names", where=path, found=error, expected=f"text with {n} names, one a line, or .csv",
-            cure="Check the path.",
+            "unreadable attribute names", where=path, found=error, expected=expected, cure="Check the path.",
         ) from None
-    if len(names) != n:
+    if not names:
+        raise InputError("no attribute names", where=path, found="an empty file", expected=expected, cure="Check the path.")
+    if n is not None and len(names) != n:
         raise InputError(
             "another number of attributes", where=path, found=f"{len(names)} names", expected=f"{n}, the rows of att",
             cure="Pass the names of the attributes of this split file.",

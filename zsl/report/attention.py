@@ -73,6 +73,15 @@ def read_pointing(run: FinishedRun) -> dict | None:
 _SHOWN = ("peak", "peak_chance", "centre", "mass", "mass_chance")
 
 
+def highlight(picture: np.ndarray, attention: np.ndarray) -> np.ndarray:
+    """A picture (h, w, 3) uint8 as it is where attention (rows, columns) is most, dim and grey where there is none."""
+    height, width, _ = picture.shape
+    share = Image.fromarray((attention / attention.max()).astype(np.float32))
+    share = np.clip(np.asarray(share.resize((width, height), Image.Resampling.BILINEAR)), 0, 1)[:, :, None]
+    dim = DIM * picture.mean(axis=2, keepdims=True)
+    return (share * picture + (1 - share) * dim).astype(np.uint8)
+
+
 def _pictures(run: FinishedRun, images: Path | None) -> list[Plot]:
     path = run.path / "attention.npz"
     if not path.exists():
@@ -138,16 +147,12 @@ def _show(axes: Axes, picture: np.ndarray | None) -> None:
 
 
 def _overlay(axes: Axes, picture: np.ndarray | None, attention: np.ndarray) -> None:
-    """The picture as it is where attention (rows, columns) is most, dim and grey where there is none."""
-    share = attention / attention.max()
+    """Attention (rows, columns) on its picture, or bare, with a frame around the greatest."""
     rows, columns = attention.shape
     if picture is None:
-        axes.imshow(share, cmap=HEAT, vmin=0, vmax=1, extent=(0, PIXELS, PIXELS, 0), interpolation="nearest")
+        axes.imshow(attention, cmap=HEAT, vmin=0, extent=(0, PIXELS, PIXELS, 0), interpolation="nearest")
     else:
-        smooth = Image.fromarray(share.astype(np.float32)).resize((PIXELS, PIXELS), Image.Resampling.BILINEAR)
-        share = np.clip(np.asarray(smooth), 0, 1)[:, :, None]
-        dim = DIM * picture.mean(axis=2, keepdims=True)
-        axes.imshow((share * picture + (1 - share) * dim).astype(np.uint8))
+        axes.imshow(highlight(picture, attention))
     row, column = np.unravel_index(attention.argmax(), attention.shape)
     height, width = PIXELS / rows, PIXELS / columns
     axes.add_patch(Rectangle((column * width, row * height), width, height, fill=False, edgecolor=ORANGE, linewidth=1.3))
