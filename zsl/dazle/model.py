@@ -103,9 +103,14 @@ class Dazle(nn.Module):
             grid: of the regions that come in.
 
         Raises:
-            InputError: there is not one finite, non-zero vector for each attribute.
+            InputError: there is not one finite, non-zero vector for each attribute, or a convolution leaves no region.
         """
         super().__init__()
+        if options.convolution and min(grid) < 2:
+            raise InputError(
+                "a grid too small for a 2 × 2 convolution", where="the region maps", found=f"{grid[0]} × {grid[1]} regions",
+                expected="at least 2 × 2", cure="Leave out --is_conv.",
+            )
         self.options, self.input_grid = options, tuple(grid)
         if attribute_vectors is None:
             vectors = torch.randn(n_attributes, word_dim, generator=generator)
