@@ -226,6 +226,26 @@ def test_only_what_is_missing_is_computed_again(birds, script, monkeypatch) -> N
     np.testing.assert_array_equal(maps[7], expected[1][0].half())
 
 
+def test_two_processes_do_not_write_the_same_file(tmp_path) -> None:
+    from zsl.features.files import PartialFeatures
+
+    with PartialFeatures(tmp_path / "a.jsonl", {"network": 1}) as first:
+        first.add(("a.png", 3, 4), np.arange(3, dtype=np.float32))
+        with pytest.raises(InputError, match="running"):
+            PartialFeatures(tmp_path / "a.jsonl", {"network": 1})
+    with open(tmp_path / "a.jsonl", "a") as file:
+        file.write('["b.png", 5, 6, "AAA')  # a kill in the middle of a line
+    with pytest.raises(InputError, match="other settings"):
+        PartialFeatures(tmp_path / "a.jsonl", {"network": 2})
+    with PartialFeatures(tmp_path / "a.jsonl", {"network": 1}) as second:
+        assert [(key, value.tolist()) for key, value in second.done.items()] == [(("a.png", 3, 4), [0.0, 1.0, 2.0])]
+    assert (tmp_path / "a.jsonl").read_bytes().endswith(b"\n") and not (tmp_path / "a.jsonl.lock").exists()
+    with open(tmp_path / "a.jsonl", "a") as file:
+        file.write("no JSON\n")
+    with pytest.raises(InputError, match="damaged unfinished"):
+        PartialFeatures(tmp_path / "a.jsonl", {"network": 1})
+
+
 # ---- unreadable ---------------------------------------------------------------------------------------------------------
 
 
@@ -317,7 +337,7 @@ def test_folders_that_do_not_match_the_classes_are_listed(birds, script) -> None
 
 
 def test_the_list_of_a_published_feature_file(birds, script) -> None:
-    author = np.array([[f"/BS/author/work/images/{name}"] for name in birds.files], dtype=object)
+    author = np.array([[f"/disk/author/birds/images/{name}"] for name in birds.files], dtype=object)
     scipy.io.savemat(birds.root / "res101.mat", {"image_files": author, "labels": birds.labels[:, None].astype(float)})
     with pytest.raises(InputError, match="does not match the pictures.*Pass --drop_leading 5"):
         script.extract_features(config_of(script, birds, image_list=birds.root / "res101.mat"))

@@ -363,6 +363,8 @@ def extract(
     Raises:
         InputError: what is finished belongs to other pictures or settings, or the disk is full.
     """
+    if regions is not None and split is None:
+        raise ValueError("region maps are stored with a split")
     identity = {
         "backbone": {"spec": backbone.spec.to_json(), "digest": backbone.digest},
         "images": hashlib.sha256("\n".join(images.files).encode()).hexdigest()[:12],
