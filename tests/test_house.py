@@ -25,10 +25,12 @@ LAYERS = {
     "zsl.features": ["zsl.errors", "zsl.runs.files", "zsl.data.matfile", "zsl.data.region_maps", "zsl.data.xlsa17"],
     "zsl.numbers": [],
     "zsl.gate": ["zsl.classifiers"],
-    "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features.descriptor"],
+    "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features"],
     "zsl.eszsl": ["zsl.data", "zsl.errors", "zsl.metrics"],
+    "zsl.evaluation": ["zsl.data", "zsl.metrics"],
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
-    "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics"],
+    "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics", "zsl.evaluation"],
+    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files"],
 }
 
 
