@@ -234,20 +234,20 @@ def read_split(path: Path, images: Images) -> Split:
             expected=f"{len(np.unique(lists))}, which the lists of {path} name, up to number {int(lists.max(initial=0))}",
             cure=cure,
         )
-    data = assemble(
-        path.parent.name, images.source.name, path.stem, np.zeros((len(images), 0), np.float32), images.labels, images.source,
-        path,
-    )
-    numbers = {_plain(name): number for number, name in enumerate(data.class_names, 1)}
+    numbers = {_plain(name): number for number, name in enumerate(read_class_names(path) or [], 1)}
     folders = [_plain(PurePosixPath(name).parent.name) for name in images.files]
     wrong = [row for row, folder in enumerate(folders) if numbers.get(folder, images.labels[row]) != images.labels[row]]
     if wrong:
         row = wrong[0]
         raise InputError(
             "labels that do not match the split", where=images.source,
-            found=f"label {images.labels[row]} ({data.class_names[images.labels[row] - 1]}) for {images.files[row]}, and "
-            f"{len(wrong) - 1} more", expected=f"{numbers[folders[row]]}, its column of att in {path}", cure=cure,
+            found=f"label {images.labels[row]} for {images.files[row]}, and {len(wrong) - 1} more",
+            expected=f"{numbers[folders[row]]}, the column of att in {path} that has the name of its folder", cure=cure,
         )
+    data = assemble(
+        path.parent.name, images.source.name, path.stem, np.zeros((len(images), 0), np.float32), images.labels, images.source,
+        path,
+    )
     original = content.get("original_att")
     return Split(content["att"].T, None if original is None else original.T, data.class_names, data.locations)
 
@@ -359,6 +359,8 @@ def extract(
     Raises:
         InputError: what is finished belongs to other pictures or settings, or the disk is full.
     """
+    if regions is not None and split is None:
+        raise ValueError("region maps are stored with a split")
     identity = {
         "backbone": {"spec": backbone.spec.to_json(), "digest": backbone.digest},
         "images": hashlib.sha256("\n".join(images.files).encode()).hexdigest()[:12],
