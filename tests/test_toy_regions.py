@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsl.data import toy_regions
 from zsl.data.region_maps import RegionWriter, read_region_maps
 from zsl.data.toy import ATTRIBUTES, make_toy
-from zsl.data.toy_regions import make_toy_regions, word_vectors
 from zsl.data.xlsa17 import read_xlsa17
+from zsl.features import toy_regions
 from zsl.features.descriptor import region_descriptors
+from zsl.features.toy_regions import make_toy_regions, word_vectors
 
 
 @pytest.fixture(scope="module")

@@ -9,11 +9,11 @@ import torch
 from zsl import tree
 from zsl.data.region_maps import RegionDataset, RegionStageData, read_region_maps
 from zsl.data.toy import make_toy
-from zsl.data.toy_regions import make_toy_regions
 from zsl.data.xlsa17 import Dataset, read_xlsa17
 from zsl.dazle.attention import record_attention
 from zsl.dazle.maps import Cached, Streamed
 from zsl.dazle.trainer import DazleTrainer
+from zsl.features.toy_regions import make_toy_regions
 from zsl.runs.environment import resolve_folder
 from zsl.runs.folder import RunFolder
 

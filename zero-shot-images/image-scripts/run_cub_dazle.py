@@ -5,8 +5,9 @@
     python zero-shot-images/image-scripts/run_cub_dazle.py --dataroot DIR --lambda_ 0 --no_is_bias
     python zero-shot-images/image-scripts/run_cub_dazle.py --dataroot DIR --standard_split
 
-Region maps: DIR/CUB/feature_map_ResNet_101_CUB.hdf5, from extract_features.py or the authors' release. The standard split
-is read from DIR/CUB/standard_split/att_splits.mat, which is CUB/att_splits.mat of its owners' standard_split.zip.
+Region maps: DIR/CUB/feature_map_ResNet_101_CUB.hdf5, from extract_features.py or, better repacked, the authors'
+release. The standard split is read from DIR/CUB/standard_split/att_splits.mat, which is CUB/att_splits.mat of its
+owners' standard_split.zip.
 
 Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 56.7/59.8/58.2 | 65.9; standard split T1 67.8. Our
 measurements: docs/results.md.
