@@ -34,6 +34,7 @@ log = logging.getLogger("zsl")
 
 # What an evaluation may keep of generalised classification; a trainer that lacks one of them just does not offer it.
 GENERALISED = ("gzsl_confusion", "curve", "gate_entropy_seen", "gate_entropy_unseen", "gate_threshold")
+PREDICTIONS = ("zsl_predictions", "gzsl_predictions")  # what a model that is kept is held to
 PROJECTED = 2000  # at most so many features of either kind are kept for the 2-D projection
 
 
@@ -236,24 +237,36 @@ def _train(
 ) -> list[dict]:
     """Trains one stage, keeping what the last and the selected epochs leave to draw; returns its records."""
     trainer = build_trainer(data)
-    n = schedule.n_epochs
+    n, last = schedule.n_epochs, trainer.head_epochs - 1
+    # A model to keep has one epoch and one head epoch: the last, and the one chosen for H (for T1 where there is no H).
+    models = {"model_last": Choice(n - 1, last)}
+    if selection:
+        models["model_val"] = selection.h or selection.t1
+
+    def save_model(name: str, choice: Choice, found: Evaluation) -> None:
+        heads = {kind: value for (kind, at), value in found.kept.items() if at == choice.head_epoch and "." in kind}
+        about = {"epoch": choice.epoch, "head_epoch": choice.head_epoch, "digest": folder.digest}
+        if selection and selection.constant is not None:
+            about["constant"] = selection.constant
+        folder.save_weights(name, trainer.weights() | heads, {key: str(value) for key, value in about.items()})
 
     def evaluate(epoch: int) -> dict:
         wanted = {}  # name of an array -> what the trainer calls it: (kind, head epoch)
         if epoch + 1 == n:
-            last = trainer.head_epochs - 1
             wanted |= {f"last_{kind}": (kind, last) for kind in ("zsl_confusion", *GENERALISED)}
         if selection and epoch == selection.t1.epoch:
             wanted["val_zsl_confusion"] = ("zsl_confusion", selection.t1.head_epoch)
         if selection and selection.h and epoch == selection.h.epoch:
             wanted |= {f"val_{kind}": (kind, selection.h.head_epoch) for kind in GENERALISED}
+        here = {name: choice for name, choice in models.items() if choice.epoch == epoch}
+        for name, choice in here.items():
+            wanted |= {f"{name}_{kind}": (kind, choice.head_epoch) for kind in PREDICTIONS}
         found = trainer.evaluate({head_epoch for _, head_epoch in wanted.values()}, selection and selection.constant)
+        for name, choice in here.items():
+            save_model(name, choice, found)
         arrays = {name: found.kept[key].cpu().numpy() for name, key in wanted.items() if key in found.kept}
         if epoch + 1 == n:
             arrays |= _projection(data, found.synthetic)
-            folder.save_weights("model_last", trainer.weights(), {"epoch": str(epoch), "digest": folder.digest})
-        if selection and epoch == (selection.h or selection.t1).epoch:
-            folder.save_weights("model_val", trainer.weights(), {"epoch": str(epoch), "digest": folder.digest})
         if arrays:
             folder.update_arrays(arrays)
         return found.record

@@ -11,7 +11,7 @@ hold-out of them and on the val classes), each scaled with what its own training
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -148,11 +148,10 @@ class Dataset:
             train, seen, unseen = (self.locations[k] for k in ("trainval", "test_seen", "test_unseen"))
         else:
             train, seen, unseen = self.validation_locations(seed)
-        scale = _fit_scaling(self.features[train], scaling)
+        scale = fit_scaling(self.features[train], scaling)
 
         def samples(indices: np.ndarray) -> Samples:
-            features = np.ascontiguousarray(scale(self.features[indices]), dtype=np.float32)
-            return Samples(torch.from_numpy(features), torch.from_numpy(self.labels[indices]))
+            return Samples(torch.from_numpy(scale(self.features[indices])), torch.from_numpy(self.labels[indices]))
 
         parts = samples(train), samples(seen), samples(unseen)
         return StageData(
@@ -453,13 +452,42 @@ def _check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: 
         )
 
 
-def _fit_scaling(train: np.ndarray, scaling: Scaling):
-    """A function (n, D) -> (n, D), fitted on the training features."""
+@dataclass(frozen=True)
+class FeatureScaling:
+    """What is done to a feature before anything learns from it: (x * factor + shift) / divisor, a dimension at a time.
+
+    Attributes:
+        factor, shift: (D,), in the precision that they are applied in.
+        divisor: one number for all dimensions.
+    """
+
+    factor: np.ndarray
+    shift: np.ndarray
+    divisor: float
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n, D) -> (n, D) float32."""
+        scaled = np.asarray(features, dtype=np.float32) * self.factor
+        scaled += self.shift
+        scaled /= self.divisor
+        return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
+def fit_scaling(train: np.ndarray, scaling: Scaling) -> FeatureScaling:
+    """The scaling of a stage from its training features (n, D).
+
+    Returns:
+        For "minmax": each dimension to [0, 1], then divided by the largest training value, which rounding can leave a hair
+        above 1, and binary cross-entropy would refuse that. For "standard": mean 0, standard deviation 1.
+    """
+    ones = np.ones(train.shape[1], dtype=np.float32)
     if scaling == "none":
-        return lambda features: features
+        return FeatureScaling(ones, np.zeros_like(ones), 1.0)
     if scaling == "standard":
-        return StandardScaler().fit(train).transform
+        scaler = StandardScaler().fit(train)
+        factor = 1 / scaler.scale_
+        return FeatureScaling(factor.astype(np.float32), (-scaler.mean_ * factor).astype(np.float32), 1.0)
     scaler = MinMaxScaler().fit(train)
-    largest = scaler.transform(train).max()
-    # Rounding can leave the largest scaled value a hair above 1, which binary cross-entropy would refuse.
-    return lambda features: scaler.transform(features) / largest if largest > 0 else scaler.transform(features)
+    fitted = FeatureScaling(scaler.scale_.astype(np.float32), scaler.min_.astype(np.float32), 1.0)
+    largest = float(fitted(train).max())
+    return replace(fitted, divisor=largest) if largest > 0 else fitted

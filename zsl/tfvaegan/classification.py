@@ -13,7 +13,7 @@ from torch import Tensor
 
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData
-from zsl.gate import GatedClassifier
+from zsl.gate import EntropyDetector, GatedClassifier
 from zsl.metrics import (
     confusion_matrix,
     generalised_accuracies,
@@ -43,7 +43,7 @@ def synthesise(
         Samples sorted by class, features (u * n_synthetic, D).
     """
     labels = classes.repeat_interleave(settings.n_synthetic)
-    latent_dim = networks.encoder.mean.out_features
+    latent_dim = networks.generator.hidden.in_features - attributes.shape[1]
     weight = settings.feedback_synthesis if settings.uses_feedback else None
     features = [
         generate(networks, torch.randn(len(part), latent_dim, generator=generator, device=part.device),
@@ -72,8 +72,11 @@ class Evaluation:
             "seen_passed", "unseen_stopped" (share of the clips on the right side)}.
         synthetic: the synthesised features that the heads were trained on, not transformed.
         kept: (kind, head epoch) -> tensor, for the head epochs asked for; kinds are "zsl_confusion" (u, u) and
-            "gzsl_confusion" (s + u, s + u) counts, and "curve" (p, 2), the seen/unseen curve's points; with a gate also
-            "gate_entropy_seen", "gate_entropy_unseen" (n,) of the test clips, and "gate_threshold" ().
+            "gzsl_confusion" (s + u, s + u) counts, "curve" (p, 2), the seen/unseen curve's points, "zsl_predictions" (of
+            test_unseen) and "gzsl_predictions" (of test_seen followed by test_unseen) (n,); with a gate also
+            "gate_entropy_seen", "gate_entropy_unseen" (n,) of the test clips, and "gate_threshold" (). Kinds with a dot
+            are what the heads have learned: "zsl_head.weight", "gzsl_head.weight"; with a gate "detector.0.weight",
+            "seen_head.weight", ..., the unseen head being the ZSL head.
     """
 
     record: dict
@@ -116,6 +119,8 @@ def evaluate(
         result.record["zsl"]["acc"].append(mean_class_accuracy(data.test_unseen.labels, predictions, unseen))
         if epoch in keep:
             result.kept["zsl_confusion", epoch] = confusion_matrix(data.test_unseen.labels, predictions, unseen)
+            result.kept["zsl_predictions", epoch] = predictions
+            _keep_head(result, epoch, "zsl_head", zsl_head)
         if gated is not None:
             next(gated)
     if not isinstance(gzsl, SoftmaxHead):
@@ -139,6 +144,8 @@ def evaluate(
         if epoch in keep:
             result.kept["gzsl_confusion", epoch] = confusion_matrix(data.test_labels, predictions, data.classes)
             result.kept["curve", epoch] = curve.points
+            result.kept["gzsl_predictions", epoch] = predictions
+            _keep_head(result, epoch, "gzsl_head", gzsl)
     return result
 
 
@@ -183,8 +190,15 @@ def _gated_epochs(
                 ("gate_entropy_seen", epoch): entropy[:n_seen],
                 ("gate_entropy_unseen", epoch): entropy[n_seen:],
                 ("gate_threshold", epoch): torch.tensor(gate.threshold_),
+                ("gzsl_predictions", epoch): predictions,
             }
+            _keep_head(result, epoch, "seen_head", gate.seen_head)
+            _keep_head(result, epoch, "detector", detector)
         yield
+
+
+def _keep_head(result: Evaluation, epoch: int, name: str, head: SoftmaxHead | EntropyDetector) -> None:
+    result.kept |= {(f"{name}.{key}", epoch): value for key, value in head.state_dict().items()}
 
 
 def _accuracies(data: StageData, predictions: Tensor) -> dict[str, float]:
