@@ -27,8 +27,10 @@ LAYERS = {
     "zsl.gate": ["zsl.classifiers"],
     "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features"],
     "zsl.eszsl": ["zsl.data", "zsl.metrics"],
+    "zsl.evaluation": ["zsl.data", "zsl.metrics"],
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
-    "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics"],
+    "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics", "zsl.evaluation"],
+    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation"],
 }
 
 
