@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from zsl.errors import InputError
-from zsl.features.video import extract, list_videos, load_backbone, write_features
+from zsl.features.files import write_features
+from zsl.features.video import extract, list_videos, load_backbone
 from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_device, resolve_folder
 from zsl.runs.files import write_text
@@ -104,7 +105,7 @@ def extract_features(config: ExtractConfig) -> int:
     write_features(
         output, np.stack([features[path] for path in paths if path in features]), labels[kept],
         [names[path] for path in paths if path in features], classes,
-        f"{backbone.name}, {backbone.weights} ({backbone.digest}), mean of {config.windows} windows",
+        source=f"{backbone.name}, {backbone.weights} ({backbone.digest}), mean of {config.windows} windows",
     )
     partial.unlink()
     print(f"{output}: {kept.sum()} videos")

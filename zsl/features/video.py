@@ -13,22 +13,18 @@ Memory holds one video's windows at network size, never a video's frames. Needs 
 
 from __future__ import annotations
 
-import base64
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from zsl.errors import InputError
+from zsl.features.files import PartialFeatures
 from zsl.features.weights import check_intent, download, import_extra, load_fitting, read_state_dict, weights_digest
-from zsl.runs.files import atomic_path, plain_disk_errors
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
 
@@ -241,8 +237,7 @@ def extract(
 
     Args:
         folder: what `paths` are noted relative to.
-        partial: JSON lines: what the features are of, then a video a line. A video that has changed since is read anew,
-            one that could not be read is tried again.
+        partial: a file of `PartialFeatures`. A video that could not be read is tried again.
 
     Returns:
         file -> (D,) float32, and file -> reason for the videos that cannot be read.
@@ -254,70 +249,15 @@ def extract(
         "backbone": backbone.name, "weights": backbone.digest, "windows": n_windows, "frames": backbone.frames,
         "frame_rate": backbone.frame_rate,
     }
-    done = _read_partial(partial, identity)
     features, unreadable = {}, {}
-    with plain_disk_errors(partial):
-        partial.parent.mkdir(parents=True, exist_ok=True)
-        with open(partial, "a", encoding="utf-8") as file:
-            if file.tell() == 0:
-                file.write(json.dumps(identity) + "\n")
-            for path in tqdm(paths, desc=backbone.name, unit="video"):
-                status = path.stat()
-                key = [path.relative_to(folder).as_posix(), status.st_size, status.st_mtime_ns]
-                if tuple(key) in done:
-                    features[path] = done[tuple(key)]
-                    continue
+    with PartialFeatures(partial, identity) as written:
+        for path in tqdm(paths, desc=backbone.name, unit="video"):
+            key = written.key(path, path.relative_to(folder).as_posix())
+            if key not in written.done:
                 try:
-                    features[path] = video_features(path, backbone, n_windows, batch_size)
+                    written.add(key, video_features(path, backbone, n_windows, batch_size))
                 except UnreadableVideo as error:
                     unreadable[path] = str(error)
                     continue
-                numbers = base64.b64encode(features[path].astype("<f4").tobytes()).decode()
-                file.write(json.dumps([*key, numbers]) + "\n")
-                file.flush()
+            features[path] = written.done[key]
     return features, unreadable
-
-
-def _read_partial(path: Path, identity: dict) -> dict[tuple[str, int, int], np.ndarray]:
-    """(file, size, time of change) -> features; a last line that a kill cut off is removed from the file."""
-    if not path.exists():
-        return {}
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
-        os.truncate(path, whole)
-    try:
-        lines = [json.loads(line) for line in content[:whole].splitlines()]
-        done = {(name, size, time): np.frombuffer(base64.b64decode(text), "<f4") for name, size, time, text in lines[1:]}
-    except (ValueError, TypeError) as error:
-        raise InputError(
-            "a damaged unfinished extraction", where=path, found=error, expected="JSON lines as they were written",
-            cure="Pass --overwrite to throw it away.",
-        ) from None
-    if lines and lines[0] != identity:
-        raise InputError(
-            "an extraction with other settings", where=path, found=lines[0], expected=identity,
-            cure="Repeat its flags, or pass --overwrite to throw it away.",
-        )
-    return done
-
-
-def write_features(
-    path: Path, features: np.ndarray, labels: np.ndarray, files: Sequence[str], classes: Sequence[str], source: str
-) -> None:
-    """Writes a feature file in the layout of the published ones, whole or not at all.
-
-    Args:
-        features: (N, D), written as float32 (D, N).
-        labels: (N,) 1-based.
-        files: N names.
-        classes: C names, in the order of the labels.
-        source: what the features are, for whoever finds the file.
-    """
-    content = {
-        "features": features.T.astype(np.float32), "labels": labels[:, None].astype(np.float64), "source": source,
-        "image_files": np.array([[name] for name in files], dtype=object),
-        "allclasses_names": np.array([[name] for name in classes], dtype=object),
-    }
-    with atomic_path(path) as temporary:
-        scipy.io.savemat(temporary, content)
