@@ -25,7 +25,7 @@ LAYERS = {
     "zsl.features": ["zsl.errors", "zsl.runs.files", "zsl.data.matfile", "zsl.data.region_maps", "zsl.data.xlsa17"],
     "zsl.numbers": [],
     "zsl.gate": ["zsl.classifiers"],
-    "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features.descriptor"],
+    "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features"],
     "zsl.eszsl": ["zsl.data", "zsl.errors", "zsl.metrics"],
     "zsl.evaluation": ["zsl.data", "zsl.metrics"],
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],

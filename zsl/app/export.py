@@ -14,7 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,14 +28,17 @@ from zsl.app.predictor import Predictor
 from zsl.app.tables import AttributeScale
 from zsl.data.actions import read_action_set
 from zsl.data.matfile import read_mat
+from zsl.data.region_maps import RegionDataset, read_region_maps
 from zsl.data.xlsa17 import Dataset, Samples, fit_scaling, read_xlsa17
+from zsl.dazle.model import DazleOptions
 from zsl.errors import InputError
-from zsl.features.backbones import BackboneSpec, load_backbone
+from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zsl.features.descriptor import POOLED_DIM
 from zsl.report.folder import FinishedRun, read_run
 from zsl.runs.environment import resolve_folder
 
 MAX_SEEN_PER_CLASS = 100
+CHECKED = 256  # test samples at a time
 AGREEMENT = 0.999  # of the run's test predictions; another machine may round a tie the other way
 
 
@@ -69,38 +72,26 @@ def export(
     """
     run = read_run(run_dir)
     tensors, about = _read_weights(run, choice)
-    dataset, split_file = _read_data(run, dataroot)
-    stage = dataset.stage("test", "minmax", run.result["seed"])
-    trainval = dataset.locations["trainval"]
-    scaling = fit_scaling(dataset.features[trainval], "minmax")
-    generator = np.random.default_rng(seed)
-    kept = [
-        np.sort(generator.permutation(np.flatnonzero(stage.train.labels.numpy() == k))[:max_seen_per_class])
-        for k in stage.seen_classes.tolist()
-    ]
-    kept = np.concatenate(kept)
+    dataset, original = _read_data(run, dataroot)
     seen = np.zeros(len(dataset.class_names), dtype=bool)
-    seen[stage.seen_classes] = True
-    table, scale, names = _attribute_table(dataset, split_file, attribute_names)
-    spec, described = _backbone(dataset, split_file.parent, run, backbone)
-    notes = [*run.result["notes"]]
+    seen[dataset.labels[dataset.locations["trainval"]]] = True
+    table, scale, names = _attribute_table(dataset, original, attribute_names)
     model = Model(
         method=run.result["method"], title=run.result["title"], class_names=dataset.class_names, attribute_names=names,
-        seen=seen, attributes=torch.from_numpy(dataset.attributes), table=table, attribute_scale=scale, scaling=scaling,
-        settings=_tfvaegan_settings(run, choice, tensors, about),
-        weights={k: v for k, v in tensors.items() if k.split(".")[0] not in ("encoder", "critic", "critic_unseen")},
-        backbone=described,
-        train=Samples(stage.train.features[kept], stage.train.labels[kept]) if len(kept) else None,
-        train_share=max(len(kept), 1) / len(stage.train),
-        config=run.result["config"], rows=run.result["rows"], notes=notes, version=run.result["version"],
+        seen=seen, attributes=torch.from_numpy(dataset.attributes), table=table, attribute_scale=scale, scaling=None,
+        settings={}, weights={}, backbone=_backbone(dataset, original, backbone),
+        config=run.result["config"], rows=run.result["rows"], notes=run.result["notes"], version=run.result["version"],
         origin={
             "run": run.path.name, "choice": choice, **about, "command": run.result["command"],
             "dataset": dataset.name, "image_embedding": dataset.image_embedding,
             "class_embedding": dataset.class_embedding, "split_version": dataset.split_version,
         },
     )
-    if spec is not None and spec.name != "descriptor":
-        model = _with_backbone(model, spec, weights, embed)
+    if model.method == "dazle":
+        model = _dazle_part(model, tensors, dataset)
+    else:
+        model = _tfvaegan_part(model, tensors, dataset, run, choice, max_seen_per_class, seed)
+    model = _with_backbone(model, weights, embed)
     _hold_to_the_run(model, dataset, run, choice)
     write_model(output, model)
     return model
@@ -129,60 +120,85 @@ def _read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dic
     return tensors, about | ({"constant": float(metadata["constant"])} if "constant" in metadata else {})
 
 
-def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, Path]:
-    """The data set of the run as it lies there now, and its split file."""
+def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[str, np.ndarray]]:
+    """The data set of the run as it lies there now, and what its files say besides: "original_att" (A, C),
+    "attribute_names", "attribute_low", "attribute_high", "backbone", as far as they do."""
     config, data = run.result["config"], run.result["data"]
     root = resolve_folder(Path(dataroot or config["dataroot"]))
     folder = root / data["dataset"]
-    is_action = "manual_att" in config
-    if is_action:
-        split = config["split"]
-        dataset = read_action_set(root, data["dataset"], data["image_embedding"], config["class_embedding"], split,
-                                  config["manual_att"], resolve_folder(Path(config["output"])) / "feature-cache")
-        folder = folder if split is None else folder / f"split_{split}"
+    wanted = ["original_att", "attribute_names", "attribute_low", "attribute_high"]
+    feature_file = folder / f"{data['image_embedding']}.mat"
+    if run.result["method"] == "dazle":
+        dataset = read_region_maps(
+            feature_file.with_suffix(".hdf5"), dataset=data["dataset"], attributes=config["class_embedding"],
+            attribute_change=config["att_change"], drop_absent_classes=config["drop_absent_classes"],
+            standard_split=config["standard_split"],
+            split_file=config["split_file"] and folder / Path(config["split_file"]).expanduser(),
+            word_vector_file=config["w2v_file"] and folder / Path(config["w2v_file"]).expanduser(),
+        )
+        found = {name: value for name in wanted if (value := dataset.regions.variable(name)) is not None}
+        if "original_att" in found and found["original_att"].shape == dataset.attributes.shape:
+            found["original_att"] = found["original_att"].T
+        splits = folder / (config["split_file"] or "att_splits.mat")  # which the region file was made for
+        if splits.is_file():
+            found |= read_mat(splits, [], wanted)
+        if "attribute_names" in dataset.regions.variables:
+            found["attribute_names"] = np.array(dataset.attribute_names)
+        if dataset.backbone:
+            found["backbone"] = dataset.backbone
     else:
-        dataset = read_xlsa17(root, data["dataset"], data["image_embedding"], data["class_embedding"])
+        split = config.get("split")
+        if "manual_att" in config:  # actions
+            dataset = read_action_set(root, data["dataset"], data["image_embedding"], config["class_embedding"], split,
+                                      config["manual_att"], resolve_folder(Path(config["output"])) / "feature-cache")
+        else:
+            dataset = read_xlsa17(root, data["dataset"], data["image_embedding"], data["class_embedding"])
+        splits = (folder if split is None else folder / f"split_{split}") / f"{config['class_embedding']}_splits.mat"
+        found = read_mat(splits, [], wanted) | read_mat(feature_file, [], ["backbone"])
+        found |= {"backbone": str(np.ravel(found["backbone"])[0])} if "backbone" in found else {}
+    if "attribute_names" not in found and (folder / "attributes.txt").is_file():
+        found["attribute_names"] = np.array(_name_lines(folder / "attributes.txt"))
     if dataset.class_names != data["class_names"] or dataset.counts != data["counts"]:
         raise InputError(
             "data that have changed since the run", where=folder, found=f"{dataset.counts}", expected=f"{data['counts']}",
             cure="Put back the data that the run was trained on, or train again.",
         )
-    return dataset, folder / f"{config['class_embedding']}_splits.mat"
+    return dataset, found
 
 
 def _attribute_table(
-    dataset: Dataset, split_file: Path, names_file: Path | None
+    dataset: Dataset, original: dict[str, np.ndarray], names_file: Path | None
 ) -> tuple[np.ndarray, AttributeScale, list[str]]:
     """The attributes as their author wrote them, how they became what the method sees, and their names."""
-    content = read_mat(split_file, [], ["original_att", "attribute_names", "attribute_low", "attribute_high"])
     n_classes, n_attributes = dataset.attributes.shape
-    scale = AttributeScale.unit(n_attributes)
-    if {"attribute_low", "attribute_high"} <= content.keys():
-        scale = AttributeScale(*(content[f"attribute_{end}"].ravel().astype(np.float64) for end in ("low", "high")))
-    table = dataset.attributes.astype(np.float64)
-    original = content.get("original_att")
-    if original is not None and original.shape == (n_attributes, n_classes) and np.isfinite(original).all():
-        original = original.T.astype(np.float64)
-        scaled = (original - scale.low) / np.where(scale.high == scale.low, np.inf, scale.high - scale.low)
-        norms = np.linalg.norm(scaled, axis=1, keepdims=True)
-        if (norms > 0).all() and np.abs(scaled / norms - dataset.attributes).max() < 1e-5:
-            table = original
-    if table is not original:
-        scale = AttributeScale.unit(n_attributes)
-    names = None
+    unit = AttributeScale.unit(n_attributes)
+    table, scale = dataset.attributes.astype(np.float64), unit
+    written = original.get("original_att")
+    if written is not None and written.shape == (n_attributes, n_classes) and np.isfinite(written).all():
+        written = written.T.astype(np.float64)
+        ones = np.ones(n_attributes)
+        # What a reader of the data may have done to them; what gives the very attributes of the run is it.
+        candidates = [(written, unit), (np.maximum(written, 0), unit), (written, AttributeScale(-ones, ones))]
+        if {"attribute_low", "attribute_high"} <= original.keys():
+            ends = (original[f"attribute_{end}"].ravel().astype(np.float64) for end in ("low", "high"))
+            candidates.insert(0, (written, AttributeScale(*ends)))
+        for values, way in candidates:
+            try:
+                found = way.apply(values, dataset.class_names, "original_att")
+            except InputError:
+                continue
+            if np.abs(found - dataset.attributes).max() < 1e-5:
+                table, scale = values, way
+                break
+    names = [str(name) for name in original.get("attribute_names", ())]
     if names_file is not None:
         names = _name_lines(names_file)
-    elif "attribute_names" in content:
-        names = [str(name) for name in content["attribute_names"]]
-    else:
-        lists = [folder / "attributes.txt" for folder in (split_file.parent, split_file.parent.parent)]
-        names = next((_name_lines(path) for path in lists if path.is_file()), None)
-    if names is not None and len(names) != n_attributes:
-        if names_file is not None:
+        if len(names) != n_attributes:
             raise InputError("another number of names", where=names_file, found=len(names), expected=n_attributes,
                              cure="Give a name a line for every attribute.")
-        names = None
-    return table, scale, names or [f"attribute {number}" for number in range(1, n_attributes + 1)]
+    if len(names) != n_attributes or len(set(names)) < n_attributes:
+        names = [f"attribute {number}" for number in range(1, n_attributes + 1)]
+    return table, scale, names
 
 
 def _name_lines(path: Path) -> list[str]:
@@ -196,32 +212,25 @@ def _name_lines(path: Path) -> list[str]:
     return [line.split(maxsplit=1)[1] if numbered else line for line in lines]
 
 
-def _backbone(
-    dataset: Dataset, folder: Path, run: FinishedRun, given: BackboneSpec | None
-) -> tuple[BackboneSpec | None, dict | None]:
-    """What made the features: given, said by the feature file, or known by name; (None, None) where nobody knows."""
+def _backbone(dataset: Dataset, original: dict, given: BackboneSpec | None) -> dict | None:
+    """What made the features: given, said by the feature file, or known by name; None where nobody knows."""
     if given is not None:
-        return given, {"spec": given.to_json(), "weights": "not said by the feature file", "digest": ""}
-    name = f"{dataset.image_embedding}.mat"  # of actions it lies above the split's folder
-    feature_file = next((path for path in (folder / name, folder.parent / name) if path.is_file()), None)
-    content = read_mat(feature_file, [], ["backbone"]) if feature_file is not None else {}
-    if "backbone" in content:
-        try:
-            about = json.loads(str(np.asarray(content["backbone"]).ravel()[0]))
-            return BackboneSpec.from_json(about["spec"]), {key: about[key] for key in ("spec", "weights", "digest")}
-        except (ValueError, KeyError, TypeError, InputError):
-            return None, None
-    if dataset.image_embedding == "descriptor" and dataset.features.shape[1] == POOLED_DIM:
-        spec = BackboneSpec("descriptor")
-        return spec, {"spec": spec.to_json(), "weights": "closed formula, no weights", "digest": ""}
-    return None, None
+        return {"spec": given.to_json(), "weights": "not said by the feature file", "digest": ""}
+    try:
+        about = json.loads(original["backbone"])
+        return {"spec": BackboneSpec.from_json(about["spec"]).to_json(), "weights": about["weights"], "digest": about["digest"]}
+    except (ValueError, KeyError, TypeError, InputError):
+        pass  # no description, or one of videos
+    if dataset.image_embedding == DESCRIPTOR and dataset.features.shape[1] == POOLED_DIM:
+        return {"spec": BackboneSpec(DESCRIPTOR).to_json(), "weights": "closed formula, no weights", "digest": ""}
+    return None
 
 
-def _with_backbone(model: Model, spec: BackboneSpec, weights: str | Path | None, embed: bool) -> Model:
+def _with_backbone(model: Model, weights: str | Path | None, embed: bool) -> Model:
     """Embeds the backbone's weights, where they are given; checks that they are those of the features."""
-    if weights is None:
+    if model.backbone is None or weights is None or model.backbone["spec"]["name"] == DESCRIPTOR:
         return model
-    loaded = load_backbone(spec, weights)
+    loaded = load_backbone(BackboneSpec.from_json(model.backbone["spec"]), weights)
     digest = model.backbone["digest"]
     if digest and loaded.digest != digest:
         raise InputError(
@@ -232,9 +241,33 @@ def _with_backbone(model: Model, spec: BackboneSpec, weights: str | Path | None,
     return replace(model, backbone=about, backbone_weights=loaded.state_dict() if embed else {})
 
 
-def _tfvaegan_settings(run: FinishedRun, choice: str, tensors: dict[str, Tensor], about: dict) -> dict:
-    """What `zsl.app.methods.TfvaeganMethod` needs, from the run's flags and the shapes of its weights."""
-    config = run.result["config"]
+def _dazle_part(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset) -> Model:
+    """What `zsl.app.methods.DazleMethod` needs."""
+    config = model.config
+    options = DazleOptions(
+        normalize_features=config["normalize_F"], normalize_vectors=config["normalize_V"],
+        trainable_vectors=config["trainable_w2v"], uniform_regions=config["uniform_att_1"],
+        uniform_attributes=config["uniform_att_2"], sigmoid_scores=config["is_sigmoid"],
+        relu_attributes=config["non_linear_act"], nonlinear_classes=config["non_linear_emb"], convolution=config["is_conv"],
+    )
+    settings = {
+        "feature_dim": dataset.regions.feature_dim, "word_dim": tensors["vectors"].shape[1],
+        "grid": list(dataset.regions.grid), "options": asdict(options), "margin": config["bias"] if config["is_bias"] else 0.0,
+        "half_precision_regions": dataset.regions.dtype == np.float16, "calibration": model.origin.get("constant", 0.0),
+    }
+    return replace(model, settings=settings, weights=tensors)
+
+
+def _tfvaegan_part(
+    model: Model, tensors: dict[str, Tensor], dataset: Dataset, run: FinishedRun, choice: str, max_per_class: int, seed: int
+) -> Model:
+    """What `zsl.app.methods.TfvaeganMethod` needs."""
+    config = model.config
+    stage = dataset.stage("test", "minmax", run.result["seed"])
+    generator, labels = np.random.default_rng(seed), stage.train.labels.numpy()
+    kept = np.concatenate([
+        np.sort(generator.permutation(np.flatnonzero(labels == k))[:max_per_class]) for k in stage.seen_classes.tolist()
+    ])
     hidden_dim, feature_dim = tensors["decoder.hidden.weight"].shape
     attribute_dim = len(tensors["decoder.attributes.bias"])
     settings = {
@@ -243,16 +276,20 @@ def _tfvaegan_settings(run: FinishedRun, choice: str, tensors: dict[str, Tensor]
         "decoder_output": "sigmoid" if config.get("bce_att") else "unit_norm", "decoder_trained": config["recons_weight"] > 0,
         "transform": config["transform"], "uses_feedback": config["feedback_loop"] > 1, "feedback_synthesis": config["a2"],
         "n_synthetic": config["syn_num"], "head_lr": config["classifier_lr"], "head_epochs": config["classifier_epochs"],
-        "head_batch_size": config["syn_num"], "calibration": about.get("constant", 0.0), "gate": None,
+        "head_batch_size": config["syn_num"], "calibration": model.origin.get("constant", 0.0), "gate": None,
     }
     if "detector.classes" in tensors:
-        settings["gate"] = {
+        settings |= {"calibration": 0.0, "gate": {
             "rule": config["ood_threshold"], "lr": config["ood_lr"], "epochs": config["ood_epochs"],
             "batch_size": config["ood_batch_size"], "hidden_dim": config["ood_hidden"],
             "threshold": float(run.arrays[f"{choice}_gate_threshold"]),
-        }
-        settings["calibration"] = 0.0
-    return settings
+        }}
+    return replace(
+        model, settings=settings, scaling=fit_scaling(dataset.features[dataset.locations["trainval"]], "minmax"),
+        weights={k: v for k, v in tensors.items() if k.split(".")[0] not in ("encoder", "critic", "critic_unseen")},
+        train=Samples(stage.train.features[kept], stage.train.labels[kept]) if len(kept) else None,
+        train_share=max(len(kept), 1) / len(stage.train),
+    )
 
 
 def _hold_to_the_run(model: Model, dataset: Dataset, run: FinishedRun, choice: str) -> None:
@@ -270,7 +307,11 @@ def _hold_to_the_run(model: Model, dataset: Dataset, run: FinishedRun, choice: s
         expected = run.arrays.get(f"model_{choice}_{task}_predictions")
         if expected is None or not len(expected):
             continue
-        found = predictor.decision_function(dataset.features[rows], unseen_only=unseen_only).argmax(axis=1)
+        read = dataset.regions.read if isinstance(dataset, RegionDataset) else dataset.features.__getitem__
+        found = np.concatenate([
+            predictor.decision_function(read(part), unseen_only=unseen_only).argmax(axis=1)
+            for part in np.array_split(rows, -(-len(rows) // CHECKED))
+        ])
         agreement = float((found == expected).mean()) if len(found) == len(expected) else 0.0
         if agreement < AGREEMENT:
             raise InputError(
@@ -313,7 +354,7 @@ def main(argv: list[str] | None = None) -> int:
           f"{len(model.attribute_names)} attributes, {output.stat().st_size / 2**20:.1f} MiB")
     if model.backbone is None:
         print("It takes features only: nobody says what made them. Pass --backbone to let it take pictures.")
-    elif model.backbone["spec"]["name"] != "descriptor" and not model.backbone_weights:
+    elif model.backbone["spec"]["name"] != DESCRIPTOR and not model.backbone_weights:
         print(f"Pictures need the weights of {model.backbone['spec']['name']} ({model.backbone['weights']}): pass --weights "
               "here to embed them, or to whatever opens the model.")
     return 0

@@ -6,6 +6,7 @@ Every method turns features into one table of class scores, explains a class by 
 from __future__ import annotations
 
 import copy
+from dataclasses import fields
 from typing import Any, Protocol
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 from zsl.app.model_file import LARGEST_NUMBER, Model
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples
+from zsl.dazle.model import Dazle, DazleOptions, Output
 from zsl.errors import InputError
 from zsl.gate import EntropyDetector, GatedClassifier
 from zsl.tfvaegan.classification import synthesise, transform
@@ -28,9 +30,11 @@ class Method(Protocol):
 
     uses_regions: bool
     feature_shape: tuple[int, ...]  # of one sample
+    chunk: int  # samples at a time
     generalised: bool  # whether it can choose among seen and unseen classes together
     weights: dict[str, Tensor]
 
+    def rounded(self, features: Tensor) -> Tensor: ...  # fresh features, as if they had been stored for training
     def view(self, features: Tensor) -> Any: ...
     def scores(self, view: Any, unseen_only: bool, calibration: float) -> Tensor: ...
     def contributions(self, view: Any, classes: Tensor) -> tuple[Tensor, Tensor] | None: ...
@@ -46,7 +50,7 @@ def build_method(model: Model, where: object, device: torch.device) -> Method:
     Raises:
         InputError: settings or weights are not the method's.
     """
-    return {"tfvaegan": TfvaeganMethod}[model.method](model, where, device)
+    return {"tfvaegan": TfvaeganMethod, "dazle": DazleMethod}[model.method](model, where, device)
 
 
 def setting(settings: dict, name: str, where: object, kind: type = int) -> Any:
@@ -69,7 +73,7 @@ def _lie(where: object, found: object, expected: object) -> InputError:
 class TfvaeganMethod:
     """TF-VAEGAN: softmax heads over [x, Dec(x), h(x)], refitted on synthesised features when classes change."""
 
-    uses_regions = False
+    uses_regions, chunk = False, 8192
 
     def __init__(self, model: Model, where: object, device: torch.device):
         s = model.settings
@@ -151,6 +155,9 @@ class TfvaeganMethod:
     def threshold(self) -> float | None:
         """The gate's, in nats; None without a gate."""
         return self.gzsl.threshold_ if isinstance(self.gzsl, GatedClassifier) else None
+
+    def rounded(self, features: Tensor) -> Tensor:
+        return features
 
     def view(self, features: Tensor) -> Tensor:
         """(n, D) scaled features -> what the heads see."""
@@ -241,14 +248,84 @@ class TfvaeganMethod:
         return twin
 
 
-def _take(name: str, shapes: dict[str, tuple], weights: dict[str, Tensor], where: object) -> dict[str, Tensor]:
-    """The tensors "<name>.<key>", held to their shapes; "classes" are int64, others float32."""
+class DazleMethod:
+    """DAZLE: class scores from regions and attributes; a new class is nothing but a new row of attributes."""
+
+    uses_regions, generalised, chunk = True, True, 64
+
+    def __init__(self, model: Model, where: object, device: torch.device):
+        s = model.settings
+        d, v = (setting(s, name, where) for name in ("feature_dim", "word_dim"))
+        grid, options = s.get("grid"), s.get("options")
+        if not (isinstance(grid, list) and len(grid) == 2 and all(type(n) is int and 2 <= n <= 1000 for n in grid)):
+            raise _lie(f"{where}, settings.grid", str(grid)[:100], "[rows, columns]")
+        known = {option.name for option in fields(DazleOptions)}
+        if not isinstance(options, dict) or set(options) != known or not all(type(o) is bool for o in options.values()):
+            raise _lie(f"{where}, settings.options", str(options)[:100], f"true or false for {', '.join(sorted(known))}")
+        self.margin = float(setting(s, "margin", where, float))
+        self.half = setting(s, "half_precision_regions", where, bool)
+        a = len(model.attribute_names)
+        with torch.device("meta"):  # sizes that are lies must not cost memory
+            network = Dazle(None, a, d, v, DazleOptions(**options), grid=tuple(grid))
+        shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
+        strangers = sorted(model.weights.keys() - shapes.keys())
+        if strangers:
+            raise _lie(f"{where}, weights.{strangers[0]}", "a tensor", "no such tensor")
+        state = _take(None, shapes, model.weights, where)
+        network.to_empty(device=device).requires_grad_(False)
+        network.load_state_dict(state)
+        self.network, self.weights, self.device = network.eval(), dict(model.weights), device
+        self.feature_shape = (d, *grid)
+        self.refit(model)
+
+    threshold = None
+
+    def check_refit(self, model: Model) -> None:
+        pass
+
+    def refit(self, model: Model) -> None:
+        """Takes the model's classes in."""
+        self.attributes = model.attributes.to(self.device)
+        self.is_seen = torch.from_numpy(model.seen).to(self.device)
+
+    def copy(self) -> DazleMethod:
+        return copy.copy(self)
+
+    def rounded(self, features: Tensor) -> Tensor:
+        """Regions in the precision that they were stored in for training."""
+        return features.half().float() if self.half else features
+
+    @torch.no_grad()
+    def view(self, features: Tensor) -> Output:
+        """(n, D, rows, columns) -> all that the network says of them."""
+        return self.network(features.flatten(2).transpose(1, 2).contiguous(), self.attributes)
+
+    def scores(self, view: Output, unseen_only: bool, calibration: float) -> Tensor:
+        """(n, C): with the margin of training between seen and unseen, unless only unseen classes are in question."""
+        if unseen_only:
+            return view.scores.masked_fill(self.is_seen, -torch.inf)
+        # One sum and then the other, as in training, so that ties fall alike.
+        return view.scores + torch.where(self.is_seen, -self.margin, self.margin) - calibration * self.is_seen
+
+    def contributions(self, view: Output, classes: Tensor) -> tuple[Tensor, Tensor]:
+        """att_ki q_i p_i, which sum to the class's score, and p: (n, A) each."""
+        p, q = view.attribute_scores, view.attribute_attention
+        return self.attributes[classes] * q * p, p
+
+    def attention(self, view: Output) -> Tensor:
+        """(n, A, rows, columns), each summing to 1."""
+        return view.attention.unflatten(2, self.network.grid)
+
+
+def _take(name: str | None, shapes: dict[str, tuple], weights: dict[str, Tensor], where: object) -> dict[str, Tensor]:
+    """The tensors "<name>.<key>" (or "<key>"), held to their shapes; "classes" are int64, others float32."""
     taken = {}
     for key, shape in shapes.items():
-        value, dtype = weights.get(f"{name}.{key}"), torch.int64 if key == "classes" else torch.float32
+        entry = f"{name}.{key}" if name else key
+        value, dtype = weights.get(entry), torch.int64 if key == "classes" else torch.float32
         if value is None or tuple(value.shape) != shape or value.dtype != dtype:
             found = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
-            raise _lie(f"{where}, weights.{name}.{key}", found, f"{dtype} {shape}")
+            raise _lie(f"{where}, weights.{entry}", found, f"{dtype} {shape}")
         taken[key] = value
     return taken
 

@@ -35,8 +35,6 @@ from zsl.runs.environment import resolve_device
 Picture = Path | str | BinaryIO | Image.Image | np.ndarray
 Row = Mapping[str, float] | Sequence[float] | np.ndarray
 
-FEATURE_CHUNK = 8192  # features classified at a time
-
 
 @dataclass(frozen=True)
 class ClassScore:
@@ -226,8 +224,8 @@ class Predictor:
         features = self._check_features(features)
         self._check_choice(unseen_only)
         parts = [
-            self._method.scores(self._view(torch.from_numpy(features[i : i + FEATURE_CHUNK])), unseen_only, calibration)
-            for i in range(0, len(features), FEATURE_CHUNK)
+            self._method.scores(self._view(torch.from_numpy(features[i : i + self._method.chunk])), unseen_only, calibration)
+            for i in range(0, len(features), self._method.chunk)
         ]
         return torch.cat(parts).cpu().numpy() if parts else np.zeros((0, len(self.classes_)), dtype=np.float32)
 
@@ -338,7 +336,7 @@ class Predictor:
     ) -> list[tuple[list[ClassScore], list[AttributeReason], dict[str, np.ndarray]]]:
         """Ranked classes, reasons and attention of prepared pictures."""
         pooled, regions = self.backbone.features(batch)
-        features = self._method.rounded(regions) if self._method.uses_regions else pooled
+        features = self._method.rounded(regions if self._method.uses_regions else pooled)
         if tuple(features.shape[1:]) != self.feature_shape:
             raise InputError(
                 "a backbone of another shape", where=self.where, found=f"features {tuple(features.shape[1:])}",
