@@ -33,7 +33,7 @@ LAYERS = {
     "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation"],
     "zsl.app": [
         "zsl", "zsl.errors", "zsl.data", "zsl.features", "zsl.classifiers", "zsl.gate", "zsl.tfvaegan", "zsl.dazle",
-        "zsl.report.folder", "zsl.runs",
+        "zsl.report", "zsl.runs",
     ],
 }
 
