@@ -17,11 +17,6 @@ FLAGS = {"nepoch": 2, "ngh": 48, "ndh": 48, "batch_size": 16, "critic_iter": 1, 
 ATTRIBUTES = [f"{trait}={value}" for trait, values in TRAITS.items() for value in values]
 
 
-def species(n: int) -> list[str]:
-    """Names of n toy species, evenly spaced through the list."""
-    return [list(SPECIES)[i] for i in np.linspace(0, len(SPECIES) - 1, n).astype(int)]
-
-
 def write_birds(folder: Path, names: list[str], n: int) -> None:
     """`folder`/<species>/<number>.png."""
     for name in names:
