@@ -200,7 +200,7 @@ def test_a_run_is_a_function_of_its_config(images, tiny, tmp_path) -> None:
     rows = [json.loads((folder / "result.json").read_text())["rows"] for folder in (first, second)]
     assert rows[0] == rows[1]
     weights = [load_file(folder / "model_last.safetensors") for folder in (first, second)]
-    assert weights[0].keys() == weights[1].keys() and len(weights[0]) == 24
+    assert weights[0].keys() == weights[1].keys() and len(weights[0]) == 30  # 24 of the networks, 3 of each head
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     other = run_in_process(images, tiny, tmp_path / "a", manualSeed=5)
     assert other.name != first.name

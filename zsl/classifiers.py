@@ -69,6 +69,13 @@ class SoftmaxHead:
         """Class indices (n,) for features (n, d)."""
         return self.classes_[self.scores(features).argmax(dim=1)]
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of what `fit` learned: "weight", "bias" and "classes"."""
+        return {name: getattr(self, f"{name}_").clone() for name in ("weight", "bias", "classes")}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.weight_, self.bias_, self.classes_ = (state[name] for name in ("weight", "bias", "classes"))
+
 
 def write_softmax_gradient(weight: Tensor, bias: Tensor, x: Tensor, targets: Tensor) -> None:
     """Puts the gradient of the mean cross-entropy into weight.grad (k, d) and bias.grad (k,).

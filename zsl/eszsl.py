@@ -65,12 +65,12 @@ def evaluate_scores(scores: Tensor, data: StageData, constant: float = 0.0) -> d
     Args:
         constant: is subtracted from all seen scores before the generalised decision.
     """
-    n_seen, unseen = len(data.test_seen), data.unseen_classes
-    t1 = mean_class_accuracy(data.test_unseen.labels, unseen[scores[n_seen:, unseen].argmax(1)], unseen)
+    n_seen, unseen, tested = len(data.test_seen), data.unseen_classes, data.test_unseen.classes
+    t1 = mean_class_accuracy(data.test_unseen.labels, unseen[scores[n_seen:, unseen].argmax(1)], tested)
     shifted = scores.clone()
     shifted[:, data.seen_classes] -= constant
     predictions = data.classes[shifted[:, data.classes].argmax(1)]
-    return {"T1": t1} | generalised_accuracies(data.test_labels, predictions, data.test_seen.classes, unseen)
+    return {"T1": t1} | generalised_accuracies(data.test_labels, predictions, data.test_seen.classes, tested)
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,11 @@ def eszsl(validation: StageData, test: StageData) -> EszslResult:
         raise InputError(
             "no test samples of seen classes", where="the split", found="a split for zero-shot learning alone",
             expected="test_seen samples", cure="ESZSL's row needs a generalised split, such as the Proposed Split.",
+        )
+    if len(test.test_unseen) == 0:
+        raise InputError(
+            "no test samples of unseen classes", where="the split", found="classes without samples", expected="test_unseen",
+            cure="ESZSL's row needs something to be measured on.",
         )
     path = EszslPath(validation)
     best = {"T1": (-1.0, GRID[0]), "H": (-1.0, GRID[0]), "calibrated H": (-1.0, GRID[0])}

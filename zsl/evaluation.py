@@ -23,8 +23,9 @@ class Evaluation:
             "H"} with it subtracted. A method may add groups of its own.
         synthetic: features of unseen classes that the method synthesised, where it does.
         kept: (kind, head epoch) -> tensor, for the head epochs asked for; kinds are "zsl_confusion" (u, u) and
-            "gzsl_confusion" (s + u, s + u) counts, and "curve" (p, 2), the seen/unseen curve's points; a method may add
-            kinds of its own.
+            "gzsl_confusion" (s + u, s + u) counts, "curve" (p, 2), the seen/unseen curve's points, "zsl_predictions" (of
+            test_unseen) and "gzsl_predictions" (of test_seen followed by test_unseen) (n,); a method may add kinds of
+            its own, and under names with a dot the weights of heads that belong into a saved model.
     """
 
     record: dict = field(default_factory=dict)
@@ -37,11 +38,15 @@ class Evaluation:
             self.record.setdefault(group, {}).setdefault(name, []).append(value)
 
     def measure_unseen(self, data: StageData, predictions: Tensor, epoch: int = 0, keep: Container[int] = ()) -> None:
-        """Zero-shot classification, from predictions (n,) for test_unseen among the unseen classes."""
+        """Zero-shot classification, from predictions (n,) for test_unseen among the unseen classes; without test samples
+        there is nothing to note."""
         labels, unseen = data.test_unseen.labels, data.unseen_classes
-        self.note("zsl", {"acc": mean_class_accuracy(labels, predictions, unseen)})
+        if not len(labels):
+            return
+        self.note("zsl", {"acc": mean_class_accuracy(labels, predictions, data.test_unseen.classes)})
         if epoch in keep:
             self.kept["zsl_confusion", epoch] = confusion_matrix(labels, predictions, unseen)
+            self.kept["zsl_predictions", epoch] = predictions
 
     def measure_all(
         self, data: StageData, scores: Tensor, epoch: int = 0, keep: Container[int] = (), constant: float | None = None
@@ -61,7 +66,7 @@ class Evaluation:
         positions = torch.searchsorted(data.classes, data.test_labels)
         predictions = data.classes[scores.argmax(dim=1)]
         curve = seen_unseen_curve(scores, positions, seen_columns, unseen_columns)
-        self.note("gzsl", accuracies(data, predictions) | {"AUSUC": curve.area})
+        self.note("gzsl", accuracies(data, predictions) | ({"AUSUC": curve.area} if len(data.test_unseen) else {}))
         if data.stage == "validation":
             self.note("gzsl", {"constant": curve.best_constant()})
         if constant is not None:
@@ -70,9 +75,15 @@ class Evaluation:
             self.note("calibrated", accuracies(data, data.classes[shifted.argmax(dim=1)]))
         if epoch in keep:
             self.kept["gzsl_confusion", epoch] = confusion_matrix(data.test_labels, predictions, data.classes)
-            self.kept["curve", epoch] = curve.points
+            if len(data.test_unseen):
+                self.kept["curve", epoch] = curve.points
+            self.kept["gzsl_predictions", epoch] = predictions
 
 
 def accuracies(data: StageData, predictions: Tensor) -> dict[str, float]:
-    """acc_seen, acc_unseen and H of predictions (n,) for test_seen followed by test_unseen."""
-    return generalised_accuracies(data.test_labels, predictions, data.test_seen.classes, data.unseen_classes)
+    """acc_seen, acc_unseen and H of predictions (n,) for test_seen followed by test_unseen, over classes with samples;
+    acc_seen alone where no unseen class has any."""
+    seen = data.test_seen.classes
+    if not len(data.test_unseen):
+        return {"acc_seen": mean_class_accuracy(data.test_labels, predictions, seen)}
+    return generalised_accuracies(data.test_labels, predictions, seen, data.test_unseen.classes)

@@ -35,6 +35,7 @@ log = logging.getLogger("zsl")
 
 # What an evaluation may keep of generalised classification; a trainer that lacks one of them just does not offer it.
 GENERALISED = ("gzsl_confusion", "curve", "gate_entropy_seen", "gate_entropy_unseen", "gate_threshold")
+PREDICTIONS = ("zsl_predictions", "gzsl_predictions")  # what a model that is kept is held to
 PROJECTED = 2000  # at most so many features of either kind are kept for the 2-D projection
 
 
@@ -84,8 +85,8 @@ def best(records: list[dict], group: str, measure: str) -> Choice | None:
     """Where a measure is highest over all evaluated epochs and head epochs; the earliest of equals."""
     found = [
         (value, -record["epoch"], -head_epoch, len(record[group][measure]) == 1)
-        for record in records if group in record
-        for head_epoch, value in enumerate(record[group][measure])
+        for record in records
+        for head_epoch, value in enumerate(record.get(group, {}).get(measure, ()))
     ]
     if not found:
         return None
@@ -100,14 +101,16 @@ def select(records: list[dict]) -> Selection:
     return Selection(t1, h, value_at(records, "gzsl", "constant", h) if has_constant else None)
 
 
-def value_at(records: list[dict], group: str, measure: str, choice: Choice) -> float:
+def value_at(records: list[dict], group: str, measure: str, choice: Choice) -> float | None:
+    """None where that is not measured: of unseen classes without test samples."""
     (record,) = (record for record in records if record["epoch"] == choice.epoch)
-    return record[group][measure][choice.head_epoch]
+    values = record.get(group, {}).get(measure)
+    return None if values is None else values[choice.head_epoch]
 
 
 def _end(records: list[dict], group: str, measure: str) -> Choice | None:
     """The last evaluated epoch and its last head epoch."""
-    last = [record for record in records if group in record][-1:]
+    last = [record for record in records if measure in record.get(group, {})][-1:]
     if not last:
         return None
     n = len(last[0][group][measure])
@@ -118,6 +121,7 @@ def _areas(records: list[dict], selection: Selection | None, floor: EszslResult 
     """Area under the seen/unseen curve for the rows that have one."""
     choices = {"last": _end(records, "gzsl", "H"), "val": selection and selection.h}
     areas = {name: value_at(records, "gzsl", "AUSUC", choice) for name, choice in choices.items() if choice}
+    areas = {name: area for name, area in areas.items() if area is not None}
     return areas | ({"ESZSL": floor.curve.area} if floor else {})
 
 
@@ -131,7 +135,8 @@ def result_rows(records: list[dict], selection: Selection | None, floor: EszslRe
         return {"row": name, **values, "T1_at": t1 and str(t1), "H_at": h and str(h), "rule": rule}
 
     last = _end(records, "zsl", "acc")
-    heads = last is not None and not last.only
+    last_of_all = _end(records, "gzsl", "acc_seen")
+    heads = not (last or last_of_all or Choice(0, 0, only=True)).only
     epoch = "epoch and head epoch" if heads else "epoch"
     chosen = f"{epoch} chosen by a validation run on train/val classes, test looked up there"
     rows = [
@@ -143,7 +148,7 @@ def result_rows(records: list[dict], selection: Selection | None, floor: EszslRe
     if selection and selection.h and any("calibrated" in record for record in records):
         rows.append(row("val + calibration", f"as val, seen scores lowered by {selection.constant:.4g}, chosen on "
                         "validation", selection.t1, selection.h, "calibrated"))
-    rows.append(row("last", "last epoch, last head epoch" if heads else "last epoch", last, _end(records, "gzsl", "H")))
+    rows.append(row("last", "last epoch, last head epoch" if heads else "last epoch", last, last_of_all))
     if floor is not None:
         rule = f"closed-form floor, chosen on validation: {floor.choices}"
         blank = {"T1_at": None, "H_at": None}
@@ -237,24 +242,36 @@ def _train(
 ) -> list[dict]:
     """Trains one stage, keeping what the last and the selected epochs leave to draw; returns its records."""
     trainer = build_trainer(data)
-    n = schedule.n_epochs
+    n, last = schedule.n_epochs, trainer.head_epochs - 1
+    # A model to keep has one epoch and one head epoch: the last, and the one chosen for H (for T1 where there is no H).
+    models = {"model_last": Choice(n - 1, last)}
+    if selection:
+        models["model_val"] = selection.h or selection.t1
+
+    def save_model(name: str, choice: Choice, found: Evaluation) -> None:
+        heads = {kind: value for (kind, at), value in found.kept.items() if at == choice.head_epoch and "." in kind}
+        about = {"epoch": choice.epoch, "head_epoch": choice.head_epoch, "digest": folder.digest}
+        if selection and selection.constant is not None:
+            about["constant"] = selection.constant
+        folder.save_weights(name, trainer.weights() | heads, {key: str(value) for key, value in about.items()})
 
     def evaluate(epoch: int) -> dict:
         wanted = {}  # name of an array -> what the trainer calls it: (kind, head epoch)
         if epoch + 1 == n:
-            last = trainer.head_epochs - 1
             wanted |= {f"last_{kind}": (kind, last) for kind in ("zsl_confusion", *GENERALISED)}
         if selection and epoch == selection.t1.epoch:
             wanted["val_zsl_confusion"] = ("zsl_confusion", selection.t1.head_epoch)
         if selection and selection.h and epoch == selection.h.epoch:
             wanted |= {f"val_{kind}": (kind, selection.h.head_epoch) for kind in GENERALISED}
+        here = {name: choice for name, choice in models.items() if choice.epoch == epoch}
+        for name, choice in here.items():
+            wanted |= {f"{name}_{kind}": (kind, choice.head_epoch) for kind in PREDICTIONS}
         found = trainer.evaluate({head_epoch for _, head_epoch in wanted.values()}, selection and selection.constant)
+        for name, choice in here.items():
+            save_model(name, choice, found)
         arrays = {name: found.kept[key].cpu().numpy() for name, key in wanted.items() if key in found.kept}
         if epoch + 1 == n:
             arrays |= _projection(data, found.synthetic) if found.synthetic is not None else {}
-            folder.save_weights("model_last", trainer.weights(), {"epoch": str(epoch), "digest": folder.digest})
-        if selection and epoch == (selection.h or selection.t1).epoch:
-            folder.save_weights("model_val", trainer.weights(), {"epoch": str(epoch), "digest": folder.digest})
         if arrays:
             folder.update_arrays(arrays)
         return found.record
@@ -266,7 +283,7 @@ def _projection(data: StageData, synthetic: Samples) -> dict[str, np.ndarray]:
     """Evenly spaced real and synthesised unseen features, for the report's 2-D projection."""
     arrays = {}
     for name, samples in (("real", data.test_unseen), ("synthetic", synthetic)):
-        step = -(-len(samples) // PROJECTED)
+        step = max(1, -(-len(samples) // PROJECTED))
         arrays[f"projection_{name}"] = samples.features[::step].cpu().numpy()
         arrays[f"projection_{name}_labels"] = samples.labels[::step].cpu().numpy()
     return arrays

@@ -47,6 +47,7 @@ from zsl.data.xlsa17 import (
     check_attributes,
     check_disjoint,
     check_location,
+    describe_untested,
     recognise_split,
 )
 from zsl.errors import InputError
@@ -713,12 +714,14 @@ def _describe(
 ) -> RegionDataset:
     labels, image_files, locations = _samples(regions)
     if split_file is not None:
-        split = read_mat(split_file, [], ["att", "original_att", *LOCATIONS, "test_loc", "allclasses_names"])
+        split = read_mat(split_file, [], ["att", "original_att", *LOCATIONS, "test_loc", "allclasses_names", "unseen_classes"])
         first, source = 1, Path(split_file)
         locations = {key: split[key] for key in (*LOCATIONS, "test_loc") if key in split}
     else:
         split, first, source = {}, 0, regions.path
-    locations = _check_locations(locations, source, len(labels), first, standard_split)
+    # Classes that are unseen by declaration need no samples (see zsl.data.xlsa17), so that this list may be empty.
+    untested = "unseen_classes" in split and not np.size(locations.get("test_unseen_loc", ()))
+    locations = _check_locations(locations, source, len(labels), first, standard_split, untested)
 
     word_vectors = regions.variable("w2v_att")
     if word_vector_file is not None:
@@ -745,9 +748,12 @@ def _describe(
     if word_vectors is not None:
         _check_word_vectors(word_vectors, attribute_names, word_vector_file or regions.path)
 
+    unseen_classes = np.zeros(0, dtype=np.int64)
+    if "unseen_classes" in split:
+        unseen_classes = check_location(split["unseen_classes"], "unseen_classes", source, n_classes)
     present = np.unique(labels)
-    absent = np.setdiff1d(np.arange(n_classes), present)
-    notes = []
+    absent = np.setdiff1d(np.arange(n_classes), np.concatenate([present, unseen_classes]))
+    notes = describe_untested(unseen_classes, labels[locations["test_unseen"]])
     if len(absent) and drop_absent:
         labels = np.searchsorted(present, labels)
         att, class_names = att[present], [class_names[label] for label in present]
@@ -789,7 +795,7 @@ def _describe(
         regions=regions, word_vectors=None if word_vectors is None else np.ascontiguousarray(word_vectors, dtype=np.float32),
         attribute_names=[str(name) for name in attribute_names],
         image_files=None if image_files is None else [str(name) for name in image_files],
-        backbone=regions.attribute("backbone"),
+        backbone=regions.attribute("backbone"), unseen_classes=unseen_classes,
     )
 
 
@@ -841,14 +847,17 @@ def _samples(regions: RegionFile) -> tuple[np.ndarray, np.ndarray | None, dict[s
 
 
 def _check_locations(
-    found: dict[str, np.ndarray], path: Path, n_samples: int, first: int, standard_split: bool
+    found: dict[str, np.ndarray], path: Path, n_samples: int, first: int, standard_split: bool, untested: bool
 ) -> dict[str, np.ndarray]:
     found = dict(found)
     if standard_split:
         found.setdefault("test_unseen_loc", found.get("test_loc"))
         found.pop("test_seen_loc", None)
+    if untested:
+        found.pop("test_unseen_loc", None)
     found = {key: value for key, value in found.items() if key != "test_loc" and value is not None}
-    required = [key for key in LOCATIONS[:3] if not (standard_split and key == "test_seen_loc")]
+    optional = {"test_seen_loc": standard_split, "test_unseen_loc": untested}
+    required = [key for key in LOCATIONS[:3] if not optional.get(key)]
     missing = [key for key in required if key not in found]
     if missing:
         raise InputError(
@@ -856,8 +865,8 @@ def _check_locations(
             expected=", ".join(required), cure="Give a file with these lists; a standard split needs --standard_split.",
         )
     locations = {key.removesuffix("_loc"): check_location(value, key, path, n_samples, first) for key, value in found.items()}
-    if standard_split:
-        locations["test_seen"] = np.zeros(0, dtype=np.int64)
+    for name in ("test_seen", "test_unseen"):
+        locations.setdefault(name, np.zeros(0, dtype=np.int64))
     return locations
 
 

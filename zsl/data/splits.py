@@ -20,17 +20,15 @@ from zsl.runs.files import atomic_path
 def random_class_split(
     labels: np.ndarray, generator: np.random.Generator, *, seen: float, hold_out: float, validation: float
 ) -> dict[str, np.ndarray]:
-    """Draws one split.
+    """Draws which classes are seen, and one split.
 
     Args:
         labels: (N,) class numbers; every class that occurs takes part.
         seen: share of the classes that is seen, rounded up.
-        hold_out: share of every seen class's samples that becomes test_seen.
-        validation: share of the seen classes that val_loc takes; train_loc takes the others'. At least one class each.
+        hold_out, validation: as for `split_of_classes`.
 
     Returns:
-        trainval_loc, test_seen_loc, test_unseen_loc, train_loc, val_loc: ascending 1-based sample numbers. train and val
-        are parts of trainval (as in version 2 of the Proposed Split), so validation does not see test samples.
+        As `split_of_classes`.
 
     Raises:
         InputError: there are too few classes, or a class with too few samples to hold one out.
@@ -42,7 +40,28 @@ def random_class_split(
             "too few classes to split", where="labels", found=f"{len(classes)} classes, of which {n_seen} would be seen",
             expected="at least 2 seen and 1 unseen", cure="Use a data set with more classes.",
         )
-    seen_classes = classes[:n_seen]
+    return split_of_classes(labels, classes[:n_seen], generator, hold_out=hold_out, validation=validation)
+
+
+def split_of_classes(
+    labels: np.ndarray, seen_classes: np.ndarray, generator: np.random.Generator, *, hold_out: float, validation: float
+) -> dict[str, np.ndarray]:
+    """Splits samples of known seen and unseen classes.
+
+    Args:
+        labels: (N,) class numbers.
+        seen_classes: (s,) at least two, in random order: validation takes the first ones. All others are unseen.
+        hold_out: share of every seen class's samples that becomes test_seen.
+        validation: share of the seen classes that val_loc takes; train_loc takes the others'. At least one class each.
+
+    Returns:
+        trainval_loc, test_seen_loc, test_unseen_loc, train_loc, val_loc: ascending 1-based sample numbers. train and val
+        are parts of trainval (as in version 2 of the Proposed Split), so validation does not see test samples.
+
+    Raises:
+        InputError: a class has too few samples to hold one out.
+    """
+    n_seen = len(seen_classes)
     n_validation = min(max(1, round(validation * n_seen)), n_seen - 1)
     held_out = []
     for label in np.sort(seen_classes):
@@ -63,12 +82,16 @@ def random_class_split(
     return {name: np.flatnonzero(mask) + 1 for name, mask in chosen.items()}
 
 
-def write_split(path: Path, attributes: np.ndarray, names: Sequence[str], locations: dict[str, np.ndarray]) -> None:
-    """Writes a split file, whole or not at all: attributes (C, A) as att (A, C), C names, 1-based location lists."""
+def write_split(
+    path: Path, attributes: np.ndarray, names: Sequence[str], locations: dict[str, np.ndarray], **more: np.ndarray
+) -> None:
+    """Writes a split file, whole or not at all: attributes (C, A) as att (A, C), C names, 1-based location lists, and
+    whatever else belongs into it."""
     content = {
         "att": np.asarray(attributes, dtype=np.float64).T,
         "allclasses_names": np.array([[name] for name in names], dtype=object),
         **{name: location[:, None].astype(np.float64) for name, location in locations.items()},
+        **more,
     }
     with atomic_path(path) as temporary:
         scipy.io.savemat(temporary, content, do_compression=True)

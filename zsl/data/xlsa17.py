@@ -4,6 +4,9 @@
     <dataroot>/<dataset>/<class_embedding>_splits.mat   att (A, C), allclasses_names, and 1-based index lists
                                                         trainval_loc, train_loc, val_loc, test_seen_loc, test_unseen_loc
 
+A split file may also name unseen_classes (1-based columns of att): unseen classes that need no samples, so that
+test_unseen_loc may lack some of them or be empty. They are trained for like the others; measured are those with samples.
+
 `read_xlsa17` reads and checks both files once; `Dataset.stage` then gives the tensors of the final experiment (train on
 trainval, test on test_seen and test_unseen) or of the validation experiment (train on the train classes, "test" on a
 hold-out of them and on the val classes), each scaled with what its own training samples tell.
@@ -73,7 +76,7 @@ class StageData:
         unseen_classes: (u,) rows of `attributes` without any.
         train: the training samples, seen classes only.
         test_seen: other samples of the seen classes.
-        test_unseen: the samples of the unseen classes.
+        test_unseen: the samples of the unseen classes, of which the test stage may have some without any.
     """
 
     stage: Stage
@@ -123,6 +126,8 @@ class Dataset:
         locations: name without "_loc" -> 0-based sample indices, for the lists that the file has.
         split_version: "v1", "v2", "custom" or "none" (no train/val lists); see `recognise_split`.
         notes: sentences that belong beside every result on this data.
+        unseen_classes: rows of `attributes` that are unseen, whether they have samples or not; those that do need not be
+            listed.
     """
 
     name: str
@@ -135,6 +140,7 @@ class Dataset:
     locations: dict[str, np.ndarray]
     split_version: str
     notes: list[str] = field(default_factory=list)
+    unseen_classes: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
 
     def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> StageData:
         """The tensors of one experiment, scaled by its own training samples.
@@ -145,18 +151,17 @@ class Dataset:
             seed: of the validation stage's hold-out, and of its class split where the file has no train/val lists.
         """
         train, seen, unseen = self.stage_locations(stage, seed)
-        scale = _fit_scaling(self.features[train], scaling)
+        scale = fit_scaling(self.features[train], scaling)
 
         def samples(indices: np.ndarray) -> Samples:
-            features = self.features[indices]
-            if len(indices):  # a split without test_seen has nothing to scale there
-                features = scale(features)
-            features = np.ascontiguousarray(features, dtype=np.float32)
-            return Samples(torch.from_numpy(features), torch.from_numpy(self.labels[indices]))
+            return Samples(torch.from_numpy(scale(self.features[indices])), torch.from_numpy(self.labels[indices]))
 
         parts = samples(train), samples(seen), samples(unseen)
+        unseen_classes = parts[2].classes
+        if stage == "test":
+            unseen_classes = torch.cat([unseen_classes, torch.from_numpy(self.unseen_classes)]).unique()
         return StageData(
-            stage, torch.from_numpy(self.attributes), parts[0].classes, parts[2].classes,
+            stage, torch.from_numpy(self.attributes), parts[0].classes, unseen_classes,
             train=parts[0], test_seen=parts[1], test_unseen=parts[2],
         )
 
@@ -245,7 +250,7 @@ def assemble(
         feature_file: where they come from, for messages.
         attribute_file: a .npy file (C, attribute_dim) to read instead of the split file's att.
     """
-    optional = ["train_loc", "val_loc", "allclasses_names", "all_classes"]
+    optional = ["train_loc", "val_loc", "allclasses_names", "all_classes", "unseen_classes"]
     if attribute_file is None:
         split = read_mat(split_file, ["att", *LOCATIONS[:3]], optional)
         attributes = check_attributes(split["att"], split_file)
@@ -264,12 +269,23 @@ def assemble(
             cure="Feature file and split file do not belong together, or the labels are not 1-based columns of att.",
         )
     labels = labels - 1
+    unseen_classes = np.array([], dtype=np.int64)
+    if "unseen_classes" in split:
+        unseen_classes = check_location(split["unseen_classes"], "unseen_classes", split_file, n_classes)
     locations = {
         key.removesuffix("_loc"): check_location(split[key], key, split_file, len(labels))
-        for key in LOCATIONS if key in split
+        for key in LOCATIONS if key in split and not (key == "test_unseen_loc" and len(unseen_classes) and not split[key].size)
     }
+    locations.setdefault("test_unseen", np.array([], dtype=np.int64))
     check_disjoint(locations, labels, split_file)
-    absent = np.setdiff1d(np.arange(n_classes), labels)
+    taught = np.intersect1d(unseen_classes, labels[locations["trainval"]])
+    if len(taught):
+        raise InputError(
+            "overlapping splits", where=split_file,
+            found=f"{len(taught)} unseen_classes, e.g. {taught[0] + 1}, in trainval_loc",
+            expected="unseen classes without training samples", cure="Remove them from either list.",
+        )
+    absent = np.setdiff1d(np.arange(n_classes), np.concatenate([labels, unseen_classes]))
     if len(absent):
         raise InputError(
             "a class without samples", where=feature_file,
@@ -278,10 +294,22 @@ def assemble(
             cure="Remove those columns of att, or use the feature file that the split was made for.",
         )
     version, notes = recognise_split(dataset, locations, labels)
+    notes += describe_untested(unseen_classes, labels[locations["test_unseen"]])
     return Dataset(
         dataset, image_embedding, class_embedding, features, labels, attributes,
-        [str(name) for name in names], locations, version, notes,
+        [str(name) for name in names], locations, version, notes, unseen_classes,
     )
+
+
+def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> list[str]:
+    """A note on unseen classes without test samples, where there are any."""
+    untested = len(np.setdiff1d(unseen_classes, test_labels))
+    if not untested:
+        return []
+    n = len(np.union1d(unseen_classes, test_labels))
+    measured = "T1, u and H are over the others" if untested < n else "T1, u and H cannot be measured; --select val " \
+        "measures them on validation classes"
+    return [f"{untested} of {n} unseen classes have no test samples: {measured}."]
 
 
 def recognise_split(dataset: str, locations: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, list[str]]:
@@ -464,13 +492,42 @@ def check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: P
         )
 
 
-def _fit_scaling(train: np.ndarray, scaling: Scaling):
-    """A function (n, D) -> (n, D), fitted on the training features."""
+@dataclass(frozen=True)
+class FeatureScaling:
+    """What is done to a feature before anything learns from it: (x * factor + shift) / divisor, a dimension at a time.
+
+    Attributes:
+        factor, shift: (D,), in the precision that they are applied in.
+        divisor: one number for all dimensions.
+    """
+
+    factor: np.ndarray
+    shift: np.ndarray
+    divisor: float
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n, D) -> (n, D) float32."""
+        scaled = np.asarray(features, dtype=np.float32) * self.factor
+        scaled += self.shift
+        scaled /= self.divisor
+        return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
+def fit_scaling(train: np.ndarray, scaling: Scaling) -> FeatureScaling:
+    """The scaling of a stage from its training features (n, D).
+
+    Returns:
+        For "minmax": each dimension to [0, 1], then divided by the largest training value, which rounding can leave a hair
+        above 1, and binary cross-entropy would refuse that. For "standard": mean 0, standard deviation 1.
+    """
+    ones = np.ones(train.shape[1], dtype=np.float32)
     if scaling == "none":
-        return lambda features: features
+        return FeatureScaling(ones, np.zeros_like(ones), 1.0)
     if scaling == "standard":
-        return StandardScaler().fit(train).transform
+        scaler = StandardScaler().fit(train)
+        factor = 1 / scaler.scale_
+        return FeatureScaling(factor.astype(np.float32), (-scaler.mean_ * factor).astype(np.float32), 1.0)
     scaler = MinMaxScaler().fit(train)
-    largest = scaler.transform(train).max()
-    # Rounding can leave the largest scaled value a hair above 1, which binary cross-entropy would refuse.
-    return lambda features: scaler.transform(features) / largest if largest > 0 else scaler.transform(features)
+    fitted = FeatureScaling(scaler.scale_.astype(np.float32), scaler.min_.astype(np.float32), 1.0)
+    largest = float(fitted(train).max())
+    return replace(fitted, divisor=largest) if largest > 0 else fitted

@@ -127,8 +127,8 @@ def read_image_folder(root: Path, class_names: Sequence[str] | None = None) -> I
 def _match(folders: Sequence[str], class_names: Sequence[str], root: Path) -> dict[str, int]:
     """Folder name -> 1-based number of the class of that name."""
     exact = {name: number for number, name in enumerate(class_names, 1)}
-    plain = {_plain(name): number for number, name in enumerate(class_names, 1)}
-    numbers = {name: exact.get(name, plain.get(_plain(name))) for name in folders}
+    plain = {plain_name(name): number for number, name in enumerate(class_names, 1)}
+    numbers = {name: exact.get(name, plain.get(plain_name(name))) for name in folders}
     strangers = [name for name, number in numbers.items() if number is None]
     bare = [name for number, name in enumerate(class_names, 1) if number not in numbers.values()]
     twice = [name for name in folders if list(numbers.values()).count(numbers[name]) > 1 and name not in strangers]
@@ -143,7 +143,7 @@ def _match(folders: Sequence[str], class_names: Sequence[str], root: Path) -> di
     return numbers
 
 
-def _plain(name: str) -> str:
+def plain_name(name: str) -> str:
     """A class name for comparing: "001.Black_footed_Albatross" -> "blackfootedalbatross"."""
     return "".join(re.findall(r"[^\W_]+", re.sub(r"^\d+\.", "", name).lower()))
 
@@ -234,8 +234,8 @@ def read_split(path: Path, images: Images) -> Split:
             expected=f"{len(np.unique(lists))}, which the lists of {path} name, up to number {int(lists.max(initial=0))}",
             cure=cure,
         )
-    numbers = {_plain(name): number for number, name in enumerate(read_class_names(path) or [], 1)}
-    folders = [_plain(PurePosixPath(name).parent.name) for name in images.files]
+    numbers = {plain_name(name): number for number, name in enumerate(read_class_names(path) or [], 1)}
+    folders = [plain_name(PurePosixPath(name).parent.name) for name in images.files]
     wrong = [row for row, folder in enumerate(folders) if numbers.get(folder, images.labels[row]) != images.labels[row]]
     if wrong:
         row = wrong[0]

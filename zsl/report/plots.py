@@ -242,7 +242,7 @@ def _head_curves(epochs: list[dict], measure: str) -> tuple[np.ndarray, np.ndarr
     for record in epochs:
         found = record.get(task) or {}
         values = np.array([number(value) for value in found.get(key) or []])
-        judged = np.array([number(value) for value in found.get(judge) or []])
+        judged = np.array([number(value) for value in found.get(judge) or found.get(key) or []])
         if values.size and values.size == judged.size and not np.isnan(judged).all():
             x.append(epoch_number(record))
             last.append(values[-1])

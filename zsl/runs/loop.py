@@ -107,16 +107,16 @@ def status_line(record: dict, n_epochs: int) -> str:
     """One epoch in one line: losses, λ1, accuracies after the last head epoch in per cent, seconds."""
     words = [f"epoch {record['epoch'] + 1}/{n_epochs}", _short(record["losses"])]
     words += [f"λ1 {record['lambda1']:.2g}"] if "lambda1" in record else []
-    words += [_accuracies(record)] if "zsl" in record else []
+    words += [accuracies] if (accuracies := _accuracies(record)) else []
     return " | ".join([*words, f"{record['seconds']:.1f} s"])
 
 
 def _accuracies(record: dict) -> str:
-    words = [f"T1 {100 * record['zsl']['acc'][-1]:.1f}"]
-    if "gzsl" in record:
-        last = {name: 100 * record["gzsl"][name][-1] for name in ("acc_unseen", "acc_seen", "H")}
-        words.append("u {acc_unseen:.1f} s {acc_seen:.1f} H {H:.1f}".format(**last))
-    return " ".join(words)
+    named = (("T1", "zsl", "acc"), ("u", "gzsl", "acc_unseen"), ("s", "gzsl", "acc_seen"), ("H", "gzsl", "H"))
+    return " ".join(
+        f"{word} {100 * record[group][measure][-1]:.1f}" for word, group, measure in named
+        if measure in record.get(group, {})
+    )
 
 
 def _short(losses: dict[str, float]) -> str:

@@ -13,7 +13,7 @@ from torch import Tensor
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData
 from zsl.evaluation import Evaluation, accuracies
-from zsl.gate import GatedClassifier
+from zsl.gate import EntropyDetector, GatedClassifier
 from zsl.metrics import confusion_matrix, margin_curve, roc_area
 from zsl.tfvaegan.networks import Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings, generate
@@ -36,7 +36,7 @@ def synthesise(
         Samples sorted by class, features (u * n_synthetic, D).
     """
     labels = classes.repeat_interleave(settings.n_synthetic)
-    latent_dim = networks.encoder.mean.out_features
+    latent_dim = networks.generator.hidden.in_features - attributes.shape[1]
     weight = settings.feedback_synthesis if settings.uses_feedback else None
     features = [
         generate(networks, torch.randn(len(part), latent_dim, generator=generator, device=part.device),
@@ -76,7 +76,8 @@ def evaluate(
         "constant" is the gate's best threshold as a share of the largest entropy, with the rule "val" only; there is a
         group "gate": {"auroc" (seen against unseen), "threshold" (nats), "seen_passed", "unseen_stopped" (share of the
         clips on the right side)}, and kept are also "gate_entropy_seen", "gate_entropy_unseen" (n,) of the test clips
-        and "gate_threshold" ().
+        and "gate_threshold" (). What the heads have learned is kept as "zsl_head.weight", "gzsl_head.weight", ...; with a
+        gate as "detector.0.weight", "seen_head.weight", ..., the ZSL head being its unseen head.
     """
     view = (lambda x: transform(networks.decoder, x)) if settings.transform else (lambda x: x)
     unseen = data.unseen_classes
@@ -91,6 +92,8 @@ def evaluate(
 
     for epoch in zsl_head.fit_epochs(x_synthetic, synthetic.labels, generator):
         result.measure_unseen(data, zsl_head.predict(x_unseen), epoch, keep)
+        if epoch in keep:
+            _keep_head(result, epoch, "zsl_head", zsl_head)
         if gated is not None:
             next(gated)
     if not isinstance(gzsl, SoftmaxHead):
@@ -101,6 +104,8 @@ def evaluate(
     x_test = torch.cat([view(data.test_seen.features), x_unseen])
     for epoch in gzsl.fit_epochs(x_train, y_train, generator):
         result.measure_all(data, gzsl.scores(x_test), epoch, keep, constant)
+        if epoch in keep:
+            _keep_head(result, epoch, "gzsl_head", gzsl)
     return result
 
 
@@ -145,5 +150,12 @@ def _gated_epochs(
                 ("gate_entropy_seen", epoch): entropy[:n_seen],
                 ("gate_entropy_unseen", epoch): entropy[n_seen:],
                 ("gate_threshold", epoch): torch.tensor(gate.threshold_),
+                ("gzsl_predictions", epoch): predictions,
             }
+            _keep_head(result, epoch, "seen_head", gate.seen_head)
+            _keep_head(result, epoch, "detector", detector)
         yield
+
+
+def _keep_head(result: Evaluation, epoch: int, name: str, head: SoftmaxHead | EntropyDetector) -> None:
+    result.kept |= {(f"{name}.{key}", epoch): value for key, value in head.state_dict().items()}
