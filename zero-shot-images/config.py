@@ -175,6 +175,8 @@ class DazleConfig:
     """start from the attributes' word vectors where the data has them; else, and without them, from N(0, 1)"""
     w2v_file: Path | None = None
     """word vectors from this .npy file, one row an attribute, instead of those beside the region maps"""
+    allow_missing_w2v: bool = False
+    """accept attributes whose word vector is a row of zeros, as some of the release's are; they are learned from there"""
     cache: Literal["none", "memory"] = "none"
     """none: read region maps as they are needed; memory: hold those of the run on the device, in half precision"""
 
