@@ -28,15 +28,42 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
+class Linear(nn.Linear):
+    """A linear layer that can take its products in a lower precision than it answers and learns in.
+
+    Attributes:
+        rounded: a copy of the weight in that precision, None for the weight itself. No part of the saved state; whoever
+            changes the weight renews it (`zsl.tfvaegan.steps.TrainingState`).
+    """
+
+    rounded: Tensor | None = None
+
+    @property
+    def operand(self) -> Tensor:
+        """(out, in): the weight as products read it."""
+        return self.weight if self.rounded is None else self.rounded
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.operand, self.bias)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x Wᵀ + b, the product in the precision of `weight`, sum and result in that of `x`."""
+    if weight.dtype == x.dtype:
+        return F.linear(x, weight, bias)
+    product = F.linear(x.to(weight.dtype), weight).to(x.dtype)
+    return product if bias is None else product + bias
+
+
 class Encoder(nn.Module):
     """E(x, a): mean and log-variance of the latent code of a feature (conditional VAE, eq. 1)."""
 
     def __init__(self, feature_dim: int, attribute_dim: int, latent_dim: int, hidden_dim: int):
         super().__init__()
-        self.hidden = nn.Linear(feature_dim + attribute_dim, hidden_dim)
-        self.bottleneck = nn.Linear(hidden_dim, 2 * latent_dim)
-        self.mean = nn.Linear(2 * latent_dim, latent_dim)
-        self.log_variance = nn.Linear(2 * latent_dim, latent_dim)
+        self.hidden = Linear(feature_dim + attribute_dim, hidden_dim)
+        self.bottleneck = Linear(hidden_dim, 2 * latent_dim)
+        self.mean = Linear(2 * latent_dim, latent_dim)
+        self.log_variance = Linear(2 * latent_dim, latent_dim)
         self.apply(initialise)
 
     def forward(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,8 +78,8 @@ class Generator(nn.Module):
 
     def __init__(self, latent_dim: int, attribute_dim: int, feature_dim: int, hidden_dim: int):
         super().__init__()
-        self.hidden = nn.Linear(latent_dim + attribute_dim, hidden_dim)
-        self.output = nn.Linear(hidden_dim, feature_dim)
+        self.hidden = Linear(latent_dim + attribute_dim, hidden_dim)
+        self.output = Linear(hidden_dim, feature_dim)
         self.apply(initialise)
 
     def forward(self, z: Tensor, a: Tensor, feedback: Tensor | None = None) -> Tensor:
@@ -68,8 +95,8 @@ class Critic(nn.Module):
 
     def __init__(self, feature_dim: int, attribute_dim: int, hidden_dim: int):
         super().__init__()
-        self.hidden = nn.Linear(feature_dim + attribute_dim, hidden_dim)
-        self.output = nn.Linear(hidden_dim, 1)
+        self.hidden = Linear(feature_dim + attribute_dim, hidden_dim)
+        self.output = Linear(hidden_dim, 1)
         self.apply(initialise)
 
     def forward(self, x: Tensor, a: Tensor | None = None) -> Tensor:
@@ -83,8 +110,8 @@ class Feedback(nn.Module):
 
     def __init__(self, hidden_dim: int):
         super().__init__()
-        self.first = nn.Linear(hidden_dim, hidden_dim)
-        self.second = nn.Linear(hidden_dim, hidden_dim)
+        self.first = Linear(hidden_dim, hidden_dim)
+        self.second = Linear(hidden_dim, hidden_dim)
         self.apply(initialise)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -98,8 +125,8 @@ class SemanticDecoder(nn.Module):
     def __init__(self, feature_dim: int, attribute_dim: int, hidden_dim: int, output: AttributeOutput):
         """`output`: "unit_norm" divides â by its L2 norm (images), "sigmoid" maps it into (0, 1) (actions)."""
         super().__init__()
-        self.hidden = nn.Linear(feature_dim, hidden_dim)
-        self.attributes = nn.Linear(hidden_dim, attribute_dim)
+        self.hidden = Linear(feature_dim, hidden_dim)
+        self.attributes = Linear(hidden_dim, attribute_dim)
         self.output = output
         self.apply(initialise)
 
