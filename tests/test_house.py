@@ -20,15 +20,20 @@ else:
 LAYERS = {
     "zsl.errors": [],
     "zsl.metrics": [],
-    "zsl.classifiers": [],
+    "zsl.graphs": [],
+    "zsl.rows": [],
+    "zsl.products": ["zsl.errors"],
+    "zsl.classifiers": ["zsl.graphs", "zsl.products", "zsl.rows"],
     "zsl.runs.files": ["zsl.errors"],
     "zsl.features": ["zsl.errors", "zsl.runs.files"],
     "zsl.numbers": [],
-    "zsl.gate": ["zsl.classifiers"],
-    "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.runs.files", "zsl.features"],
-    "zsl.eszsl": ["zsl.data", "zsl.metrics"],
+    "zsl.gate": ["zsl.classifiers", "zsl.rows"],
+    "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.rows", "zsl.runs.files", "zsl.features"],
+    "zsl.eszsl": ["zsl.data", "zsl.errors", "zsl.metrics", "zsl.rows"],
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
-    "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics"],
+    "zsl.tfvaegan": [
+        "zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.graphs", "zsl.metrics", "zsl.products", "zsl.rows",
+    ],
 }
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -22,10 +23,10 @@ from zsl.metrics import (
     roc_area,
     seen_unseen_curve,
 )
+from zsl.rows import CHUNK, Rows, join, viewed
 from zsl.tfvaegan.networks import Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings, generate
 
-CHUNK = 8192  # rows in flight at once in synthesis and transformation; bounds their temporary memory
 GATE_STREAM = 0x6A7E  # sets the gate's random numbers apart, so that the ZSL head is the same with a gate and without
 
 
@@ -56,7 +57,7 @@ def synthesise(
 @torch.no_grad()
 def transform(decoder: SemanticDecoder, x: Tensor) -> Tensor:
     """The discriminative transformation [x, Dec(x), h(x)]: (n, D) -> (n, D + A + H)."""
-    return torch.cat([torch.cat([part, *decoder(part)], dim=1) for part in x.split(CHUNK)])
+    return torch.cat([x, *decoder(x)], dim=1)
 
 
 @dataclass
@@ -100,7 +101,12 @@ def evaluate(
         constant: chosen on validation. One head: to subtract from all seen scores for the "calibrated" measures. Gate
             with the rule "val": its threshold, as a share of the largest entropy.
     """
-    view = (lambda x: transform(networks.decoder, x)) if settings.transform else (lambda x: x)
+    decoder = networks.decoder
+    transformed_dim = data.feature_dim + data.attribute_dim + decoder.hidden.out_features
+
+    def view(x: Tensor | Rows) -> Tensor | Rows:
+        return viewed(x, partial(transform, decoder), transformed_dim) if settings.transform else x
+
     unseen = data.unseen_classes
     synthetic = synthesise(networks, data.attributes, unseen, settings, generator)
     x_synthetic, x_unseen = view(synthetic.features), view(data.test_unseen.features)
@@ -108,7 +114,7 @@ def evaluate(
     gated = None
     if isinstance(gzsl, GatedClassifier):
         assert gzsl.unseen_head is zsl_head
-        x_test = torch.cat([view(data.test_seen.features), x_unseen])
+        x_test = join(view(data.test_seen.features), x_unseen)
         gated = _gated_epochs(gzsl, data, view(data.train.features), x_synthetic, x_test, generator, result, keep, constant)
 
     for epoch in zsl_head.fit_epochs(x_synthetic, synthetic.labels, generator):
@@ -121,9 +127,9 @@ def evaluate(
     if not isinstance(gzsl, SoftmaxHead):
         return result
 
-    x_train = torch.cat([view(data.train.features), x_synthetic])
+    x_train = join(view(data.train.features), x_synthetic)
     y_train = torch.cat([data.train.labels, synthetic.labels])
-    x_test = torch.cat([view(data.test_seen.features), x_unseen])
+    x_test = join(view(data.test_seen.features), x_unseen)
     seen_columns, unseen_columns = (torch.searchsorted(data.classes, c) for c in (data.seen_classes, unseen))
     positions = torch.searchsorted(data.classes, data.test_labels)  # the curve reads columns, so classes become columns
     for epoch in gzsl.fit_epochs(x_train, y_train, generator):
@@ -145,9 +151,9 @@ def evaluate(
 def _gated_epochs(
     gate: GatedClassifier,
     data: StageData,
-    x_train: Tensor,
-    x_synthetic: Tensor,
-    x_test: Tensor,
+    x_train: Tensor | Rows,
+    x_synthetic: Tensor | Rows,
+    x_test: Tensor | Rows,
     generator: torch.Generator,
     result: Evaluation,
     keep: Container[int],

@@ -24,8 +24,9 @@ import torch
 from torch import Tensor
 
 from zsl.data.xlsa17 import Samples, StageData
+from zsl.products import linear, through, write_product
 from zsl.tfvaegan.losses import adapt_penalty_weight, kl_divergence, reconstruction_loss, wasserstein_distance
-from zsl.tfvaegan.networks import SLOPE, Critic, Encoder, Linear, Networks, leaky, linear
+from zsl.tfvaegan.networks import SLOPE, Critic, Encoder, Linear, Networks, leaky
 from zsl.tfvaegan.steps import Batch, Draws, Losses, TrainingState, encode, generate, sample_latent
 
 
@@ -81,19 +82,6 @@ def write_gradient(layer: Linear, d_out: Tensor, x: Tensor) -> None:
     """y = x Wᵀ + b with x (n, in), d_out = d_y (n, out): d_W = d_yᵀ x and d_b = Σ_n d_y, into the layer's `.grad`."""
     write_product(layer.weight.grad, d_out, x, layer.operand.dtype)
     torch.sum(d_out, dim=0, out=layer.bias.grad)
-
-
-def write_product(out: Tensor, d_out: Tensor, x: Tensor, precision: torch.dtype) -> None:
-    """out (p, q) = d_outᵀ x, for d_out (n, p) and x (n, q)."""
-    if precision == out.dtype:
-        torch.mm(d_out.T, x, out=out)
-    else:
-        out.copy_(d_out.to(precision).T @ x.to(precision))
-
-
-def through(d_out: Tensor, operand: Tensor) -> Tensor:
-    """y = x Wᵀ: d_y (n, out) -> d_x = d_y W, (n, in)."""
-    return (d_out.to(operand.dtype) @ operand).to(d_out.dtype)
 
 
 def leaky_backward(d_out: Tensor, p: Tensor) -> Tensor:

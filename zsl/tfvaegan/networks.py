@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zsl.products import linear
+
 SLOPE = 0.2
 AttributeOutput = Literal["unit_norm", "sigmoid"]
 
@@ -45,14 +47,6 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.operand, self.bias)
-
-
-def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x Wᵀ + b, the product in the precision of `weight`, sum and result in that of `x`."""
-    if weight.dtype == x.dtype:
-        return F.linear(x, weight, bias)
-    product = F.linear(x.to(weight.dtype), weight).to(x.dtype)
-    return product if bias is None else product + bias
 
 
 class Encoder(nn.Module):

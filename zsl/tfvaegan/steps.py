@@ -197,6 +197,17 @@ class TrainingState:
             for layer, copy in zip(layers, copies):
                 layer.rounded = copy
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that an iteration changes, by name; the moments of an optimiser exist after its first step."""
+        found = {"lambda1": self.penalty_weight}
+        for name, network in self.networks.items():
+            found |= {f"{name}.{key}": value for key, value in network.named_parameters()}
+            for i, moments in enumerate(self.optimisers[name].state.values()):
+                found |= {f"{name}, Adam's {key} {i}": value for key, value in moments.items()}
+        for i, layer in enumerate(self._rounded_layers() if self.rounded else []):
+            found[f"rounded weight {i}"] = layer.rounded
+        return found
+
     @property
     def transductive(self) -> bool:
         return self.networks.critic_unseen is not None
