@@ -12,9 +12,10 @@ from sklearn.metrics import roc_auc_score
 
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData
+from zsl.evaluation import accuracies
 from zsl.gate import EntropyDetector, GatedClassifier, detector_loss, softmax_entropy
 from zsl.metrics import margin_curve, roc_area, roc_curve
-from zsl.tfvaegan.classification import _accuracies, evaluate
+from zsl.tfvaegan.classification import evaluate
 from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings
 
@@ -132,7 +133,7 @@ def test_a_misrouted_clip_is_wrong_on_both_sides() -> None:
     data, x, gate = routed_data()
     predictions = gate.predict(x)
     assert predictions.tolist() == [0, 2, 1, 1, 2, 2, 0, 3]  # an entropy of exactly the threshold is unseen
-    found = _accuracies(data, predictions)
+    found = accuracies(data, predictions)
     assert found["acc_seen"] == pytest.approx((1 / 2 + 1) / 2)
     assert found["acc_unseen"] == pytest.approx((1 + 1 / 2) / 2)
     assert found["H"] == pytest.approx(0.75)
@@ -144,11 +145,11 @@ def test_the_curve_holds_what_every_threshold_would_give() -> None:
     points = {tuple(round(v, 6) for v in point) for point in curve.points.tolist()}
     for threshold in [*x[:, 0].tolist(), 0.0, 9.0]:
         gate.threshold_ = threshold
-        found = _accuracies(data, gate.predict(x))
+        found = accuracies(data, gate.predict(x))
         assert (round(found["acc_seen"], 6), round(found["acc_unseen"], 6)) in points
     gate.threshold_ = -curve.best_constant()
     best = max(2 * s * u / max(s + u, 1e-12) for s, u in curve.points.tolist())
-    assert _accuracies(data, gate.predict(x))["H"] == pytest.approx(best)
+    assert accuracies(data, gate.predict(x))["H"] == pytest.approx(best)
 
 
 def test_roc_against_scikit_learn() -> None:

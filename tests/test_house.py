@@ -30,10 +30,13 @@ LAYERS = {
     "zsl.gate": ["zsl.classifiers", "zsl.rows"],
     "zsl.data": ["zsl.errors", "zsl.numbers", "zsl.rows", "zsl.runs.files", "zsl.features"],
     "zsl.eszsl": ["zsl.data", "zsl.errors", "zsl.metrics", "zsl.rows"],
+    "zsl.evaluation": ["zsl.data", "zsl.metrics"],
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
     "zsl.tfvaegan": [
         "zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.graphs", "zsl.metrics", "zsl.products", "zsl.rows",
+        "zsl.evaluation",
     ],
+    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation"],
 }
 
 

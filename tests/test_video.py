@@ -332,7 +332,7 @@ def test_a_missing_package_is_named(monkeypatch) -> None:
     def missing(name: str):
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(video.importlib, "import_module", missing)
+    monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(InputError, match=r"zsl\[video\]"):
         video.load_backbone("r3d_18")
 

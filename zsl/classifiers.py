@@ -97,7 +97,10 @@ class SoftmaxHead:
     def scores(self, features: Tensor | Rows) -> Tensor:
         """Logits (n, k) for features (n, d), columns in the order of `classes_`."""
         if isinstance(features, Rows):
-            return torch.cat([self.scores(part) for part in features.split(CHUNK)])
+            scores = self.weight_.new_empty(len(features), len(self.classes_))
+            for part, out in zip(features.split(CHUNK), scores.split(CHUNK)):
+                out.copy_(self.scores(part))
+            return scores
         return F.linear(features, self.weight_, self.bias_)
 
     def predict(self, features: Tensor | Rows) -> Tensor:
@@ -105,6 +108,13 @@ class SoftmaxHead:
         if isinstance(features, Rows):
             return torch.cat([self.predict(part) for part in features.split(CHUNK)])
         return self.classes_[self.scores(features).argmax(dim=1)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of what `fit` learned: "weight", "bias" and "classes"."""
+        return {name: getattr(self, f"{name}_").clone() for name in ("weight", "bias", "classes")}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.weight_, self.bias_, self.classes_ = (state[name] for name in ("weight", "bias", "classes"))
 
 
 def write_softmax_gradient(weight: Tensor, bias: Tensor, x: Tensor, targets: Tensor, precision: torch.dtype) -> None:

@@ -83,7 +83,7 @@ class EntropyDetector:
         for layer in layers:
             nn.init.normal_(layer.weight, std=0.02, generator=generator)
             nn.init.zeros_(layer.bias)
-        self.network_ = nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
+        self.network_ = _perceptron(layers)
         adam = torch.optim.Adam(self.network_.parameters(), lr=self.lr, betas=(0.5, 0.999), fused=True)
         self.n_samples_ = len(seen)
         n_batches = -(-self.n_samples_ // (2 * self.batch_size))
@@ -107,6 +107,18 @@ class EntropyDetector:
         self.entropy_sum_ = float(self.entropy_sum_)
         return self
 
+    def state_dict(self) -> dict[str, Tensor]:
+        """A copy of what `entropy` needs: "classes" and the network's "0.weight" ... "4.bias"."""
+        return {"classes": self.classes_.clone()} | {k: v.clone() for k, v in self.network_.state_dict().items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        self.classes_ = state["classes"]
+        weights = {name: value for name, value in state.items() if name != "classes"}
+        self.network_ = _perceptron(
+            [nn.Linear(*reversed(weights[f"{i}.weight"].shape), device=self.classes_.device) for i in (0, 2, 4)]
+        )
+        self.network_.load_state_dict(weights)
+
     @property
     def largest_entropy(self) -> float:
         """Of a uniform softmax: log k."""
@@ -123,6 +135,10 @@ class EntropyDetector:
         if isinstance(features, Rows):
             return torch.cat([self.entropy(part) for part in features.split(CHUNK)])
         return softmax_entropy(self.network_(features))
+
+
+def _perceptron(layers: list[nn.Linear]) -> nn.Sequential:
+    return nn.Sequential(layers[0], nn.ReLU(), layers[1], nn.ReLU(), layers[2])
 
 
 @dataclass

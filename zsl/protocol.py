@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ import zsl
 from zsl.data.xlsa17 import Dataset, Samples, Scaling, Stage, StageData
 from zsl.errors import InputError
 from zsl.eszsl import EszslResult, eszsl
+from zsl.evaluation import Evaluation
 from zsl.runs import environment
 from zsl.runs.folder import RunFolder
 from zsl.runs.loop import Trainer, fit
@@ -34,18 +35,20 @@ log = logging.getLogger("zsl")
 
 # What an evaluation may keep of generalised classification; a trainer that lacks one of them just does not offer it.
 GENERALISED = ("gzsl_confusion", "curve", "gate_entropy_seen", "gate_entropy_unseen", "gate_threshold")
+PREDICTIONS = ("zsl_predictions", "gzsl_predictions")  # what a model that is kept is held to
 PROJECTED = 2000  # at most so many features of either kind are kept for the 2-D projection
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An epoch and one of its head epochs, both 0-based."""
+    """An epoch and one of its head epochs, both 0-based; `only` where there is just one, which then goes without saying."""
 
     epoch: int
     head_epoch: int
+    only: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
-        return f"epoch {self.epoch + 1}, head epoch {self.head_epoch + 1}"
+        return f"epoch {self.epoch + 1}" + ("" if self.only else f", head epoch {self.head_epoch + 1}")
 
 
 @dataclass(frozen=True)
@@ -69,14 +72,6 @@ class Schedule:
     scaling: Scaling = "minmax"
 
 
-class Evaluation(Protocol):
-    """What the protocol needs of an evaluation; `zsl.tfvaegan.classification.Evaluation` documents the members."""
-
-    record: dict
-    synthetic: Samples
-    kept: dict[tuple[str, int], Tensor]
-
-
 class EvaluatingTrainer(Trainer, Protocol):
     """A trainer that also measures; `zsl.tfvaegan.trainer.TfvaeganTrainer` documents the members."""
 
@@ -89,14 +84,14 @@ class EvaluatingTrainer(Trainer, Protocol):
 def best(records: list[dict], group: str, measure: str) -> Choice | None:
     """Where a measure is highest over all evaluated epochs and head epochs; the earliest of equals."""
     found = [
-        (value, -record["epoch"], -head_epoch)
+        (value, -record["epoch"], -head_epoch, len(record[group][measure]) == 1)
         for record in records if group in record
         for head_epoch, value in enumerate(record[group][measure])
     ]
     if not found:
         return None
-    _, epoch, head_epoch = max(found)
-    return Choice(-epoch, -head_epoch)
+    _, epoch, head_epoch, only = max(found)
+    return Choice(-epoch, -head_epoch, only)
 
 
 def select(records: list[dict]) -> Selection:
@@ -114,7 +109,10 @@ def value_at(records: list[dict], group: str, measure: str, choice: Choice) -> f
 def _end(records: list[dict], group: str, measure: str) -> Choice | None:
     """The last evaluated epoch and its last head epoch."""
     last = [record for record in records if group in record][-1:]
-    return Choice(last[0]["epoch"], len(last[0][group][measure]) - 1) if last else None
+    if not last:
+        return None
+    n = len(last[0][group][measure])
+    return Choice(last[0]["epoch"], n - 1, only=n == 1)
 
 
 def _areas(records: list[dict], selection: Selection | None, floor: EszslResult | None) -> dict[str, float]:
@@ -133,9 +131,12 @@ def result_rows(records: list[dict], selection: Selection | None, floor: EszslRe
             values[measure] = h and value_at(records, group, measure, h)
         return {"row": name, **values, "T1_at": t1 and str(t1), "H_at": h and str(h), "rule": rule}
 
-    chosen = "epoch and head epoch chosen by a validation run on train/val classes, test looked up there"
+    last = _end(records, "zsl", "acc")
+    heads = last is not None and not last.only
+    epoch = "epoch and head epoch" if heads else "epoch"
+    chosen = f"{epoch} chosen by a validation run on train/val classes, test looked up there"
     rows = [
-        row("paper", "best epoch and head epoch on the TEST set, T1 and H each for itself: as published, optimistic",
+        row("paper", f"best {epoch} on the TEST set, T1 and H each for itself: as published, optimistic",
             best(records, "zsl", "acc"), best(records, "gzsl", "H")),
         row("val", chosen, selection.t1, selection.h) if selection else
         row("val", "needs a validation run: pass --select val", None, None),
@@ -143,8 +144,7 @@ def result_rows(records: list[dict], selection: Selection | None, floor: EszslRe
     if selection and selection.h and any("calibrated" in record for record in records):
         rows.append(row("val + calibration", f"as val, seen scores lowered by {selection.constant:.4g}, chosen on "
                         "validation", selection.t1, selection.h, "calibrated"))
-    rows.append(row("last", "last epoch, last head epoch",
-                    _end(records, "zsl", "acc"), _end(records, "gzsl", "H")))
+    rows.append(row("last", "last epoch, last head epoch" if heads else "last epoch", last, _end(records, "gzsl", "H")))
     if floor is not None:
         rule = f"closed-form floor, chosen on validation: {floor.choices}"
         blank = {"T1_at": None, "H_at": None}
@@ -185,6 +185,8 @@ def run_experiment(
         inner = folder.validation()
         inner.path.mkdir(exist_ok=True)
         selection = select(_train(stage("validation"), build_trainer, inner, schedule, None))
+        if not len(dataset.locations.get("test_seen", ())):  # ZSL alone: validation knows an H, the test does not
+            selection = replace(selection, h=None, constant=None)
         log.info("Stage 2 of 2: training on trainval. Chosen on validation: T1 at %s; H at %s.", selection.t1, selection.h)
     test = stage("test")
     records = _train(test, build_trainer, folder, schedule, selection)
@@ -236,24 +238,36 @@ def _train(
 ) -> list[dict]:
     """Trains one stage, keeping what the last and the selected epochs leave to draw; returns its records."""
     trainer = build_trainer(data)
-    n = schedule.n_epochs
+    n, last = schedule.n_epochs, trainer.head_epochs - 1
+    # A model to keep has one epoch and one head epoch: the last, and the one chosen for H (for T1 where there is no H).
+    models = {"model_last": Choice(n - 1, last)}
+    if selection:
+        models["model_val"] = selection.h or selection.t1
+
+    def save_model(name: str, choice: Choice, found: Evaluation) -> None:
+        heads = {kind: value for (kind, at), value in found.kept.items() if at == choice.head_epoch and "." in kind}
+        about = {"epoch": choice.epoch, "head_epoch": choice.head_epoch, "digest": folder.digest}
+        if selection and selection.constant is not None:
+            about["constant"] = selection.constant
+        folder.save_weights(name, trainer.weights() | heads, {key: str(value) for key, value in about.items()})
 
     def evaluate(epoch: int) -> dict:
         wanted = {}  # name of an array -> what the trainer calls it: (kind, head epoch)
         if epoch + 1 == n:
-            last = trainer.head_epochs - 1
             wanted |= {f"last_{kind}": (kind, last) for kind in ("zsl_confusion", *GENERALISED)}
         if selection and epoch == selection.t1.epoch:
             wanted["val_zsl_confusion"] = ("zsl_confusion", selection.t1.head_epoch)
         if selection and selection.h and epoch == selection.h.epoch:
             wanted |= {f"val_{kind}": (kind, selection.h.head_epoch) for kind in GENERALISED}
+        here = {name: choice for name, choice in models.items() if choice.epoch == epoch}
+        for name, choice in here.items():
+            wanted |= {f"{name}_{kind}": (kind, choice.head_epoch) for kind in PREDICTIONS}
         found = trainer.evaluate({head_epoch for _, head_epoch in wanted.values()}, selection and selection.constant)
+        for name, choice in here.items():
+            save_model(name, choice, found)
         arrays = {name: found.kept[key].cpu().numpy() for name, key in wanted.items() if key in found.kept}
         if epoch + 1 == n:
-            arrays |= _projection(data, found.synthetic)
-            folder.save_weights("model_last", trainer.weights(), {"epoch": str(epoch), "digest": folder.digest})
-        if selection and epoch == (selection.h or selection.t1).epoch:
-            folder.save_weights("model_val", trainer.weights(), {"epoch": str(epoch), "digest": folder.digest})
+            arrays |= _projection(data, found.synthetic) if found.synthetic is not None else {}
         if arrays:
             folder.update_arrays(arrays)
         return found.record

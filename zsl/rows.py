@@ -63,24 +63,20 @@ class Rows(ABC):
 
 
 class StoredRows(Rows):
-    """Some rows of an array on disk, scaled as they are read: x · factor + shift, and no more than `largest`."""
+    """Some rows of an array, in memory or mapped from disk, scaled as they are read."""
 
     def __init__(
-        self, array: np.ndarray, rows: np.ndarray, factor: np.ndarray, shift: np.ndarray, largest: float,
-        device: torch.device = CPU,
+        self, array: np.ndarray, rows: np.ndarray, scale: Callable[[np.ndarray], np.ndarray], device: torch.device = CPU
     ):
-        """Args: array (N, d) of any floating-point type, mapped; rows (n,) of it; factor and shift (d,)."""
-        self.array, self.rows, self.largest = array, rows, largest
-        self.factor, self.shift = factor, shift
+        """Args: array (N, d) of any floating-point type; rows (n,) of it; scale: (b, d) -> (b, d) float32."""
+        self.array, self.rows, self.scale = array, rows, scale
         self.shape, self.device = (len(rows), array.shape[1]), device
-        self._factor, self._shift = (torch.from_numpy(v.astype(np.float32)).to(device) for v in (factor, shift))
 
     def take(self, index: Tensor) -> Tensor:
-        stored = torch.from_numpy(self.array[self.rows[index.cpu().numpy()]])
-        return stored.to(self.device).float().mul_(self._factor).add_(self._shift).clamp_(max=self.largest)
+        return torch.from_numpy(self.scale(self.array[self.rows[index.cpu().numpy()]])).to(self.device)
 
     def to(self, device: torch.device) -> StoredRows:
-        return StoredRows(self.array, self.rows, self.factor, self.shift, self.largest, device)
+        return StoredRows(self.array, self.rows, self.scale, device)
 
 
 class ViewedRows(Rows):

@@ -17,7 +17,7 @@ of which features are read batch by batch, and scaled as they are read, where al
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -156,18 +156,12 @@ class Dataset:
             train, seen, unseen = (self.locations[k] for k in ("trainval", "test_seen", "test_unseen"))
         else:
             train, seen, unseen = self.validation_locations(seed)
-        if isinstance(self.features, np.memmap) and not fits(*self.features.shape):
-            affine = _affine_scaling(self.features, train, scaling)
+        scale = fit_scaling(self.features, train, scaling)
+        streamed = isinstance(self.features, np.memmap) and not fits(*self.features.shape)
 
-            def samples(indices: np.ndarray) -> Samples:
-                return Samples(StoredRows(self.features, indices, *affine), torch.from_numpy(self.labels[indices]))
-        else:
-            scale = _fit_scaling(self.features[train].astype(np.float32, copy=False), scaling)
-
-            def samples(indices: np.ndarray) -> Samples:
-                features = scale(self.features[indices].astype(np.float32, copy=False))
-                features = np.ascontiguousarray(features, dtype=np.float32)
-                return Samples(torch.from_numpy(features), torch.from_numpy(self.labels[indices]))
+        def samples(indices: np.ndarray) -> Samples:
+            rows = StoredRows(self.features, indices, scale)
+            return Samples(rows if streamed else rows[:], torch.from_numpy(self.labels[indices]))
 
         parts = samples(train), samples(seen), samples(unseen)
         return StageData(
@@ -517,26 +511,43 @@ def _check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: 
         )
 
 
-def _fit_scaling(train: np.ndarray, scaling: Scaling):
-    """A function (n, D) -> (n, D), fitted on the training features."""
-    if scaling == "none":
-        return lambda features: features
-    if scaling == "standard":
-        return StandardScaler().fit(train).transform
-    scaler = MinMaxScaler().fit(train)
-    largest = scaler.transform(train).max()
-    # Rounding can leave the largest scaled value a hair above 1, which binary cross-entropy would refuse.
-    return lambda features: scaler.transform(features) / largest if largest > 0 else scaler.transform(features)
+@dataclass(frozen=True)
+class FeatureScaling:
+    """What is done to a feature before anything learns from it: (x * factor + shift) / divisor, a dimension at a time.
+
+    Attributes:
+        factor, shift: (D,), in the precision that they are applied in.
+        divisor: one number for all dimensions.
+    """
+
+    factor: np.ndarray
+    shift: np.ndarray
+    divisor: float
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """(n, D) -> (n, D) float32."""
+        scaled = np.asarray(features, dtype=np.float32) * self.factor
+        scaled += self.shift
+        scaled /= self.divisor
+        return np.ascontiguousarray(scaled, dtype=np.float32)
 
 
-def _affine_scaling(features: np.ndarray, train: np.ndarray, scaling: Scaling) -> tuple[np.ndarray, np.ndarray, float]:
-    """`_fit_scaling` in words that fit one row: x · factor + shift, at most `largest`; one pass over the training rows."""
+def fit_scaling(features: np.ndarray, train: np.ndarray, scaling: Scaling) -> FeatureScaling:
+    """The scaling of a stage from its training features, the rows `train` (n,) of features (N, D); reads them in parts.
+
+    Returns:
+        For "minmax": each dimension to [0, 1], then divided by the largest training value, which rounding can leave a hair
+        above 1, and binary cross-entropy would refuse that. For "standard": mean 0, standard deviation 1.
+    """
+    ones = np.ones(features.shape[1], dtype=np.float32)
     if scaling == "none":
-        return np.ones(features.shape[1]), np.zeros(features.shape[1]), np.inf
+        return FeatureScaling(ones, np.zeros_like(ones), 1.0)
     scaler, rows = StandardScaler() if scaling == "standard" else MinMaxScaler(), np.sort(train)
     for start in range(0, len(rows), CHUNK):
-        scaler.partial_fit(features[rows[start : start + CHUNK]].astype(np.float32))
+        scaler.partial_fit(features[rows[start : start + CHUNK]].astype(np.float32, copy=False))
     if scaling == "standard":
-        return 1 / scaler.scale_, -scaler.mean_ / scaler.scale_, np.inf
-    largest = (scaler.data_max_ * scaler.scale_ + scaler.min_).max()
-    return (scaler.scale_ / largest, scaler.min_ / largest, 1.0) if largest > 0 else (scaler.scale_, scaler.min_, 1.0)
+        factor = 1 / scaler.scale_
+        return FeatureScaling(factor.astype(np.float32), (-scaler.mean_ * factor).astype(np.float32), 1.0)
+    fitted = FeatureScaling(scaler.scale_.astype(np.float32), scaler.min_.astype(np.float32), 1.0)
+    largest = float(fitted(scaler.data_max_).max())  # rounding keeps order, so no other sample comes out larger
+    return replace(fitted, divisor=largest) if largest > 0 else fitted

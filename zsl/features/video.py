@@ -14,25 +14,20 @@ Memory holds one video's windows at network size, never a video's frames. Needs 
 from __future__ import annotations
 
 import base64
-import hashlib
-import importlib
 import json
 import os
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
-import safetensors
-import safetensors.torch
 import scipy.io
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from zsl.errors import InputError
+from zsl.features.weights import check_intent, download, import_extra, load_fitting, read_state_dict, weights_digest
 from zsl.runs.files import atomic_path, plain_disk_errors
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -77,7 +72,7 @@ class Backbone:
 
 def backbone_names() -> list[str]:
     """Every video network of the installed torchvision whose sampling is known here."""
-    models = _import("torchvision").models
+    models = import_extra("torchvision", "video").models
     return [name for name in models.list_models(module=models.video) if name.split("_")[0] in SAMPLING]
 
 
@@ -95,20 +90,14 @@ def load_backbone(
     Raises:
         InputError: no such network or weights, weights that do not fit or cannot be fetched, or packages are missing.
     """
-    models = _import("torchvision").models
+    models = import_extra("torchvision", "video").models
     if name not in backbone_names():
         raise InputError(
             "unknown backbone", where="--backbone", found=name, expected=f"one of {', '.join(backbone_names())}",
             cure="Choose one of those.",
         )
     known = models.get_model_weights(name)
-    if random_weights != (weights == "none"):
-        raise InputError(
-            "weights that are unclear", where="--weights / --random_weights",
-            found=f"--weights {weights}{' --random_weights' if random_weights else ''}",
-            expected="trained weights, or `--weights none --random_weights`",
-            cure="Random weights give features that mean little; ask for them with both flags, and only to try things out.",
-        )
+    check_intent(weights, random_weights)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         torch.manual_seed(seed)
         network = models.get_model(name, weights=None)
@@ -119,59 +108,14 @@ def load_backbone(
     elif weights == "default" or weights in known.__members__:
         chosen = known.DEFAULT if weights == "default" else known[weights]
         source = f"torchvision's {chosen}"
-        _load(network, _download(chosen), head, source)
+        load_fitting(network, download(chosen), [head], source)
     else:
         source = Path(weights).name
-        _load(network, _read_state_dict(Path(weights), [each.name for each in known]), head, weights)
+        load_fitting(network, read_state_dict(Path(weights), [each.name for each in known]), [head], weights)
     frames, frame_rate = SAMPLING[name.split("_")[0]]
-    digest = hashlib.sha256()
-    for value in network.state_dict().values():
-        digest.update(value.numpy().tobytes())
+    digest = weights_digest(network.state_dict())
     network = network.eval().requires_grad_(False).to(device)
-    return Backbone(name, network, known.DEFAULT.transforms(), frames, frame_rate, source, digest.hexdigest()[:12])
-
-
-def _download(chosen: object) -> Mapping[str, Tensor]:
-    try:
-        return chosen.get_state_dict(progress=True, check_hash=True)
-    except (OSError, RuntimeError) as error:  # no network, or a file that came damaged
-        raise InputError(
-            "weights that cannot be fetched", where=chosen.url, found=error, expected="a download",
-            cure="Fetch that file on a machine with a network and pass it with --weights FILE.",
-        ) from None
-
-
-def _read_state_dict(path: Path, names: Sequence[str]) -> Mapping[str, Tensor]:
-    expected = f"default, {', '.join(names)}, none, or a file of named tensors (.pth or .safetensors)"
-    try:
-        if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # raised for anything but tensors and plain containers, before it could run
-        found, cure = "a pickle of other objects, which may run code", "Save network.state_dict() or .safetensors instead."
-    except FileNotFoundError:
-        found, cure = "no such file", "Check the path."
-    except (OSError, RuntimeError, ValueError, EOFError, KeyError, safetensors.SafetensorError) as error:
-        found, cure = f"{type(error).__name__}: {error}".splitlines()[0], "Copy or download the file again."
-    else:
-        if isinstance(content, Mapping) and all(isinstance(value, Tensor) for value in content.values()):
-            return content
-        found, cure = f"a {type(content).__name__} that is not all tensors", "Save network.state_dict() alone."
-    raise InputError("weights that cannot be read", where=path, found=found, expected=expected, cure=cure)
-
-
-def _load(network: nn.Module, state: Mapping[str, Tensor], head: str, where: object) -> None:
-    wanted = {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    given = {name: tuple(value.shape) for name, value in state.items() if not name.startswith(f"{head}.")}
-    wrong = sorted(name for name in wanted | given if wanted.get(name) != given.get(name))
-    if wrong:
-        raise InputError(
-            "weights of another network", where=where,
-            found=f"{len(wrong)} entries that do not fit, such as {wrong[0]}: {given.get(wrong[0], 'missing')}",
-            expected=f"{len(wanted)} entries, {wrong[0]}: {wanted.get(wrong[0], 'absent')}",
-            cure="Pass the weights of the chosen --backbone, or the backbone of these weights.",
-        )
-    network.load_state_dict({name: state[name] for name in wanted})
+    return Backbone(name, network, known.DEFAULT.transforms(), frames, frame_rate, source, digest)
 
 
 # ---- videos -------------------------------------------------------------------------------------------------------------
@@ -243,7 +187,7 @@ def video_features(path: Path, backbone: Backbone, n_windows: int, batch_size: i
 
 def _count_frames(path: Path) -> tuple[int, float]:
     """Pictures that a file announces, without decoding them, and pictures a second."""
-    av = _import("av")
+    av = import_extra("av", "video")
     try:
         with av.open(str(path)) as container:
             stream = _video_stream(container)
@@ -255,7 +199,7 @@ def _count_frames(path: Path) -> tuple[int, float]:
 
 def _decode(path: Path, wanted: set[int], transform: nn.Module) -> tuple[dict[int, Tensor], int]:
     """Decodes a whole video and keeps the wanted frames, transformed (3, 1, height, width); with the number of frames."""
-    av = _import("av")
+    av = import_extra("av", "video")
     kept, n_frames, first, last = {}, 0, None, None
     try:
         with av.open(str(path)) as container:
@@ -285,17 +229,6 @@ def _video_stream(container: object) -> object:
     if not container.streams.video:
         raise UnreadableVideo("no video stream")
     return container.streams.video[0]
-
-
-def _import(name: str) -> ModuleType:
-    """A package of the extra `video`, which only this module needs."""
-    try:
-        return importlib.import_module(name)
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that was built for another PyTorch
-        raise InputError(
-            "a package that cannot be used", where=name, found=error, expected="the extra `video`",
-            cure="Install it: pip install 'zsl[video]', in the project's folder pip install -e '.[video]'.",
-        ) from None
 
 
 # ---- a folder of videos -------------------------------------------------------------------------------------------------

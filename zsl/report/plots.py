@@ -47,7 +47,8 @@ MEASURE_NAMES = {
 _LOSS_NAMES = {
     "vae": "VAE (reconstruction + KL)", "reconstruction": "reconstruction (BCE)", "kl": "KL", "critic": "critic",
     "penalty": "gradient penalty", "generator": "generator, total", "adversarial": "generator, adversarial",
-    "cycle_generator": "cycle, generator", "cycle_decoder": "cycle, decoder",
+    "cycle_generator": "cycle, generator", "cycle_decoder": "cycle, decoder", "cross_entropy": "cross-entropy",
+    "self_calibration": "self-calibration",
 }
 _MAX_NAMED = 32  # classes whose names still fit beside an axis
 _MAX_NUMBERED = 12  # classes whose confusion cells still hold a number
@@ -176,11 +177,11 @@ def _accuracies(run: FinishedRun) -> list[Plot | None]:
     return [
         _accuracy_plot(
             "accuracy", "Accuracy over epochs", run.epochs, marked,
-            "Accuracy on the test classes after every evaluated epoch, and the epochs each row was taken at;", True,
+            "Accuracy on the test classes after every evaluated epoch, and the epochs each row was taken at", True,
         ),
         _accuracy_plot(
             "accuracy_validation", "Accuracy over epochs of the validation run", run.validation_epochs, stage1,
-            "Stage 1 of the two-stage run, on validation classes, and the epochs it chose for the row “val”;", False,
+            "Stage 1 of the two-stage run, on validation classes, and the epochs it chose for the row “val”", False,
         ),
     ]
 
@@ -193,6 +194,7 @@ def _accuracy_plot(
     curves = {measure: curve for measure, curve in curves.items() if len(curve[0])}
     if not curves:
         return None
+    has_heads = any(len(record["zsl"]["acc"]) > 1 for record in epochs if "zsl" in record)
     has_choice = any(not np.array_equal(last, best) for _, last, best in curves.values())
     columns = min(2, len(curves))
     height = math.ceil(len(curves) / columns)
@@ -216,7 +218,7 @@ def _accuracy_plot(
                     markersize=8.5, zorder=5, clip_on=False,
                 )
         _epoch_axis(axes, epochs, label=position >= len(curves) - columns)
-    handles = [Line2D([], [], color=INK, label="last head epoch")]
+    handles = [Line2D([], [], color=INK, label="last head epoch" if has_heads else "every evaluated epoch")]
     if has_choice:
         handles.append(Line2D([], [], color=MUTED, dashes=(3, 1.5), linewidth=1.1, label="best head epoch"))
     for row_name, row in rows.items():
@@ -228,10 +230,7 @@ def _accuracy_plot(
             ))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
     ends = ", ".join(f"{measure} {100 * last[-1]:.1f}" for measure, (_, last, _) in curves.items())
-    tail = (
-        " the dashed line takes the best head epoch (for u and s: the one with the best H)."
-        if has_choice else " the head is evaluated once an epoch."
-    )
+    tail = "; the dashed line takes the best head epoch (for u and s: the one with the best H)." if has_choice else "."
     alt = f"Line plots; at the last evaluated epoch, in per cent: {ends}."
     return Plot(name, title, caption + tail, alt, to_png(figure))
 

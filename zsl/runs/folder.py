@@ -5,8 +5,8 @@
     metrics.jsonl        one JSON object an epoch; grows by whole lines
     checkpoint.pt        to continue from; gone once the run has finished
     tensorboard/         the same values as metrics.jsonl, as events
-    evaluation.npz       confusion matrices, curves, features to project
-    model_last.safetensors, model_val.safetensors      network weights, once the run has finished
+    evaluation.npz       confusion matrices, curves, features to project, each model's predictions on the test samples
+    model_last.safetensors, model_val.safetensors      weights of networks and heads, once the run has finished
     result.json          the rows of the protocol; its presence means the run has finished
     report.html, plots/  drawn from the files above
     validation/          the same for the first stage of --select val

@@ -120,7 +120,8 @@ def _accuracies(record: dict) -> str:
 
 
 def _short(losses: dict[str, float]) -> str:
-    return " ".join(f"{name} {losses[name]:.4g}" for name in ("loss", "vae", "wasserstein", "generator") if name in losses)
+    names = ("loss", "vae", "wasserstein", "generator", "cross_entropy", "rank", "self_calibration")
+    return " ".join(f"{name} {losses[name]:.4g}" for name in names if name in losses)
 
 
 @contextmanager

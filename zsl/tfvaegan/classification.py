@@ -6,7 +6,6 @@ Narayan et al., ECCV 2020, section 3.3: every feature x, real or synthesised, is
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
 from functools import partial
 
 import torch
@@ -14,15 +13,9 @@ from torch import Tensor
 
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData
-from zsl.gate import GatedClassifier
-from zsl.metrics import (
-    confusion_matrix,
-    generalised_accuracies,
-    margin_curve,
-    mean_class_accuracy,
-    roc_area,
-    seen_unseen_curve,
-)
+from zsl.evaluation import Evaluation, accuracies
+from zsl.gate import EntropyDetector, GatedClassifier
+from zsl.metrics import confusion_matrix, margin_curve, roc_area
 from zsl.rows import CHUNK, Rows, join, viewed
 from zsl.tfvaegan.networks import Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings, generate
@@ -44,7 +37,7 @@ def synthesise(
         Samples sorted by class, features (u * n_synthetic, D).
     """
     labels = classes.repeat_interleave(settings.n_synthetic)
-    latent_dim = networks.encoder.mean.out_features
+    latent_dim = networks.generator.hidden.in_features - attributes.shape[1]
     weight = settings.feedback_synthesis if settings.uses_feedback else None
     features = [
         generate(networks, torch.randn(len(part), latent_dim, generator=generator, device=part.device),
@@ -58,28 +51,6 @@ def synthesise(
 def transform(decoder: SemanticDecoder, x: Tensor) -> Tensor:
     """The discriminative transformation [x, Dec(x), h(x)]: (n, D) -> (n, D + A + H)."""
     return torch.cat([x, *decoder(x)], dim=1)
-
-
-@dataclass
-class Evaluation:
-    """What one evaluation found.
-
-    Attributes:
-        record: lists over head epochs, as they go into metrics.jsonl: "zsl": {"acc"}, "gzsl": {"acc_seen",
-            "acc_unseen", "H", "AUSUC"}; on a validation stage also "constant", the best one to subtract from seen
-            scores; where a constant was given, "calibrated": {"acc_seen", "acc_unseen", "H"} with it subtracted.
-            With a gate there is no "calibrated"; "constant" is the gate's best threshold as a share of the largest
-            entropy, with the rule "val" only; and "gate": {"auroc" (seen against unseen), "threshold" (nats),
-            "seen_passed", "unseen_stopped" (share of the clips on the right side)}.
-        synthetic: the synthesised features that the heads were trained on, not transformed.
-        kept: (kind, head epoch) -> tensor, for the head epochs asked for; kinds are "zsl_confusion" (u, u) and
-            "gzsl_confusion" (s + u, s + u) counts, and "curve" (p, 2), the seen/unseen curve's points; with a gate also
-            "gate_entropy_seen", "gate_entropy_unseen" (n,) of the test clips, and "gate_threshold" ().
-    """
-
-    record: dict
-    synthetic: Samples
-    kept: dict[tuple[str, int], Tensor] = field(default_factory=dict)
 
 
 def evaluate(
@@ -100,6 +71,14 @@ def evaluate(
         keep: head epochs whose confusion matrices and curves are wanted.
         constant: chosen on validation. One head: to subtract from all seen scores for the "calibrated" measures. Gate
             with the rule "val": its threshold, as a share of the largest entropy.
+
+    Returns:
+        What `Evaluation` says, with the synthesised features, not transformed. With a gate there is no "calibrated";
+        "constant" is the gate's best threshold as a share of the largest entropy, with the rule "val" only; there is a
+        group "gate": {"auroc" (seen against unseen), "threshold" (nats), "seen_passed", "unseen_stopped" (share of the
+        clips on the right side)}, and kept are also "gate_entropy_seen", "gate_entropy_unseen" (n,) of the test clips
+        and "gate_threshold" (). What the heads have learned is kept as "zsl_head.weight", "gzsl_head.weight", ...; with a
+        gate as "detector.0.weight", "seen_head.weight", ..., the ZSL head being its unseen head.
     """
     decoder = networks.decoder
     transformed_dim = data.feature_dim + data.attribute_dim + decoder.hidden.out_features
@@ -110,7 +89,7 @@ def evaluate(
     unseen = data.unseen_classes
     synthetic = synthesise(networks, data.attributes, unseen, settings, generator)
     x_synthetic, x_unseen = view(synthetic.features), view(data.test_unseen.features)
-    result = Evaluation({"zsl": {"acc": []}}, synthetic)
+    result = Evaluation(synthetic=synthetic)
     gated = None
     if isinstance(gzsl, GatedClassifier):
         assert gzsl.unseen_head is zsl_head
@@ -118,10 +97,9 @@ def evaluate(
         gated = _gated_epochs(gzsl, data, view(data.train.features), x_synthetic, x_test, generator, result, keep, constant)
 
     for epoch in zsl_head.fit_epochs(x_synthetic, synthetic.labels, generator):
-        predictions = zsl_head.predict(x_unseen)
-        result.record["zsl"]["acc"].append(mean_class_accuracy(data.test_unseen.labels, predictions, unseen))
+        result.measure_unseen(data, zsl_head.predict(x_unseen), epoch, keep)
         if epoch in keep:
-            result.kept["zsl_confusion", epoch] = confusion_matrix(data.test_unseen.labels, predictions, unseen)
+            _keep_head(result, epoch, "zsl_head", zsl_head)
         if gated is not None:
             next(gated)
     if not isinstance(gzsl, SoftmaxHead):
@@ -130,21 +108,10 @@ def evaluate(
     x_train = join(view(data.train.features), x_synthetic)
     y_train = torch.cat([data.train.labels, synthetic.labels])
     x_test = join(view(data.test_seen.features), x_unseen)
-    seen_columns, unseen_columns = (torch.searchsorted(data.classes, c) for c in (data.seen_classes, unseen))
-    positions = torch.searchsorted(data.classes, data.test_labels)  # the curve reads columns, so classes become columns
     for epoch in gzsl.fit_epochs(x_train, y_train, generator):
-        scores = gzsl.scores(x_test)
-        predictions = data.classes[scores.argmax(dim=1)]
-        curve = seen_unseen_curve(scores, positions, seen_columns, unseen_columns)
-        _note(result, "gzsl", _accuracies(data, predictions) | {"AUSUC": curve.area})
-        if data.stage == "validation":
-            _note(result, "gzsl", {"constant": curve.best_constant()})
-        if constant is not None:
-            scores[:, seen_columns] -= constant
-            _note(result, "calibrated", _accuracies(data, data.classes[scores.argmax(dim=1)]))
+        result.measure_all(data, gzsl.scores(x_test), epoch, keep, constant)
         if epoch in keep:
-            result.kept["gzsl_confusion", epoch] = confusion_matrix(data.test_labels, predictions, data.classes)
-            result.kept["curve", epoch] = curve.points
+            _keep_head(result, epoch, "gzsl_head", gzsl)
     return result
 
 
@@ -172,13 +139,13 @@ def _gated_epochs(
             gate.threshold_ = detector.training_threshold(gate.rule)
         elif data.stage == "validation":
             gate.threshold_ = -curve.best_constant()
-            _note(result, "gzsl", {"constant": gate.threshold_ / detector.largest_entropy})
+            result.note("gzsl", {"constant": gate.threshold_ / detector.largest_entropy})
         else:
             assert constant is not None, "the rule val needs a validation run"
             gate.threshold_ = constant * detector.largest_entropy
         predictions, passed = gate.predict(x_test, entropy), gate.is_seen(entropy).double()
-        _note(result, "gzsl", _accuracies(data, predictions) | {"AUSUC": curve.area})
-        _note(result, "gate", {
+        result.note("gzsl", accuracies(data, predictions) | {"AUSUC": curve.area})
+        result.note("gate", {
             "auroc": area, "threshold": gate.threshold_,
             "seen_passed": passed[:n_seen].mean().item(), "unseen_stopped": 1 - passed[n_seen:].mean().item(),
         })
@@ -189,15 +156,12 @@ def _gated_epochs(
                 ("gate_entropy_seen", epoch): entropy[:n_seen],
                 ("gate_entropy_unseen", epoch): entropy[n_seen:],
                 ("gate_threshold", epoch): torch.tensor(gate.threshold_),
+                ("gzsl_predictions", epoch): predictions,
             }
+            _keep_head(result, epoch, "seen_head", gate.seen_head)
+            _keep_head(result, epoch, "detector", detector)
         yield
 
 
-def _accuracies(data: StageData, predictions: Tensor) -> dict[str, float]:
-    """Of predictions (n,) for test_seen followed by test_unseen."""
-    return generalised_accuracies(data.test_labels, predictions, data.test_seen.classes, data.unseen_classes)
-
-
-def _note(result: Evaluation, group: str, values: dict[str, float]) -> None:
-    for name, value in values.items():
-        result.record.setdefault(group, {}).setdefault(name, []).append(value)
+def _keep_head(result: Evaluation, epoch: int, name: str, head: SoftmaxHead | EntropyDetector) -> None:
+    result.kept |= {(f"{name}.{key}", epoch): value for key, value in head.state_dict().items()}

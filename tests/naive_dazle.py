@@ -1,0 +1,75 @@
+"""DAZLE as the paper writes it, einsum by einsum, with the (b, i, f) tensor: what the fast one is held against.
+
+b batch, r region, f feature, i attribute, v word vector, k class. Used by the tests and by the benchmark.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from zsl.dazle.model import DazleOptions
+
+
+def naive_forward(
+    parameters: Mapping[str, Tensor], options: DazleOptions, grid: tuple[int, int], F: Tensor, att: Tensor
+) -> dict[str, Tensor]:
+    """Everything a `zsl.dazle.model.Dazle` with these parameters gives for regions F (b, r, f) and att (k, i)."""
+    if options.convolution:
+        maps = F.transpose(1, 2).reshape(len(F), F.shape[2], *grid)
+        F = functional.conv2d(maps, parameters["convolution.weight"], parameters["convolution.bias"]).relu()
+        F = F.reshape(len(F), F.shape[1], -1).transpose(1, 2)
+    if options.normalize_features:
+        F = F / F.norm(dim=2, keepdim=True).clamp_min(1e-12)
+    V = parameters["vectors"]
+    if options.normalize_vectors:
+        V = V / V.norm(dim=1, keepdim=True)
+    S = torch.einsum("iv,vf,brf->bir", V, parameters["score"], F)
+    if options.sigmoid_scores:
+        S = 1 / (1 + torch.exp(-S))
+    if options.uniform_regions:
+        A = torch.ones_like(S) / S.shape[2]
+    else:
+        A = torch.softmax(torch.einsum("iv,vf,brf->bir", V, parameters["attention"], F), dim=2)
+    p = torch.einsum("bir,bir->bi", A, S)
+    if options.relu_attributes:
+        p = torch.where(p > 0, p, torch.zeros_like(p))
+    if options.uniform_attributes:
+        q = torch.ones_like(p)
+    else:
+        attended = torch.einsum("bir,brf->bif", A, F)
+        q = torch.sigmoid(torch.einsum("iv,vf,bif->bi", V, parameters["importance"], attended))
+    if options.nonlinear_classes:
+        hidden = torch.einsum("ki,bi,bi,hi->bkh", att, q, p, parameters["embedding.0.weight"]) + parameters["embedding.0.bias"]
+        scores = (hidden.clamp_min(0) @ parameters["embedding.2.weight"].T + parameters["embedding.2.bias"])[..., 0]
+    else:
+        scores = torch.einsum("ki,bi,bi->bk", att, q, p)
+    return {"scores": scores, "attention": A, "attribute_scores": p, "attribute_attention": q, "region_scores": S}
+
+
+def naive_loss(scores: Tensor, labels: Tensor, is_unseen: Tensor, bias: float = 1.0, weight: float = 0.1) -> Tensor:
+    """The default loss on scores (b, k): cross-entropy without the margin, self-calibration with it."""
+    margin = torch.where(is_unseen, bias, -bias)
+    unseen = torch.softmax(scores + margin, dim=1)[:, is_unseen].sum(dim=1)
+    return functional.cross_entropy(scores, labels) - weight * torch.log(unseen.mean())
+
+
+def naive_step(
+    parameters: Mapping[str, Tensor],
+    optimiser: torch.optim.Optimizer,
+    options: DazleOptions,
+    grid: tuple[int, int],
+    F: Tensor,
+    att: Tensor,
+    labels: Tensor,
+    is_unseen: Tensor,
+) -> Tensor:
+    """One training step of the plain reference on leaves `parameters` that `optimiser` holds; returns the loss."""
+    loss = naive_loss(naive_forward(parameters, options, grid, F, att)["scores"], labels, is_unseen)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    return loss.detach()
