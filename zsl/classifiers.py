@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zsl.graphs import replayed
+from zsl.graphs import can_record, replayed
 from zsl.products import linear, write_product
 from zsl.rows import CHUNK, Rows
 
@@ -83,7 +83,7 @@ class SoftmaxHead:
             moments = {f"{key} {i}": moment for i, kept in enumerate(adam.state.values()) for key, moment in kept.items()}
             return {"weight": weight, "bias": bias, "position": at} | moments
 
-        if device.type == "cuda" and self.cuda_graphs and whole:
+        if can_record(device) and self.cuda_graphs and whole:
             next_step = replayed(next_step, changed, generator, "softmax head")
         for epoch in range(self.epochs):
             order.copy_(torch.randperm(n, generator=generator, device=device))

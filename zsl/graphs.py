@@ -22,6 +22,10 @@ WARM_UP = 2  # runs before recording: libraries are loaded, workspaces and an op
 TOLERANCE = 1e-2  # of a tensor's change, see `_disagreement`
 
 
+def can_record(device: torch.device) -> bool:
+    return device.type == "cuda"
+
+
 def record_cuda(work: Work, generator: torch.Generator) -> Work:
     """Records `work` as a CUDA graph; what is returned replays it and gives the same result tensors, filled anew.
 

@@ -12,7 +12,7 @@ from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import StageData
 from zsl.errors import InputError
 from zsl.gate import GatedClassifier
-from zsl.graphs import Work, record_cuda, replayed
+from zsl.graphs import Work, can_record, record_cuda, replayed
 from zsl.products import Precision, set_precision
 from zsl.rows import Rows
 from zsl.tfvaegan import fast, steps
@@ -68,7 +68,8 @@ class TfvaeganTrainer:
         self.iteration = ITERATIONS[engine]
         # Features on disk are read by the host, which a graph cannot.
         resident = not isinstance(data.train.features, Rows) and not isinstance(data.test_unseen.features, Rows)
-        self.record = record_cuda if device.type == "cuda" and engine == "fast" and cuda_graphs and resident else None
+        records = can_record(device) and engine == "fast" and cuda_graphs and resident
+        self.record = record_cuda if records else None
         self.works: dict[bool, Work] = {}
         self.targets = self._decoder_targets()
         self.generator = torch.Generator(device).manual_seed(seed)
