@@ -156,3 +156,7 @@ class TfvaeganConfig:
     def schedule(self) -> Schedule:
         """How long to train, when to look, and how to choose."""
         return tree.schedule(self)
+
+
+# Training script -> what its flags change.
+DEFAULTS = {"train_tfvaegan.py": TfvaeganConfig()}

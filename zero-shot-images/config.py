@@ -13,6 +13,8 @@ from typing import Literal
 from tyro.conf import Fixed
 
 from zsl import tree
+from zsl.dazle import trainer as dazle
+from zsl.dazle.model import DazleOptions
 from zsl.protocol import Schedule
 from zsl.tfvaegan.steps import Settings
 
@@ -152,3 +154,153 @@ class TfvaeganConfig:
     def schedule(self) -> Schedule:
         """How long to train, when to look, and how to choose."""
         return tree.schedule(self)
+
+
+@dataclass(frozen=True)
+class DazleConfig:
+    # ---- data -------------------------------------------------------------------------------------------------------
+    dataset: str = "CUB"
+    """folder of the data set under --dataroot"""
+    dataroot: Path = TREE / "data"
+    """where the data sets lie; relative to the working directory, else to the project's root"""
+    image_embedding: str = "feature_map_ResNet_101_CUB"
+    """file of region maps, without .hdf5"""
+    class_embedding: Literal["att", "original_att"] = "att"
+    """class attributes of that file or of --split_file: att, or original_att"""
+    split_file: Path | None = None
+    """take splits, class attributes and class names from this <...>_splits.mat and not from the region maps' file"""
+    standard_split: bool = False
+    """the split knows no test samples of seen classes, so zero-shot accuracy is all there is to measure"""
+    att_change: Literal["none", "negative_to_zero", "to_unit_interval"] = "none"
+    """done to class attributes before they are normalised: negative ones set to 0, or a replaced by (a + 1) / 2"""
+    drop_absent_classes: bool = False
+    """leave out classes without samples, which are an error otherwise"""
+    w2v: bool = True
+    """start from the attributes' word vectors where the data has them; else, and without them, from N(0, 1)"""
+    w2v_file: Path | None = None
+    """word vectors from this .npy file, one row an attribute, instead of those beside the region maps"""
+    cache: Literal["none", "memory"] = "none"
+    """none: read region maps as they are needed; memory: hold those of the run on the device, in half precision"""
+
+    # ---- model ------------------------------------------------------------------------------------------------------
+    dim_v: int = 300
+    """dimension of the attributes' vectors where there are no word vectors"""
+    trainable_w2v: bool = True
+    """learn the attributes' vectors"""
+    normalize_V: bool = False
+    """attributes' vectors to unit length whenever they are used, not only at the start"""
+    normalize_F: bool = True
+    """region features to unit length"""
+    uniform_att_1: bool = False
+    """no attention over regions: all count alike"""
+    uniform_att_2: bool = False
+    """no attention over attributes: all count alike"""
+    is_sigmoid: bool = False
+    """attribute scores of regions through a sigmoid"""
+    non_linear_act: bool = False
+    """attribute scores of pictures through a ReLU"""
+    non_linear_emb: bool = False
+    """class scores by a perceptron over attributes instead of their sum"""
+    is_conv: bool = False
+    """a 2 x 2 convolution of the region maps first"""
+
+    # ---- loss -------------------------------------------------------------------------------------------------------
+    loss_type: Literal["CE", "rank"] = "CE"
+    """of the labelled class: cross-entropy, or hinge loss against every other class"""
+    is_conservative: bool = True
+    """unseen classes compete in that loss, too"""
+    is_bias: bool = True
+    """add a margin to unseen and subtract it from seen scores, in self-calibration and in generalised predictions"""
+    bias: float = 1.0
+    """that margin"""
+    lambda_: float = 0.1
+    """weight of the self-calibration loss"""
+
+    # ---- training ---------------------------------------------------------------------------------------------------
+    nepoch: int = 20
+    """epochs"""
+    iterations_per_epoch: int = 0
+    """steps between two reports, which then is what epoch means everywhere; 0: as many as batches make up the data"""
+    batch_size: int = 50
+    """samples a step; class-balanced batches may have fewer"""
+    sampling: Literal["random", "class_balanced"] = "random"
+    """batches of any samples, or of equally many samples of each class"""
+    lr: float = 1e-4
+    """learning rate of RMSprop"""
+    weight_decay: float = 1e-4
+    """its weight decay"""
+    momentum: float = 0.9
+    """its momentum"""
+
+    # ---- run --------------------------------------------------------------------------------------------------------
+    manualSeed: int = 214
+    """seed of everything random"""
+    select: Literal["none", "val"] = "none"
+    """val: train on the validation split first and choose the reported epoch there"""
+    eval_every: int = 1
+    """epochs between evaluations; the last epoch is always evaluated"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
+    threads: int = 0
+    """CPU threads; 0 leaves the choice to PyTorch, one a core"""
+    deterministic: bool = False
+    """refuse CUDA operations whose result is not repeatable; the CPU's always are"""
+    output: Path = TREE.parent / "runs"
+    """folder for run folders"""
+    resume: bool = False
+    """continue an unfinished run of the same config"""
+    overwrite: bool = False
+    """throw away what an earlier run of the same config left"""
+    checkpoint_every: int = 1
+    """epochs between checkpoints; a kill loses at most these"""
+
+    @property
+    def variant(self) -> str:
+        """What distinguishes the method, in words."""
+        words = ["DAZLE"]
+        words += ["without self-calibration"] if self.lambda_ == 0 else []
+        words += ["without margin"] if not self.is_bias else []
+        words += ["uniform attention over regions"] if self.uniform_att_1 else []
+        words += ["uniform attention over attributes"] if self.uniform_att_2 else []
+        return ", ".join(words)
+
+    def options(self) -> DazleOptions:
+        """The model's flags in words."""
+        return DazleOptions(
+            normalize_features=self.normalize_F,
+            normalize_vectors=self.normalize_V,
+            trainable_vectors=self.trainable_w2v,
+            uniform_regions=self.uniform_att_1,
+            uniform_attributes=self.uniform_att_2,
+            sigmoid_scores=self.is_sigmoid,
+            relu_attributes=self.non_linear_act,
+            nonlinear_classes=self.non_linear_emb,
+            convolution=self.is_conv,
+        )
+
+    def settings(self) -> dazle.Settings:
+        """The training's flags in words."""
+        return dazle.Settings(
+            batch_size=self.batch_size,
+            sampling=self.sampling,
+            iterations=self.iterations_per_epoch,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            loss={"CE": "cross_entropy", "rank": "rank"}[self.loss_type],
+            conservative=self.is_conservative,
+            calibration=self.lambda_,
+            margin=self.bias if self.is_bias else 0.0,
+        )
+
+    def schedule(self) -> Schedule:
+        """How long to train, when to look, and how to choose."""
+        return Schedule(self.nepoch, self.eval_every, self.checkpoint_every, self.select == "val")
+
+
+# Training script -> what its flags change.
+DEFAULTS = {
+    "train_tfvaegan_inductive.py": TfvaeganConfig(),
+    "train_tfvaegan_transductive.py": TfvaeganConfig(transductive=True),
+    "train_dazle.py": DazleConfig(),
+}

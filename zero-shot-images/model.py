@@ -11,16 +11,24 @@
 The transductive variant has a second Critic, without attributes. The definitions, with their sources, are in
 `zsl/tfvaegan/networks.py`; what is decided here is that the decoder's output has unit norm, as the attributes do, and the
 sizes.
+
+DAZLE is a model of another kind, from region maps (B, r, D) and class attributes (k, A) to class scores (B, k) and a map of
+attention for every attribute (B, A, r); `zsl/dazle/model.py` has its table.
 """
 
 from __future__ import annotations
 
+import torch
+
+from zsl.data.region_maps import RegionStageData
 from zsl.data.xlsa17 import StageData
+from zsl.dazle.model import Dazle
 from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 
-from config import TfvaeganConfig
+from config import DazleConfig, TfvaeganConfig
 
-__all__ = ["Critic", "Encoder", "Feedback", "Generator", "Networks", "SemanticDecoder", "build_networks"]
+__all__ = ["Critic", "Dazle", "Encoder", "Feedback", "Generator", "Networks", "SemanticDecoder", "build_dazle",
+           "build_networks"]
 
 
 def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
@@ -34,4 +42,12 @@ def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
         feedback=Feedback(config.ngh),
         decoder=SemanticDecoder(feature_dim, attribute_dim, config.ngh, output="unit_norm"),
         critic_unseen=Critic(feature_dim, 0, config.ndh) if config.transductive else None,
+    )
+
+
+def build_dazle(config: DazleConfig, data: RegionStageData) -> Dazle:
+    """A fresh model of the data's sizes, drawn from the config's seed."""
+    return Dazle(
+        data.word_vectors if config.w2v else None, data.attribute_dim, data.feature_dim, config.dim_v, config.options(),
+        torch.Generator().manual_seed(config.manualSeed), data.regions.grid,
     )

@@ -6,11 +6,12 @@ Data set by data set, with the settings of the paper, it is called by `image-scr
 """
 
 import sys
+from pathlib import Path
 
 from zsl.runs.config import parse_config
 
-from config import TfvaeganConfig
+from config import DEFAULTS
 from util import run
 
 if __name__ == "__main__":
-    sys.exit(run(parse_config(TfvaeganConfig(), None, __file__, __doc__)))
+    sys.exit(run(parse_config(DEFAULTS[Path(__file__).name], None, __file__, __doc__)))

@@ -6,11 +6,12 @@ A second critic judges features generated for unseen classes. Called by `image-s
 """
 
 import sys
+from pathlib import Path
 
 from zsl.runs.config import parse_config
 
-from config import TfvaeganConfig
+from config import DEFAULTS
 from util import run
 
 if __name__ == "__main__":
-    sys.exit(run(parse_config(TfvaeganConfig(transductive=True), None, __file__, __doc__)))
+    sys.exit(run(parse_config(DEFAULTS[Path(__file__).name], None, __file__, __doc__)))

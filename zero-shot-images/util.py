@@ -1,21 +1,34 @@
-"""What both training scripts do around the method: check the flags, read the data, run the experiment."""
+"""What the training scripts do around the method: check the flags, read the data, run the experiment."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import torch
+
 from zsl import tree
+from zsl.data.region_maps import RegionDataset, RegionStageData, read_region_maps
 from zsl.data.toy import make_toy
+from zsl.data.toy_regions import make_toy_regions
 from zsl.data.xlsa17 import Dataset, read_xlsa17
+from zsl.dazle.maps import Cached, Streamed
+from zsl.dazle.trainer import DazleTrainer
 from zsl.runs.environment import resolve_folder
 from zsl.runs.folder import RunFolder
 
 from classifier import build_heads
-from config import TfvaeganConfig
-from model import build_networks
+from config import DazleConfig, TfvaeganConfig
+from model import build_dazle, build_networks
 
 
-def run_folder(config: TfvaeganConfig) -> RunFolder:
+def run_folder(config: TfvaeganConfig | DazleConfig) -> RunFolder:
     """The folder of a config's run, named by what it is."""
+    if isinstance(config, DazleConfig):
+        return tree.run_folder(config, "dazle", *(["standard_split"] if config.standard_split else []))
     return tree.run_folder(config, "tfvaegan", "transductive" if config.transductive else "inductive")
+
+
+# ---- TF-VAEGAN -----------------------------------------------------------------------------------------------------------
 
 
 def check_config(config: TfvaeganConfig) -> None:
@@ -45,3 +58,57 @@ def run(config: TfvaeganConfig) -> int:
     if config.transductive and config.unseen_prior == "labels":
         print("Warning: --unseen_prior labels tells the generator the class frequencies of the test set.")
     return tree.run(config, check_config, run_folder, load_dataset, build_networks, build_heads)
+
+
+# ---- DAZLE ---------------------------------------------------------------------------------------------------------------
+
+
+def check_dazle_config(config: DazleConfig) -> None:
+    """Refuses flags that cannot be.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    tree.check_at_least(1, config, "nepoch", "batch_size", "dim_v", "eval_every", "checkpoint_every")
+    tree.check_at_least(0, config, "iterations_per_epoch", "lambda_", "bias", "lr", "weight_decay", "momentum")
+
+
+def load_region_dataset(config: DazleConfig) -> RegionDataset:
+    """Opens the config's region maps, rendering the toy set and describing its pictures first if it is that.
+
+    `--split_file` and `--w2v_file`, where relative, lie beside the region maps.
+
+    Raises:
+        InputError: data is missing or wrong.
+    """
+    dataroot = resolve_folder(config.dataroot)
+    if config.dataset == "TOY":
+        make_toy_regions(make_toy(dataroot))  # either does nothing where its work is there already
+    folder = dataroot / config.dataset
+
+    def beside(path: Path | None) -> Path | None:
+        return path and folder / path.expanduser()
+
+    return read_region_maps(
+        folder / f"{config.image_embedding}.hdf5",
+        dataset=config.dataset,
+        attributes=config.class_embedding,
+        attribute_change=config.att_change,
+        split_file=beside(config.split_file),
+        word_vector_file=beside(config.w2v_file),
+        drop_absent_classes=config.drop_absent_classes,
+        standard_split=config.standard_split,
+    )
+
+
+def run_dazle(config: DazleConfig) -> int:
+    """One experiment from config to report; returns the exit status."""
+
+    def build_trainer(data: RegionStageData, device: torch.device) -> DazleTrainer:
+        if config.cache == "memory":
+            maps = Cached(data.regions, torch.cat([*data.rows.values()]), device)
+        else:
+            maps = Streamed(data.regions, device)
+        return DazleTrainer(build_dazle(config, data), data, config.settings(), device, config.manualSeed, maps)
+
+    return tree.start(config, check_dazle_config, run_folder, load_region_dataset, build_trainer, "dazle")

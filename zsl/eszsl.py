@@ -102,7 +102,21 @@ class EszslResult:
 
 
 def eszsl(validation: StageData, test: StageData) -> EszslResult:
-    """Chooses (γ, λ) for T1, for H and for H after calibration on `validation`; fits and measures on `test`."""
+    """Chooses (γ, λ) for T1, for H and for H after calibration on `validation`; fits and measures on `test`.
+
+    Raises:
+        InputError: the stage has no features of whole images, or no test_seen to be generalised over.
+    """
+    if test.train.features.shape[1] == 0:
+        raise InputError(
+            "no features of whole images", where="the data set", found="region maps alone", expected="pooled features",
+            cure="Files written by extract_features.py and by `python -m zsl.data.region_maps` have them.",
+        )
+    if len(test.test_seen) == 0:
+        raise InputError(
+            "no test samples of seen classes", where="the split", found="a split for zero-shot learning alone",
+            expected="test_seen samples", cure="ESZSL's row needs a generalised split, such as the Proposed Split.",
+        )
     path = EszslPath(validation)
     best = {"T1": (-1.0, GRID[0]), "H": (-1.0, GRID[0]), "calibrated H": (-1.0, GRID[0])}
     constants = {}

@@ -1,6 +1,7 @@
-"""What the TF-VAEGAN training scripts of both trees share around the method: flags in words, checks, the run.
+"""What the training scripts of both trees share around the method: flags in words, checks, the run.
 
-`config` is either tree's `TfvaeganConfig`; flags that both have are of the same type and meaning.
+`config` is a tree's config dataclass, and where nothing else is said either tree's `TfvaeganConfig`; flags that several
+have are of the same type and meaning.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ from zsl.data.xlsa17 import Dataset, StageData
 from zsl.errors import InputError
 from zsl.experiment import run_and_report
 from zsl.gate import GatedClassifier
-from zsl.protocol import Schedule
+from zsl.protocol import EvaluatingTrainer, Schedule
 from zsl.runs.config import config_digest
 from zsl.runs.environment import resolve_device, resolve_folder
 from zsl.runs.folder import RunFolder
 from zsl.tfvaegan.networks import Networks
 from zsl.tfvaegan.trainer import TfvaeganTrainer
 
-Config = Any  # a tree's TfvaeganConfig, which zsl cannot import
+Config = Any  # a tree's dataclass, which zsl cannot import
 
 
 def shared_settings(config: Config) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def variant(config: Config, *more: str) -> str:
 
 
 def run_folder(config: Config, *words: str) -> RunFolder:
-    """The folder of a config's run, named by what it is: data, `words`, seed, and a digest of all flags."""
+    """The folder of any config's run, named by what it is: data, `words`, seed, and a digest of all flags."""
     digest = config_digest(replace(config, device=str(resolve_device(config.device))))
     name = "-".join([config.dataset, config.image_embedding, config.class_embedding, *words, f"seed{config.manualSeed}"])
     return RunFolder(resolve_folder(config.output) / f"{name}-{digest}", digest)
@@ -96,11 +97,20 @@ def check_flags(config: Config, *also_at_least_one: str) -> None:
         )
     at_least_one = ("ngh", "ndh", "nepoch", "batch_size", "critic_iter", "feedback_loop", "syn_num", "classifier_epochs",
                     "eval_every", "checkpoint_every")
-    for flag in (*at_least_one, *also_at_least_one):
-        if getattr(config, flag) < 1:
+    check_at_least(1, config, *at_least_one, *also_at_least_one)
+
+
+def check_at_least(least: int, config: Config, *flags: str) -> None:
+    """Refuses flags of any config that are smaller than `least`.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    for flag in flags:
+        if not getattr(config, flag) >= least:
             raise InputError(
-                "a number too small", where=f"--{flag}", found=getattr(config, flag), expected="at least 1",
-                cure=f"Pass --{flag} 1 or more.",
+                "a number too small", where=f"--{flag}", found=getattr(config, flag), expected=f"at least {least}",
+                cure=f"Pass --{flag} {least} or more.",
             )
 
 
@@ -133,7 +143,7 @@ def run(
     build_networks: Callable[[Config, StageData], Networks],
     build_heads: Callable[[Config], tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]],
 ) -> int:
-    """One experiment from config to report, made of a tree's own parts; returns the exit status."""
+    """One TF-VAEGAN experiment from config to report, made of a tree's own parts; returns the exit status."""
 
     def build_trainer(data: StageData, device: torch.device) -> TfvaeganTrainer:
         networks = build_networks(config, data)
@@ -142,6 +152,18 @@ def run(
             config.precision, config.cuda_graphs,
         )
 
+    return start(config, check_config, folder_of, load_dataset, build_trainer, "tfvaegan")
+
+
+def start(
+    config: Config,
+    check_config: Callable[[Config], None],
+    folder_of: Callable[[Config], RunFolder],
+    load_dataset: Callable[[Config], Dataset],
+    build_trainer: Callable[[StageData, torch.device], EvaluatingTrainer],
+    method: str,
+) -> int:
+    """One experiment of any method from config to report; returns the exit status."""
     try:
         check_config(config)
         folder = folder_of(config)
@@ -152,5 +174,5 @@ def run(
         torch.set_num_threads(config.threads)
     return run_and_report(
         config, folder, lambda: load_dataset(config), build_trainer, config.schedule(),
-        method="tfvaegan", title=f"{config.variant} on {config.dataset}",
+        method=method, title=f"{config.variant} on {config.dataset}",
     )

@@ -115,7 +115,7 @@ class StageData:
             name: getattr(self, name).to(device)
             for name in ("attributes", "seen_classes", "unseen_classes", "train", "test_seen", "test_unseen")
         }
-        return StageData(self.stage, **moved)
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True)
@@ -152,10 +152,7 @@ class Dataset:
             scaling: "minmax" (each dimension to [0, 1], then divided by the largest training value), "standard" or "none".
             seed: of the validation stage's hold-out, and of its class split where the file has no train/val lists.
         """
-        if stage == "test":
-            train, seen, unseen = (self.locations[k] for k in ("trainval", "test_seen", "test_unseen"))
-        else:
-            train, seen, unseen = self.validation_locations(seed)
+        train, seen, unseen = self.stage_locations(stage, seed)
         scale = fit_scaling(self.features, train, scaling)
         streamed = isinstance(self.features, np.memmap) and not fits(*self.features.shape)
 
@@ -168,6 +165,12 @@ class Dataset:
             stage, torch.from_numpy(self.attributes), parts[0].classes, parts[2].classes,
             train=parts[0], test_seen=parts[1], test_unseen=parts[2],
         )
+
+    def stage_locations(self, stage: Stage, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Sample indices (train, test_seen, test_unseen) of a stage."""
+        if stage == "validation":
+            return self.validation_locations(seed)
+        return self.locations["trainval"], self.locations["test_seen"], self.locations["test_unseen"]
 
     def validation_locations(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Sample indices (train, hold-out of the train classes, val classes), drawn from trainval alone.
@@ -256,11 +259,11 @@ def assemble(
     optional = ["train_loc", "val_loc", "allclasses_names", "all_classes"]
     if attribute_file is None:
         split = read_mat(split_file, ["att", *LOCATIONS[:3]], optional)
-        attributes = _check_attributes(split["att"], split_file)
+        attributes = check_attributes(split["att"], split_file)
     else:
         split = read_mat(split_file, LOCATIONS[:3], [*optional, "att"])
         expected = split["att"].shape[1] if "att" in split else labels.max()
-        attributes = _check_attributes(_read_attribute_file(attribute_file, expected).T, attribute_file)
+        attributes = check_attributes(_read_attribute_file(attribute_file, expected).T, attribute_file)
     n_classes = len(attributes)
     names = split.get("allclasses_names", split.get("all_classes"))
     if names is None or len(names) != n_classes:
@@ -273,10 +276,10 @@ def assemble(
         )
     labels = labels - 1
     locations = {
-        key.removesuffix("_loc"): _check_location(split[key], key, split_file, len(labels))
+        key.removesuffix("_loc"): check_location(split[key], key, split_file, len(labels))
         for key in LOCATIONS if key in split
     }
-    _check_disjoint(locations, labels, split_file)
+    check_disjoint(locations, labels, split_file)
     absent = np.setdiff1d(np.arange(n_classes), labels)
     if len(absent):
         raise InputError(
@@ -434,7 +437,7 @@ def _read_attribute_file(path: Path, n_classes: int) -> np.ndarray:
     return att
 
 
-def _check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
+def check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
     """att (A, C) as (C, A) float32 with rows of unit L2 norm."""
     if att.dtype.kind not in "fiub" or att.ndim != 2:
         raise InputError(
@@ -453,11 +456,15 @@ def _check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
     return (attributes / norms[:, None]).astype(np.float32)
 
 
-def _check_location(location: np.ndarray, key: str, path: Path, n_samples: int) -> np.ndarray:
-    """A 1-based index list as unique, sorted-as-given 0-based indices."""
+def check_location(location: np.ndarray, key: str, path: Path, n_samples: int, first: int = 1) -> np.ndarray:
+    """An index list as unique, sorted-as-given 0-based indices.
+
+    Args:
+        first: the number of the first sample: 1 in MATLAB files, 0 in HDF5 files written from Python.
+    """
     if location.dtype.kind not in "fiu":
         raise InputError(
-            f"{key} is not a list of numbers", where=path, found=location.dtype, expected="1-based sample numbers",
+            f"{key} is not a list of numbers", where=path, found=location.dtype, expected=f"{first}-based sample numbers",
             cure="Save it as a numeric column vector.",
         )
     flat = location.ravel()
@@ -467,21 +474,22 @@ def _check_location(location: np.ndarray, key: str, path: Path, n_samples: int) 
             cure="Give the list its samples; train_loc and val_loc may be left out altogether.",
         )
     indices = flat.astype(np.int64)
-    if not (indices == flat).all() or indices.min() < 1 or indices.max() > n_samples:
+    last = n_samples - 1 + first
+    if not (indices == flat).all() or indices.min() < first or indices.max() > last:
         raise InputError(
             f"{key} out of range", where=path, found=f"{flat.min()}..{flat.max()}",
-            expected=f"whole numbers in 1..{n_samples}, the columns of features",
-            cure="Feature file and split file do not belong together, or the list is 0-based.",
+            expected=f"whole numbers in {first}..{last}, the samples of the features",
+            cure=f"Features and split do not belong together, or the list is {1 - first}-based.",
         )
     if len(np.unique(indices)) != len(indices):
         raise InputError(
             f"{key} names a sample twice", where=path, found=f"{len(indices) - len(np.unique(indices))} repetitions",
             expected="every sample at most once", cure="Remove the repetitions.",
         )
-    return indices - 1
+    return indices - first
 
 
-def _check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: Path) -> None:
+def check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: Path) -> None:
     cure = "The split file is damaged or belongs to other features; use the published one."
     pairs = [("trainval", "test_seen"), ("trainval", "test_unseen"), ("test_seen", "test_unseen"), ("train", "val"),
              ("train", "test_unseen"), ("val", "test_unseen")]

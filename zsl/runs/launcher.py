@@ -28,6 +28,11 @@ from zsl.runs.config import config_dict, config_digest, parse_config
 
 Flags = Mapping[str, object]
 STOPPED = 130  # a training script's exit status after Ctrl-C or SIGTERM
+SWITCHES = {
+    "finetuned": "settings for features fine-tuned on the seen classes",
+    "transductive": "use unlabelled features of the unseen classes",
+    "standard_split": "settings for the standard split, which measures zero-shot accuracy alone",
+}
 LAST_WORDS = 15  # lines shown of a failed run whose output was kept from the screen
 
 
@@ -42,32 +47,34 @@ def as_arguments(flags: Flags) -> list[str]:
     return arguments
 
 
-def launch(docstring: str, tree: Path, variants: Mapping[tuple[str, str], tuple[str, Flags]]) -> int:
+def launch(docstring: str, tree: Path, variants: Mapping[tuple[str, ...], tuple[str, Flags]]) -> int:
     """Runs a launcher; returns its exit status.
 
     Args:
         docstring: the launcher's, shown by --help.
         tree: the folder of the training scripts, `config.py` and `util.py`; it must be on the import path.
-        variants: (setting, features) -> (training script, flags), with settings among "inductive" and "transductive"
-            and features among "frozen" and "finetuned".
+        variants: words -> (training script, flags). Those of the words that are keys of `SWITCHES` become switches of the
+            launcher, and the variant is run whose words are the ones switched on.
     """
-    settings, features = ({key[i] for key in variants} for i in (0, 1))
+    offered = {word for key in variants for word in key if word in SWITCHES}
     parser = argparse.ArgumentParser(
         description=docstring, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="All other flags go to the training script and override the settings above; see its --help.",
     )
-    if "finetuned" in features:
-        parser.add_argument("--finetuned", action="store_true", help="settings for features fine-tuned on the seen classes")
-    if "transductive" in settings:
-        parser.add_argument("--transductive", action="store_true", help="use unlabelled features of the unseen classes")
+    for word, help_text in SWITCHES.items():
+        if word in offered:
+            parser.add_argument(f"--{word}", action="store_true", help=help_text)
     parser.add_argument("--seeds", type=int, nargs="+", help="run each of these seeds; report mean and sd")
     if any("split" in flags for _, flags in variants.values()):
         parser.add_argument("--splits", type=_numbers, metavar="1-30", help="run these class splits; report mean and sd")
     parser.add_argument("--workers", type=_at_least_one, default=1, help="runs of a sweep at the same time (1)")
     parser.add_argument("--dry-run", action="store_true", help="print the command and the resolved config; run nothing")
     own, passed_on = parser.parse_known_args()
-    setting = "transductive" if getattr(own, "transductive", False) else "inductive"
-    script, flags = variants[setting, "finetuned" if getattr(own, "finetuned", False) else "frozen"]
+    chosen = {word for word in offered if getattr(own, word)}
+    found = [variant for key, variant in variants.items() if offered & set(key) == chosen]
+    if not found:
+        parser.error(f"no settings for --{' with --'.join(sorted(chosen))}")
+    ((script, flags),) = found
     arguments = [*as_arguments(flags), *passed_on]
     runs: list[dict[str, int]] = [{"split": split} for split in getattr(own, "splits", None) or ()] or [{}]
     if own.seeds is not None:
@@ -227,7 +234,6 @@ def _announce(run: _Running, count: str) -> None:
 
 def _resolve(tree: Path, script: str, arguments: Sequence[str]) -> object:
     """The config that the training script will see."""
-    from config import TfvaeganConfig  # the tree's own; `tree` is on the path
+    from config import DEFAULTS  # the tree's own; `tree` is on the path
 
-    default = TfvaeganConfig(transductive=True) if "transductive" in script else TfvaeganConfig()
-    return parse_config(default, arguments, script, "")
+    return parse_config(DEFAULTS[script], arguments, script, "")

@@ -1,0 +1,230 @@
+"""The trainer of DAZLE: epochs of iterations over one stage's region maps, evaluation, a state that can be resumed.
+
+Source: Huynh and Elhamifar, CVPR 2020, section 3.4, and the authors' release.
+
+Nothing in training shows the model an unseen class, so its scores of unseen classes stay low. Two numbers work against
+that, and both buy unseen accuracy with seen accuracy: the margin lifts all unseen scores over all seen ones by a constant
+when a class is named, after training is done; self-calibration makes the training itself keep some probability for unseen
+classes. The seen/unseen curve of the report shows every such trade for the trained model, whatever the margin.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from zsl.data.region_maps import RegionStageData
+from zsl.dazle import loss
+from zsl.dazle.maps import Cached, Streamed
+from zsl.dazle.model import Dazle
+from zsl.dazle.samplers import Sampling, class_balanced_batches, random_batches
+from zsl.errors import InputError
+from zsl.evaluation import Evaluation
+
+Loss = Literal["cross_entropy", "rank"]
+LOSSES = {"cross_entropy": loss.cross_entropy, "rank": loss.rank}
+EVALUATED = 64  # pictures at a time in an evaluation
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; the options of the model are `DazleOptions`.
+
+    Attributes:
+        batch_size: pictures a step; class-balanced batches may be smaller.
+        sampling: how batches are drawn, see `zsl.dazle.samplers`.
+        iterations: of an epoch; 0 means as many as batches make up the training data.
+        lr, weight_decay, momentum: of RMSprop.
+        loss: of the seen samples, and
+        conservative: whether all classes compete in it, rather than the seen ones alone.
+        calibration: weight λ of the self-calibration loss.
+        margin: is added to unseen and subtracted from seen scores in self-calibration and generalised predictions.
+    """
+
+    batch_size: int = 50
+    sampling: Sampling = "random"
+    iterations: int = 0
+    lr: float = 1e-4
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    loss: Loss = "cross_entropy"
+    conservative: bool = True
+    calibration: float = 0.1
+    margin: float = 1.0
+
+
+class DazleTrainer:
+    """Trains DAZLE on one stage of a data set.
+
+    Attributes:
+        epoch: epochs completed; within an epoch, `position` iterations of it are done.
+        iterations_per_epoch: ⌈n_train / batch_size⌉ where the settings do not say.
+        head_epochs: 1; there are no heads, the model classifies by itself.
+    """
+
+    head_epochs = 1
+
+    def __init__(
+        self,
+        model: Dazle,
+        data: RegionStageData,
+        settings: Settings,
+        device: torch.device,
+        seed: int,
+        maps: Streamed | Cached | None = None,
+    ):
+        """Args:
+            model: is moved to `device`.
+            seed: of the stream that batches are drawn from.
+            maps: where region maps come from; None streams them from the data's file.
+
+        Raises:
+            InputError: a batch is larger than the data.
+        """
+        if settings.sampling == "random" and settings.batch_size > len(data.train):
+            raise InputError(
+                "a batch larger than the data", where="--batch_size", found=settings.batch_size,
+                expected=f"at most the {len(data.train)} training samples of the {data.stage} stage",
+                cure=f"Pass --batch_size {len(data.train)} or less.",
+            )
+        self.model, self.data, self.settings, self.device = model.to(device), data, settings, device
+        self.maps = maps or Streamed(data.regions, device)
+        # The model knows the classes of this stage by their places in `data.classes`.
+        self.attributes = data.attributes[data.classes].to(device)
+        is_unseen = torch.isin(data.classes, data.unseen_classes)
+        self.margins = torch.where(is_unseen, settings.margin, -settings.margin).to(device)
+        self.is_unseen = is_unseen.to(device)
+        candidates = data.classes if settings.conservative else data.seen_classes
+        self.candidates = torch.searchsorted(data.classes, candidates).to(device)
+        self.targets = torch.searchsorted(candidates, data.train.labels)
+        self.optimiser = torch.optim.RMSprop(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=settings.lr, weight_decay=settings.weight_decay, momentum=settings.momentum,
+        )
+        self.iterations_per_epoch = settings.iterations or -(-len(data.train) // settings.batch_size)
+        # Batches are drawn ahead of their use, so what is kept is the generator as it was before the epoch's first.
+        self.epoch_start = torch.Generator().manual_seed(seed).get_state()
+        self.epoch = self.position = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
+        """Runs what is left of the current epoch.
+
+        Args:
+            keep_going: called after every iteration; False ends the call early, to be continued by another.
+
+        Returns:
+            Losses averaged over the epoch's iterations, or None when ended early.
+        """
+        generator = torch.Generator()
+        generator.set_state(self.epoch_start)
+        with closing(self._batches(generator)) as batches:
+            for regions, targets in batches:
+                self._step(regions, targets)
+                self.position += 1
+                if not keep_going():
+                    return None
+        means = self.mean_losses()
+        self.epoch_start = generator.get_state()
+        self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
+        return means
+
+    def _batches(self, generator: torch.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+        """Regions (b, r, f) and targets (b,) of the epoch's batches from `position` on, on the device."""
+        settings, rows, drawn = self.settings, self.data.rows["train"], deque()
+        if settings.sampling == "random":
+            samples = random_batches(len(rows), settings.batch_size, generator)
+        else:
+            samples = class_balanced_batches(self.targets, settings.batch_size, generator)
+
+        def rows_of_batches():
+            for batch in islice(samples, self.position, self.iterations_per_epoch):
+                drawn.append(batch)
+                yield rows[batch].numpy()
+
+        for regions in self.maps.batches(rows_of_batches()):
+            yield regions, self.targets[drawn.popleft()].to(self.device, non_blocking=True)
+
+    def _step(self, regions: Tensor, targets: Tensor) -> None:
+        """One step of RMSprop on regions (b, r, f) and targets (b,), places among the candidates."""
+        settings = self.settings
+        scores = self.model(regions, self.attributes).scores
+        losses = {
+            settings.loss: LOSSES[settings.loss](scores[:, self.candidates], targets),
+            "self_calibration": loss.self_calibration(scores + self.margins, self.is_unseen),
+        }
+        self.optimiser.zero_grad()
+        (losses[settings.loss] + settings.calibration * losses["self_calibration"]).backward()
+        self.optimiser.step()
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+
+    def mean_losses(self) -> dict[str, float]:
+        """Losses averaged over the current epoch so far, self-calibration without its weight.
+
+        Raises:
+            FloatingPointError: one of them is not finite; it is named.
+        """
+        means = {name: (total / max(self.position, 1)).item() for name, total in self.sums.items()}
+        for name, value in means.items():
+            if not abs(value) < float("inf"):
+                raise FloatingPointError(
+                    f"the {name} loss became {value} in epoch {self.epoch}, before iteration {self.position}; a lower "
+                    "--lr usually helps"
+                )
+        return means
+
+    @property
+    def status(self) -> dict[str, float]:
+        """Training state worth logging beside the losses: none."""
+        return {}
+
+    @torch.no_grad()
+    def scores(self, rows: Tensor) -> Tensor:
+        """(n, s + u) scores without the margin of the file's rows (n,), columns as `data.classes`, on the CPU."""
+        chunks = (chunk.numpy() for chunk in rows.split(EVALUATED))
+        return torch.cat([self.model(regions, self.attributes).scores.cpu() for regions in self.maps.batches(chunks)])
+
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
+        """Measures the model as it is, reading every test picture once; see `zsl.evaluation`.
+
+        The margin is part of generalised predictions, so the curve starts from it and `constant` comes on top. Where the
+        split has no test samples of seen classes there is nothing generalised to measure.
+        """
+        data, n_seen = self.data, len(self.data.test_seen)
+        scores = self.scores(torch.cat([data.rows["test_seen"], data.rows["test_unseen"]]))
+        unseen_columns = torch.searchsorted(data.classes, data.unseen_classes)
+        result = Evaluation()
+        result.measure_unseen(data, data.unseen_classes[scores[n_seen:, unseen_columns].argmax(dim=1)], keep=keep)
+        if n_seen:
+            result.measure_all(data, scores + self.margins.cpu(), keep=keep, constant=constant)
+        return result
+
+    def weights(self) -> dict[str, Tensor]:
+        """All parameters, by name."""
+        return self.model.state_dict()
+
+    def state_dict(self) -> dict:
+        """Everything that `load_state_dict` needs to continue bit for bit."""
+        return {
+            "model": self.weights(),
+            "optimiser": self.optimiser.state_dict(),
+            "epoch_start": self.epoch_start,
+            "epoch": self.epoch,
+            "position": self.position,
+            "sums": self.sums,
+        }
+
+    def load_state_dict(self, state: dict) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.epoch_start = state["epoch_start"].cpu()
+        self.epoch, self.position = state["epoch"], state["position"]
+        self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
