@@ -31,6 +31,7 @@ from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 from typing import Literal
 
+import filelock
 import h5py
 import numpy as np
 import torch
@@ -285,7 +286,7 @@ def _open(path: Path) -> h5py.File:
             if unfinished else "Extract them with extract_features.py, or check the path.",
         )
     try:
-        return h5py.File(path, "r", locking=False)
+        return h5py.File(path, "r")
     except OSError as error:
         found = "no HDF5 file" if not h5py.is_hdf5(path) else error
         raise _damaged(path, found) from error
@@ -382,7 +383,8 @@ class RegionWriter:
                 identity is not continued.
 
         Raises:
-            InputError: a half-written file is there that is not this one's, or cannot be read.
+            InputError: a half-written file is there that is not this one's, or cannot be read; or another process is
+                writing it.
         """
         self.path, self.part, self.head = Path(path), _part_path(Path(path)), Path(f"{path}.part.head")
         self.shape, self.dtype = (n, feature_dim, *grid), np.dtype(dtype)
@@ -390,15 +392,29 @@ class RegionWriter:
         self.done = np.zeros(n, dtype=bool)
         self._descriptor = None
         self.pooled_dim = None
-        if self.part.exists():
-            self._reopen()
+        self._lock = filelock.FileLock(f"{self.part}.lock")
+        try:
+            with plain_disk_errors(self.part):
+                self.part.parent.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InputError(
+                "a region file in the making", where=self.part, found="another process that writes it",
+                expected="one at a time", cure="Wait for that one to end, or choose another file.",
+            ) from None
+        try:
+            if self.part.exists():
+                self._reopen()
+        except BaseException:
+            self.close()
+            raise
 
     def _reopen(self) -> None:
         if self.head.exists():
             self._undo_finish()
         cure = f"Delete {self.part.name} to start again."
         try:
-            with h5py.File(self.part, "r", locking=False) as file:
+            with h5py.File(self.part, "r") as file:
                 found = str(file.attrs["identity"])
                 if found == self.identity:
                     self._note_places(file)
@@ -424,7 +440,7 @@ class RegionWriter:
                 _lay_out(file, "pooled", (n, pooled_dim), np.float32)
             file.attrs["identity"] = self.identity
             file.attrs["complete"] = False
-        with h5py.File(self.part, "r", locking=False) as file:
+        with h5py.File(self.part, "r") as file:
             self._note_places(file)
         self._descriptor = os.open(self.part, os.O_WRONLY)
 
@@ -521,7 +537,7 @@ class RegionWriter:
             self._save_head()
             os.close(self._descriptor)
             self._descriptor = None
-            with h5py.File(self.part, "r+", locking=False) as file:
+            with h5py.File(self.part, "r+") as file:
                 for name, value in small.items():
                     if value is not None:
                         file[name] = np.asarray(value)
@@ -536,6 +552,7 @@ class RegionWriter:
                 os.fsync(file.fileno())
             os.replace(self.part, self.path)
             self.head.unlink()
+        self.close()
 
     def _save_head(self) -> None:
         """HDF5 changes its structures when variables are added: keeps those that it may overwrite."""
@@ -556,6 +573,9 @@ class RegionWriter:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+        if self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
 
 
 def _lay_out(

@@ -1,0 +1,112 @@
+"""What region files cost: opening, random batches, memory; against loading the whole file, and in the release's chunks.
+
+    python benchmarks/region_files.py [--folder DIR] [--images 11788]      2.4 GB of disk, some 2 minutes
+
+Generates a CUB-sized file (2048 × 7 × 7, half precision, random numbers) in a temporary folder, a DeepFashion-sized one whose
+maps are holes (no disk; for memory and opening alone), and a small gzip'd one in the chunks that the release's have. Each
+row is measured in a process of its own; its peak memory includes Python and PyTorch. Writes benchmarks/results/<name>.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import tempfile
+import time
+from datetime import datetime, timezone
+from pathlib import Path
+
+import h5py
+import numpy as np
+import torch
+from speed import ROOT, commit
+
+from zsl.data.region_maps import RegionFile, RegionWriter, batches
+from zsl.runs.environment import command_line, machine
+
+D, GRID, BATCH = 2048, (7, 7), 50
+DEEPFASHION = 289_222
+
+
+def write(path: Path, n: int, n_written: int) -> float:
+    """A file of n images of which some are written, the others holes; seconds per written image."""
+    block = np.random.default_rng(0).normal(size=(64, D, *GRID)).astype(np.float16)
+    writer, begin = RegionWriter(path, n, D, GRID), time.perf_counter()
+    for first in range(0, n_written, 64):
+        rows = np.arange(first, min(first + 64, n_written))
+        writer.write(rows, np.roll(block, first, 1)[: len(rows)])
+    seconds = time.perf_counter() - begin
+    writer.done[n_written:] = True
+    writer.finish(labels=np.arange(n) % 50, locations={"trainval": np.arange(n)}, att=np.ones((50, 4)))
+    return seconds / n_written
+
+
+def write_release(path: Path, n: int) -> None:
+    maps = np.abs(np.random.default_rng(0).normal(size=(n, D, *GRID))).astype(np.float32)
+    with h5py.File(path, "w") as file:  # 369 images a chunk is what h5py chooses for CUB
+        file.create_dataset("feature_map", data=maps, compression="gzip", chunks=(369, 128, 1, 1))
+
+
+def measure(kind: str, path: Path, n_batches: int, compute: float) -> dict[str, float]:
+    """Seconds to open, per batch, and peak GiB of this process."""
+    torch.set_num_threads(1)
+    if kind == "cold":  # what the system remembers of the file
+        with open(path, "rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    begin = time.perf_counter()
+    regions = RegionFile(path)
+    opened, rng = time.perf_counter() - begin, np.random.default_rng(1)
+    result = {"open_s": opened}
+    begin = time.perf_counter()
+    if kind == "whole":
+        maps = regions.read(np.arange(regions.n)).astype(np.float32)
+        result["load_s"] = time.perf_counter() - begin
+        assert len(maps) == regions.n
+    else:
+        for batch in batches(regions, (rng.choice(regions.n, BATCH) for _ in range(n_batches))):
+            assert batch.shape == (BATCH, GRID[0] * GRID[1], D)
+            time.sleep(compute)
+        result["batch_ms"] = 1000 * ((time.perf_counter() - begin) / n_batches - compute)
+    status = Path("/proc/self/status").read_text().splitlines()
+    return result | {"peak_gib": int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 2**20}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, help="where the temporary folder is made")
+    parser.add_argument("--images", type=int, default=11_788)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
+        cub, deepfashion, release = (Path(folder) / f"{name}.hdf5" for name in ("cub", "deepfashion", "release"))
+        writing = write(cub, arguments.images, arguments.images)
+        write(deepfashion, DEEPFASHION, 64)
+        write_release(release, 738)
+        rows = {
+            "random batches": ("stream", cub, 200, 0.0), "not in the file cache": ("cold", cub, 200, 0.0),
+            "beside 50 ms of computing": ("stream", cub, 100, 0.05), "the whole in float32": ("whole", cub, 0, 0.0),
+            "DeepFashion's size, holes": ("stream", deepfashion, 200, 0.0),
+            "release's chunks, 738 images": ("stream", release, 3, 0.0),
+        }
+        report = {
+            "command": command_line(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit(),
+            "machine": machine(torch.device("cpu")), "torch": torch.__version__, "h5py": h5py.__version__,
+            "images": arguments.images, "batch": BATCH, "load_before": os.getloadavg(), "write_ms_per_image": 1000 * writing,
+            "bytes": {path.stem: path.stat().st_size for path in (cub, deepfashion, release)}, "rows": {},
+        }
+        print(f"{report['machine']}, load {os.getloadavg()[0]:.1f}; written at {1000 * writing:.1f} ms an image\n"
+              f"{'':30}{'opening':>10}{'batch of 50':>14}{'loading':>10}{'peak GiB':>10}")
+        for name, work in rows.items():
+            with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+                report["rows"][name] = row = pool.apply(measure, work)
+            cells = f"{row['batch_ms']:11.1f} ms{'':10}" if "batch_ms" in row else f"{'':14}{row['load_s']:8.1f} s"
+            print(f"{name:30}{1000 * row['open_s']:7.1f} ms{cells}{row['peak_gib']:10.2f}", flush=True)
+    path = ROOT / "benchmarks" / "results" / "region-files.json"
+    path.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"-> {path.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
