@@ -97,7 +97,7 @@ class TfvaeganTrainer:
         """
         while self.position < self.iterations_per_epoch:
             loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
-            losses = self._work(feedback_active=loop == 1)()
+            losses = self.work(feedback_active=loop == 1)()
             for name, loss in losses.items():
                 # Feedback's loop sees terms of the same names, so sums over the epoch are comparable between epochs.
                 self.sums[name] = self.sums.get(name, 0.0) + loss.double()
@@ -108,7 +108,7 @@ class TfvaeganTrainer:
         self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
         return means
 
-    def _work(self, feedback_active: bool) -> Work:
+    def work(self, feedback_active: bool) -> Work:
         """One iteration as it is to be run, recorded when first asked for where that is possible."""
         if feedback_active not in self.works:
             work = partial(self._iterate, feedback_active)
