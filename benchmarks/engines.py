@@ -15,7 +15,7 @@ import resource
 from collections.abc import Iterable
 
 import torch
-from speed import ENGINES, Shapes, build, build_state, random_data
+from speed import ENGINES, Case, Shapes, build, build_state, random_data
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -27,7 +27,7 @@ GROUPS = {"matrix products": ("mm", "addmm", "bmm", "linear"), "Adam": ("_fused_
 
 
 def print_profile(engine: str) -> None:
-    work = build("iteration with feedback", Shapes(), engine)
+    work = build("iteration with feedback", Case(Shapes()), engine)
     work()  # fills caches and allocates the gradients
     work()
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
