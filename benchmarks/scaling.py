@@ -125,11 +125,13 @@ def make_large(folder: Path, n_classes: int, per_class: int, dim: int, attribute
     centres = np.maximum((attributes - 0.5) @ rng.standard_normal((attribute_dim, dim), dtype=np.float32), 0)
     partial = target.with_suffix(".part.npy")
     features = np.lib.format.open_memmap(partial, "w+", np.float16, (n, dim))
+    noise = rng.standard_normal((CHUNK, dim), dtype=np.float32)  # drawn once and shifted about, to be quick
     order = rng.permutation(n)  # of classes over the file, as extraction does not sort them either
     labels = (order % n_classes).astype(np.int64)
     for start in range(0, n, CHUNK):
         centre = centres[labels[start : start + CHUNK]]
-        features[start : start + CHUNK] = np.maximum(centre + rng.standard_normal(centre.shape, dtype=np.float32), 0)
+        shifted = np.roll(noise, rng.integers(noise.size))[: len(centre)]
+        features[start : start + CHUNK] = np.maximum(centre + shifted, 0)
     features.flush()
     n_seen, held_out = n_classes * 4 // 5, 50 if per_class >= 500 else max(1, per_class // 10)
     seen = labels < n_seen
