@@ -19,6 +19,7 @@ splits.py, whose last results are repeated below the table. docs/performance.md 
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import logging
 import multiprocessing
@@ -138,8 +139,10 @@ def iteration_work(case: Case, column: str, feedback: bool) -> Work:
         return lambda: training.iteration(
             draw(data, training.settings, case.shapes.attribute_dim, generator, transductive=False), feedback
         )
-    engine = {"engine": "eager"} if column == "eager" else {"precision": case.precision}
-    return build_trainer(case, **engine, cuda_graphs=column != "unrecorded").work(feedback)
+    # TF32 is the whole process's, so all columns have it; bfloat16 is the fast engine's alone.
+    engine = "eager" if column == "eager" else "fast"
+    precision = "fp32" if engine == "eager" and case.precision == "bf16" else case.precision
+    return build_trainer(case, engine=engine, precision=precision, cuda_graphs=column != "unrecorded").work(feedback)
 
 
 def head_work(case: Case, column: str, generalised: bool, batch_size: int) -> Work:
@@ -336,7 +339,8 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
     arguments = parser.parse_args()
-    logging.basicConfig(format="%(message)s")  # what could not be recorded as a CUDA graph says so
+    said = io.StringIO()  # what could not be recorded as a CUDA graph says so
+    logging.basicConfig(format="%(message)s", handlers=[logging.StreamHandler(), logging.StreamHandler(said)])
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
     threads, device = torch.get_num_threads(), torch.device(arguments.device)
@@ -361,7 +365,9 @@ def main() -> None:
     add_epoch(report["rows"], case.shapes)
     if "CUB epoch" in report["rows"]:
         print_row("CUB epoch, added up" if not arguments.quick else "epoch, added up", report["rows"]["CUB epoch"], columns)
-    report["load_after"] = os.getloadavg()
+    report["load_after"], report["said"] = os.getloadavg(), said.getvalue().splitlines()
+    if cuda:
+        print("CUDA graphs: " + ("; ".join(report["said"]) or "all were recorded and agree with the ordinary work"))
     for name in ("region-files", "splits"):
         if (RESULTS / f"{name}.json").exists():
             print(f"{name}: {(RESULTS / f'{name}.json').relative_to(ROOT)}")
