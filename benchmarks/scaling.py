@@ -1,10 +1,11 @@
 """Cost against size: time and memory as classes, samples, synthesised features and dimensions grow; and one very large set.
 
-    python benchmarks/scaling.py curves [--threads N]          some 5 minutes; writes scaling.json, images/scaling.png
+    python benchmarks/scaling.py curves [--threads N]          some 3 minutes; writes scaling.json, images/scaling.png
     python benchmarks/scaling.py large --folder DIR            2,000 classes × 1,300 samples × 2048 in half precision: 10.7 GB
                                                                of disk, some 15 minutes; writes scaling-large.json
 
-`curves` changes one size at a time from CUB's shapes, at hidden width 1024, random data, each point in a process of its own.
+`curves` changes one size at a time from CUB's shapes, at hidden width 1024, random data, each point in a process of its own:
+an iteration with feedback and one epoch of the GZSL head.
 `large` writes a random, learnable set of that size into DIR (kept, and used again), trains on it as `zsl` trains on any set
 that does not fit in memory, and evaluates on a share of it; it prints what exactly was run. Results lie in benchmarks/results.
 CPU seconds are the ones to trust where other work shares the machine.
@@ -32,7 +33,7 @@ from speed import CPU, RESULTS, ROOT, Case, Shapes, build, build_networks, commi
 from zsl import rows
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData, read_xlsa17
-from zsl.report.style import BLUE, RED, STYLE, to_png
+from zsl.report.style import BLUE, GREEN, RED, STYLE, to_png
 from zsl.rows import CHUNK, StoredRows
 from zsl.runs.environment import command_line, machine
 from zsl.tfvaegan.classification import evaluate
@@ -41,10 +42,10 @@ from zsl.tfvaegan.trainer import TfvaeganTrainer
 
 BASE = Shapes(hidden_dim=1024, head_epochs=1)
 AXES = {
-    "classes": [replace(BASE, n_seen=3 * n // 4, n_unseen=n // 4) for n in (50, 200, 800, 2000)],
-    "training samples": [replace(BASE, n_train=n) for n in (2000, 7057, 28_000, 112_000)],
-    "synthesised a class": [replace(BASE, n_synthetic=n) for n in (100, 300, 1200, 2400)],
-    "feature dimension": [replace(BASE, feature_dim=n) for n in (512, 2048, 4096, 8192)],
+    "classes": [replace(BASE, n_seen=3 * n // 4, n_unseen=n // 4) for n in (50, 200, 1000)],
+    "training samples": [replace(BASE, n_train=n) for n in (2000, 7057, 56_000)],
+    "synthesised a class": [replace(BASE, n_synthetic=n) for n in (75, 300, 1200)],
+    "feature dimension": [replace(BASE, feature_dim=n) for n in (512, 2048, 8192)],
 }
 SIZE = {
     "classes": lambda s: s.n_seen + s.n_unseen, "training samples": lambda s: s.n_train,
@@ -60,17 +61,16 @@ def memory() -> dict[str, float]:
     return {name: int(status[key].split()[0]) / 2**20 for name, key in keys.items()}
 
 
-def measure_point(shapes: Shapes, work: str, threads: int) -> dict[str, float]:
-    """CPU and wall seconds of an iteration, or of a head's epoch, and peak GiB."""
+def measure_point(shapes: Shapes, threads: int) -> dict[str, float]:
+    """CPU seconds of an iteration and of a head's epoch, and GiB that both in turn need at most."""
     torch.set_num_threads(threads)
-    if work == "GZSL head, batch 50":  # not batches of `n_synthetic`, which would grow with the data
-        run = build(work, Case(shapes), "fast")
-        samples = [seconds(run, Case(shapes))]
-    else:
-        run = build(work, Case(shapes), "fast")
-        run()
-        samples = [seconds(run, Case(shapes)) for _ in range(3)]
-    return {"wall_s": median(s[0] for s in samples), "cpu_s": median(s[1] for s in samples), "peak_gib": memory()["peak"]}
+    case, found = Case(shapes), {}
+    for work in WORKS:
+        run = build(work, case, "fast")
+        if work == WORKS[0]:
+            run()
+        found[work] = median(seconds(run, case)[1] for _ in range(3 if work == WORKS[0] else 1))
+    return found | {"peak_gib": memory()["peak"]}
 
 
 def curves(threads: int) -> None:
@@ -78,11 +78,11 @@ def curves(threads: int) -> None:
     for axis, points in AXES.items():
         sizes = [SIZE[axis](shapes) for shapes in points]
         report["axes"][axis] = {"size": sizes}
-        for work in WORKS:
-            found = [in_fresh_process(measure_point, shapes, work, threads) for shapes in points]
-            report["axes"][axis][work] = found
-            cells = [f"{n:>8}: {p['cpu_s']:7.2f} s {p['peak_gib']:5.2f} GiB" for n, p in zip(sizes, found)]
-            print(f"{axis:20}{work:26}{'   '.join(cells)}", flush=True)
+        found = [in_fresh_process(measure_point, shapes, threads) for shapes in points]
+        report["axes"][axis] |= {key: [point[key] for point in found] for key in (*WORKS, "peak_gib")}
+        for n, point in zip(sizes, found):
+            cells = "  ".join(f"{work} {point[work]:7.2f} CPU s" for work in WORKS)
+            print(f"{axis:20}{n:>8}  {cells}  {point['peak_gib']:5.2f} GiB", flush=True)
     write(report, "scaling")
     draw(report, ROOT / "images" / "scaling.png")
 
@@ -99,12 +99,12 @@ def plot(report: dict) -> Figure:
     figure = Figure(figsize=(12, 5), layout="constrained")
     panels = figure.subplots(2, len(AXES), sharex="col")
     for column, (axis, found) in enumerate(report["axes"].items()):
-        for work in WORKS:
-            colour, label = (BLUE, "iteration with feedback") if work == WORKS[0] else (RED, "epoch of the GZSL head, batch 50")
-            for panel, key in zip(panels[:, column], ("cpu_s", "peak_gib")):
-                panel.plot(found["size"], [point[key] for point in found[work]], "o-", color=colour, label=label)
-        panels[0, column].set(xscale="log", yscale="log", title=axis)
-        panels[1, column].set(xscale="log", xlabel=axis, ylim=(0, None))
+        time_panel, memory_panel = panels[:, column]
+        for work, colour in zip(WORKS, (BLUE, RED)):
+            time_panel.plot(found["size"], found[work], "o-", color=colour, label=work)
+        memory_panel.plot(found["size"], found["peak_gib"], "o-", color=GREEN)
+        time_panel.set(xscale="log", yscale="log", title=axis)
+        memory_panel.set(xscale="log", xlabel=axis, ylim=(0, None))
     panels[0, 0].set_ylabel("CPU seconds")
     panels[1, 0].set_ylabel("peak memory, GiB")
     panels[0, 0].legend()
