@@ -34,7 +34,7 @@ from zsl import rows
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples, StageData, read_xlsa17
 from zsl.report.style import BLUE, GREEN, RED, STYLE, to_png
-from zsl.rows import CHUNK, StoredRows
+from zsl.rows import StoredRows
 from zsl.runs.environment import command_line, machine
 from zsl.runs.files import atomic_path
 from zsl.tfvaegan.classification import evaluate
