@@ -318,6 +318,18 @@ def commit() -> str:
     return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
+def earlier_rows(path: Path, report: dict) -> dict[str, dict]:
+    """What an earlier call with --rows has measured of the same code on the same machine."""
+    same = ("commit", "machine", "torch", "precision", "shapes")
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    return earlier["rows"] if all(earlier.get(key) == report[key] for key in same) else {}
+
+
+def save(report: dict, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
 def print_row(name: str, row: dict, columns: list[str]) -> None:
     def cells(clock: str) -> str:
         found = row[clock]
@@ -336,7 +348,7 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of the fast column")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
     parser.add_argument("--repeats", type=int, default=3, help="turns a row")
-    parser.add_argument("--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only")
+    parser.add_argument("--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only; others of the same commit stay")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
     arguments = parser.parse_args()
     said = io.StringIO()  # what could not be recorded as a CUDA graph says so
@@ -352,6 +364,10 @@ def main() -> None:
         "machine": machine(device), "threads": threads, "torch": torch.__version__, "python": platform.python_version(),
         "precision": arguments.precision, "shapes": asdict(case.shapes), "load_before": os.getloadavg(), "rows": {},
     }
+    words = ["speed", "quick" if arguments.quick else "cub", device.type, *([] if cuda else [str(threads)]),
+             *([] if arguments.precision == "fp32" else [arguments.precision])]
+    path = RESULTS / f"{'-'.join(words)}.json"
+    report["rows"] = earlier_rows(path, report)
     print(f"{report['machine']}, PyTorch {torch.__version__}, {arguments.precision}, commit {report['commit']}, load "
           f"{os.getloadavg()[0]:.1f}\n{'':36}" + "".join(f"{c:>18}" for c in columns) + "   peak GiB")
     for row in arguments.rows:
@@ -360,7 +376,8 @@ def main() -> None:
         result = measure(row, there, repeated, arguments.repeats)
         if not (arguments.no_memory or arguments.quick):
             result["peak_gib"] = {c: in_fresh_process(peak_memory, row, c, case, threads) for c in there}
-        report["rows"][row] = result
+        report["rows"][row] = result | {"load": os.getloadavg()[0]}
+        save(report, path)
         print_row(row, result, columns)
     add_epoch(report["rows"], case.shapes)
     if "CUB epoch" in report["rows"]:
@@ -371,11 +388,7 @@ def main() -> None:
     for name in ("region-files", "splits"):
         if (RESULTS / f"{name}.json").exists():
             print(f"{name}: {(RESULTS / f'{name}.json').relative_to(ROOT)}")
-    words = ["speed", "quick" if arguments.quick else "cub", device.type, *([] if cuda else [str(threads)]),
-             *([] if arguments.precision == "fp32" else [arguments.precision])]
-    path = RESULTS / f"{'-'.join(words)}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
+    save(report, path)
     print(f"-> {path.relative_to(ROOT)}")
 
 
