@@ -348,7 +348,9 @@ def main() -> None:
     parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of the fast column")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
     parser.add_argument("--repeats", type=int, default=3, help="turns a row")
-    parser.add_argument("--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only; others of the same commit stay")
+    parser.add_argument(
+        "--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only; others of the same commit stay"
+    )
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
     arguments = parser.parse_args()
     said = io.StringIO()  # what could not be recorded as a CUDA graph says so
