@@ -176,7 +176,7 @@ def run_large(folder: Path, iterations: int, share: float, threads: int) -> dict
     torch.manual_seed(0)
     heads = [SoftmaxHead(epochs=1, batch_size=300) for _ in range(2)]
     trainer = timed(
-        "build the trainer, check all features",
+        "build the trainer",
         lambda: TfvaeganTrainer(build_networks(shapes), data, settings, *heads, CPU, 0),
     )
     for feedback in (False, True):

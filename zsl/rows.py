@@ -51,12 +51,6 @@ class Rows(ABC):
         """All rows in order, `size` at once."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
-    def min(self) -> Tensor:
-        return torch.stack([part.min() for part in self.split(CHUNK)]).min()
-
-    def max(self) -> Tensor:
-        return torch.stack([part.max() for part in self.split(CHUNK)]).max()
-
     def to(self, device: torch.device) -> Rows:
         """The same rows, appearing on another device."""
         raise NotImplementedError
