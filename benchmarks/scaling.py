@@ -28,6 +28,7 @@ import numpy as np
 import scipy.io
 import torch
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 from speed import CPU, RESULTS, ROOT, Case, Shapes, build, build_networks, commit, in_fresh_process, seconds
 
 from zsl import rows
@@ -104,8 +105,12 @@ def plot(report: dict) -> Figure:
         for work, colour in zip(WORKS, (BLUE, RED)):
             time_panel.plot(found["size"], found[work], "o-", color=colour, label=work)
         memory_panel.plot(found["size"], found["peak_gib"], "o-", color=GREEN)
-        time_panel.set(xscale="log", yscale="log", title=axis)
-        memory_panel.set(xscale="log", xlabel=axis, ylim=(0, None))
+        time_panel.set(xscale="log", yscale="log", title=axis, ylim=(0.1, 40), yticks=[0.1, 1, 10])
+        memory_panel.set(xscale="log", xlabel=axis, ylim=(0, 3))
+        memory_panel.set_xticks(found["size"], [f"{n:,}" for n in found["size"]])
+        time_panel.yaxis.set_major_formatter("{x:g}")
+        for ticks in (time_panel.xaxis, time_panel.yaxis, memory_panel.xaxis):
+            ticks.set_minor_locator(NullLocator())
     panels[0, 0].set_ylabel("CPU seconds")
     panels[1, 0].set_ylabel("peak memory, GiB")
     panels[0, 0].legend()
