@@ -72,7 +72,8 @@ def test_runs_from_top_to_bottom(name: str, dataroot: Path, tmp_path: Path, monk
     client.execute()
     printed = "".join(output.text for cell in notebook.cells for output in cell.get("outputs", ())
                       if output.output_type == "stream")
-    pictures = [output for cell in notebook.cells for output in cell.get("outputs", ()) if "image/png" in output.get("data", ())]
+    pictures = [output for cell in notebook.cells for output in cell.get("outputs", ())
+                if "image/png" in output.get("data", {})]
     assert "paper" in printed and "Report: " in printed
     if name == "colab.ipynb":
         assert len(pictures) == 8 and "True\n" in printed and "unseen" in printed
