@@ -9,6 +9,7 @@ copy of the predictor that lives as long as his visit.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
@@ -28,7 +29,19 @@ import numpy as np
 from zsl.app.annotate import readable, readable_class
 from zsl.app.predictor import Predictor
 from zsl.app.tables import AttributeTable, read_attribute_table, write_attribute_table
-from zsl.app.web_parts import CSS, FAVICON, PICTURE, Result, empty_page, message, page_header, problem, results_page
+from zsl.app.web_parts import (
+    CSS,
+    EXAMPLE_CLICK,
+    FAVICON,
+    PICTURE,
+    Result,
+    empty_page,
+    example_buttons,
+    message,
+    page_header,
+    problem,
+    results_page,
+)
 from zsl.data.toy import ATTRIBUTES, SPECIES, UNSEEN_CLASSES, render_bird
 from zsl.errors import InputError
 from zsl.features.pictures import SUFFIXES, find_pictures, open_picture
@@ -110,8 +123,10 @@ def serving(
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise InputError("an address that cannot be served", where="host and port", found=f"{host}:{port}, {error.strerror}",
-                             expected="a free one of this machine", cure="Choose another port.") from None
+            raise InputError(
+                "an address that cannot be served", where="host and port", found=f"{host}:{port}, {error.strerror}",
+                expected="a free one of this machine", cure="Choose another port.",
+            ) from None
     folder = Path(tempfile.mkdtemp(prefix="zsl-web-")).resolve()
     before = os.environ.get("GRADIO_TEMP_DIR")
     os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
@@ -161,14 +176,18 @@ def _theme() -> gr.themes.Base:
         c50="#eef6fb", c100="#d9ebf7", c200="#b5d7ee", c300="#86bde1", c400="#4f9ed1", c500="#1f80bb", c600="#0b66a8",
         c700="#095489", c800="#0a446d", c900="#0c385a", c950="#08253c",
     )
+    grey = gr.themes.Color(
+        c50="#f6f7f9", c100="#eef0f3", c200="#dfe3e8", c300="#c6cdd5", c400="#939da9", c500="#6b7580", c600="#4b545e",
+        c700="#343b44", c800="#262b31", c900="#1d2126", c950="#15181c",
+    )
     return gr.themes.Base(
-        primary_hue=blue, secondary_hue=blue, neutral_hue=gr.themes.colors.slate, radius_size=gr.themes.sizes.radius_md,
+        primary_hue=blue, secondary_hue=blue, neutral_hue=grey, radius_size=gr.themes.sizes.radius_lg,
         font=["system-ui", "-apple-system", "Segoe UI", "Roboto", "Helvetica Neue", "Arial", "sans-serif"],
         font_mono=["ui-monospace", "Menlo", "Consolas", "monospace"],
     ).set(
-        body_background_fill="#f6f7f9", body_background_fill_dark="#15181c", block_background_fill="#ffffff",
-        block_background_fill_dark="#1d2126", block_border_width="1px", block_border_color="#dfe3e8",
-        block_border_color_dark="#343b44", button_primary_background_fill="*primary_600",
+        body_background_fill="*neutral_50", body_background_fill_dark="*neutral_950", block_background_fill="#ffffff",
+        block_background_fill_dark="*neutral_900", block_border_width="1px", block_border_color="*neutral_200",
+        block_border_color_dark="*neutral_700", button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700", button_primary_background_fill_dark="*primary_600",
         button_primary_background_fill_hover_dark="*primary_500", button_primary_text_color="#ffffff",
         button_primary_text_color_dark="#ffffff",
@@ -240,8 +259,10 @@ class _Page:
             )
         same = [each for each in predictor.classes_ if readable_class(each).casefold() == readable_class(name).casefold()]
         if same:
-            raise InputError("a class that exists already", where="the name of the new class", found=repr(readable_class(same[0])),
-                             expected="a new name", cure="Choose another name, or change that class instead.")
+            raise InputError(
+                "a class that exists already", where="the name of the new class", found=repr(readable_class(same[0])),
+                expected="a new name", cure="Choose another name, or change that class instead.",
+            )
         predictor.add_class(name, self.values(rows))
         return [f"added {readable_class(name)}"]
 
@@ -263,8 +284,10 @@ class _Page:
         table = replace(read_attribute_table(Path(path)), source=name)
         new = [each not in set(predictor.classes_) for each in table.class_names]
         if len(predictor.classes_) + sum(new) > MAX_CLASSES:
-            raise InputError("too many classes", where=name, found=f"{sum(new)} new ones", expected=f"at most {MAX_CLASSES} in all",
-                             cure="Use the command line for tables as large as this.")
+            raise InputError(
+                "too many classes", where=name, found=f"{sum(new)} new ones", expected=f"at most {MAX_CLASSES} in all",
+                cure="Use the command line for tables as large as this.",
+            )
         done = []
         for wanted, word, act in ((False, "changed", predictor.set_attributes), (True, "added", predictor.add_classes)):
             part = [i for i, is_new in enumerate(new) if is_new == wanted]
@@ -321,7 +344,7 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
     calibrates = generalised and not predictor.model.settings.get("gate")
     constant = float(predictor.model.settings.get("calibration") or 0.0)
     low, high = float(predictor.table.min()), float(predictor.table.max())
-    scale = f"Values in this model run from {low:g} to {high:g}."
+    scale = f"here {low:g} to {high:g}"
     first = page.choices(None)[0][1]
     own_html = {"apply_default_css": False, "js_on_load": None, "elem_classes": "zsl-html"}
     with gr.Blocks(title="Zero-shot recognition", analytics_enabled=False, delete_cache=(CLEAN_EVERY, CLEAN_AFTER)) as blocks:
@@ -334,9 +357,9 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
                     label=f"Pictures (JPEG, PNG, …; up to {MAX_UPLOAD // 2**20} MB each)", file_count="multiple",
                     file_types=list(SUFFIXES), type="filepath", height=150, elem_id="zsl-files",
                 )
-                gallery = gr.Gallery(
-                    [str(path) for path in page.examples], label="Examples", columns=4, allow_preview=False, height="auto",
-                    object_fit="cover", buttons=[], interactive=False, visible=bool(page.examples), elem_id="zsl-examples",
+                gallery = gr.HTML(
+                    example_buttons([(path.stem, open_picture(path)) for path in page.examples]),
+                    visible=bool(page.examples), elem_id="zsl-examples", **own_html | {"js_on_load": EXAMPLE_CLICK},
                 )
                 choice = gr.Radio(
                     [ALL, UNSEEN], value=ALL if generalised else UNSEEN, label="Choose among", visible=generalised,
@@ -354,8 +377,8 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
                 gr.Accordion("Add or change classes", open=False, elem_id="zsl-classes"),
             ):
                 status = gr.HTML(
-                    message("note", "By its attributes alone", "A class needs no picture: say what it looks like. What you change "
-                            "here is yours alone and lasts as long as this visit."), elem_id="zsl-status", **own_html,
+                    message("note", "By its attributes alone", "A class needs no picture: say what it looks like. What you "
+                            "change here is yours alone and lasts as long as this visit."), elem_id="zsl-status", **own_html,
                 )
                 with gr.Tab("Add"):
                     new_name = gr.Textbox(label="Name of the new class", max_length=MAX_NAME, elem_id="zsl-new-name")
@@ -363,18 +386,18 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
                         [("nothing: all values 0", ""), *page.choices(None)], value="", label="Start from a copy of",
                         elem_id="zsl-start",
                     )
-                    new_rows = _attribute_rows(page.rows(None, None), f"Attributes of the new class. {scale}", "zsl-new-rows")
+                    new_rows = _attribute_rows(page.rows(None, None), f"Attributes ({scale})", "zsl-new-rows")
                     add = gr.Button("Add the class", variant="primary", elem_id="zsl-add")
                 with gr.Tab("Change"):
                     which = gr.Dropdown(page.choices(None), value=first, label="Class", elem_id="zsl-which")
-                    old_rows = _attribute_rows(page.rows(first, None), f"Its attributes. {scale}", "zsl-old-rows")
+                    old_rows = _attribute_rows(page.rows(first, None), f"Attributes ({scale})", "zsl-old-rows")
                     change = gr.Button("Save the values", variant="primary", elem_id="zsl-change")
                 with gr.Tab("CSV"):
-                    gr.HTML("<p>A header with the attributes’ names, then a row a class, its name first. Known classes are changed, "
-                            "others added.</p>", **own_html)
+                    gr.HTML("<p>A header with the attributes’ names, then a row a class, its name first. Known classes are "
+                            "changed, others added.</p>", **own_html)
                     csv_file = gr.File(label="Table (CSV)", file_types=[".csv", ".tsv", ".txt"], height=120, elem_id="zsl-csv")
-                    csv_out = gr.DownloadButton("Download the present table", value=page.table_file(None), size="md")
-                save = gr.Button("Prepare the model with your classes for download", visible=False, elem_id="zsl-save", size="md")
+                    csv_out = gr.DownloadButton("Download the present table (CSV)", value=page.table_file(None), size="md")
+                save = gr.Button("Prepare this model for download", visible=False, elem_id="zsl-save", size="md")
                 saved = gr.DownloadButton("Download the model", visible=False, elem_id="zsl-saved", size="md")
                 undo = gr.Button("Undo all changes", visible=False, elem_id="zsl-undo", size="md")
 
@@ -390,33 +413,37 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
         for event in (files.upload, files.delete, files.clear):
             event(taken, [files, *settings], [sources, results], **seeing)
 
-        def chosen(event: gr.SelectData, *rest: Any):
-            path = page.examples[event.index]
+        def chosen(event: gr.EventData, *rest: Any):
+            path = page.examples[int(event.index) % len(page.examples)]
             found = [(path.name, str(path))]
             return found, page.predict(found, *rest), None
 
-        gallery.select(chosen, settings, [sources, results, files], **seeing)
+        gallery.click(chosen, settings, [sources, results, files], **seeing)
         for event in (choice.input, calibration.release):
             event(page.predict, [sources, *settings], results, **seeing)
 
         buttons = [add, change, csv_file, save, undo]
-        told = [session, head, status, results, start, which, csv_out, saved, *buttons]
+        told = [session, head, status, results, start, which, csv_out, saved, new_name, *buttons]
 
         def learn(act: Callable, title: str, sources, choice, calibration, session, names=None):
             """Busy, then done or refused; a generator of `told`."""
-            yield {status: message("busy", "Learning the classes …", "The heads are fitted again; pictures can be dropped meanwhile."),
-                   **{button: gr.update(interactive=False) for button in buttons}}
+            busy = message("busy", "Learning the classes …", "The heads are fitted again; pictures can be dropped meanwhile.")
+            yield {status: busy, **{button: gr.update(interactive=False) for button in buttons}}
             free = {button: gr.update(interactive=True) for button in buttons}
             try:
                 session = page.learn(session, act)
             except InputError as error:
                 yield {status: problem(title, error, names or {}), **free}
                 return
+            except Exception as error:  # whatever it is, nobody is to sit before a page that is dead
+                logging.exception("classes of a visitor")
+                yield {status: message("error", title, f"{type(error).__name__}. The log of the server says more."), **free}
+                return
             done = session.changes[-1]
             now = page.predict(sources, choice, calibration, session)
             again = " Your pictures have been predicted again." if sources else ""
             yield {
-                **shown(session), **free, results: now,
+                **shown(session), **free, results: now, new_name: "",
                 save: gr.update(visible=True, interactive=True), undo: gr.update(visible=True, interactive=True),
                 status: message("done", f"{done[:1].upper()}{done[1:]}",
                                 f"The model now chooses among {len(session.predictor.classes_)} classes.{again}"),
@@ -474,6 +501,6 @@ def _attribute_rows(rows: list[list[Any]], label: str, elem_id: str) -> gr.Dataf
     """A line an attribute, which can be searched: a table of classes by 312 attributes fits no screen."""
     return gr.Dataframe(
         rows, headers=["attribute", "value"], datatype=["str", "number"], type="array", column_count=2, row_count=len(rows),
-        row_limits=(len(rows), len(rows)), column_limits=(2, 2), static_columns=[0], column_widths=["68%", "32%"],
-        show_search="search", max_height=330, interactive=True, label=label, buttons=[], elem_id=elem_id, wrap=True,
+        static_columns=[0], column_widths=["68%", "32%"], show_search="search", max_height=330, interactive=True, label=label,
+        buttons=[], elem_id=elem_id, wrap=True,
     )

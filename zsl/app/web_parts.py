@@ -20,7 +20,7 @@ from zsl.app.predictor import AttributeReason, ClassScore, Prediction
 from zsl.errors import InputError
 from zsl.report.style import BLUE, INK, MUTED
 
-PICTURE, TILE = 640, 240  # longest side in pixels of the picture and of one with attention over it
+PICTURE, TILE, EXAMPLE = 640, 240, 160  # longest side in pixels: the picture, one with attention over it, an example
 METHODS = {"tfvaegan": "TF-VAEGAN", "dazle": "DAZLE"}
 MINUS, THIN = "\u2212", "\u202f"
 
@@ -46,8 +46,8 @@ def page_header(model: Model, changes: Sequence[str] = ()) -> str:
     return (
         "<header class='zsl-head'><h1>Zero-shot recognition</h1>"
         f"<p class='zsl-facts'>{' · '.join(map(escape, facts))}</p>"
-        "<p class='zsl-lead'>Names what a picture shows, also classes of which it never saw a picture "
-        f"({badge(False)}) and knows only how they look. Classes with training pictures are marked {badge(True)}.</p>"
+        f"<p class='zsl-lead'>Names what a picture shows: {badge(True)} classes it was trained on, and {badge(False)} classes "
+        "of which it has only a description, their attributes.</p>"
         f"{changed}</header>"
     )
 
@@ -69,6 +69,25 @@ def empty_page() -> str:
         "<section class='zsl-empty'><h2>No picture yet</h2><p>Drop a picture on the left, or choose an example. You will see "
         "the most probable classes and the attributes that speak for the best one.</p></section>"
     )
+
+
+def example_buttons(pictures: Sequence[tuple[str, Image.Image]]) -> str:
+    """Example pictures (name, picture) to choose from; a click is told by its place, `data-index`."""
+    buttons = "".join(
+        f"<li><button type='button' data-index='{number}' aria-label='Example {escape(name)}' title='{escape(name)}'>"
+        f"<img src='{data_uri(picture, EXAMPLE)}' alt=''></button></li>"
+        for number, (name, picture) in enumerate(pictures)
+    )
+    return f"<p class='zsl-label'>Or try an example</p><ul class='zsl-examples'>{buttons}</ul>"
+
+
+# Tells the page which button was pressed.
+EXAMPLE_CLICK = """
+element.addEventListener('click', (event) => {
+  const button = event.target.closest('button[data-index]');
+  if (button) trigger('click', {index: Number(button.dataset.index)});
+});
+"""
 
 
 def results_page(results: Sequence[Result], largest_value: float, left_out: int = 0) -> str:
@@ -112,8 +131,8 @@ def result_card(result: Result, largest_value: float) -> str:
     if prediction.attributes:
         parts.append(
             f"<h3>What speaks for {escape(name)}</h3>" + reasons_table(prediction.attributes, largest_value)
-            + "<p class='zsl-under'>Contribution: how much the attribute adds to the class’s score. Read: how strongly it is found "
-            "in the picture, on the model’s own scale. Class: what the attribute table says of the class.</p>"
+            + "<p class='zsl-under'>Contribution: how much the attribute adds to the class’s score. Read: how strongly it is "
+            "found in the picture, on the model’s own scale. Class: what the attribute table says of the class.</p>"
         )
     if prediction.attention:
         parts.append(f"<h3>Where it looked</h3>{attention_tiles(picture, prediction)}")
@@ -148,9 +167,9 @@ def reasons_table(reasons: Sequence[AttributeReason], largest_value: float) -> s
     most_read = max((abs(reason.read) for reason in reasons), default=0)
     rows = "".join(
         f"<tr><th scope='row'>{escape(readable(reason.name))}</th>"
-        + _cell(f"{reason.contribution:+.2g}", reason.contribution, most, "zsl-fill-why")
-        + _cell(f"{reason.read:.2g}", reason.read, most_read, "zsl-fill-read")
-        + _cell(f"{reason.value:.4g}", reason.value, largest_value, "zsl-fill-value") + "</tr>"
+        + _cell(signed(reason.contribution, most), reason.contribution, most, "zsl-fill-why")
+        + _cell(signed(reason.read, most_read).removeprefix("+"), reason.read, most_read, "zsl-fill-read")
+        + _cell(f"{reason.value:.4g}".replace("-", MINUS), reason.value, largest_value, "zsl-fill-value") + "</tr>"
         for reason in reasons
     )
     heads = "".join(f"<th scope='col'>{head}</th>" for head in ("Attribute", "Contribution", "Read", "Class"))
@@ -158,13 +177,19 @@ def reasons_table(reasons: Sequence[AttributeReason], largest_value: float) -> s
 
 
 def _cell(text: str, value: float, most: float, kind: str) -> str:
-    return f"<td><span class='zsl-number'>{text.replace('-', MINUS)}</span>{_bar(value / most if most > 0 else 0.0, kind)}</td>"
+    return f"<td><span class='zsl-number'>{text}</span>{_bar(value / most if most > 0 else 0.0, kind)}</td>"
 
 
 def _bar(share: float, kind: str) -> str:
     """Of a length of 0 ... 1 of its place; what is negative has none. Its number stands beside it."""
     width = 100 * min(1.0, max(0.0, share)) if math.isfinite(share) else 0.0
     return f"<span class='zsl-bar' aria-hidden='true'><span class='{kind}' style='width:{width:.1f}%'></span></span>"
+
+
+def signed(value: float, largest: float) -> str:
+    """A number with its sign, to as many decimals as the largest of its column needs for two digits."""
+    decimals = min(6, max(0, 1 - math.floor(math.log10(largest)))) if largest > 0 else 1
+    return f"{value:+.{decimals}f}".replace("-", MINUS)
 
 
 def percent(share: float) -> str:
@@ -175,17 +200,20 @@ def percent(share: float) -> str:
 def attention_tiles(picture: Image.Image, prediction: Prediction) -> str:
     """The picture once for each attribute, bright where the model looked for it."""
     contributions = {reason.name: reason.contribution for reason in prediction.attributes}
-    tiles = "".join(
-        f"<li><figure><img src='{data_uri(overlay(_small(picture, TILE), weights, prediction.view), TILE)}' "
-        f"alt='Where the model looked for {escape(readable(name))}'><figcaption>{escape(readable(name))}"
-        + (f" <span class='zsl-number'>{contributions[name]:+.2g}</span>".replace("-", MINUS) if name in contributions else "")
-        + "</figcaption></figure></li>"
-        for name, weights in prediction.attention.items()
-    )
+    most = max(map(abs, contributions.values()), default=0)
+    small, tiles = _small(picture, TILE), []
+    for name, weights in prediction.attention.items():
+        shown = escape(readable(name))
+        number = f" <span class='zsl-number'>{signed(contributions[name], most)}</span>" if name in contributions else ""
+        tiles.append(
+            f"<li><figure><img src='{data_uri(overlay(small, weights, prediction.view), TILE)}' alt='Where the model looked "
+            f"for {shown}'><figcaption>{shown}{number}</figcaption></figure></li>"
+        )
     partial = prediction.view != (0.0, 0.0, 1.0, 1.0)
+    outside = " The model sees the middle of the picture only; the rest is dark." if partial else ""
     return (
-        f"<ul class='zsl-maps'>{tiles}</ul><p class='zsl-under'>Bright is where the model looked for the attribute; the number is "
-        f"its contribution.{' The model sees only the middle of the picture; what lies outside is dark.' if partial else ''}</p>"
+        f"<ul class='zsl-maps'>{''.join(tiles)}</ul><p class='zsl-under'>Bright is where the model looked for the attribute; "
+        f"the number is its contribution.{outside}</p>"
     )
 
 
@@ -238,8 +266,15 @@ CSS = f"""
 --zsl-seen:#4aa8dc;--zsl-seen-ink:#a5d8f5;--zsl-seen-paper:#16344a;--zsl-unseen:#e8824f;--zsl-unseen-ink:#ffc3a3;
 --zsl-unseen-paper:#46230f;--zsl-value:#8f99a5;--zsl-bad:#f2867e;--zsl-bad-paper:#3d1b19;--zsl-good:#4fc9a2;
 --zsl-good-paper:#12332a}}
-body,gradio-app{{overflow-x:hidden}}
-.gradio-container{{max-width:84rem!important;margin:0 auto!important}}
+.gradio-container{{max-width:84rem!important;width:100%!important;margin:0 auto!important}}
+.block:has(>.html-container>.zsl-html),.block.zsl-html,.zsl-html .html-container{{padding:0!important}}
+.zsl-html .zsl-label{{color:var(--zsl-soft);font-size:.86rem;margin-bottom:.35rem}}
+.zsl-html .zsl-examples{{display:grid;grid-template-columns:repeat(4,minmax(0,1fr));gap:.5rem}}
+.zsl-examples button{{display:block;width:100%;padding:0;border:0;background:none;border-radius:8px;cursor:pointer}}
+.zsl-examples img{{display:block;width:100%;aspect-ratio:1;object-fit:cover;border-radius:8px}}
+.zsl-examples button:hover img{{outline:2px solid var(--zsl-accent);outline-offset:1px}}
+.gradio-container button:focus-visible,.zsl-html summary:focus-visible{{outline:3px solid var(--zsl-accent);outline-offset:2px}}
+#zsl-teach{{--font-mono:var(--font)}}
 .zsl-html,.zsl-html *{{box-sizing:border-box}}
 .zsl-html{{color:var(--zsl-ink);font-size:1rem;line-height:1.5;overflow-wrap:anywhere}}
 .zsl-html h1,.zsl-html h2,.zsl-html h3,.zsl-html p,.zsl-html ol,.zsl-html ul,.zsl-html figure{{margin:0;padding:0}}
@@ -285,7 +320,7 @@ color-mix(in srgb,var(--zsl-unseen) 72%,var(--zsl-card)) 6px 10px)}}
 .zsl-reasons{{width:100%;border-collapse:collapse;table-layout:fixed;font-size:.94rem}}
 .zsl-reasons th,.zsl-reasons td{{padding:.4rem .8rem .4rem 0;text-align:left;vertical-align:middle;
 border-bottom:1px solid var(--zsl-line);font-weight:400;background:none}}
-.zsl-reasons thead th{{color:var(--zsl-soft);font-size:.86rem;padding-top:0}}
+.zsl-reasons thead th{{color:var(--zsl-soft);font-size:.86rem;padding-top:0;overflow-wrap:normal}}
 .zsl-reasons th:nth-child(1){{width:34%}}.zsl-reasons th:nth-child(2){{width:30%}}
 .zsl-reasons td:last-child,.zsl-reasons th:last-child{{padding-right:0}}
 .zsl-reasons td .zsl-bar{{height:.38rem;margin-top:.1rem}}
@@ -310,6 +345,6 @@ gap:1.1rem;align-items:start}}
 .zsl-top{{grid-template-columns:1fr;gap:1rem}}.zsl-picture img{{max-height:16rem}}.zsl-card{{padding:.9rem}}
 .zsl-empty{{padding:2rem 1rem}}
 .zsl-head h1{{font-size:1.5rem}}.zsl-reasons th,.zsl-reasons td{{padding-right:.55rem}}.zsl-reasons{{font-size:.88rem}}
-.zsl-reasons th:nth-child(1){{width:38%}}.zsl-reasons th:nth-child(2){{width:26%}}
+.zsl-reasons thead th{{font-size:.8rem}}.zsl-reasons th:nth-child(1){{width:36%}}.zsl-reasons th:nth-child(2){{width:30%}}
 .zsl-html .zsl-maps{{grid-template-columns:repeat(2,1fr)}}}}
 """
