@@ -1,10 +1,11 @@
 """What region files cost: opening, random batches, memory; against loading the whole file, and in the release's chunks.
 
-    python benchmarks/region_files.py [--folder DIR] [--images 11788]      2.4 GB of disk, some 2 minutes
+    python benchmarks/region_files.py [--folder DIR] [--images 11788]      2.4 GB of disk, some 3 minutes
 
 Generates a CUB-sized file (2048 × 7 × 7, half precision, random numbers) in a temporary folder, a DeepFashion-sized one whose
 maps are holes (no disk; for memory and opening alone), and a small gzip'd one in the chunks that the release's have. Each
-row is measured in a process of its own; its peak memory includes Python and PyTorch. Writes benchmarks/results/<name>.json.
+row is measured in a process of its own; its peak memory includes Python and PyTorch, which stand alone in brackets. Also
+writes benchmarks/results/region-files.json.
 """
 
 from __future__ import annotations
@@ -51,8 +52,9 @@ def write_release(path: Path, n: int) -> None:
 
 
 def measure(kind: str, path: Path, n_batches: int, compute: float) -> dict[str, float]:
-    """Seconds to open, per batch, and peak GiB of this process."""
+    """Seconds to open, milliseconds a batch, and GiB that this process needs at first (Python, PyTorch) and at most."""
     torch.set_num_threads(1)
+    before = peak()
     if kind == "cold":  # what the system remembers of the file
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -62,16 +64,22 @@ def measure(kind: str, path: Path, n_batches: int, compute: float) -> dict[str, 
     result = {"open_s": opened}
     begin = time.perf_counter()
     if kind == "whole":
-        maps = regions.read(np.arange(regions.n)).astype(np.float32)
+        maps = np.empty((regions.n, D, *GRID), dtype=np.float32)
+        for rows in regions.stretches():
+            maps[rows[0] : rows[-1] + 1] = regions.read(rows)
         result["load_s"] = time.perf_counter() - begin
-        assert len(maps) == regions.n
     else:
         for batch in batches(regions, (rng.choice(regions.n, BATCH) for _ in range(n_batches))):
             assert batch.shape == (BATCH, GRID[0] * GRID[1], D)
             time.sleep(compute)
         result["batch_ms"] = 1000 * ((time.perf_counter() - begin) / n_batches - compute)
+    return result | {"start_gib": before, "peak_gib": peak()}
+
+
+def peak() -> float:
+    """GiB that this process has needed at most; Linux."""
     status = Path("/proc/self/status").read_text().splitlines()
-    return result | {"peak_gib": int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 2**20}
+    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 2**20
 
 
 def main() -> None:
@@ -97,12 +105,12 @@ def main() -> None:
             "bytes": {path.stem: path.stat().st_size for path in (cub, deepfashion, release)}, "rows": {},
         }
         print(f"{report['machine']}, load {os.getloadavg()[0]:.1f}; written at {1000 * writing:.1f} ms an image\n"
-              f"{'':30}{'opening':>10}{'batch of 50':>14}{'loading':>10}{'peak GiB':>10}")
+              f"{'':30}{'opening':>10}{'batch of 50':>14}{'loading':>10}{'peak GiB (of it at start)':>27}")
         for name, work in rows.items():
             with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
                 report["rows"][name] = row = pool.apply(measure, work)
             cells = f"{row['batch_ms']:11.1f} ms{'':10}" if "batch_ms" in row else f"{'':14}{row['load_s']:8.1f} s"
-            print(f"{name:30}{1000 * row['open_s']:7.1f} ms{cells}{row['peak_gib']:10.2f}", flush=True)
+            print(f"{name:30}{1000 * row['open_s']:7.1f} ms{cells}{row['peak_gib']:19.2f} ({row['start_gib']:.2f})", flush=True)
     path = ROOT / "benchmarks" / "results" / "region-files.json"
     path.write_text(json.dumps(report, indent=2) + "\n")
     print(f"-> {path.relative_to(ROOT)}")

@@ -95,3 +95,34 @@ def images() -> Iterator[SimpleNamespace]:
     """The modules of zero-shot-images."""
     with tree_modules("zero-shot-images") as load:
         yield SimpleNamespace(**{name: load(name) for name in ("config", "model", "classifier", "util")})
+
+
+@pytest.fixture(scope="session")
+def birds(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Toy birds prepared as one's own data, a TF-VAEGAN and a DAZLE run on them, and the model files of both.
+
+    20 seen species of 6 pictures, one unseen with pictures, one unseen without; made once, look and do not touch.
+    """
+    from kept_models import train, train_dazle, write_birds, write_table
+
+    from zsl.app.export import export
+    from zsl.app.own_data import prepare
+    from zsl.data.toy import SPECIES, UNSEEN_CLASSES
+    from zsl.features.backbones import BackboneSpec, load_backbone
+
+    root = tmp_path_factory.mktemp("birds")
+    tested, untested = UNSEEN_CLASSES[5], UNSEEN_CLASSES[3]
+    names = sorted([*[name for name in SPECIES if name not in UNSEEN_CLASSES][:20], tested, untested])
+    write_birds(root / "images", [name for name in names if name != untested], 6)
+    table = write_table(root / "birds.csv", names)
+    made = prepare(root / "images", root / "birds.csv", root / "data" / "BIRDS", load_backbone(BackboneSpec("descriptor")),
+                   unseen=[tested], regions=True)
+    runs, models = {}, {}
+    runs["tfvaegan"] = train("BIRDS", root / "data", root / "runs", "descriptor", nepoch=40, eval_every=40, select="val")
+    runs["dazle"] = train_dazle("BIRDS", root / "data", root / "runs", made.regions, split_file=Path("att_splits.mat"),
+                                nepoch=40, eval_every=40, cache="memory")
+    for method, run in runs.items():
+        models[method] = root / f"{method}.zsl"
+        export(run, models[method])
+    return SimpleNamespace(root=root, names=names, tested=tested, untested=untested, table=table, made=made, runs=runs,
+                           models=models)

@@ -116,7 +116,8 @@ GRIDS = {
 @needs_torchvision
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_family_of_torchvision_gives_its_last_grid(name: str) -> None:
-    with torch.device("meta"):  # shapes alone, so that all networks take no time
+    # Shapes alone, so that all networks take no time; RegNet's initial weights want to be computed.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
         network = torchvision.models.get_model(name, weights=None).eval()
         setattr(network, list(network._modules)[-1], nn.Identity())
         assert backbones._TorchvisionGrid(network, name)(torch.empty(2, 3, 224, 224)).shape == (2, *GRIDS[name])
@@ -139,7 +140,7 @@ def test_half_is_the_distance_from_the_middle_grey() -> None:
     seen = []
     half._network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
     batch = torch.tensor([0, 64, 128, 255], dtype=torch.uint8).repeat_interleave(3 * 64 * 64).view(4, 3, 64, 64)
-    assert not torch.allclose(half.features(batch)[0], imagenet.features(batch)[0])
+    assert not torch.allclose(half.features(batch)[0], imagenet.features(batch)[0], atol=0)
     assert seen[0][:, 1, 3, 3].tolist() == [-1.0, -0.5, 0.0, 127 / 128]
 
 
@@ -150,7 +151,7 @@ def test_threads_may_share_a_backbone() -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda batch: backbone.features(batch)[0], batches))
     for one, other in zip(found, expected):
-        torch.testing.assert_close(one, other)
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=0)
 
 
 # ---- padding ------------------------------------------------------------------------------------------------------------
@@ -191,8 +192,9 @@ def test_five_convolutions_of_mobilenet_are_padded_as_tensorflow_does() -> None:
             layer.register_forward_pre_hook(lambda layer, inputs: F.pad(inputs[0], (0, 1, 0, 1)))
         expected = reference.features(inputs)
     found = backbone.features(batch)[1]
-    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-    assert not torch.allclose(found, plain, rtol=1e-2)
+    scale = expected.abs().max()  # untrained, the network shrinks its input
+    torch.testing.assert_close(found / scale, expected / scale, rtol=1e-4, atol=1e-5)
+    assert (found - plain).abs().max() > 0.1 * scale
 
 
 @needs_torchvision
@@ -219,8 +221,8 @@ def test_weights_come_back_from_tensors_and_files(tmp_path) -> None:
     assert json.loads(again.describe()) == {"spec": backbone.spec.to_json(), "weights": "a.pth", "digest": backbone.digest}
     assert load_backbone(backbone.spec, "none", random_weights=True, seed=1).digest != backbone.digest
     halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    close = load_backbone(backbone.spec, halved).features(batch)[0]
-    torch.testing.assert_close(close, backbone.features(batch)[0], rtol=0.05, atol=0.05)
+    close, exact = load_backbone(backbone.spec, halved).features(batch)[0], backbone.features(batch)[0]
+    assert 0 < (close - exact).abs().max() < 0.05 * exact.abs().max()
 
 
 @needs_torchvision

@@ -132,6 +132,11 @@ def test_word_vectors_that_do_not_fit_are_refused(vectors, words) -> None:
         Dazle(vectors, ATTRIBUTES, FEATURES)
 
 
+def test_a_grid_too_small_for_the_convolution_is_refused() -> None:
+    with pytest.raises(InputError, match="too small for a 2 × 2 convolution.*found 1 × 7"):
+        Dazle(None, ATTRIBUTES, FEATURES, options=DazleOptions(convolution=True), grid=(1, 7))
+
+
 # ---- losses --------------------------------------------------------------------------------------------------------------
 
 

@@ -30,7 +30,7 @@ LAYERS = {
     "zsl.evaluation": ["zsl.data", "zsl.metrics"],
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
     "zsl.tfvaegan": ["zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.metrics", "zsl.evaluation"],
-    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation"],
+    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files"],
     "zsl.app": [
         "zsl", "zsl.errors", "zsl.data", "zsl.features", "zsl.classifiers", "zsl.gate", "zsl.tfvaegan", "zsl.dazle",
         "zsl.report", "zsl.runs",

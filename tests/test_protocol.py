@@ -94,6 +94,15 @@ def test_choices_print_counted_from_one() -> None:
     assert str(Choice(0, 24)) == "epoch 1, head epoch 25"
 
 
+def test_a_method_without_heads_does_not_speak_of_head_epochs() -> None:
+    records = [record(0, [0.3], [0.2], constant=[1.0]), record(1, [0.2], [0.4], constant=[2.0])]
+    selection = select(records)
+    assert selection == Selection(t1=Choice(0, 0), h=Choice(1, 0), constant=2.0)
+    found = result_rows(records, selection, None)
+    assert [(row["T1_at"], row["H_at"]) for row in found] == [("epoch 1", "epoch 2")] * 2 + [("epoch 2", "epoch 2")]
+    assert not any("head" in row["rule"] for row in found)
+
+
 @pytest.mark.parametrize("records", [VALIDATION, VALIDATION[::-1]])
 def test_choices_do_not_depend_on_the_order_of_records(records) -> None:
     assert select(records) == select(VALIDATION)

@@ -15,10 +15,11 @@ from zsl.errors import InputError
 from zsl.report import __main__ as command
 from zsl.report import html
 from zsl.report import plots as plots_module
-from zsl.report.folder import chosen_epoch, read_metrics, read_run
+from zsl.report.folder import chosen_epoch, read_run
 from zsl.report.html import duration, write_report
 from zsl.report.plots import draw_plots
 from zsl.report.tables import format_rows, format_sweep, summarise
+from zsl.runs.files import read_metrics
 
 EVIL = '<script>alert("$x$")</script>'
 EPOCHS = 3

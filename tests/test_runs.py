@@ -113,7 +113,7 @@ def test_metrics_survive_a_kill_in_the_middle_of_a_line(folder) -> None:
     assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [0, 1]
     lines = folder.metrics.read_text().splitlines()
     folder.metrics.write_text("\n".join([lines[0][:20], lines[1], ""]))
-    with pytest.raises(InputError, match=r"metrics\.jsonl line 1"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1"):
         folder.read_metrics()
 
 

@@ -345,7 +345,8 @@ def test_a_taken_port_is_named(web, tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(InputError, match=f"127.0.0.1:{port}"), web.serving(Predictor(tiny_model(), device="cpu"), port=port):
+        predictor = Predictor(tiny_model(), device="cpu")
+        with pytest.raises(InputError, match=f"127.0.0.1:{port}"), web.serving(predictor, port=port):
             pass
 
 

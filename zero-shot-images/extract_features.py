@@ -1,7 +1,7 @@
 """Features of images for TF-VAEGAN (pooled vectors, .mat) and DAZLE (region maps, .hdf5), both in one pass.
 
     pip install -e '.[images]'
-    python zero-shot-images/extract_features.py --dataset CUB --images CUB_200_2011_parent --image_list CUB/res101.mat \\
+    python zero-shot-images/extract_features.py --dataset CUB --images CUB_images --image_list CUB/res101.mat \\
         --drop_leading 5 --attribute_names CUB/attributes.txt --word_vectors CUB/attribute_w2v.npy
     python zero-shot-images/extract_features.py --dataset my_birds --images my_photos --write pooled --backbone timm:resnet50
 

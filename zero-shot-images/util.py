@@ -11,6 +11,7 @@ from zsl.data.region_maps import RegionDataset, RegionStageData, read_region_map
 from zsl.data.toy import make_toy
 from zsl.data.toy_regions import make_toy_regions
 from zsl.data.xlsa17 import Dataset, read_xlsa17
+from zsl.dazle.attention import record_attention
 from zsl.dazle.maps import Cached, Streamed
 from zsl.dazle.trainer import DazleTrainer
 from zsl.runs.environment import resolve_folder
@@ -111,4 +112,8 @@ def run_dazle(config: DazleConfig) -> int:
             maps = Streamed(data.regions, device)
         return DazleTrainer(build_dazle(config, data), data, config.settings(), device, config.manualSeed, maps)
 
-    return tree.start(config, check_dazle_config, run_folder, load_region_dataset, build_trainer, "dazle")
+    def after(run: Path, dataset: RegionDataset, device: torch.device) -> None:
+        model = build_dazle(config, dataset.stage("test"))
+        record_attention(run, dataset, model, config.settings().margin, device)
+
+    return tree.start(config, check_dazle_config, run_folder, load_region_dataset, build_trainer, "dazle", after)

@@ -31,6 +31,7 @@ def run_and_report(
     *,
     method: str,
     title: str,
+    after: Callable[[Path, Dataset, torch.device], None] | None = None,
 ) -> int:
     """Trains, measures, reports; the way every training script ends.
 
@@ -39,6 +40,7 @@ def run_and_report(
         folder: the run's folder, not yet open.
         load_dataset: reads the data; called only if there is something to train.
         build_trainer: makes the trainer of a stage; the random numbers are seeded right before.
+        after: given the folder of the trained run, adds what only this method has to report.
 
     Returns:
         0; 1 after an error that the user can mend, which is printed; 130 when the user stopped the run.
@@ -46,7 +48,7 @@ def run_and_report(
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     log.setLevel(logging.INFO)
     try:
-        result = _run(config, folder, load_dataset, build_trainer, schedule, method, title)
+        result = _run(config, folder, load_dataset, build_trainer, schedule, method, title, after)
     except Interrupted as interrupted:
         print(f"Stopped {interrupted}, saved. To continue, repeat the command with --resume.", file=sys.stderr)
         return 130
@@ -61,7 +63,7 @@ def run_and_report(
     return 0
 
 
-def _run(config, folder, load_dataset, build_trainer, schedule, method, title) -> dict:
+def _run(config, folder, load_dataset, build_trainer, schedule, method, title, after) -> dict:
     if folder.finished and not config.overwrite:
         log.info("This run has finished before; --overwrite would repeat it.")
         return folder.read_result()
@@ -80,6 +82,11 @@ def _run(config, folder, load_dataset, build_trainer, schedule, method, title) -
             dataset, build, folder, config_dict(config), schedule,
             method=method, title=title, seed=config.manualSeed, device=device,
         )
+        if after is not None:
+            try:
+                after(folder.path, dataset, device)
+            except InputError as error:  # what was trained and measured is worth its report all the same
+                log.warning("Left out of the report: %s", error)
         write_report(folder.path)
     finally:
         folder.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -161,8 +162,9 @@ def start(
     load_dataset: Callable[[Config], Dataset],
     build_trainer: Callable[[StageData, torch.device], EvaluatingTrainer],
     method: str,
+    after: Callable[[Path, Dataset, torch.device], None] | None = None,
 ) -> int:
-    """One experiment of any method from config to report; returns the exit status."""
+    """One experiment of any method from config to report (`run_and_report` tells of `after`); returns the exit status."""
     try:
         check_config(config)
         folder = folder_of(config)
@@ -173,5 +175,5 @@ def start(
         torch.set_num_threads(config.threads)
     return run_and_report(
         config, folder, lambda: load_dataset(config), build_trainer, config.schedule(),
-        method=method, title=f"{config.variant} on {config.dataset}",
+        method=method, title=f"{config.variant} on {config.dataset}", after=after,
     )

@@ -34,6 +34,7 @@ from zsl.app.web_parts import (
     EXAMPLE_CLICK,
     FAVICON,
     PICTURE,
+    TO_RESULTS,
     Result,
     empty_page,
     example_buttons,
@@ -190,7 +191,7 @@ def _theme() -> gr.themes.Base:
         block_border_color_dark="*neutral_700", button_primary_background_fill="*primary_600",
         button_primary_background_fill_hover="*primary_700", button_primary_background_fill_dark="*primary_600",
         button_primary_background_fill_hover_dark="*primary_500", button_primary_text_color="#ffffff",
-        button_primary_text_color_dark="#ffffff",
+        button_primary_text_color_dark="#ffffff", link_text_color_dark="*primary_300",
     )
 
 
@@ -354,7 +355,7 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
         with gr.Row(elem_id="zsl-layout"):
             with gr.Column(elem_id="zsl-ask"):
                 files = gr.File(
-                    label=f"Pictures (JPEG, PNG, …; up to {MAX_UPLOAD // 2**20} MB each)", file_count="multiple",
+                    label=f"Pictures, up to {MAX_UPLOAD // 2**20} MB each", file_count="multiple",
                     file_types=list(SUFFIXES), type="filepath", height=150, elem_id="zsl-files",
                 )
                 gallery = gr.HTML(
@@ -411,14 +412,14 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
             return found, page.predict(found, *rest)
 
         for event in (files.upload, files.delete, files.clear):
-            event(taken, [files, *settings], [sources, results], **seeing)
+            event(taken, [files, *settings], [sources, results], **seeing).then(None, js=TO_RESULTS, **private)
 
         def chosen(event: gr.EventData, *rest: Any):
             path = page.examples[int(event.index) % len(page.examples)]
             found = [(path.name, str(path))]
             return found, page.predict(found, *rest), None
 
-        gallery.click(chosen, settings, [sources, results, files], **seeing)
+        gallery.click(chosen, settings, [sources, results, files], **seeing).then(None, js=TO_RESULTS, **private)
         for event in (choice.input, calibration.release):
             event(page.predict, [sources, *settings], results, **seeing)
 
@@ -427,7 +428,7 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
 
         def learn(act: Callable, title: str, sources, choice, calibration, session, names=None):
             """Busy, then done or refused; a generator of `told`."""
-            busy = message("busy", "Learning the classes …", "The heads are fitted again; pictures can be dropped meanwhile.")
+            busy = message("busy", "Learning the classes …", "This takes seconds to minutes; pictures can be predicted meanwhile.")
             yield {status: busy, **{button: gr.update(interactive=False) for button in buttons}}
             free = {button: gr.update(interactive=True) for button in buttons}
             try:

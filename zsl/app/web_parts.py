@@ -89,6 +89,14 @@ element.addEventListener('click', (event) => {
 });
 """
 
+# On a phone results lie below what is asked: goes there when they are out of sight.
+TO_RESULTS = """
+() => {
+  const results = document.querySelector('#zsl-answer');
+  if (results.getBoundingClientRect().top > 0.7 * window.innerHeight) results.scrollIntoView({behavior: 'smooth'});
+}
+"""
+
 
 def results_page(results: Sequence[Result], largest_value: float, left_out: int = 0) -> str:
     """All pictures; where there are several, each folds, and the first lies open.
@@ -274,7 +282,7 @@ CSS = f"""
 .zsl-examples img{{display:block;width:100%;aspect-ratio:1;object-fit:cover;border-radius:8px}}
 .zsl-examples button:hover img{{outline:2px solid var(--zsl-accent);outline-offset:1px}}
 .gradio-container button:focus-visible,.zsl-html summary:focus-visible{{outline:3px solid var(--zsl-accent);outline-offset:2px}}
-#zsl-teach{{--font-mono:var(--font)}}
+#zsl-teach{{--font-mono:var(--font)}}.dark #zsl-teach{{--color-accent:var(--zsl-accent)}}
 .zsl-html,.zsl-html *{{box-sizing:border-box}}
 .zsl-html{{color:var(--zsl-ink);font-size:1rem;line-height:1.5;overflow-wrap:anywhere}}
 .zsl-html h1,.zsl-html h2,.zsl-html h3,.zsl-html p,.zsl-html ol,.zsl-html ul,.zsl-html figure{{margin:0;padding:0}}

@@ -103,9 +103,14 @@ class Dazle(nn.Module):
             grid: of the regions that come in.
 
         Raises:
-            InputError: there is not one finite, non-zero vector for each attribute.
+            InputError: there is not one finite, non-zero vector for each attribute, or a convolution leaves no region.
         """
         super().__init__()
+        if options.convolution and min(grid) < 2:
+            raise InputError(
+                "a grid too small for a 2 × 2 convolution", where="the region maps", found=f"{grid[0]} × {grid[1]} regions",
+                expected="at least 2 × 2", cure="Leave out --is_conv.",
+            )
         self.options, self.input_grid = options, tuple(grid)
         if attribute_vectors is None:
             vectors = torch.randn(n_attributes, word_dim, generator=generator)
@@ -137,8 +142,12 @@ class Dazle(nn.Module):
         Args:
             regions: (B, r, f), row by row of the grid.
             class_attributes: (k, A), rows of unit L2 norm.
+
+        Raises:
+            InputError: the regions are not those that the model is for.
         """
         options = self.options
+        self._check_regions(regions)
         if self.convolution is not None:
             regions = self._convolve(regions)
         n, r, f = regions.shape
@@ -165,6 +174,16 @@ class Dazle(nn.Module):
         else:
             scores = self.embedding(weighted[:, None] * class_attributes).squeeze(2)
         return Output(scores, attention.transpose(1, 2), p, q, region_scores.transpose(1, 2))
+
+    def _check_regions(self, regions: Tensor) -> None:
+        expected = self.input_grid[0] * self.input_grid[1], self.score.shape[1]
+        if regions.shape[1:] != expected:
+            raise InputError(
+                "regions of another grid", where="the region maps",
+                found=f"{regions.shape[1]} regions of {regions.shape[2]} features",
+                expected=f"{expected[0]} ({self.input_grid[0]} × {self.input_grid[1]}) of {expected[1]}",
+                cure="Use region maps from the backbone that the model was trained with.",
+            )
 
     def _convolve(self, regions: Tensor) -> Tensor:
         """(B, r, f) on the input grid -> (B, r', f) on the smaller one."""

@@ -234,35 +234,38 @@ def read_split(path: Path, images: Images) -> Split:
             expected=f"{len(np.unique(lists))}, which the lists of {path} name, up to number {int(lists.max(initial=0))}",
             cure=cure,
         )
-    data = assemble(
-        path.parent.name, images.source.name, path.stem, np.zeros((len(images), 0), np.float32), images.labels, images.source,
-        path,
-    )
-    numbers = {plain_name(name): number for number, name in enumerate(data.class_names, 1)}
+    numbers = {plain_name(name): number for number, name in enumerate(read_class_names(path) or [], 1)}
     folders = [plain_name(PurePosixPath(name).parent.name) for name in images.files]
     wrong = [row for row, folder in enumerate(folders) if numbers.get(folder, images.labels[row]) != images.labels[row]]
     if wrong:
         row = wrong[0]
         raise InputError(
             "labels that do not match the split", where=images.source,
-            found=f"label {images.labels[row]} ({data.class_names[images.labels[row] - 1]}) for {images.files[row]}, and "
-            f"{len(wrong) - 1} more", expected=f"{numbers[folders[row]]}, its column of att in {path}", cure=cure,
+            found=f"label {images.labels[row]} for {images.files[row]}, and {len(wrong) - 1} more",
+            expected=f"{numbers[folders[row]]}, the column of att in {path} that has the name of its folder", cure=cure,
         )
+    data = assemble(
+        path.parent.name, images.source.name, path.stem, np.zeros((len(images), 0), np.float32), images.labels, images.source,
+        path,
+    )
     original = content.get("original_att")
     return Split(content["att"].T, None if original is None else original.T, data.class_names, data.locations)
 
 
-def read_attribute_names(path: Path, n: int) -> list[str]:
-    """Names of the attributes from text, one a line with or without a number before it, or a .csv file.
+def read_attribute_names(path: Path, n: int | None = None) -> list[str]:
+    """Names of the attributes from text, one a line with or without a number before it, a .csv file, or SUN's .mat file.
 
     Args:
-        n: how many there must be.
+        n: how many there must be; None where nothing else tells.
 
     Raises:
         InputError: the file cannot be read or has another number of names.
     """
+    expected = "text with names, one a line, or .csv" if n is None else f"text with {n} names, one a line, or .csv"
     try:
-        if path.suffix == ".csv":
+        if path.suffix == ".mat":
+            names = [str(name) for name in read_mat(path, ["attributes"])["attributes"]]
+        elif path.suffix == ".csv":
             with open(path, encoding="utf-8", newline="") as file:
                 rows = list(csv.DictReader(file))
             column = next((name for name in ("des", "name", "attribute", "new_des") if rows and name in rows[0]), None)
@@ -273,10 +276,11 @@ def read_attribute_names(path: Path, n: int) -> list[str]:
             names = [re.sub(r"^\d+\s+", "", line) if numbered else line for line in lines]
     except (OSError, UnicodeDecodeError, csv.Error, AttributeError, TypeError) as error:
         raise InputError(
-            "unreadable attribute names", where=path, found=error, expected=f"text with {n} names, one a line, or .csv",
-            cure="Check the path.",
+            "unreadable attribute names", where=path, found=error, expected=expected, cure="Check the path.",
         ) from None
-    if len(names) != n:
+    if not names:
+        raise InputError("no attribute names", where=path, found="an empty file", expected=expected, cure="Check the path.")
+    if n is not None and len(names) != n:
         raise InputError(
             "another number of attributes", where=path, found=f"{len(names)} names", expected=f"{n}, the rows of att",
             cure="Pass the names of the attributes of this split file.",
@@ -359,6 +363,8 @@ def extract(
     Raises:
         InputError: what is finished belongs to other pictures or settings, or the disk is full.
     """
+    if regions is not None and split is None:
+        raise ValueError("region maps are stored with a split")
     identity = {
         "backbone": {"spec": backbone.spec.to_json(), "digest": backbone.digest},
         "images": hashlib.sha256("\n".join(images.files).encode()).hexdigest()[:12],

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import scipy.io
+from filelock import FileLock, Timeout
 
 from zsl.errors import InputError
 from zsl.runs.files import atomic_path, plain_disk_errors
@@ -32,38 +33,55 @@ class PartialFeatures:
             identity: what the features depend on besides the files, as JSON can say it.
 
         Raises:
-            InputError: the file is damaged or belongs to other settings, or the disk is full.
+            InputError: the file is damaged, belongs to other settings or is being written, or the disk is full.
         """
         self.path = Path(path)
         self.done: dict[tuple[str, int, int], np.ndarray] = {}
         identity = json.loads(json.dumps(identity))
+        self._lock = FileLock(f"{self.path}.lock")
         with plain_disk_errors(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            if self.path.exists():
-                self._read(identity)
-            self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise InputError(
+                    "an extraction that is running", where=self.path, found="another process that writes it",
+                    expected="one at a time", cure="Wait until it has ended, or stop it.",
+                ) from None
+            try:
+                if self.path.exists():
+                    self._read(identity)
+                self._file = open(self.path, "a", encoding="utf-8")  # noqa: SIM115 - closed by close()
+            except BaseException:
+                self._unlock()
+                raise
             if self._file.tell() == 0:
                 self._file.write(json.dumps(identity) + "\n")
 
     def _read(self, identity: object) -> None:
-        content = self.path.read_bytes()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            os.truncate(self.path, whole)
+        whole, first = 0, None
         try:
-            lines = [json.loads(line) for line in content[:whole].splitlines()]
-            for name, size, time, text in lines[1:]:
-                self.done[name, size, time] = np.frombuffer(base64.b64decode(text), "<f4")
+            with open(self.path, "rb") as file:
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    if first is None:
+                        first = json.loads(line)
+                    else:
+                        name, size, time, text = json.loads(line)
+                        self.done[name, size, time] = np.frombuffer(base64.b64decode(text), "<f4")
+                    whole += len(line)
         except (ValueError, TypeError) as error:
             raise InputError(
                 "a damaged unfinished extraction", where=self.path, found=error, expected="JSON lines as they were written",
                 cure="Pass --overwrite to throw it away.",
             ) from None
-        if lines and lines[0] != identity:
+        if first is not None and first != identity:
             raise InputError(
-                "an extraction with other settings", where=self.path, found=lines[0], expected=identity,
+                "an extraction with other settings", where=self.path, found=first, expected=identity,
                 cure="Repeat its flags, or pass --overwrite to throw it away.",
             )
+        os.truncate(self.path, whole)
 
     @staticmethod
     def key(path: Path, name: str) -> tuple[str, int, int]:
@@ -80,7 +98,13 @@ class PartialFeatures:
         self.done[key] = features
 
     def close(self) -> None:
+        """Leaves the file for a later call."""
         self._file.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def __enter__(self) -> PartialFeatures:
         return self

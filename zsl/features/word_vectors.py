@@ -1,15 +1,19 @@
-"""Class vectors from the words of class names, by a file of pretrained word vectors.
+"""Vectors of class or attribute names from pretrained vectors of their words.
 
-Reads word2vec's binary format (.bin), and its text format, which GloVe and fastText share but for the header line.
-Only the words asked for are kept, so a file of any size passes through little memory.
+Reads word2vec's binary format (.bin), and its text format, which GloVe and fastText share but for the header line,
+either of them also as .gz. Only the words asked for are kept, so a file of any size passes through little memory.
+"gensim:NAME" instead of a file stands for a set of gensim's downloader, which is loaded whole.
 """
 
 from __future__ import annotations
 
+import gzip
+import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 
@@ -53,41 +57,133 @@ def class_vectors(names: Sequence[str], path: Path, combine: Literal["mean", "su
     return np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known]), notes
 
 
-def read_word_vectors(path: Path, wanted: Iterable[str]) -> dict[str, np.ndarray]:
-    """word -> (dimension,) float32, for the words of `wanted` that the file has.
+def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[str]:
+    """The words of an attribute name, in its own spelling, after replacing (pattern, replacement) one after the other."""
+    for pattern, replacement in replacements:
+        name = re.sub(pattern, replacement, name)
+    return name.split()
 
-    A word that is there in lower case is taken so; failing that, any other spelling of it.
+
+def attribute_vectors(
+    names: Sequence[str], source: str | Path, replacements: Sequence[tuple[str, str]], allow_missing: bool = False
+) -> tuple[np.ndarray, list[str]]:
+    """A vector for each attribute: the sum of its words' vectors.
+
+    Args:
+        names: A attribute names.
+        source: a file of word vectors, or "gensim:NAME".
+        replacements: what turns a name into words, see `attribute_words`.
+        allow_missing: leave out words without a vector, so that a name of such words alone gets zeros.
+
+    Returns:
+        (A, dimension) float32, and sentences about words that were left out.
 
     Raises:
-        InputError: the file is missing or damaged.
+        InputError: the vectors cannot be read, or lack a word (none at all, with `allow_missing`).
     """
-    wanted, found = set(wanted), {}
+    words = [attribute_words(name, replacements) for name in names]
+    # Of a cased vocabulary that has left out "of" and "a" one would not want OF and A for them.
+    found = read_word_vectors(source, {word for of_name in words for word in of_name}, any_spelling=False)
+    missing = {
+        name: [word for word in of_name if word not in found] for name, of_name in zip(names, words)
+        if not of_name or any(word not in found for word in of_name)
+    }
+    if missing and not (allow_missing and found):
+        listed = [f"{', '.join(map(repr, absent)) or 'no word'} of {name!r}" for name, absent in missing.items()]
+        raise InputError(
+            "attributes without a word vector", where=source,
+            found="; ".join(listed[:12]) + (f"; and {len(listed) - 12} more" if len(listed) > 12 else ""),
+            expected="a vector for every word",
+            cure="Add a replacement for those words, use a larger set of word vectors, or leave them out (--allow_missing).",
+        )
+    notes = []
+    for name, of_name in zip(names, words):
+        if name in missing:
+            row = " (a row of zeros)" if not any(word in found for word in of_name) else ""
+            notes.append(f"{name}: no vector for {', '.join(missing[name]) or 'a name without words'}{row}")
+    zero = np.zeros_like(next(iter(found.values())))
+    sums = [sum((found[word] for word in of_name if word in found), start=zero) for of_name in words]
+    return np.stack(sums).astype(np.float32), notes
+
+
+def read_word_vectors(
+    source: str | Path, wanted: Iterable[str], any_spelling: bool = True
+) -> dict[str, np.ndarray]:
+    """word of `wanted` -> (dimension,) float32, for those that the source has.
+
+    A word that is there as it is spelt is taken so; failing that, in lower case; failing that, with `any_spelling`, in
+    any other mixture of cases.
+
+    Raises:
+        InputError: the file is missing or damaged, or gensim cannot load the set.
+    """
+    spellings: dict[str, list[str]] = {}
+    for word in set(wanted):
+        spellings.setdefault(word.lower(), []).append(word)
+    found: dict[str, tuple[int, np.ndarray]] = {}  # with how far the spelling is from the one asked for
     try:
-        for word, vector in (_binary_entries if path.suffix == ".bin" else _text_entries)(path):
-            if word in wanted or (word.lower() in wanted and word.lower() not in found):
-                found[word.lower()] = vector()
-        if len({vector.shape for vector in found.values()}) > 1:
+        for there, vector in _entries(source):
+            for word in spellings.get(there.lower(), ()):
+                distance = 0 if there == word else 1 if there == there.lower() else 2
+                if distance < (found[word][0] if word in found else 3 if any_spelling else 2):
+                    found[word] = distance, vector()
+        if len({vector.shape for _, vector in found.values()}) > 1:
             raise ValueError("vectors of different lengths")
     except FileNotFoundError:
         found_there, cure = "nothing", "Check the path."
-    except (ValueError, OSError) as error:  # includes undecodable text
+    except InputError:
+        raise
+    except (ValueError, OSError, EOFError, zlib.error) as error:  # includes undecodable text
         found_there, cure = error, "Use the binary (.bin) or text format of word2vec, or GloVe's; download it again."
     else:
-        return found
-    raise InputError("unreadable word vectors", where=path, found=found_there, expected="words with vectors", cure=cure)
+        return {word: vector for word, (_, vector) in found.items()}
+    raise InputError("unreadable word vectors", where=source, found=found_there, expected="words with vectors", cure=cure)
 
 
-def _text_entries(path: Path) -> Iterator[tuple[str, object]]:
-    with open(path, encoding="utf-8") as file:
-        for number, line in enumerate(file):
+def _entries(source: str | Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    """Each word with a function that gives its vector."""
+    if str(source).startswith("gensim:"):
+        return _gensim_entries(str(source).removeprefix("gensim:"))
+    path = Path(source)
+    is_binary = path.with_suffix("").suffix == ".bin" if path.suffix == ".gz" else path.suffix == ".bin"
+    return (_binary_entries if is_binary else _text_entries)(path)
+
+
+def _gensim_entries(name: str) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    try:
+        import gensim.downloader
+    except ImportError:
+        raise InputError(
+            "gensim is missing", where=f"gensim:{name}", found="no module gensim", expected="gensim 4.3 or later",
+            cure="`pip install gensim` (the extra `words`), or give the path of a file of word vectors.",
+        ) from None
+    try:
+        vectors = gensim.downloader.load(name)
+    except (OSError, ValueError) as error:  # no network, a broken download, an unknown name
+        raise InputError(
+            "word vectors that gensim cannot load", where=f"gensim:{name}", found=error,
+            expected="a set that `python -m gensim.downloader --info` lists, and a network for the first use",
+            cure="Correct the name, or give the path of a file of word vectors.",
+        ) from None
+    for word in vectors.key_to_index:
+        yield word, lambda word=word: np.asarray(vectors[word], dtype=np.float32)
+
+
+def _open(path: Path) -> BinaryIO:
+    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+
+
+def _text_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    with _open(path) as file:
+        for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8")):
             word, _, rest = line.rstrip().partition(" ")
             if number == 0 and len(rest.split()) == 1:  # a header: how many words, which dimension
                 continue
             yield word, lambda rest=rest: np.array(rest.split(), dtype=np.float32)
 
 
-def _binary_entries(path: Path) -> Iterator[tuple[str, object]]:
-    with open(path, "rb") as file:
+def _binary_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
+    with _open(path) as file:
         n_words, dimension = map(int, file.readline().split())
         for _ in range(n_words):
             word = bytearray()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import zipfile
@@ -12,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from zsl.errors import InputError
-from zsl.runs.files import read_json
+from zsl.runs.files import read_json, read_metrics
 
 SCHEMA = 1
 MEASURES = ("T1", "acc_unseen", "acc_seen", "H")
@@ -60,42 +59,6 @@ def read_run(run_dir: Path) -> FinishedRun:
         validation_epochs=read_metrics(validation) if validation.exists() else [],
         arrays=_read_arrays(run_dir / "evaluation.npz", result["data"]),
     )
-
-
-def read_metrics(path: Path) -> list[dict]:
-    """Reads metrics.jsonl; a last line without its newline was being written when the run was killed and is dropped.
-
-    Returns:
-        One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
-
-    Raises:
-        InputError: the file is missing or any other line is not a JSON object with an integer "epoch".
-    """
-    try:
-        lines = Path(path).read_bytes().split(b"\n")
-    except FileNotFoundError:
-        raise InputError(
-            "missing file", where=path, found="nothing", expected="one JSON object per epoch",
-            cure="Check that this is a run folder; train again if the file was deleted.",
-        ) from None
-    records = {}
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
-                raise ValueError("no integer 'epoch'")
-        except ValueError:  # covers undecodable bytes as well as JSON errors
-            if number == len(lines):
-                continue
-            raise InputError(
-                "unreadable line", where=f"{path}, line {number}", found=repr(line[:60].decode(errors="replace")),
-                expected='a JSON object with an integer "epoch"',
-                cure="The file was changed outside this program; restore it or train again.",
-            ) from None
-        records[record["epoch"]] = record
-    return [records[epoch] for epoch in sorted(records)]
 
 
 def number(value: object) -> float:

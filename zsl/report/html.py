@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 
+from zsl.report.attention import attribute_name, draw_attention, read_pointing
 from zsl.report.folder import MEASURES, FinishedRun, number, read_run
 from zsl.report.plots import Plot, draw_plots
 from zsl.report.tables import DASH, HEADINGS, area, chosen_at, headline, percent
@@ -25,10 +26,13 @@ _MEANINGS = {
 }
 
 
-def write_report(run_dir: Path) -> Path:
+def write_report(run_dir: Path, images: Path | None = None) -> Path:
     """Draws the plots and the report of one run.
 
     Everything is drawn before anything is written, so a failure leaves the earlier report as it was.
+
+    Args:
+        images: folder of the data set's pictures, for attention maps; where the run found them if not given.
 
     Returns:
         The path of report.html.
@@ -37,9 +41,9 @@ def write_report(run_dir: Path) -> Path:
         InputError: the folder lacks a required file, or one is damaged or of another schema.
     """
     run = read_run(run_dir)
-    plots = draw_plots(run)
-    page = render(run, plots)
-    for plot in plots:
+    plots, attention = draw_plots(run), draw_attention(run, images)
+    page = render(run, plots, attention)
+    for plot in [*plots, *attention]:
         with atomic_path(run.path / "plots" / f"{plot.name}.png") as temporary:
             temporary.write_bytes(plot.png)
     report = run.path / "report.html"
@@ -47,7 +51,7 @@ def write_report(run_dir: Path) -> Path:
     return report
 
 
-def render(run: FinishedRun, plots: list[Plot]) -> str:
+def render(run: FinishedRun, plots: list[Plot], attention: Iterable[Plot] = ()) -> str:
     """The whole page as text; nothing in it refers to another file or host."""
     result, data = run.result, run.result["data"]
     parts = [
@@ -76,6 +80,11 @@ def render(run: FinishedRun, plots: list[Plot]) -> str:
         if folded:
             parts += ["<details><summary>The same for the row “last”</summary>", *map(figure_html, folded), "</details>"]
         parts.append("</section>")
+    if attention:
+        parts += [
+            "<section aria-labelledby='attention'><h2 id='attention'>Attention</h2>", *map(figure_html, attention),
+            _pointing_table(run), "</section>",
+        ]
     parts += [
         "<section aria-labelledby='again'><h2 id='again'>Reproduce</h2>",
         f"<pre tabindex='0'><code>{escape(result['command'])}</code></pre>",
@@ -166,6 +175,26 @@ def measures_table(first: str, names: Iterable[str], bodies: Iterable[str]) -> s
     )
 
 
+def _pointing_table(run: FinishedRun) -> str:
+    """Every attribute's pointing, folded."""
+    pointing = read_pointing(run)
+    if pointing is None:
+        return ""
+    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("pairs", "peak", "chance", "centre", "mass"))
+    rows = "".join(
+        f"<tr><th scope='row'>{escape(attribute_name(name))}</th><td>{means['pairs']}</td>"
+        + "".join(f"<td>{percent(means[key])}</td>" for key in ("peak", "peak_chance", "centre", "mass")) + "</tr>"
+        for name, means in pointing["attributes"].items()
+    )
+    return (
+        f"<details><summary>Pointing of {len(pointing['attributes'])} attributes</summary><table class='rows plain'><thead>"
+        f"<tr><th scope='col'>attribute</th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        "<p class='under'>Per cent of pairs of a test picture and an attribute it shows. Peak: the cell with most attention "
+        "overlaps the part's box; chance: that of any cell; centre: its middle lies in the box. Mass: attention inside the "
+        "box.</p></details>"
+    )
+
+
 def _pairs(items: Iterable[tuple[str, object]], kind: str) -> str:
     cells = "".join(f"<div><dt>{escape(str(key))}</dt><dd>{escape(_plain(value))}</dd></div>" for key, value in items)
     return f"<dl class='{kind}'>{cells}</dl>"
@@ -210,6 +239,7 @@ figure,.rows,.tiles div,pre,dl.counts,details{background:var(--card);border:1px 
 .rows tbody tr:first-child>*{border-top:1px solid var(--line)}
 .rows .rule td{text-align:left;color:var(--soft);font-size:.86rem;padding:0 .75rem .65rem}
 .rule td::first-letter{text-transform:uppercase}.where{display:block}
+.plain{margin-top:.8rem}.plain th,.plain td{padding:.2rem .6rem;font-weight:400}.plain thead th{font-weight:600}
 .tag{display:inline-block;padding:0 .45em;border:1px solid var(--warnline);border-radius:1em;background:var(--warn);
 font-size:.74em;font-weight:500}
 .notes{margin:0;padding:.8rem 1.2rem .8rem 2.1rem;background:var(--warn);border-left:4px solid var(--warnline);

@@ -81,3 +81,37 @@ def read_json(path: Path) -> object:
             "unreadable JSON", where=path, found=str(error), expected="valid JSON",
             cure="The file was changed or cut short outside this program; delete it and run again.",
         ) from None
+
+
+def read_metrics(path: Path) -> list[dict]:
+    """Reads a run's metrics.jsonl; what follows the last newline was being written when the run was killed: dropped.
+
+    Returns:
+        One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
+
+    Raises:
+        InputError: the file is missing or any whole line is not a JSON object with an integer "epoch".
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except FileNotFoundError:
+        raise InputError(
+            "missing file", where=path, found="nothing", expected="one JSON object per epoch",
+            cure="Check that this is a run folder; train again if the file was deleted.",
+        ) from None
+    records = {}
+    for number, line in enumerate(lines[:-1], start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
+                raise ValueError("no integer 'epoch'")
+        except ValueError:  # covers undecodable bytes as well as JSON errors
+            raise InputError(
+                "unreadable line", where=f"{path}, line {number}", found=repr(line[:60].decode(errors="replace")),
+                expected='a JSON object with an integer "epoch"',
+                cure="The file was changed outside this program: restore it, or train again with --overwrite.",
+            ) from None
+        records[record["epoch"]] = record
+    return [records[epoch] for epoch in sorted(records)]

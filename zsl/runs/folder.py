@@ -27,7 +27,7 @@ from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
 from zsl.errors import InputError
-from zsl.runs.files import atomic_path, plain_disk_errors, read_json, write_json, write_text
+from zsl.runs.files import atomic_path, plain_disk_errors, read_json, read_metrics, write_json, write_text
 
 log = logging.getLogger("zsl")
 
@@ -147,18 +147,8 @@ class RunFolder:
         self._events.flush()
 
     def read_metrics(self) -> list[dict]:
-        """All records; an incomplete last line, left by a kill, is dropped."""
-        lines = self.metrics.read_text(encoding="utf-8").split("\n") if self.metrics.exists() else []
-        records = []
-        for number, line in enumerate(lines[:-1], start=1):  # what follows the last newline is incomplete
-            try:
-                records.append(json.loads(line))
-            except ValueError:
-                raise InputError(
-                    "unreadable record", where=f"{self.metrics} line {number}", found=line[:60], expected="a JSON object",
-                    cure="The file was changed outside this program; pass --overwrite to start again.",
-                ) from None
-        return records
+        """All records, none where no epoch has been recorded."""
+        return read_metrics(self.metrics) if self.metrics.exists() else []
 
     def truncate_metrics(self, epoch: int) -> None:
         """Drops the records of `epoch` and later, which are about to be trained again."""

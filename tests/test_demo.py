@@ -1,0 +1,143 @@
+"""The demo writes what the predictor says, draws it, and lists what it could not read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from conftest import tree_modules
+from PIL import Image, ImageColor
+
+from zsl.app.annotate import WIDTH, annotate, overlay, readable, readable_class
+from zsl.app.predictor import AttributeReason, ClassScore, Prediction, Predictor
+from zsl.app.tables import AttributeTable, write_attribute_table
+from zsl.report.style import SEEN, UNSEEN
+
+
+@pytest.fixture
+def demo():
+    with tree_modules("zero-shot-images") as load:
+        yield load("demo").main
+
+
+def test_files_hold_what_the_predictor_says(birds, demo, tmp_path, capsys) -> None:
+    folder = birds.root / "images" / birds.names[0]
+    assert demo(["--model", str(birds.models["dazle"]), str(folder), "--json", str(tmp_path / "o.json"), "--csv",
+                 str(tmp_path / "o.csv"), "--annotated", str(tmp_path / "drawn"), "--top", "3", "--batch_size", "4"]) == 0
+    expected = list(Predictor.load(birds.models["dazle"]).predict(folder, top=3))
+    assert len(expected) == 6
+    stored = json.loads((tmp_path / "o.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    printed = capsys.readouterr().out
+    for prediction, entry, row in zip(expected, stored, rows, strict=True):
+        names = [score.name for score in prediction.classes]
+        assert [c["name"] for c in entry["classes"]] == names == [row[f"class_{n}"] for n in (1, 2, 3)]
+        assert float(row["probability_1"]) == pytest.approx(prediction.top.probability, abs=1e-4)
+        assert int(row["seen_1"]) == prediction.top.seen and prediction.picture[-30:] in printed
+        assert np.allclose(list(entry["attention"].values())[0], list(prediction.attention.values())[0], atol=1e-4)
+    drawn = sorted((tmp_path / "drawn").iterdir())
+    assert [path.name for path in drawn] == [f"{i}.png" for i in range(6)]
+    with Image.open(drawn[0]) as image:
+        assert image.width == WIDTH
+
+
+def test_pictures_of_one_name_are_all_drawn(birds, demo, tmp_path) -> None:
+    pictures = [str(birds.root / "images" / name / "0.png") for name in birds.names[:2]]
+    assert demo(["--model", str(birds.models["tfvaegan"]), *pictures, "--annotated", str(tmp_path)]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0-2.png", "0.png"]
+
+
+def test_unreadable_pictures_are_listed_and_the_others_done(birds, demo, tmp_path, capsys) -> None:
+    (tmp_path / "a.jpg").write_text("no picture")
+    good = birds.root / "images" / birds.names[0] / "0.png"
+    assert demo(["--model", str(birds.models["tfvaegan"]), str(tmp_path / "a.jpg"), str(good), "--json",
+                 str(tmp_path / "o.json")]) == 3
+    out, err = capsys.readouterr()
+    assert "1 of 2 pictures could not be read" in err and "a.jpg" in err and "0.png" in out
+    stored = json.loads((tmp_path / "o.json").read_text())
+    assert "not a picture" in stored[0]["error"] and stored[1]["error"] is None and stored[1]["classes"]
+
+
+def test_classes_are_added_used_and_saved(birds, demo, tmp_path, capsys) -> None:
+    table = AttributeTable(["Newcomer"], birds.table.attribute_names, birds.table.values[:1], "new")
+    with open(tmp_path / "new.csv", "w", encoding="utf-8") as stream:
+        write_attribute_table(stream, table)
+    folder = birds.root / "images" / birds.names[0]
+    assert demo(["--model", str(birds.models["dazle"]), str(folder), "--add_classes", str(tmp_path / "new.csv"), "--zsl",
+                 "--save_model", str(tmp_path / "more.zsl"), "--json", str(tmp_path / "o.json"), "--top", "99"]) == 0
+    stored = json.loads((tmp_path / "o.json").read_text())
+    unseen = {birds.tested, birds.untested, "Newcomer"}
+    assert all({c["name"] for c in entry["classes"]} == unseen and not any(c["seen"] for c in entry["classes"])
+               for entry in stored)
+    assert Predictor.load(tmp_path / "more.zsl").classes_ == [*birds.names, "Newcomer"]
+
+
+@pytest.mark.parametrize("arguments, status, words", [
+    (["x.png"], 1, "missing model"), ([], 1, "--web"), (["x.png", "--batch_size", "0"], 1, "batch_size"),
+])
+def test_wrong_commands_are_explained(birds, demo, tmp_path, capsys, arguments, status, words) -> None:
+    model = tmp_path / "none.zsl" if words == "missing model" else birds.models["dazle"]
+    assert demo(["--model", str(model), *arguments]) == status
+    assert words in capsys.readouterr().err
+
+
+def test_missing_pictures_and_empty_folders_are_named_and_nothing_is_written(birds, demo, tmp_path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    for picture, words in (("none.png", "missing picture"), ("empty", "no pictures")):
+        arguments = ["--model", str(birds.models["dazle"]), str(tmp_path / picture), "--json", str(tmp_path / "o.json")]
+        assert demo(arguments) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / "o.json").exists()
+
+
+def test_the_page_is_opened_with_the_model(birds, demo, monkeypatch) -> None:
+    opened, page = [], ModuleType("zsl.app.web")
+    page.launch = opened.append
+    monkeypatch.setitem(sys.modules, "zsl.app.web", page)
+    assert demo(["--model", str(birds.models["dazle"]), "--web"]) == 0
+    assert opened[0].classes_ == birds.names
+
+
+# ---- the drawing ---------------------------------------------------------------------------------------------------------
+
+PREDICTION = Prediction(
+    "a/bird.png", [ClassScore("one", 0.75, True), ClassScore("two", 0.25, False)],
+    [AttributeReason("has_wing_color::red", 0.4, 0.5, 90.0), AttributeReason("long bill", 0.1, 0.2, 10.0)],
+    {"has_wing_color::red": np.array([[1.0, 0], [0, 0]])},
+)
+
+
+def count(image: Image.Image, colour: str) -> int:
+    return int((np.asarray(image) == ImageColor.getrgb(colour)).all(axis=2).sum())
+
+
+def test_bars_are_as_long_as_the_probabilities() -> None:
+    picture = Image.new("RGB", (30, 20), "black")
+    drawn = annotate(picture, PREDICTION)
+    legend = 13 * 11  # the mark of either kind in the legend
+    seen, unseen = (count(drawn, colour) - legend for colour in (SEEN, UNSEEN))
+    assert seen / unseen == pytest.approx(3, rel=0.03)
+    bare = annotate(picture, Prediction("x", PREDICTION.classes))
+    assert bare.width == WIDTH and bare.height < drawn.height
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 10), (10, 3000), (700, 500)])
+def test_pictures_of_any_shape_are_drawn(size) -> None:
+    best = [ClassScore("c" * 200, 1.0, False)]
+    prediction = Prediction("n" * 300 + ".png", best, PREDICTION.attributes, PREDICTION.attention)
+    assert annotate(Image.new("RGB", size, "red"), prediction).width == WIDTH
+
+
+def test_the_overlay_is_bright_where_attention_is_and_dark_outside_of_the_view() -> None:
+    white = Image.new("RGB", (40, 20), "white")
+    weights = np.array([[1.0, 0.0], [0.0, 0.0]])
+    values = np.asarray(overlay(white, weights, (0.25, 0, 0.75, 1), dim=0.2))[..., 0]
+    assert values[2, 12] > 240 and values[17, 27] < 60 and (values[:, :9] == 51).all() and (values[:, 31:] == 51).all()
+
+
+def test_names_are_for_people() -> None:
+    assert readable("has_wing_color::red") == "wing color: red" and readable("long bill") == "long bill"
+    assert readable_class("028.Red_capped_Parrot") == "Red capped Parrot" and readable_class("3.5 mm plug") != ""

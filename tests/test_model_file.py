@@ -1,0 +1,210 @@
+"""A model file comes back as it was written, holds no code, and is refused when it is cut short or lies."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from kept_models import train
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from zsl.app import model_file
+from zsl.app.export import export, main
+from zsl.app.model_file import KEY, read_model, write_model
+from zsl.app.predictor import Predictor
+from zsl.errors import InputError
+
+
+def contents(path) -> tuple[dict, dict[str, torch.Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        return json.loads(file.metadata()[KEY]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def rewritten(birds, path, method="tfvaegan", description=(), tensors=(), drop=()):
+    """A model file with some fields and tensors replaced or dropped; its path."""
+    about, stored = contents(birds.models[method])
+    about = {k: v for k, v in (about | dict(description)).items() if k not in drop}
+    stored = {k: v for k, v in (stored | dict(tensors)).items() if k not in drop}
+    save_file(stored, path, {KEY: json.dumps(about)})
+    return path
+
+
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_what_is_written_comes_back(birds, tmp_path, method) -> None:
+    model = read_model(birds.models[method])
+    assert model.method == method and model.class_names == birds.names
+    assert model.seen.sum() == 20 and not model.seen[[birds.names.index(n) for n in (birds.tested, birds.untested)]].any()
+    assert model.attribute_names == birds.table.attribute_names and np.allclose(model.table, birds.table.values)
+    unit = birds.table.values / np.linalg.norm(birds.table.values, axis=1, keepdims=True)
+    assert np.allclose(model.attributes, unit, atol=1e-6)
+    assert [row["row"] for row in model.rows][:2] == ["paper", "val"] and model.config["nepoch"] in (2, 40)
+    write_model(tmp_path / "again.zsl", model)
+    assert (tmp_path / "again.zsl").read_bytes() == birds.models[method].read_bytes()
+
+
+def test_only_what_prediction_and_new_classes_need_is_kept(birds) -> None:
+    model = read_model(birds.models["tfvaegan"])
+    assert {name.split(".")[0] for name in model.weights} == {"generator", "feedback", "decoder", "zsl_head", "gzsl_head"}
+    assert len(model.train) == 20 * 5 and model.train_share == 1  # 6 pictures a class, one of them held out for testing
+    assert model.train.features.min() >= 0 and model.train.features.max() <= 1
+
+
+def test_seen_features_are_capped_and_can_be_left_out(birds, tmp_path) -> None:
+    few = export(birds.runs["tfvaegan"], tmp_path / "few.zsl", max_seen_per_class=2)
+    assert torch.bincount(few.train.labels).max() == 2 and few.train_share == pytest.approx(2 / 5)
+    Predictor.load(tmp_path / "few.zsl").add_class("new", birds.table.values[0] + 1).predict_features(np.zeros((1, 656)))
+    assert export(birds.runs["tfvaegan"], tmp_path / "none.zsl", max_seen_per_class=0).train is None
+    with pytest.raises(InputError, match="max_seen_per_class"):
+        Predictor.load(tmp_path / "none.zsl").add_class("new", birds.table.values[0])
+
+
+@pytest.mark.parametrize("choice", ["last", "val"])
+def test_a_model_is_held_to_the_predictions_of_its_run(birds, tmp_path, choice) -> None:
+    path = tmp_path / "m.zsl"
+    model = export(birds.runs["tfvaegan"], path, choice=choice)
+    assert model.origin["choice"] == choice
+    shutil.copytree(birds.runs["tfvaegan"], tmp_path / "run")
+    arrays = dict(np.load(tmp_path / "run" / "evaluation.npz"))
+    arrays[f"model_{choice}_gzsl_predictions"] = np.roll(arrays[f"model_{choice}_gzsl_predictions"], 1) * 0
+    np.savez(tmp_path / "run" / "evaluation.npz", **arrays)
+    with pytest.raises(InputError, match="does not predict what its run did"):
+        export(tmp_path / "run", path, choice=choice)
+
+
+def test_an_older_run_without_heads_is_named(birds, tmp_path, capsys) -> None:
+    shutil.copytree(birds.runs["tfvaegan"], tmp_path / "run")
+    weights = tmp_path / "run" / "model_last.safetensors"
+    save_file({"generator.x": torch.zeros(1)}, weights, {"epoch": "1"})
+    assert main([str(tmp_path / "run"), "--output", str(tmp_path / "m.zsl")]) == 1
+    assert "earlier version" in capsys.readouterr().err and not (tmp_path / "m.zsl").exists()
+
+
+def test_a_model_of_an_action_gate_keeps_threshold_and_decisions(tiny, tmp_path) -> None:
+    run = train("TINY", tiny, tmp_path / "runs", "res101", tree="zero-shot-actions", syn_num=20, ood_epochs=3)
+    model = export(run, tmp_path / "gate.zsl")
+    arrays = np.load(run / "evaluation.npz")
+    assert model.settings["gate"]["threshold"] == pytest.approx(float(arrays["last_gate_threshold"]))
+    predictor = Predictor.load(tmp_path / "gate.zsl")
+    with pytest.raises(InputError, match="takes features only"):
+        predictor.predict(np.zeros((8, 8, 3), np.uint8))
+    added = predictor.copy().add_class("bird 9", np.linspace(0.1, 1, 5))
+    scores = added.decision_function(np.random.default_rng(0).random((6, 7)))
+    assert scores.shape == (6, 10) and (np.isfinite(scores).sum(axis=1) == np.isin(scores.argmax(1), range(6)) * 2 + 4).all()
+    added.save(tmp_path / "added.zsl")
+    again = Predictor.load(tmp_path / "added.zsl").decision_function(np.random.default_rng(0).random((6, 7)))
+    assert np.array_equal(scores, again)
+
+
+class Bomb:
+    def __reduce__(self):
+        return pytest.fail, ("code of the file was run",)
+
+
+@pytest.mark.parametrize("make, words", [
+    (lambda good: b"", "an empty file"),
+    (lambda good: pickle.dumps(Bomb()), "a pickle"),
+    (lambda good: b"PK\x03\x04" + bytes(100), "a zip archive"),
+    (lambda good: b"\xff\xd8\xff" + bytes(100), "a JPEG"),
+    (lambda good: b"just some text, longer than a header", "another kind"),
+    (lambda good: good[: len(good) // 2], "damaged model file"),
+    (lambda good: good[:40], "damaged model file"),
+    (lambda good: (2**40).to_bytes(8, "little") + good[8:], "announces more"),
+    (lambda good: (64 * 2**20).to_bytes(8, "little") + b"{" + bytes(64 * 2**20), "a header of"),
+])
+def test_files_that_are_no_models_are_refused(birds, tmp_path, make, words) -> None:
+    path = tmp_path / "bad.zsl"
+    path.write_bytes(make(birds.models["dazle"].read_bytes()))
+    with pytest.raises(InputError, match=words):
+        read_model(path)
+
+
+def test_a_torch_file_full_of_code_is_refused_unopened(tmp_path) -> None:
+    torch.save(Bomb(), tmp_path / "model.safetensors")
+    with pytest.raises(InputError, match="zip archive"):
+        Predictor.load(tmp_path / "model.safetensors")
+
+
+def test_a_missing_file_a_folder_and_other_safetensors_are_named(tmp_path) -> None:
+    with pytest.raises(InputError, match="missing model"):
+        read_model(tmp_path / "no.zsl")
+    with pytest.raises(InputError, match="model"):
+        read_model(tmp_path)
+    save_file({"x": torch.zeros(3)}, tmp_path / "x.safetensors")
+    with pytest.raises(InputError, match="without our description"):
+        read_model(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("field, value", [
+    ("format", "other"), ("format_version", 99), ("format_version", True), ("method", "magic"), ("title", 3),
+    ("class_names", []), ("class_names", ["a"] * 22), ("class_names", ["a\nb", *"bcdefghijklmnopqrstuv"]),
+    ("class_names", "abc"),
+    ("class_names", ["x" * 5000, *"bcdefghijklmnopqrstuv"]), ("seen", [99]), ("seen", []), ("seen", [True]), ("settings", []),
+    ("backbone", {"spec": 3, "weights": "", "digest": ""}), ("scaling_divisor", 0), ("scaling_divisor", "1"),
+    ("train_share", 2), ("rows", [1]), ("config", None), ("version", 1), ("notes", [3]), ("origin", []),
+])
+def test_a_description_that_lies_is_refused(birds, tmp_path, field, value) -> None:
+    with pytest.raises(InputError, match=field.replace("_", ".")):
+        read_model(rewritten(birds, tmp_path / "lie.zsl", description={field: value}))
+
+
+@pytest.mark.parametrize("field", ["class_names", "settings", "attributes", "table", "train_labels", "table_low"])
+def test_a_missing_part_is_named(birds, tmp_path, field) -> None:
+    with pytest.raises(InputError, match=field):
+        read_model(rewritten(birds, tmp_path / "lie.zsl", drop=[field]))
+
+
+@pytest.mark.parametrize("name, value", [
+    ("attributes", torch.zeros(3, 3)), ("attributes", torch.full((22, 48), torch.nan)), ("table", torch.zeros(22, 48)),
+    ("train_features", torch.zeros(5)), ("train_labels", torch.full((100,), 21)), ("scaling_shift", torch.zeros(3)),
+    ("strange.tensor", torch.zeros(1)),
+])
+def test_a_tensor_that_lies_is_refused(birds, tmp_path, name, value) -> None:
+    with pytest.raises(InputError, match=name.split(".")[0]):
+        read_model(rewritten(birds, tmp_path / "lie.zsl", tensors={name: value}))
+
+
+@pytest.mark.parametrize("method, change", [
+    ("tfvaegan", {"hidden_dim": 10**6}), ("tfvaegan", {"hidden_dim": -1}), ("tfvaegan", {"latent_dim": 2}),
+    ("tfvaegan", {"hidden_dim": 10**12}), ("tfvaegan", {"transform": False}), ("tfvaegan", {"transform": "yes"}),
+    ("tfvaegan", {"decoder_output": "none"}), ("tfvaegan", {"head_lr": "1"}), ("tfvaegan", {"gate": {"rule": "x"}}),
+    ("tfvaegan", {"n_synthetic": True}), ("dazle", {"grid": [7]}), ("dazle", {"grid": [7, 10**9]}),
+    ("dazle", {"word_dim": 10**6}), ("dazle", {"options": {"normalize_features": True}}), ("dazle", {"margin": None}),
+])
+def test_settings_that_lie_are_refused_before_memory_is_spent(birds, tmp_path, method, change) -> None:
+    settings = contents(birds.models[method])[0]["settings"] | change
+    with pytest.raises(InputError, match="contradicts itself"):
+        Predictor.load(rewritten(birds, tmp_path / "lie.zsl", method, {"settings": settings}))
+
+
+def test_heads_of_other_classes_are_refused(birds, tmp_path) -> None:
+    stored = contents(birds.models["tfvaegan"])[1]["weights.zsl_head.classes"]
+    with pytest.raises(InputError, match="zsl_head.classes"):
+        Predictor.load(rewritten(birds, tmp_path / "lie.zsl", tensors={"weights.zsl_head.classes": stored - 1}))
+
+
+def test_json_bombs_are_refused(birds, tmp_path) -> None:
+    tensors = contents(birds.models["dazle"])[1]
+    for text in ("[" * 100_000, "NaN", "{", '{"rows": [NaN]}', "[]"):
+        save_file(tensors, tmp_path / "bad.zsl", {KEY: text})
+        with pytest.raises(InputError):
+            read_model(tmp_path / "bad.zsl")
+
+
+def test_a_full_disk_leaves_the_earlier_file(birds, tmp_path, monkeypatch) -> None:
+    path = tmp_path / "m.zsl"
+    shutil.copy(birds.models["dazle"], path)
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    model = read_model(path)
+    monkeypatch.setattr(model_file.Path, "write_bytes", full)
+    with pytest.raises(InputError, match="cannot write"):
+        write_model(path, replace(model, title="other"))
+    assert path.read_bytes() == birds.models["dazle"].read_bytes()

@@ -1,0 +1,194 @@
+"""A folder of pictures and a CSV become a data set whose lists can be counted by hand; what is wrong is said plainly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import PROJECT, tiny_arrays, tree_modules, write_tiny
+from kept_models import train
+from PIL import Image
+
+from zsl.app.export import export
+from zsl.app.own_data import choose_scale, prepare
+from zsl.app.predictor import Predictor
+from zsl.data.matfile import read_mat
+from zsl.data.region_maps import read_region_maps
+from zsl.data.xlsa17 import read_xlsa17
+from zsl.errors import InputError
+from zsl.features.backbones import BackboneSpec, load_backbone
+
+ROWS = {"Red bird": (1, 0, 0), "blue bird": (0, 1, 0), "green-bird": (0, 0, 1), "Grey": (1, 1, 1), "Violet": (1, 1, 0)}
+
+
+@pytest.fixture
+def backbone():
+    return load_backbone(BackboneSpec("descriptor"))
+
+
+def make(root, folders=("red_bird", "Blue_Bird", "003.green bird", "Grey"), rows=None, n=5):
+    """Plain coloured pictures in folders, and the table; the paths of both."""
+    rng = np.random.default_rng(0)
+    for folder in folders:
+        (root / "images" / folder).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(root / "images" / folder / f"{i}.png")
+    lines = [",".join(map(str, (name, *row))) for name, row in (rows or ROWS).items()]
+    (root / "table.csv").write_text("\n".join(["class,red,blue,green", *lines]) + "\n", encoding="utf-8")
+    return root / "images", root / "table.csv"
+
+
+def test_lists_are_as_counted_by_hand(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    made = prepare(images, table, tmp_path / "OWN", backbone, unseen=["GREY"], test_fraction=0.4, regions=True)
+    assert made.seen == ["Red bird", "blue bird", "green-bird"]
+    assert made.unseen == ["Grey", "Violet"] and made.untested == ["Violet"]
+    assert made.n_pictures == {"train": 9, "test seen": 6, "test unseen": 5}
+    data = read_xlsa17(tmp_path, "OWN", "descriptor", "att")
+    assert data.class_names == list(ROWS) and data.split_version == "v2"
+    counts = {name: np.bincount(data.labels[rows], minlength=5).tolist() for name, rows in data.locations.items()}
+    assert counts["trainval"] == [3, 3, 3, 0, 0] and counts["test_seen"] == [2, 2, 2, 0, 0]
+    assert counts["test_unseen"] == [0, 0, 0, 5, 0]
+    assert sorted(counts["val"]) == [0, 0, 0, 0, 3] and sum(counts["train"]) == 6  # a quarter of 3 classes: one
+    assert np.allclose(data.attributes, np.array(list(ROWS.values())) / np.sqrt([1, 1, 1, 3, 2])[:, None])
+    assert data.stage("test").unseen_classes.tolist() == [3, 4]
+    assert any("1 of 2 unseen classes have no test samples" in note for note in data.notes)
+    maps = read_region_maps(tmp_path / "OWN" / f"{made.regions}.hdf5", split_file=tmp_path / "OWN" / "att_splits.mat")
+    assert maps.attribute_names == ["red", "blue", "green"] and maps.stage("test").unseen_classes.tolist() == [3, 4]
+    assert np.array_equal(maps.features, data.features)
+
+
+def test_the_same_seed_gives_the_same_lists(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    lists = []
+    for name, seed in (("A", 0), ("B", 0), ("C", 1)):
+        prepare(images, table, tmp_path / name, backbone, seed=seed)
+        content = read_mat(tmp_path / name / "att_splits.mat", ["trainval_loc", "val_loc"])
+        lists.append(np.concatenate([content["trainval_loc"], content["val_loc"]]).tolist())
+    assert lists[0] == lists[1] != lists[2]
+
+
+def test_a_model_of_own_data_is_trained_for_classes_without_any_picture(birds, tmp_path) -> None:
+    """All unseen classes without test pictures: what can be measured is the seen accuracy, and nothing else is claimed."""
+    folder = tmp_path / "images"
+    shutil.copytree(birds.root / "images", folder)
+    shutil.rmtree(folder / birds.tested)
+    prepare(folder, birds.root / "birds.csv", tmp_path / "BIRDS", load_backbone(BackboneSpec("descriptor")))
+    run = train("BIRDS", tmp_path, tmp_path / "runs", "descriptor")
+    result = json.loads((run / "result.json").read_text())
+    rows = {row["row"]: row for row in result["rows"]}
+    assert 0 <= rows["last"]["acc_seen"] <= 1
+    assert [rows["last"][m] for m in ("T1", "acc_unseen", "H")] == [None] * 3 and rows["paper"]["H"] is None
+    assert any("cannot be measured" in note for note in result["notes"]) and result["AUSUC"] == {}
+    assert len(result["data"]["unseen_classes"]) == 2
+    export(run, tmp_path / "m.zsl")
+    found = {p.top.name for p in Predictor.load(tmp_path / "m.zsl").predict(birds.root / "images", unseen_only=True)}
+    assert found <= {birds.tested, birds.untested}
+
+
+def test_only_classes_declared_unseen_may_lack_samples(tmp_path) -> None:
+    arrays = tiny_arrays()
+    att = np.concatenate([arrays["att"], np.full((5, 1), 0.5)], axis=1)
+    names = np.array([[f"bird {i}"] for i in range(10)], dtype=object)
+    write_tiny(tmp_path, att=att, allclasses_names=names)
+    with pytest.raises(InputError, match="without samples"):
+        read_xlsa17(tmp_path, "TINY", "res101", "att")
+    write_tiny(tmp_path, att=att, allclasses_names=names, unseen_classes=np.array([[10.0]]))
+    data = read_xlsa17(tmp_path, "TINY", "res101", "att")
+    assert data.stage("test").unseen_classes.tolist() == [6, 7, 8, 9]
+    assert data.stage("validation").unseen_classes.tolist() == [4, 5]
+    write_tiny(tmp_path, att=att, allclasses_names=names, unseen_classes=np.array([[1.0, 10.0]]))
+    with pytest.raises(InputError, match="unseen_classes"):
+        read_xlsa17(tmp_path, "TINY", "res101", "att")
+
+
+@pytest.mark.parametrize("folders, rows, options, words", [
+    (("red bird", "blue bird", "owl"), None, {}, "owl.*\n?.*Add a row"),
+    (("red bird", "RED-bird", "blue bird"), None, {}, "several folders"),
+    (("red bird",), None, {}, "too few classes"),
+    (("red bird", "blue bird"), {"Red bird": (1, 0, 0), "blue bird": (0, 1, 0)}, {}, "--unseen NAME"),
+    (("red bird", "blue bird"), None, {"unseen": ["dodo"]}, "unknown class.*dodo"),
+    (("red bird", "blue bird"), ROWS | {"Red bird": (0, 0, 0)}, {}, "every value of 'Red bird' is 0"),
+    (("red bird", "blue bird"), ROWS | {"Red bird": (1, "", 0)}, {}, "an empty cell.*'Red bird'.*'blue'"),
+    (("red bird", "blue bird"), ROWS | {"Red bird": (1, "x", 0)}, {}, "no number"),
+    (("red bird", "blue bird"), None, {"test_fraction": 1.5}, "test_fraction"),
+])
+def test_what_does_not_fit_is_said_before_anything_is_made(tmp_path, backbone, folders, rows, options, words) -> None:
+    images, table = make(tmp_path, folders, rows, n=2)
+    with pytest.raises(InputError, match=words):
+        prepare(images, table, tmp_path / "OWN", backbone, **options)
+    assert not (tmp_path / "OWN").exists()
+
+
+def test_a_class_with_one_picture_and_a_class_named_twice(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    for i in range(1, 5):
+        (images / "Grey" / f"{i}.png").unlink()
+    with pytest.raises(InputError, match=r"too few pictures.*Grey \(1\)"):
+        prepare(images, table, tmp_path / "OWN", backbone)
+    table.write_text(table.read_text() + "Grey,0,0,1\n")
+    with pytest.raises(InputError, match="named twice.*Grey"):
+        prepare(images, table, tmp_path / "OWN", backbone)
+
+
+def test_constant_attributes_and_equal_rows_are_warned_of(tmp_path, backbone) -> None:
+    images, table = make(tmp_path, rows={name: (*row[:2], 1) for name, row in ROWS.items()})
+    warnings = "\n".join(prepare(images, table, tmp_path / "OWN", backbone).warnings)
+    assert "1 attributes have the same value for all classes and tell nothing apart: green" in warnings
+    assert "Grey = Violet" in warnings
+
+
+def test_unreadable_pictures_stop_or_are_left_out_and_listed(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    (images / "Grey" / "2.png").write_text("no picture")
+    with pytest.raises(InputError, match="1, such as Grey/2.png.*skip_unreadable"):
+        prepare(images, table, tmp_path / "OWN", backbone)
+    made = prepare(images, table, tmp_path / "NEW", backbone, skip_unreadable=True)
+    assert made.left_out == 1 and sum(made.n_pictures.values()) == 19
+    assert "Grey/2.png" in (tmp_path / "NEW" / "unreadable.txt").read_text()
+
+
+@pytest.mark.parametrize("values, low, high", [
+    ([[0, 1], [0.5, 0]], [0, 0], [1, 1]),  # shares
+    ([[0, 90], [50, 10]], [0, 0], [1, 1]),  # per cent: a factor that rows of unit norm do not feel
+    ([[0.2, 90], [0.4, 10]], [0.2, 10], [0.4, 90]),  # a share beside something larger
+    ([[-1, 300], [1, 100]], [-1, 100], [1, 300]),
+])
+def test_attributes_of_different_scales_are_brought_to_one(values, low, high) -> None:
+    scale, _ = choose_scale(np.array(values, dtype=float))
+    assert scale.low.tolist() == low and scale.high.tolist() == high
+
+
+def test_columns_of_different_scales_survive_into_the_model(tmp_path, backbone) -> None:
+    rows = {"Red bird": (1, 120, -3), "blue bird": (0, 300, 5), "green-bird": (0, 200, 1), "Grey": (1, 250, 0)}
+    images, table = make(tmp_path, ("red bird", "blue bird", "green bird"), rows, n=8)
+    prepare(images, table, tmp_path / "OWN", backbone)
+    model = export(train("OWN", tmp_path, tmp_path / "runs", "descriptor", batch_size=8, syn_num=10), tmp_path / "m.zsl")
+    assert model.table.tolist() == [list(map(float, row)) for row in rows.values()]
+    predictor = Predictor.load(tmp_path / "m.zsl").add_class("new", {"red": 0.5, "blue": 210, "green": 1})
+    expected = np.array([0.5, 0.5, 0.5]) / np.sqrt(0.75)
+    assert np.allclose(predictor.model.attributes[-1], expected, atol=1e-6)
+
+
+def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path) -> None:
+    images, table = make(tmp_path)
+    command = [sys.executable, PROJECT / "zero-shot-images" / "prepare_data.py", "--images", images, "--attributes", table,
+               "--name", "OWN", "--dataroot", tmp_path / "data", "--backbone", "descriptor", "--unseen", "Grey"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 seen and 2 unseen classes; pictures: 12 train, 3 test seen, 5 test unseen" in done.stdout
+    assert "run_own_tfvaegan.py --dataset OWN" in done.stdout and "run_own_dazle" not in done.stdout
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 1 and "--overwrite" in again.stderr
+
+
+@pytest.mark.parametrize("launcher, flags", [("run_own_tfvaegan.py", []), ("run_own_dazle.py", [])])
+def test_launchers_for_own_data_resolve(launcher, flags) -> None:
+    with tree_modules("zero-shot-images"):
+        done = subprocess.run([sys.executable, PROJECT / "zero-shot-images" / "image-scripts" / launcher, "--dry-run", *flags],
+                              capture_output=True, text=True)
+    assert done.returncode == 0 and "dataset = OWN" in done.stdout, done.stderr

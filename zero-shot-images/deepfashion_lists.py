@@ -1,0 +1,55 @@
+"""DeepFashion's annotation lists as att_splits.mat, image_list.txt and attributes.txt.
+
+    python zero-shot-images/deepfashion_lists.py --lists DIR --dataroot zero-shot-images/data
+
+DIR holds the five lists, or the archive's Anno (Anno_coarse) and Eval. A minute or two for the full 289,222 images.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from zsl.data.deepfashion import read_annotation, write_xlsa17
+from zsl.errors import InputError
+from zsl.numbers import parse_numbers
+from zsl.runs.config import parse_config
+from zsl.runs.environment import resolve_folder
+
+TREE = Path(__file__).resolve().parent
+
+
+@dataclass(frozen=True)
+class ListsConfig:
+    lists: Path = TREE / "data" / "DeepFashion"
+    """folder with the five lists, or with Anno (Anno_coarse) and Eval"""
+    dataroot: Path = TREE / "data"
+    """where the data sets lie; relative to the working directory, else to the project's root"""
+    dataset: str = "DeepFashion"
+    """folder to write, under --dataroot"""
+    unseen: str = "2,12,15,19,26,29,30,42,44,48"
+    """numbers of the unseen categories, counted from 1 in list_category_cloth.txt"""
+
+
+def main() -> int:
+    config = parse_config(ListsConfig(), None, __file__, __doc__)
+    try:
+        unseen = parse_numbers(config.unseen)
+    except ValueError as error:
+        print(f"error: unreadable numbers in --unseen: {error}", file=sys.stderr)
+        return 1
+    folder = resolve_folder(config.dataroot) / config.dataset
+    try:
+        annotation = read_annotation(config.lists)
+        counts = write_xlsa17(annotation, folder, unseen)
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"Unseen: {', '.join(annotation.class_names[number - 1] for number in unseen)}")
+    print(f"{folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
