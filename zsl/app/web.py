@@ -428,7 +428,7 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
 
         def learn(act: Callable, title: str, sources, choice, calibration, session, names=None):
             """Busy, then done or refused; a generator of `told`."""
-            busy = message("busy", "Learning the classes …", "This takes seconds to minutes; pictures can be predicted meanwhile.")
+            busy = message("busy", "Learning the classes …", "This may take a minute; pictures can be predicted meanwhile.")
             yield {status: busy, **{button: gr.update(interactive=False) for button in buttons}}
             free = {button: gr.update(interactive=True) for button in buttons}
             try:
