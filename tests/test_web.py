@@ -135,7 +135,8 @@ def test_whatever_comes_from_outside_is_escaped() -> None:
 def test_several_pictures_fold_and_the_first_is_open() -> None:
     picture = Image.new("RGB", (8, 8))
     error = InputError("not a picture", where="/secret/upload.jpg", found="text", expected="a picture", cure="Leave it out.")
-    results = [parts.Result("a.png", picture, prediction()), parts.Result("b.jpg", error=error)]
+    readable = parts.Result("a.png", picture, prediction())
+    results = [parts.Result("b.jpg", error=error), readable, readable]
     found = Tags(parts.results_page(results, 100.0, left_out=2))
     assert [("open" in attrs) for tag, attrs in found.tags if tag == "details"] == [True, False]
     assert "2 more pictures were left out" in found.text and "b.jpg could not be read" in found.text
@@ -182,9 +183,11 @@ def test_a_session_learns_in_a_copy(web, page) -> None:
     expected[3] = 77.5
     np.testing.assert_array_equal(session.predictor.table[4], expected)
     assert not session.predictor.seen_[4]
+    rows = page.rows(NAMES[1], session)
     rows[3][1] = 11
-    changed = page.learn(session, lambda predictor: page.change(predictor, NAMES[1], rows))
+    changed = page.learn(session, lambda predictor: page.change(predictor, NAMES[1], rows[::-1]))
     assert changed.predictor.table[1, 3] == 11 and session.predictor.table[1, 3] == before[1, 3]
+    np.testing.assert_array_equal(np.delete(changed.predictor.table[1], 3), np.delete(before[1], 3))  # nothing is rounded
     assert changed.changes == ("added New bird", "changed " + parts.readable_class(NAMES[1]))
     assert page.predictor.classes_ == NAMES and (page.predictor.table == before).all()
     assert [name for _, name in page.choices(session)][:3] != NAMES[:3]
@@ -205,8 +208,7 @@ def test_classes_that_cannot_be_added(page, name: str, value, what: str) -> None
     with pytest.raises(InputError, match=what):
         page.learn(None, lambda predictor: page.add(predictor, name, rows))
     with pytest.raises(InputError, match="nothing to change"):
-        page.learn(None, lambda predictor: page.change(predictor, NAMES[0], [[n, v] for n, v in zip(
-            page.labels, predictor.table[0])]))
+        page.learn(None, lambda predictor: page.change(predictor, NAMES[0], page.rows(NAMES[0], None)))
     assert page.predictor.classes_ == NAMES
 
 

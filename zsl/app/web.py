@@ -242,12 +242,13 @@ class _Page:
         predictor = self.of(session)
         known = name in predictor.classes_
         values = predictor.table[predictor.classes_.index(name)] if known else np.zeros(len(self.labels))
-        return [[label, float(f"{value:.6g}")] for label, value in zip(self.labels, values)]
+        return [[label, _shown(value)] for label, value in zip(self.labels, values)]
 
     def values(self, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
         """{attribute: value} of the rows as they came from the page, in whatever order."""
         place = dict(zip(self.labels, self.predictor.attribute_names))
-        return {place[str(row[0])]: "" if row[1] is None else row[1] for row in rows if str(row[0]) in place}
+        found = {place[str(row[0])]: "" if row[1] is None else row[1] for row in rows if str(row[0]) in place}
+        return {name: found[name] for name in self.predictor.attribute_names if name in found}
 
     def add(self, predictor: Predictor, name: str, rows: Sequence[Sequence[Any]]) -> list[str]:
         """Adds a class to `predictor`; what was done, in words."""
@@ -269,16 +270,15 @@ class _Page:
 
     def change(self, predictor: Predictor, name: str, rows: Sequence[Sequence[Any]]) -> list[str]:
         """Changes the attributes of a class; what was done, in words."""
-        before, values = self.rows_of(predictor, name), self.values(rows)
-        predictor.set_attributes({name: values})
-        if (self.rows_of(predictor, name) == before).all():
+        before, values = predictor.table[predictor.classes_.index(name)], self.values(rows)
+        # A number that still reads as it was shown is not rounded to what was shown.
+        values |= {key: value for key, value in zip(predictor.attribute_names, before.tolist())
+                   if key in values and values[key] == _shown(value)}
+        if list(values.values()) == before.tolist():
             raise InputError("nothing to change", where=readable_class(name), found="the values it has already",
                              expected="at least one other value", cure="Change a value in the table first.")
+        predictor.set_attributes({name: values})
         return [f"changed {readable_class(name)}"]
-
-    @staticmethod
-    def rows_of(predictor: Predictor, name: str) -> np.ndarray:
-        return predictor.table[predictor.classes_.index(name)].copy()
 
     def take_table(self, predictor: Predictor, path: str, name: str) -> list[str]:
         """Adds and changes the classes of a CSV; what was done, in words."""
@@ -345,7 +345,7 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
     calibrates = generalised and not predictor.model.settings.get("gate")
     constant = float(predictor.model.settings.get("calibration") or 0.0)
     low, high = float(predictor.table.min()), float(predictor.table.max())
-    scale = f"here {low:g} to {high:g}"
+    scale = f"here {low:.3g} to {high:.3g}"
     first = page.choices(None)[0][1]
     own_html = {"apply_default_css": False, "js_on_load": None, "elem_classes": "zsl-html"}
     with gr.Blocks(title="Zero-shot recognition", analytics_enabled=False, delete_cache=(CLEAN_EVERY, CLEAN_AFTER)) as blocks:
@@ -496,6 +496,11 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
 
         undo.click(undone, given, told, **learning)
     return blocks
+
+
+def _shown(value: float) -> float:
+    """A value as the page shows it."""
+    return float(f"{value:.6g}")
 
 
 def _attribute_rows(rows: list[list[Any]], label: str, elem_id: str) -> gr.Dataframe:

@@ -99,7 +99,7 @@ TO_RESULTS = """
 
 
 def results_page(results: Sequence[Result], largest_value: float, left_out: int = 0) -> str:
-    """All pictures; where there are several, each folds, and the first lies open.
+    """All pictures; where there are several, each folds, and the first lies open. What could not be read is never folded.
 
     Args:
         largest_value: of the attribute table; bars of class values are drawn on 0 ... this.
@@ -111,10 +111,11 @@ def results_page(results: Sequence[Result], largest_value: float, left_out: int 
     if left_out:
         parts.append(message("note", f"{left_out} more pictures were left out", f"At most {len(results)} are shown at a time; "
                              "zero-shot-images/demo.py predicts any number."))
+    first = next((number for number, result in enumerate(results) if result.error is None), None)
     for number, result in enumerate(results):
         body = result_card(result, largest_value)
-        if len(results) > 1:
-            opened = " open" if number == 0 else ""
+        if len(results) > 1 and result.error is None:
+            opened = " open" if number == first else ""
             body = f"<details{opened}><summary>{_summary(result)}</summary>{body}</details>"
         parts.append(body)
     return "".join([*parts, "</section>"])
@@ -148,8 +149,6 @@ def result_card(result: Result, largest_value: float) -> str:
 
 
 def _summary(result: Result) -> str:
-    if result.error is not None:
-        return f"<span class='zsl-file'>{escape(result.name)}</span> <span>could not be read</span>"
     top = result.prediction.top
     return (
         f"<img src='{data_uri(result.picture, 96)}' alt=''><span class='zsl-file'>{escape(result.name)}</span>"
@@ -302,7 +301,6 @@ font-weight:600;line-height:1.45;white-space:nowrap;vertical-align:.12em;letter-
 .zsl-results{{display:grid;gap:.8rem}}
 .zsl-card{{padding:1.25rem}}
 .zsl-results details .zsl-card{{border:0;border-top:1px solid var(--zsl-line);border-radius:0 0 12px 12px}}
-.zsl-results details>.zsl-message{{margin:0 1rem 1rem}}
 .zsl-results summary{{display:flex;flex-wrap:wrap;align-items:center;gap:.25rem .7rem;padding:.6rem 1rem;cursor:pointer}}
 .zsl-results summary img{{width:2.6rem;height:2.6rem;object-fit:cover;border-radius:6px}}
 .zsl-results summary .zsl-file{{color:var(--zsl-soft);flex:1 1 8rem}}
