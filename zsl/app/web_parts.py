@@ -276,7 +276,7 @@ CSS = f"""
 .gradio-container{{max-width:84rem!important;width:100%!important;margin:0 auto!important}}
 .block:has(>.html-container>.zsl-html),.block.zsl-html,.zsl-html .html-container{{padding:0!important}}
 .zsl-html .zsl-label{{color:var(--zsl-soft);font-size:.86rem;margin-bottom:.35rem}}
-.zsl-html .zsl-examples{{display:grid;grid-template-columns:repeat(4,minmax(0,1fr));gap:.5rem}}
+.zsl-html .zsl-examples{{display:grid;grid-template-columns:repeat(auto-fill,minmax(4.6rem,1fr));gap:.5rem}}
 .zsl-examples button{{display:block;width:100%;padding:0;border:0;background:none;border-radius:8px;cursor:pointer}}
 .zsl-examples img{{display:block;width:100%;aspect-ratio:1;object-fit:cover;border-radius:8px}}
 .zsl-examples button:hover img{{outline:2px solid var(--zsl-accent);outline-offset:1px}}
