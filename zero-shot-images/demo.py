@@ -78,6 +78,7 @@ def run(own: argparse.Namespace) -> int:
         paths, batch_size=own.batch_size, unseen_only=own.zsl, calibration=constant, top=own.top, attributes=own.attributes,
     )
     unreadable: list[Prediction] = []
+    drawn: set[str] = set()  # names of annotated pictures
     with ExitStack() as stack:
         writers = [stack.enter_context(writer(path)) for writer, path in ((json_writer, own.json), (_csv(own.top), own.csv))
                    if path is not None]
@@ -89,7 +90,7 @@ def run(own: argparse.Namespace) -> int:
                 unreadable.append(prediction)
                 continue
             if own.annotated is not None:
-                _draw(prediction, own.annotated)
+                _draw(prediction, own.annotated, drawn)
             tqdm.write(_line(prediction.picture, _words(prediction)))
     for path in filter(None, (own.json, own.csv, own.annotated)):
         print(f"-> {path}")
@@ -152,10 +153,9 @@ def _csv(top: int):
     return csv_writer
 
 
-def _draw(prediction: Prediction, folder: Path) -> None:
+def _draw(prediction: Prediction, folder: Path, drawn: set[str]) -> None:
     """Saves the annotated picture under the picture's name; further ones of the same name get a number."""
     stem, number = Path(prediction.picture).stem, 1
-    drawn = _draw.__dict__.setdefault("names", set())
     while (name := f"{stem}.png" if number == 1 else f"{stem}-{number}.png") in drawn:
         number += 1
     drawn.add(name)

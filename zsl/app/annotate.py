@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from zsl.app.predictor import Prediction
+from zsl.report.attention import attribute_name as readable
 from zsl.report.style import BLUE, GRID, INK, MUTED, PAPER, SEEN, UNSEEN
 
 WIDTH, MARGIN, GAP = 1080, 28, 24
@@ -21,11 +22,6 @@ PICTURE = 480  # longest side of the picture
 LINE, BAR = 30, 12  # height of a bar's row, and of the bar
 MAPS = 4  # pictures with attention over them
 DIM = 0.35  # brightness of what gets no attention
-
-
-def readable(attribute: str) -> str:
-    """An attribute's name for people: "has_wing_color::red" -> "wing color: red"."""
-    return attribute.removeprefix("has_").replace("::", ": ").replace("_", " ").strip()
 
 
 def readable_class(name: str) -> str:

@@ -15,6 +15,7 @@ from torch import Tensor
 from zsl.app.model_file import LARGEST_NUMBER, Model
 from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import Samples
+from zsl.dazle.attention import contributions
 from zsl.dazle.model import Dazle, DazleOptions, Output
 from zsl.errors import InputError
 from zsl.gate import EntropyDetector, GatedClassifier
@@ -309,8 +310,7 @@ class DazleMethod:
 
     def contributions(self, view: Output, classes: Tensor) -> tuple[Tensor, Tensor]:
         """att_ki q_i p_i, which sum to the class's score, and p: (n, A) each."""
-        p, q = view.attribute_scores, view.attribute_attention
-        return self.attributes[classes] * q * p, p
+        return contributions(view, self.attributes[classes]), view.attribute_scores
 
     def attention(self, view: Output) -> Tensor:
         """(n, A, rows, columns), each summing to 1."""
