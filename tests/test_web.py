@@ -350,6 +350,15 @@ def test_a_taken_port_is_named(web, tmp_path: Path) -> None:
         predictor = Predictor(tiny_model(), device="cpu")
         with pytest.raises(InputError, match=f"127.0.0.1:{port}"), web.serving(predictor, port=port):
             pass
+        with pytest.raises(InputError, match="65535"), web.serving(predictor, port=70000):
+            pass
+
+
+def test_without_gradio_it_says_what_to_install() -> None:
+    code = "import sys; sys.modules['gradio'] = None; import zsl.app.web"
+    ended = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(PROJECT)}, capture_output=True,
+                           text=True)
+    assert "InputError: a package is missing" in ended.stderr and "pip install" in ended.stderr
 
 
 def test_terminated_it_leaves_nothing_behind(web, tmp_path: Path) -> None:

@@ -123,9 +123,10 @@ def serving(
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # the latter for a port beyond 65535
             raise InputError(
-                "an address that cannot be served", where="host and port", found=f"{host}:{port}, {error.strerror}",
+                "an address that cannot be served", where="host and port",
+                found=f"{host}:{port}, {getattr(error, 'strerror', None) or error}",
                 expected="a free one of this machine", cure="Choose another port.",
             ) from None
     folder = Path(tempfile.mkdtemp(prefix="zsl-web-")).resolve()
