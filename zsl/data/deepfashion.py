@@ -172,7 +172,7 @@ def _per_image(path: Path, allowed: dict[str, object], expected: str) -> dict[st
 
 def _annotations(path: Path, n_attributes: int) -> Iterator[tuple[str, np.ndarray]]:
     """Each image with its (A,) int8 annotation."""
-    for number, line in tqdm(_lines(path, "image_name", ""), desc="annotations", unit="image", mininterval=1):
+    for number, line in tqdm(_lines(path, "image_name", ""), desc="annotations", unit="image", mininterval=1, disable=None):
         image, *rest = line.split(maxsplit=1)
         fields = rest[0].split() if rest else []
         try:

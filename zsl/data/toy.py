@@ -687,7 +687,7 @@ def _is_same(folder: Path, manifest: dict[str, int]) -> bool:
 
 def _write_everything(folder: Path, seed: int, images_per_class: int) -> None:
     files, features, shown, boxes = [], [], [], []
-    with tqdm(total=len(SPECIES) * images_per_class, desc="toy birds", unit="image") as progress:
+    with tqdm(total=len(SPECIES) * images_per_class, desc="toy birds", unit="image", disable=None) as progress:
         for class_number, (name, species) in enumerate(SPECIES.items()):
             (folder / "images" / name).mkdir(parents=True)
             images = []

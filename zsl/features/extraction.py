@@ -324,7 +324,7 @@ def find_unreadable(images: Images, *, workers: int, max_pixels: int) -> dict[in
 
     with ThreadPoolExecutor(workers) as pool:
         checked = _ordered(pool, problem, range(len(images)), 4 * workers)
-        problems = tqdm(checked, total=len(images), desc="checking", unit="image")
+        problems = tqdm(checked, total=len(images), desc="checking", unit="image", disable=None)
         return {row: reason for row, reason in enumerate(problems) if reason is not None}
 
 
@@ -420,7 +420,8 @@ def _run(
     todo = sum(map(len, batches))
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(desc=backbone.spec.name, unit="image", total=len(images), initial=len(images) - todo) as progress,
+        tqdm(desc=backbone.spec.name, unit="image", total=len(images), initial=len(images) - todo,
+             disable=None) as progress,
     ):
         loaded = _ordered(pool, load, np.concatenate(batches).tolist() if batches else [], (1 + AHEAD) * batch_size)
         for rows in batches:

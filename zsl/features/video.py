@@ -251,7 +251,7 @@ def extract(
     }
     features, unreadable = {}, {}
     with PartialFeatures(partial, identity) as written:
-        for path in tqdm(paths, desc=backbone.name, unit="video"):
+        for path in tqdm(paths, desc=backbone.name, unit="video", disable=None):
             key = written.key(path, path.relative_to(folder).as_posix())
             if key not in written.done:
                 try:
