@@ -1,4 +1,5 @@
-# make demo: install into .venv, render the toy birds, train TF-VAEGAN on them, write a report.   make test: all tests.
+# make demo: install into .venv, render the toy birds, train TF-VAEGAN and DAZLE on them, write reports and a model file.
+# make test: linting and all tests.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
@@ -12,11 +13,12 @@ $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 10) else 'Python 3.10 or newer is needed: make PYTHON=python3.11 ...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,video]'
+	$(BIN)/python -m pip install --quiet --editable '.[dev,video,images,words,web,notebooks]'
 	touch $@
 
 demo: install
 	$(BIN)/python zero-shot-images/image-scripts/run_toy_tfvaegan.py --overwrite
+	$(BIN)/python zero-shot-images/image-scripts/run_toy_dazle.py --overwrite
 
 test: install
 	$(BIN)/python -m ruff check .

@@ -1,18 +1,27 @@
-"""How fast the fast paths are: each timed against the plain reference, in alternating pairs in one process, on the CPU.
+"""How fast the fast paths are: each timed against plain references, in alternating turns in one process.
 
-    python benchmarks/speed.py [--threads N]      CUB's shapes, random data; some 10 minutes on two cores
-    python benchmarks/speed.py --quick            small shapes, under two minutes: shows that it works, not how fast
+    python benchmarks/speed.py [--threads N]         CUB's shapes, random data; some 15 minutes on two cores
+    python benchmarks/speed.py --quick               small shapes, under two minutes: shows that it works, not how fast
+    python benchmarks/speed.py --device cuda         the same on a GPU; also says whether CUDA graphs were recorded
+    python benchmarks/speed.py --precision bf16      the fast column with products in bfloat16
 
-Prints a table and writes benchmarks/results/<name>.json: per row the medians of the repetitions in wall and in CPU seconds,
-the median of the pairs' ratios, and the peak memory of a process that does nothing else. CPU seconds are the ones to
-trust where other work shares the machine. Random features cost what real
-ones cost: no operation looks at the values. docs/performance.md discusses the numbers.
+Columns: "fast" is what runs by default; "eager" the project's own reference (autograd, but data on the device and fused
+Adam); "plain" the loop written down without care (tests/plain_port.py: default Adam, batches from the host); on CUDA also
+"unrecorded", the fast engine without graphs. Ratios are those of "fast", medians over the turns.
+
+Prints a table and writes benchmarks/results/<name>.json: medians in wall and in CPU seconds, all samples, and the peak memory
+of a process that does nothing else (on CUDA: of the device). CPU seconds are the ones to trust where other work shares the
+machine. Random features cost what real ones cost: no operation looks at the values. The row "CUB epoch" is added up from
+rows above it, see `add_epoch`. Opening region files and sweeps over splits have scripts of their own, region_files.py and
+splits.py, whose last results are repeated below the table. docs/performance.md discusses the numbers.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
 import json
+import logging
 import multiprocessing
 import os
 import platform
@@ -21,7 +30,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
@@ -30,20 +39,26 @@ import torch
 from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from naive_dazle import naive_step  # noqa: E402
+from plain_port import PlainTraining, fit_plain_head  # noqa: E402
 
 from zsl.classifiers import SoftmaxHead  # noqa: E402
 from zsl.data.xlsa17 import Samples, StageData  # noqa: E402
+from zsl.dazle.loss import cross_entropy, self_calibration  # noqa: E402
+from zsl.dazle.model import Dazle, DazleOptions  # noqa: E402
+from zsl.products import Precision  # noqa: E402
 from zsl.runs.environment import command_line, machine  # noqa: E402
 from zsl.tfvaegan.classification import evaluate  # noqa: E402
 from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
 from zsl.tfvaegan.steps import Settings, TrainingState, draw  # noqa: E402
-from zsl.tfvaegan.trainer import ITERATIONS  # noqa: E402
+from zsl.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
 
 from plain_head import PlainSoftmaxHead  # noqa: E402
 
 CPU = torch.device("cpu")
-HEADS = {"fast": SoftmaxHead, "eager": PlainSoftmaxHead}
 ENGINES = ("fast", "eager")
 
 
@@ -62,9 +77,23 @@ class Shapes:
     n_synthetic: int = 300
     batch_size: int = 64
     head_epochs: int = 2  # of the 25: every one costs the same
+    regions: int = 49  # of DAZLE, whose batch is 50
+    region_batch: int = 50
+    word_dim: int = 300
 
 
-QUICK = Shapes(512, 85, 1024, 40, 10, 1000, 200, 300, 50)
+QUICK = Shapes(512, 85, 1024, 40, 10, 1000, 200, 300, 50, regions=9, region_batch=10, word_dim=50)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What one cell of the table times."""
+
+    shapes: Shapes
+    device: torch.device = CPU
+    precision: Precision = "fp32"
+    repeated: int = 1  # calls a turn: one would be too short for a clock where a GPU runs ahead of Python
+
 
 Work = Callable[[], object]
 
@@ -81,83 +110,204 @@ def random_data(shapes: Shapes) -> StageData:
     )
 
 
-def build_state(shapes: Shapes) -> TrainingState:
+def build_networks(shapes: Shapes) -> Networks:
     d, a, h = shapes.feature_dim, shapes.attribute_dim, shapes.hidden_dim
-    networks = Networks(
+    return Networks(
         Encoder(d, a, a, h), Generator(a, a, d, h), Critic(d, a, h), Feedback(h), SemanticDecoder(d, a, h, "unit_norm")
     )
-    return TrainingState(networks, Settings(batch_size=shapes.batch_size, n_synthetic=shapes.n_synthetic), CPU)
 
 
-def iteration_work(shapes: Shapes, engine: str, feedback: bool) -> Work:
-    state, data, generator = build_state(shapes), random_data(shapes), torch.Generator().manual_seed(0)
-
-    def work() -> None:
-        draws = draw(data, state.settings, state.latent_dim, generator, transductive=False)
-        ITERATIONS[engine](state, data, data.attributes, draws, feedback)
-
-    return work
+def settings(shapes: Shapes) -> Settings:
+    return Settings(batch_size=shapes.batch_size, n_synthetic=shapes.n_synthetic)
 
 
-def head_work(shapes: Shapes, engine: str) -> Work:
-    n, n_classes = shapes.n_train + shapes.n_unseen * shapes.n_synthetic, shapes.n_seen + shapes.n_unseen
-    features = torch.rand(n, shapes.feature_dim + shapes.attribute_dim + shapes.hidden_dim)
-    labels = torch.arange(n) % n_classes
-    head = HEADS[engine](epochs=shapes.head_epochs, batch_size=shapes.n_synthetic)
-    return lambda: head.fit(features, labels, torch.Generator().manual_seed(0))
+def build_state(shapes: Shapes, device: torch.device = CPU) -> TrainingState:
+    return TrainingState(build_networks(shapes), settings(shapes), device)
 
 
-def evaluation_work(shapes: Shapes, engine: str) -> Work:
-    state, data = build_state(shapes), random_data(shapes)
-    heads = [HEADS[engine](epochs=shapes.head_epochs, batch_size=shapes.n_synthetic) for _ in range(2)]
-    return lambda: evaluate(state.networks, data, state.settings, *heads, torch.Generator().manual_seed(0))
+def build_trainer(case: Case, **options: object) -> TfvaeganTrainer:
+    networks, heads = build_networks(case.shapes), (SoftmaxHead(), SoftmaxHead())
+    return TfvaeganTrainer(
+        networks, random_data(case.shapes), settings(case.shapes), *heads, case.device, 0, **options
+    )
 
 
-def build(row: str, shapes: Shapes, engine: str) -> Work:
-    """What a row of the table times, once per call."""
+def iteration_work(case: Case, column: str, feedback: bool) -> Work:
+    if column == "plain":
+        data, generator = random_data(case.shapes), torch.Generator().manual_seed(0)
+        training = PlainTraining(build_networks(case.shapes), settings(case.shapes), data, case.device)
+        return lambda: training.iteration(
+            draw(data, training.settings, case.shapes.attribute_dim, generator, transductive=False), feedback
+        )
+    # TF32 is the whole process's, so all columns have it; bfloat16 is the fast engine's alone.
+    engine = "eager" if column == "eager" else "fast"
+    precision = "fp32" if engine == "eager" and case.precision == "bf16" else case.precision
+    return build_trainer(case, engine=engine, precision=precision, cuda_graphs=column != "unrecorded").work(feedback)
+
+
+def head_work(case: Case, column: str, generalised: bool, batch_size: int) -> Work:
+    """A GZSL head over all classes, or a ZSL head over the unseen ones."""
+    s = case.shapes
+    n, k = s.n_unseen * s.n_synthetic, s.n_unseen
+    if generalised:
+        n, k = n + s.n_train, k + s.n_seen
+    features, labels = torch.rand(n, s.feature_dim + s.attribute_dim + s.hidden_dim), torch.arange(n) % k
+    if column == "plain":
+        return lambda: fit_plain_head(features, labels, k, s.head_epochs, batch_size, 1e-3, case.device)
+    head = build_head(case, column, batch_size)
+    features, labels = features.to(case.device), labels.to(case.device)
+    return lambda: head.fit(features, labels, torch.Generator(case.device).manual_seed(0))
+
+
+def build_head(case: Case, column: str, batch_size: int) -> SoftmaxHead:
+    if column == "eager":
+        return PlainSoftmaxHead(epochs=case.shapes.head_epochs, batch_size=batch_size)
+    rounded, recorded = case.precision == "bf16", column == "fast"
+    return SoftmaxHead(epochs=case.shapes.head_epochs, batch_size=batch_size, rounded=rounded, cuda_graphs=recorded)
+
+
+class PlainHead(SoftmaxHead):
+    """`fit_plain_head` where `evaluate` wants a head, which measures after every epoch."""
+
+    def fit_epochs(self, features, labels, generator):
+        self.classes_, targets = labels.unique(return_inverse=True)
+        host = features.cpu(), targets.cpu()
+        for epoch in range(self.epochs):
+            layer = fit_plain_head(*host, len(self.classes_), 1, self.batch_size, self.lr, features.device)
+            self.weight_, self.bias_ = layer.weight.data, layer.bias.data
+            yield epoch
+
+
+def evaluation_work(case: Case, column: str) -> Work:
+    s, data = case.shapes, random_data(case.shapes).to(case.device)
+    networks = build_networks(s).to(case.device)
+    plain = PlainHead(epochs=s.head_epochs, batch_size=s.n_synthetic)
+    heads = [plain if column == "plain" else build_head(case, column, s.n_synthetic) for _ in range(2)]
+    return lambda: evaluate(networks, data, settings(s), *heads, torch.Generator(case.device).manual_seed(0))
+
+
+def dazle_work(case: Case, column: str) -> Work:
+    """One training step of DAZLE, its default loss, on regions that are there already."""
+    s, device, k = case.shapes, case.device, case.shapes.n_seen + case.shapes.n_unseen
+    side = int(s.regions**0.5)
+    model = Dazle(None, s.attribute_dim, s.feature_dim, s.word_dim, grid=(side, side)).to(device)
+    optimiser = torch.optim.RMSprop(model.parameters(), lr=1e-4, weight_decay=1e-4, momentum=0.9)
+    regions = torch.rand(s.region_batch, s.regions, s.feature_dim).to(device)
+    att = F.normalize(torch.rand(k, s.attribute_dim), dim=1).to(device)
+    labels = (torch.arange(s.region_batch) % s.n_seen).to(device)
+    is_unseen = (torch.arange(k) >= s.n_seen).to(device)
+    margin = torch.where(is_unseen, 1.0, -1.0)
+    if column == "plain":
+        parameters = dict(model.named_parameters())
+        return lambda: naive_step(
+            parameters, optimiser, DazleOptions(), (side, side), regions, att, labels, is_unseen
+        )
+
+    def step() -> None:
+        scores = model(regions, att).scores
+        loss = cross_entropy(scores, labels) + 0.1 * self_calibration(scores + margin, is_unseen)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+
+    return step
+
+
+def build(row: str, case: Case, column: str) -> Work:
+    """What a cell of the table times, once per call."""
     torch.manual_seed(0)
-    if row.startswith("iteration"):
-        return iteration_work(shapes, engine, feedback=row == "iteration with feedback")
-    return {"GZSL head": head_work, "evaluation": evaluation_work}[row](shapes, engine)
+    batch = case.shapes.n_synthetic
+    return {
+        "iteration without feedback": lambda: iteration_work(case, column, feedback=False),
+        "iteration with feedback": lambda: iteration_work(case, column, feedback=True),
+        "GZSL head": lambda: head_work(case, column, True, batch),
+        "GZSL head, batch 50": lambda: head_work(case, column, True, 50),
+        "ZSL head": lambda: head_work(case, column, False, batch),
+        "evaluation": lambda: evaluation_work(case, column),
+        "DAZLE step": lambda: dazle_work(case, column),
+    }[row]()
 
 
-ROWS = ("iteration without feedback", "iteration with feedback", "GZSL head", "evaluation")
+COLUMNS = {
+    "iteration without feedback": ("fast", "unrecorded", "eager", "plain"),
+    "iteration with feedback": ("fast", "unrecorded", "eager", "plain"),
+    "GZSL head": ("fast", "unrecorded", "eager", "plain"),
+    "GZSL head, batch 50": ("fast", "unrecorded", "eager", "plain"),
+    "ZSL head": ("fast", "plain"),
+    "evaluation": ("fast", "plain"),
+    "DAZLE step": ("fast", "plain"),
+}
+WARM_UP = ("iteration", "DAZLE")  # rows whose first call makes gradients and moments; a head is made anew in every call
 
 
-def seconds(work: Work) -> tuple[float, float]:
+def seconds(work: Work, case: Case) -> tuple[float, float]:
     """Wall and CPU seconds of one call; CPU seconds count what this process used, whatever else the machine did."""
+    def wait() -> None:
+        if case.device.type == "cuda":
+            torch.cuda.synchronize()
+
+    wait()
     wall, cpu = time.perf_counter(), time.process_time()
-    work()
-    return time.perf_counter() - wall, time.process_time() - cpu
+    for _ in range(case.repeated):
+        work()
+    wait()
+    return (time.perf_counter() - wall) / case.repeated, (time.process_time() - cpu) / case.repeated
 
 
-def measure_pairs(row: str, shapes: Shapes, repeats: int) -> dict[str, dict[str, float]]:
-    """{"wall_s", "cpu_s"} -> {"fast", "eager": medians; "ratio": median of eager / fast over the pairs; "pairs": all}."""
-    works = {engine: build(row, shapes, engine) for engine in ENGINES}
-    times: dict[str, list[tuple[float, float]]] = {engine: [] for engine in ENGINES}
-    warm_up = row.startswith("iteration")  # makes gradients and Adam states; heads are made anew in every call
-    for i in range(repeats + warm_up):
-        for engine in ENGINES if i % 2 else reversed(ENGINES):
-            times[engine].append(seconds(works[engine]))
+def measure(row: str, columns: list[str], case: Case, repeats: int) -> dict[str, dict]:
+    """{"wall_s", "cpu_s"} -> {"median": column -> seconds, "ratio": column -> median of column / fast, "samples"}."""
+    works = {column: build(row, case, column) for column in columns}
+    times: dict[str, list[tuple[float, float]]] = {column: [] for column in columns}
+    warm_up = row.startswith(WARM_UP)
+    for turn in range(repeats + warm_up):
+        for column in columns if turn % 2 else reversed(columns):
+            times[column].append(seconds(works[column], case))
     result = {}
-    for k, clock in enumerate(("wall_s", "cpu_s")):
-        fast, eager = ([t[k] for t in times[engine][warm_up:]] for engine in ENGINES)
-        result[clock] = {"fast": median(fast), "eager": median(eager),
-                         "ratio": median(e / f for e, f in zip(eager, fast)), "pairs": list(zip(fast, eager))}
+    for i, clock in enumerate(("wall_s", "cpu_s")):
+        samples = {column: [t[i] for t in times[column][warm_up:]] for column in columns}
+        result[clock] = {
+            "median": {column: median(values) for column, values in samples.items()},
+            "ratio": {column: median(v / f for v, f in zip(samples[column], samples["fast"])) for column in columns},
+            "samples": samples,
+        }
     return result
 
 
-def peak_memory(row: str, shapes: Shapes, engine: str, threads: int) -> float:
-    """GiB that a fresh process needs at most for a row's work, Python, PyTorch and the random data included."""
+def peak_memory(row: str, column: str, case: Case, threads: int) -> float:
+    """GiB that a fresh process needs at most for a cell's work, Python, PyTorch and the random data included; on CUDA those
+    of the device."""
     torch.set_num_threads(threads)
-    work = build(row, shapes, engine)
-    work()
-    if row.startswith("iteration"):
-        work()  # only now are old and new gradients, where they are allocated anew, both there
+    work = build(row, case, column)
+    for _ in range(2 if row.startswith(WARM_UP) else 1):  # then old and new gradients, where made anew, both are there
+        work()
+    if case.device.type == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**30
     status = Path("/proc/self/status")
     if status.exists():  # Linux hands a parent's ru_maxrss down to its children; this one starts afresh
         return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
+def in_fresh_process(function: Callable, *arguments: object) -> object:
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+        return pool.apply(function, arguments)
+
+
+def add_epoch(rows: dict[str, dict], shapes: Shapes) -> None:
+    """The row "CUB epoch": ⌈n_train / B⌉ iterations of each kind, one evaluation, and the head epochs that its row lacks."""
+    n, more = -(-shapes.n_train // shapes.batch_size), (25 - shapes.head_epochs) / shapes.head_epochs
+    parts = {
+        "iteration without feedback": n, "iteration with feedback": n, "evaluation": 1, "GZSL head": more, "ZSL head": more,
+    }
+    if not parts.keys() <= rows.keys():
+        return
+    rows["CUB epoch"] = {"parts": parts}
+    for clock in ("wall_s", "cpu_s"):
+        total = {
+            column: sum(times * rows[part][clock]["median"][column] for part, times in parts.items())
+            for column in ("fast", "plain")
+        }
+        rows["CUB epoch"][clock] = {"median": total, "ratio": {c: total[c] / total["fast"] for c in total}}
 
 
 def commit() -> str:
@@ -168,36 +318,79 @@ def commit() -> str:
     return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--quick", action="store_true", help="small shapes, few repetitions")
-    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
-    parser.add_argument("--repeats", type=int, default=5, help="pairs a row")
-    arguments = parser.parse_args()
-    if arguments.threads > 0:
-        torch.set_num_threads(arguments.threads)
-    threads = torch.get_num_threads()
-    shapes = QUICK if arguments.quick else Shapes()
-    report = {
-        "command": command_line(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit(),
-        "machine": machine(CPU), "threads": threads, "torch": torch.__version__, "python": platform.python_version(),
-        "precision": "float32", "shapes": asdict(shapes), "load_before": os.getloadavg(), "rows": {},
-    }
-    print(f"{report['machine']}, PyTorch {torch.__version__}, float32, commit {report['commit']}, "
-          f"load {os.getloadavg()[0]:.1f}")
-    print(f"{'':28}{'fast':>9}{'eager':>9}{'ratio':>8}{'CPU ratio':>11}{'peak GiB, fast / eager':>25}")
-    for row in ROWS:
-        result = measure_pairs(row, shapes, arguments.repeats)
-        with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-            memory = {engine: pool.apply(peak_memory, (row, shapes, engine, threads)) for engine in ENGINES}
-        report["rows"][row] = result | {"peak_gib": memory}
-        wall = result["wall_s"]
-        print(f"{row:28}{wall['fast']:8.3f}s{wall['eager']:8.3f}s{wall['ratio']:7.2f}x{result['cpu_s']['ratio']:10.2f}x"
-              f"{memory['fast']:16.2f} / {memory['eager']:.2f}", flush=True)
-    report["load_after"] = os.getloadavg()
-    path = ROOT / "benchmarks" / "results" / f"speed-{'quick' if arguments.quick else 'cub'}-cpu-{threads}.json"
+def earlier_rows(path: Path, report: dict) -> dict[str, dict]:
+    """What an earlier call with --rows has measured of the same code on the same machine."""
+    same = ("commit", "machine", "torch", "precision", "shapes")
+    earlier = json.loads(path.read_text()) if path.exists() else {}
+    return earlier["rows"] if all(earlier.get(key) == report[key] for key in same) else {}
+
+
+def save(report: dict, path: Path) -> None:
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
+
+
+def print_row(name: str, row: dict, columns: list[str]) -> None:
+    def cells(clock: str) -> str:
+        found = row[clock]
+        return "".join(
+            f"{found['median'][c]:9.4g} ({found['ratio'][c]:5.2f}x)" if c in found["median"] else f"{'':18}" for c in columns
+        )
+
+    memory = " / ".join(f"{row['peak_gib'][c]:.2f}" for c in columns if c in row.get("peak_gib", {}))
+    print(f"{name:28}{'wall s':8}{cells('wall_s')}\n{'':28}{'CPU s':8}{cells('cpu_s')}   {memory}", flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="small shapes, without the peak memory")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of the fast column")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
+    parser.add_argument("--repeats", type=int, default=3, help="turns a row")
+    parser.add_argument(
+        "--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only; others of the same commit stay"
+    )
+    parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
+    arguments = parser.parse_args()
+    said = io.StringIO()  # what could not be recorded as a CUDA graph says so
+    logging.basicConfig(format="%(message)s", handlers=[logging.StreamHandler(), logging.StreamHandler(said)])
+    if arguments.threads > 0:
+        torch.set_num_threads(arguments.threads)
+    threads, device = torch.get_num_threads(), torch.device(arguments.device)
+    cuda = device.type == "cuda"
+    case = Case(QUICK if arguments.quick else Shapes(), device, arguments.precision)
+    columns = ["fast", *(["unrecorded"] if cuda else []), "eager", "plain"]
+    report = {
+        "command": command_line(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit(),
+        "machine": machine(device), "threads": threads, "torch": torch.__version__, "python": platform.python_version(),
+        "precision": arguments.precision, "shapes": asdict(case.shapes), "load_before": os.getloadavg(), "rows": {},
+    }
+    words = ["speed", "quick" if arguments.quick else "cub", device.type, *([] if cuda else [str(threads)]),
+             *([] if arguments.precision == "fp32" else [arguments.precision])]
+    path = RESULTS / f"{'-'.join(words)}.json"
+    report["rows"] = earlier_rows(path, report)
+    print(f"{report['machine']}, PyTorch {torch.__version__}, {arguments.precision}, commit {report['commit']}, load "
+          f"{os.getloadavg()[0]:.1f}\n{'':36}" + "".join(f"{c:>18}" for c in columns) + "   peak GiB")
+    for row in arguments.rows:
+        there = [column for column in COLUMNS[row] if column in columns]
+        repeated = replace(case, repeated=10 if cuda and row.startswith(WARM_UP) else 1)
+        result = measure(row, there, repeated, arguments.repeats)
+        if not (arguments.no_memory or arguments.quick):
+            result["peak_gib"] = {c: in_fresh_process(peak_memory, row, c, case, threads) for c in there}
+        report["rows"][row] = result | {"load": os.getloadavg()[0]}
+        save(report, path)
+        print_row(row, result, columns)
+    add_epoch(report["rows"], case.shapes)
+    if "CUB epoch" in report["rows"]:
+        print_row("CUB epoch, added up" if not arguments.quick else "epoch, added up", report["rows"]["CUB epoch"], columns)
+    report["load_after"], report["said"] = os.getloadavg(), said.getvalue().splitlines()
+    if cuda:
+        print("CUDA graphs: " + ("; ".join(report["said"]) or "all were recorded and agree with the ordinary work"))
+    for name in ("region-files", "splits"):
+        if (RESULTS / f"{name}.json").exists():
+            print(f"{name}: {(RESULTS / f'{name}.json').relative_to(ROOT)}")
+    save(report, path)
     print(f"-> {path.relative_to(ROOT)}")
 
 

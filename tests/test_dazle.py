@@ -123,13 +123,21 @@ def test_a_region_of_zeros_is_no_reason_for_nan() -> None:
     [
         (torch.ones(4, 7), r"word vectors of other attributes.*found shape \(4, 7\); expected \(5, dimension\)"),
         (torch.ones(5), "word vectors of other attributes"),
-        (torch.eye(5) * torch.tensor([[1.0], [1], [0], [1], [1]]), "without a word vector.*1 rows.*attribute 3"),
         (torch.full((5, 7), float("nan")), "5 rows"),
     ],
 )
 def test_word_vectors_that_do_not_fit_are_refused(vectors, words) -> None:
     with pytest.raises(InputError, match=words):
         Dazle(vectors, ATTRIBUTES, FEATURES)
+
+
+def test_an_attribute_without_a_word_vector_learns_unless_it_is_normalised() -> None:
+    vectors = torch.eye(5, 7) * torch.tensor([[1.0], [1], [0], [1], [1]])
+    with pytest.raises(InputError, match="without a word vector.*1 rows.*attribute 3"):
+        Dazle(vectors, ATTRIBUTES, FEATURES, options=DazleOptions(normalize_vectors=True))
+    model = Dazle(vectors, ATTRIBUTES, FEATURES)
+    model(torch.randn(2, 49, FEATURES), torch.rand(3, ATTRIBUTES)).scores.square().sum().backward()
+    assert model.vectors[2].eq(0).all() and model.vectors.grad[2].isfinite().all() and model.vectors.grad[2].ne(0).any()
 
 
 def test_a_grid_too_small_for_the_convolution_is_refused() -> None:

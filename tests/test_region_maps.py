@@ -539,6 +539,16 @@ def test_bad_content_is_refused_with_found_expected_and_cure(tmp_path: Path, cas
     assert caught.value.cure
 
 
+def test_attributes_without_a_word_vector_are_noted_where_allowed(tmp_path: Path) -> None:
+    path = write_release(tmp_path / "release.hdf5", w2v_att=spoiled("w2v_att", (3,), 0))
+    dataset = read_region_maps(path, allow_missing_vectors=True)
+    assert (dataset.word_vectors[3] == 0).all()
+    assert "1 attributes have no word vector and start from zero, the first is attribute 4." in dataset.notes
+    path = write_release(tmp_path / "nan.hdf5", w2v_att=spoiled("w2v_att", (2, 1), np.nan))
+    with pytest.raises(InputError, match="without a word vector"):
+        read_region_maps(path, allow_missing_vectors=True)
+
+
 def test_bad_word_vector_files_are_refused(ours: Path, tmp_path: Path) -> None:
     path = tmp_path / "vectors.npy"
     with pytest.raises(InputError, match="unreadable word vectors.*nothing"):

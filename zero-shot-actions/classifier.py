@@ -18,7 +18,10 @@ from config import TfvaeganConfig
 def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]:
     """The ZSL head and, with `--gzsl`, what classifies over all classes."""
     def head() -> SoftmaxHead:
-        return SoftmaxHead(lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num)
+        return SoftmaxHead(
+            lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num,
+            rounded=config.precision == "bf16", cuda_graphs=config.cuda_graphs,
+        )
 
     unseen_head = head()
     if not config.gzsl:

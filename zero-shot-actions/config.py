@@ -126,6 +126,10 @@ class TfvaeganConfig:
     """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
     engine: Literal["fast", "eager"] = "fast"
     """how a training iteration is computed: fast, or eager, the plain reference; they agree to rounding"""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """of matrix products in training: float32, TF32 (CUDA only) or bfloat16; weights and Adam stay float32"""
+    cuda_graphs: bool = True
+    """on CUDA, record iterations and head steps once and replay them; what cannot be recorded runs without, saying so"""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch, one a core"""
     deterministic: bool = False

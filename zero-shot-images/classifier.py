@@ -14,6 +14,9 @@ from config import TfvaeganConfig
 def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | None]:
     """The ZSL head and, with `--gzsl`, the GZSL head."""
     def head() -> SoftmaxHead:
-        return SoftmaxHead(lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num)
+        return SoftmaxHead(
+            lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num,
+            rounded=config.precision == "bf16", cuda_graphs=config.cuda_graphs,
+        )
 
     return head(), head() if config.gzsl else None

@@ -120,6 +120,10 @@ class TfvaeganConfig:
     """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
     engine: Literal["fast", "eager"] = "fast"
     """how a training iteration is computed: fast, or eager, the plain reference; they agree to rounding"""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """of matrix products in training: float32, TF32 (CUDA only) or bfloat16; weights and Adam stay float32"""
+    cuda_graphs: bool = True
+    """on CUDA, record iterations and head steps once and replay them; what cannot be recorded runs without, saying so"""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch, one a core"""
     deterministic: bool = False
@@ -175,6 +179,8 @@ class DazleConfig:
     """start from the attributes' word vectors where the data has them; else, and without them, from N(0, 1)"""
     w2v_file: Path | None = None
     """word vectors from this .npy file, one row an attribute, instead of those beside the region maps"""
+    allow_missing_w2v: bool = False
+    """accept attributes whose word vector is a row of zeros, as some of the release's are; they are learned from there"""
     cache: Literal["none", "memory"] = "none"
     """none: read region maps as they are needed; memory: hold those of the run on the device, in half precision"""
 

@@ -44,6 +44,7 @@ from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_device, resolve_folder
 
 TREE = Path(__file__).resolve().parent
+RELEASE_NAMES = {"resnet101": "ResNet_101"}  # what the DAZLE release calls a backbone in file names
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class ExtractConfig:
     image_embedding: str | None = None
     """feature file to write, without .mat; the backbone's name where not given"""
     regions: str | None = None
-    """region file to write, without .hdf5; feature_map_<backbone>_<dataset> where not given"""
+    """region file to write, without .hdf5; feature_map_<backbone>_<dataset> where not given, ResNet_101 for resnet101"""
     region_type: Literal["float16", "float32"] = "float16"
     """precision of the stored region maps"""
     backbone: str = "resnet101"
@@ -119,7 +120,7 @@ def extract_features(config: ExtractConfig) -> int:
     folder = resolve_folder(config.dataroot) / config.dataset
     short = re.sub(r"[^\w.-]", "_", config.backbone)
     name = config.image_embedding or short
-    region_name = config.regions or f"feature_map_{short}_{config.dataset}"
+    region_name = config.regions or f"feature_map_{RELEASE_NAMES.get(config.backbone, short)}_{config.dataset}"
     pooled = folder / f"{name}.mat" if config.write != "regions" else None
     regions = folder / f"{region_name}.hdf5" if config.write != "pooled" else None
     base = name if pooled else region_name

@@ -99,6 +99,7 @@ def load_region_dataset(config: DazleConfig) -> RegionDataset:
         word_vector_file=beside(config.w2v_file),
         drop_absent_classes=config.drop_absent_classes,
         standard_split=config.standard_split,
+        allow_missing_vectors=config.allow_missing_w2v,
     )
 
 

@@ -12,6 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from zsl.graphs import can_record, replayed
+from zsl.products import linear, write_product
+from zsl.rows import CHUNK, Rows
+
 
 @dataclass
 class SoftmaxHead:
@@ -21,6 +25,8 @@ class SoftmaxHead:
         lr: Adam's learning rate; its betas are (0.5, 0.999) as in the release.
         epochs: passes over the samples.
         batch_size: samples an update; the last batch of an epoch may be smaller.
+        rounded: take the products of training in bfloat16; weights, gradients, Adam's moments and scores are float32.
+        cuda_graphs: on CUDA, replay a recorded step for every whole batch.
         classes_: (k,) class index of every output, ascending. Set by `fit`, as are
         weight_: (k, d) and bias_: (k,).
     """
@@ -28,14 +34,16 @@ class SoftmaxHead:
     lr: float = 1e-3
     epochs: int = 25
     batch_size: int = 300
+    rounded: bool = False
+    cuda_graphs: bool = True
 
-    def fit(self, features: Tensor, labels: Tensor, generator: torch.Generator) -> SoftmaxHead:
+    def fit(self, features: Tensor | Rows, labels: Tensor, generator: torch.Generator) -> SoftmaxHead:
         """Trains for all epochs; see `fit_epochs`."""
         for _ in self.fit_epochs(features, labels, generator):
             pass
         return self
 
-    def fit_epochs(self, features: Tensor, labels: Tensor, generator: torch.Generator) -> Iterator[int]:
+    def fit_epochs(self, features: Tensor | Rows, labels: Tensor, generator: torch.Generator) -> Iterator[int]:
         """Trains, and hands control back after each epoch so that the caller may measure.
 
         Args:
@@ -47,26 +55,58 @@ class SoftmaxHead:
             The 0-based number of the epoch that just ended.
         """
         self.classes_, targets = labels.unique(return_inverse=True)
-        weight = features.new_empty(len(self.classes_), features.shape[1]).normal_(std=0.02, generator=generator)
-        bias = features.new_zeros(len(self.classes_))
+        n, dim, device, whole = len(features), features.shape[1], features.device, isinstance(features, Tensor)
+        dtype = features.dtype if whole else torch.float32
+        weight = torch.empty(len(self.classes_), dim, dtype=dtype, device=device).normal_(std=0.02, generator=generator)
+        bias = weight.new_zeros(len(self.classes_))
         weight.grad, bias.grad = torch.empty_like(weight), torch.empty_like(bias)
-        adam = torch.optim.Adam([weight, bias], lr=self.lr, betas=(0.5, 0.999), fused=True)
+        adam = torch.optim.Adam(
+            [weight, bias], lr=self.lr, betas=(0.5, 0.999), fused=True, capturable=device.type == "cuda"
+        )
         self.weight_, self.bias_ = weight, bias
-        rows = features.new_empty(min(self.batch_size, len(features)), features.shape[1])
+        size, precision = min(self.batch_size, n), torch.bfloat16 if self.rounded else dtype
+        order, offsets = torch.arange(n, device=device), torch.arange(size, device=device)
+        at, x = torch.zeros((), dtype=torch.int64, device=device), weight.new_empty(size, dim)
+
+        def step(batch: Tensor) -> None:
+            rows = torch.index_select(features, 0, batch, out=x[: len(batch)]) if whole else features[batch]
+            write_softmax_gradient(weight, bias, rows, targets[batch], precision)
+            adam.step()
+
+        def next_step() -> dict[str, Tensor]:
+            """The next whole batch in `order`, with nothing that a graph could not follow."""
+            step(order[at + offsets])
+            at.add_(size)
+            return {}
+
+        def changed() -> dict[str, Tensor]:
+            moments = {f"{key} {i}": moment for i, kept in enumerate(adam.state.values()) for key, moment in kept.items()}
+            return {"weight": weight, "bias": bias, "position": at} | moments
+
+        if can_record(device) and self.cuda_graphs and whole:
+            next_step = replayed(next_step, changed, generator, "softmax head")
         for epoch in range(self.epochs):
-            order = torch.randperm(len(features), generator=generator, device=features.device)
-            for batch in order.split(self.batch_size):
-                x = torch.index_select(features, 0, batch, out=rows[: len(batch)])
-                write_softmax_gradient(weight, bias, x, targets[batch])
-                adam.step()
+            order.copy_(torch.randperm(n, generator=generator, device=device))
+            at.zero_()
+            for _ in range(n // size):
+                next_step()
+            if n % size:
+                step(order[n - n % size :])
             yield epoch
 
-    def scores(self, features: Tensor) -> Tensor:
+    def scores(self, features: Tensor | Rows) -> Tensor:
         """Logits (n, k) for features (n, d), columns in the order of `classes_`."""
+        if isinstance(features, Rows):
+            scores = self.weight_.new_empty(len(features), len(self.classes_))
+            for part, out in zip(features.split(CHUNK), scores.split(CHUNK)):
+                out.copy_(self.scores(part))
+            return scores
         return F.linear(features, self.weight_, self.bias_)
 
-    def predict(self, features: Tensor) -> Tensor:
+    def predict(self, features: Tensor | Rows) -> Tensor:
         """Class indices (n,) for features (n, d)."""
+        if isinstance(features, Rows):
+            return torch.cat([self.predict(part) for part in features.split(CHUNK)])
         return self.classes_[self.scores(features).argmax(dim=1)]
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -77,7 +117,7 @@ class SoftmaxHead:
         self.weight_, self.bias_, self.classes_ = (state[name] for name in ("weight", "bias", "classes"))
 
 
-def write_softmax_gradient(weight: Tensor, bias: Tensor, x: Tensor, targets: Tensor) -> None:
+def write_softmax_gradient(weight: Tensor, bias: Tensor, x: Tensor, targets: Tensor, precision: torch.dtype) -> None:
     """Puts the gradient of the mean cross-entropy into weight.grad (k, d) and bias.grad (k,).
 
     With scores s = x Wᵀ + b, d_s = (softmax(s) − one_hot(target)) / n, so d_W = d_sᵀ x and d_b = Σ_n d_s.
@@ -85,9 +125,10 @@ def write_softmax_gradient(weight: Tensor, bias: Tensor, x: Tensor, targets: Ten
     Args:
         x: (n, d) features.
         targets: (n,) columns of the scores.
+        precision: of the two products.
     """
-    d_scores = F.linear(x, weight, bias).softmax(dim=1)
+    d_scores = linear(x, weight.to(precision), bias).softmax(dim=1)
     d_scores[torch.arange(len(x), device=x.device), targets] -= 1
     d_scores /= len(x)
-    torch.mm(d_scores.T, x, out=weight.grad)
+    write_product(weight.grad, d_scores, x, precision)
     torch.sum(d_scores, dim=0, out=bias.grad)

@@ -20,6 +20,7 @@ from torch import Tensor
 from zsl.data.xlsa17 import StageData
 from zsl.errors import InputError
 from zsl.metrics import SeenUnseenCurve, generalised_accuracies, mean_class_accuracy, seen_unseen_curve
+from zsl.rows import CHUNK, fits
 
 GRID = tuple(product((1e-3, 1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3), repeat=2))
 
@@ -32,19 +33,31 @@ class EszslPath:
     """
 
     def __init__(self, data: StageData):
-        x, s = data.train.features.double(), data.attributes[data.seen_classes].double()
-        y = torch.where(data.train.labels[:, None] == data.seen_classes[None, :], 1.0, -1.0).to(x)
-        if len(x) >= x.shape[1]:
-            self.eigenvalues_x, basis_x = torch.linalg.eigh(x.T @ x)
-            middle = basis_x.T @ (x.T @ (y @ s))
+        features, s = data.train.features, data.attributes[data.seen_classes].double()
+        n, dim = len(features), features.shape[1]
+        if n >= dim:
+            gram, middle = s.new_zeros(dim, dim), s.new_zeros(dim, s.shape[1])
+            for x, labels in zip(features.split(CHUNK), data.train.labels.split(CHUNK)):
+                x = x.double()
+                gram += x.T @ x
+                middle += x.T @ (_targets(labels, data.seen_classes) @ s)
+            self.eigenvalues_x, basis_x = torch.linalg.eigh(gram)
+            middle = basis_x.T @ middle
         else:
+            x = features[:].double()
             self.eigenvalues_x, u = torch.linalg.eigh(x @ x.T)
-            basis_x, middle = x.T @ u, u.T @ (y @ s)
+            basis_x, middle = x.T @ u, u.T @ (_targets(data.train.labels, data.seen_classes) @ s)
         self.eigenvalues_s, basis_s = torch.linalg.eigh(s.T @ s)
         self.middle = middle @ basis_s
         self.basis_x, self.basis_s = basis_x, basis_s
-        features = torch.cat([data.test_seen.features, data.test_unseen.features]).double()
-        self.tests = features @ basis_x
+        n_tests = len(data.test_seen) + len(data.test_unseen)
+        if not fits(n_tests, 2 * (dim + len(data.attributes))):  # float64
+            raise InputError(
+                "too many test samples for ESZSL", where=f"the {data.stage} stage", found=f"{n_tests} samples",
+                expected="test features and scores that fit in memory together", cure="Nothing else needs this row.",
+            )
+        tests = [part for samples in (data.test_seen, data.test_unseen) for part in samples.features.split(CHUNK)]
+        self.tests = torch.cat([part.double() @ basis_x for part in tests])
         self.classes = basis_s.T @ data.attributes.double().T
 
     def _rescaled(self, gamma: float, lambda_: float) -> Tensor:
@@ -57,6 +70,11 @@ class EszslPath:
     def scores(self, gamma: float, lambda_: float) -> Tensor:
         """(n, C): every class's score for test_seen followed by test_unseen."""
         return self.tests @ self._rescaled(gamma, lambda_) @ self.classes
+
+
+def _targets(labels: Tensor, classes: Tensor) -> Tensor:
+    """Y: (n,) labels -> (n, s) float64, 1 in the column of the label's class and −1 elsewhere."""
+    return torch.where(labels[:, None] == classes[None, :], 1.0, -1.0).double()
 
 
 def evaluate_scores(scores: Tensor, data: StageData, constant: float = 0.0) -> dict[str, float]:

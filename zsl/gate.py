@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsl.classifiers import SoftmaxHead
+from zsl.rows import CHUNK, Rows
 
 ThresholdRule = Literal["release", "mean", "val"]
 
@@ -66,7 +67,9 @@ class EntropyDetector:
     batch_size: int = 64
     hidden_dim: int = 512
 
-    def fit(self, seen: Tensor, labels: Tensor, unseen: Tensor, generator: torch.Generator) -> EntropyDetector:
+    def fit(
+        self, seen: Tensor | Rows, labels: Tensor, unseen: Tensor | Rows, generator: torch.Generator
+    ) -> EntropyDetector:
         """Trains on real features of seen classes and synthesised ones of unseen classes.
 
         Args:
@@ -127,8 +130,10 @@ class EntropyDetector:
         return self.entropy_sum_ / (self.n_samples_ if rule == "release" else self.n_visited_)
 
     @torch.no_grad()
-    def entropy(self, features: Tensor) -> Tensor:
+    def entropy(self, features: Tensor | Rows) -> Tensor:
         """(n, d) -> (n,): low for clips of seen classes, high for others; in [0, log k]."""
+        if isinstance(features, Rows):
+            return torch.cat([self.entropy(part) for part in features.split(CHUNK)])
         return softmax_entropy(self.network_(features))
 
 
@@ -157,7 +162,7 @@ class GatedClassifier:
         """(n,) entropies -> (n,) bool."""
         return entropy < self.threshold_
 
-    def predict(self, features: Tensor, entropy: Tensor | None = None) -> Tensor:
+    def predict(self, features: Tensor | Rows, entropy: Tensor | None = None) -> Tensor:
         """Class indices (n,) for features (n, d); measures and demo both come here.
 
         Args:

@@ -126,10 +126,12 @@ def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unse
     Returns:
         The curve, from "everything seen" (constant below the smallest margin) to "everything unseen" (infinity).
     """
-    best_seen, column = scores[:, seen_classes].max(dim=1)
-    if_seen = seen_classes[column]
-    best_unseen, column = scores[:, unseen_classes].max(dim=1)
-    if_unseen = unseen_classes[column]
+    def best(classes: Tensor) -> tuple[Tensor, Tensor]:
+        """The highest score (n,) among some classes, and its class; in parts, for a copy of all columns may be large."""
+        parts = [part[:, classes].max(dim=1) for part in scores.split(8192)]
+        return torch.cat([part.values for part in parts]), classes[torch.cat([part.indices for part in parts])]
+
+    (best_seen, if_seen), (best_unseen, if_unseen) = best(seen_classes), best(unseen_classes)
     margins = best_seen.double() - best_unseen.double()
     return margin_curve(margins, if_seen, if_unseen, labels, seen_classes, unseen_classes)
 

@@ -49,7 +49,12 @@ def launch(launcher: Path, flags: Sequence[object] = ()) -> Path:
 
 
 def show(run_dir: Path, *figures: str, width: int = 820) -> None:
-    """Prints a run's table and shows figures of its report by name ("accuracy", "curve", ...); without names, all of them.
+    """Prints a run's table and shows figures of its report.
+
+    Args:
+        figures: names as under `plots/` ("accuracy", "curve"); "attention" stands for attention_1, attention_2, ...; none
+            means all of them.
+        width: in pixels.
 
     Raises:
         InputError: there is no such figure.
@@ -57,8 +62,10 @@ def show(run_dir: Path, *figures: str, width: int = 820) -> None:
     print(format_rows(read_run(run_dir).result))
     available = {path.stem: path for path in sorted((Path(run_dir) / "plots").glob("*.png"))}
     for name in figures or available:
-        if name not in available:
+        found = [path for stem, path in available.items() if stem == name or stem.rpartition("_")[0] == name]
+        if not found:
             raise InputError(
                 "unknown figure", where=run_dir, found=name, expected=", ".join(available), cure="Ask for one of those.",
             )
-        display(Image(filename=str(available[name]), width=width))
+        for path in found:
+            display(Image(filename=str(path), width=width))

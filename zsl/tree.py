@@ -149,7 +149,8 @@ def run(
     def build_trainer(data: StageData, device: torch.device) -> TfvaeganTrainer:
         networks = build_networks(config, data)
         return TfvaeganTrainer(
-            networks, data, config.settings(), *build_heads(config), device, config.manualSeed, config.engine
+            networks, data, config.settings(), *build_heads(config), device, config.manualSeed, config.engine,
+            config.precision, config.cuda_graphs,
         )
 
     return start(config, check_config, folder_of, load_dataset, build_trainer, "tfvaegan")

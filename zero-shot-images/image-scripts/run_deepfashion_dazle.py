@@ -23,6 +23,7 @@ from zsl.runs.launcher import launch  # noqa: E402
 FROZEN = {
     "dataset": "DeepFashion", "image_embedding": "feature_map_ResNet_101_DeepFashion",
     "att_change": "to_unit_interval", "drop_absent_classes": True,
+    "allow_missing_w2v": True,
     "trainable_w2v": True, "normalize_F": True, "normalize_V": False, "uniform_att_1": False, "uniform_att_2": False,
     "loss_type": "CE", "is_conservative": True, "is_bias": True, "bias": 1, "lambda_": 0.1,
     "nepoch": 21, "iterations_per_epoch": 200, "batch_size": 50, "sampling": "class_balanced", "lr": 1e-4,

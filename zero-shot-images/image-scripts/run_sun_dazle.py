@@ -19,6 +19,7 @@ from zsl.runs.launcher import launch  # noqa: E402
 
 FROZEN = {
     "dataset": "SUN", "image_embedding": "feature_map_ResNet_101_SUN",
+    "allow_missing_w2v": True,
     "trainable_w2v": True, "normalize_F": True, "normalize_V": False, "uniform_att_1": False, "uniform_att_2": True,
     "loss_type": "CE", "is_conservative": True, "is_bias": True, "bias": 1, "lambda_": 0.1,
     "nepoch": 100, "batch_size": 50, "sampling": "class_balanced", "lr": 1e-4, "weight_decay": 1e-4, "momentum": 0.9,

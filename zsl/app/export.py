@@ -285,7 +285,7 @@ def _tfvaegan_part(
             "threshold": float(run.arrays[f"{choice}_gate_threshold"]),
         }}
     return replace(
-        model, settings=settings, scaling=fit_scaling(dataset.features[dataset.locations["trainval"]], "minmax"),
+        model, settings=settings, scaling=fit_scaling(dataset.features, dataset.locations["trainval"], "minmax"),
         weights={k: v for k, v in tensors.items() if k.split(".")[0] not in ("encoder", "critic", "critic_unseen")},
         train=Samples(stage.train.features[kept], stage.train.labels[kept]) if len(kept) else None,
         train_share=max(len(kept), 1) / len(stage.train),

@@ -673,6 +673,7 @@ def read_region_maps(
     word_vector_file: Path | None = None,
     drop_absent_classes: bool = False,
     standard_split: bool = False,
+    allow_missing_vectors: bool = False,
 ) -> RegionDataset:
     """Opens and checks a region file; no map is read.
 
@@ -686,6 +687,7 @@ def read_region_maps(
         drop_absent_classes: leave out classes without samples, renumbering the others in order.
         standard_split: zero-shot learning alone: the lists are trainval_loc and test_unseen_loc or test_loc, and test_seen
             is empty.
+        allow_missing_vectors: accept attributes whose word vector is a row of zeros, and note them.
 
     Raises:
         InputError: a file is missing or damaged, or its content cannot be right; the message tells what to do.
@@ -695,7 +697,7 @@ def read_region_maps(
     try:
         return _describe(
             regions, dataset or path.resolve().parent.name, attributes, attribute_change, split_file, word_vector_file,
-            drop_absent_classes, standard_split,
+            drop_absent_classes, standard_split, allow_missing_vectors,
         )
     except BaseException:
         regions.close()
@@ -711,6 +713,7 @@ def _describe(
     word_vector_file: Path | None,
     drop_absent: bool,
     standard_split: bool,
+    allow_missing: bool,
 ) -> RegionDataset:
     labels, image_files, locations = _samples(regions)
     if split_file is not None:
@@ -745,8 +748,9 @@ def _describe(
         class_names = [f"class {number}" for number in range(1, n_classes + 1)]
     if attribute_names is None or len(attribute_names) != n_attributes:
         attribute_names = [f"attribute {number}" for number in range(1, n_attributes + 1)]
+    missing = []
     if word_vectors is not None:
-        _check_word_vectors(word_vectors, attribute_names, word_vector_file or regions.path)
+        missing = _check_word_vectors(word_vectors, attribute_names, word_vector_file or regions.path, allow_missing)
 
     unseen_classes = np.zeros(0, dtype=np.int64)
     if "unseen_classes" in split:
@@ -787,6 +791,8 @@ def _describe(
             f"{regions.path.name} keeps many images in one compressed chunk, so that random batches are slow. Repack it once: "
             "python -m zsl.data.region_maps SOURCE TARGET"
         )
+    if missing:
+        notes.append(f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}.")
     if standard_split:
         notes.append("Standard split: zero-shot learning alone, there are no test samples of seen classes.")
     return RegionDataset(
@@ -918,20 +924,26 @@ def _read_word_vectors(path: Path) -> np.ndarray:
     )
 
 
-def _check_word_vectors(vectors: np.ndarray, attribute_names: Sequence[str], path: Path) -> None:
+def _check_word_vectors(
+    vectors: np.ndarray, attribute_names: Sequence[str], path: Path, allow_missing: bool
+) -> list[str]:
+    """Names of the attributes whose vector is a row of zeros."""
     n = len(attribute_names)
     if vectors.ndim != 2 or len(vectors) != n or vectors.dtype.kind != "f":
         raise InputError(
             "word vectors of the wrong shape", where=path, found=f"{vectors.shape} {vectors.dtype}",
             expected=f"({n}, v) numbers, one row an attribute", cure="Make them for the attributes of this file.",
         )
-    bad = np.flatnonzero(~np.isfinite(vectors).all(1) | (vectors == 0).all(1))
+    zero = (vectors == 0).all(1)
+    bad = np.flatnonzero(~np.isfinite(vectors).all(1) | (zero & (not allow_missing)))
     if len(bad):
         raise InputError(
             "attributes without a word vector", where=path,
             found=f"{len(bad)} rows that are zero or not finite, the first is {bad[0]} ({attribute_names[bad[0]]})",
-            expected="a finite, non-zero vector for every attribute", cure="Make the word vectors again.",
+            expected="a finite, non-zero vector for every attribute",
+            cure="Make the word vectors again; --allow_missing_w2v lets rows of zeros stand, as the release's SUN has one.",
         )
+    return [name for name, is_zero in zip(attribute_names, zero) if is_zero]
 
 
 def _missing(regions: RegionFile, name: str) -> InputError:

@@ -10,6 +10,12 @@ test_unseen_loc may lack some of them or be empty. They are trained for like the
 `read_xlsa17` reads and checks both files once; `Dataset.stage` then gives the tensors of the final experiment (train on
 trainval, test on test_seen and test_unseen) or of the validation experiment (train on the train classes, "test" on a
 hold-out of them and on the val classes), each scaled with what its own training samples tell.
+
+A set too large for memory has two NumPy files in place of the feature file,
+
+    <image_embedding>_features.npy (N, D) float16 or float32, <image_embedding>_labels.npy (N,) 1-based
+
+of which features are read batch by batch, and scaled as they are read, where all of them would not fit (`zsl.rows`).
 """
 
 from __future__ import annotations
@@ -25,6 +31,7 @@ from torch import Tensor
 
 from zsl.data.matfile import read_mat
 from zsl.errors import InputError
+from zsl.rows import CHUNK, Rows, StoredRows, fits
 
 Stage = Literal["test", "validation"]
 Scaling = Literal["minmax", "standard", "none"]
@@ -48,9 +55,10 @@ VALIDATION_CLASSES = 0.25  # share of the seen classes that plays the part of th
 
 @dataclass(frozen=True)
 class Samples:
-    """Features (n, feature_dim) float32 with their labels (n,) int64, which are rows of the attribute matrix."""
+    """Features (n, feature_dim) float32, in memory or read when asked for, with their labels (n,) int64, which are rows of
+    the attribute matrix."""
 
-    features: Tensor
+    features: Tensor | Rows
     labels: Tensor
 
     def __len__(self) -> int:
@@ -119,7 +127,7 @@ class Dataset:
 
     Attributes:
         name, image_embedding, class_embedding: what was read.
-        features: (N, feature_dim) float32.
+        features: (N, feature_dim) float32; or float16 or float32, mapped from disk.
         labels: (N,) int64, 0-based rows of `attributes`.
         attributes: (C, attribute_dim) float32, rows of unit L2 norm.
         class_names: C names ("class 1", ... where the file has none).
@@ -151,10 +159,12 @@ class Dataset:
             seed: of the validation stage's hold-out, and of its class split where the file has no train/val lists.
         """
         train, seen, unseen = self.stage_locations(stage, seed)
-        scale = fit_scaling(self.features[train], scaling)
+        scale = fit_scaling(self.features, train, scaling)
+        streamed = isinstance(self.features, np.memmap) and not fits(*self.features.shape)
 
         def samples(indices: np.ndarray) -> Samples:
-            return Samples(torch.from_numpy(scale(self.features[indices])), torch.from_numpy(self.labels[indices]))
+            rows = StoredRows(self.features, indices, scale)
+            return Samples(rows if streamed else rows[:], torch.from_numpy(self.labels[indices]))
 
         parts = samples(train), samples(seen), samples(unseen)
         unseen_classes = parts[2].classes
@@ -228,7 +238,12 @@ def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedd
             "tree for what only a browser can fetch), or point --dataroot at the folder that holds it.",
         )
     feature_file, split_file = folder / f"{image_embedding}.mat", folder / f"{class_embedding}_splits.mat"
-    features, labels = read_features(feature_file)
+    mapped = folder / f"{image_embedding}_features.npy"
+    if mapped.is_file() and not feature_file.is_file():
+        feature_file = mapped
+        features, labels = map_features(mapped, folder / f"{image_embedding}_labels.npy")
+    else:
+        features, labels = read_features(feature_file)
     return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file)
 
 
@@ -245,7 +260,7 @@ def assemble(
     """Joins features that have been read with a split file, checking that they fit.
 
     Args:
-        features: (N, feature_dim) float32, possibly mapped from disk.
+        features: (N, feature_dim) float32, or mapped from disk and float16 or float32.
         labels: (N,) int64, 1-based.
         feature_file: where they come from, for messages.
         attribute_file: a .npy file (C, attribute_dim) to read instead of the split file's att.
@@ -377,13 +392,57 @@ def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
             found=f"{int((~finite).sum())} of {n} samples, the first is column {row + 1}", expected="finite numbers",
             cure="Extract those samples again; an unreadable image often is the reason.",
         )
+    return features, _check_labels(labels, path)
+
+
+def map_features(features_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """features (N, D) float16 or float32, mapped from disk, and 1-based labels (N,) int64 of two .npy files.
+
+    Raises:
+        InputError: a file is missing or damaged, or its content cannot be right.
+    """
+    arrays = []
+    for path, mode in ((features_path, "r"), (labels_path, None)):
+        try:
+            arrays.append(np.load(path, mmap_mode=mode, allow_pickle=False))
+        except (ValueError, OSError, EOFError) as error:
+            raise InputError(
+                "unreadable NumPy file", where=path, found=error,
+                expected="features (N, D) and, in a second file, labels (N,), as numpy.save writes them",
+                cure="Write it again.",
+            ) from None
+    features, labels = arrays
+    if features.dtype not in (np.float16, np.float32) or features.ndim != 2 or labels.shape != features.shape[:1]:
+        raise InputError(
+            "features and labels do not match", where=features_path,
+            found=f"features {features.dtype} {features.shape}, labels {labels.dtype} {labels.shape}",
+            expected="features (N, D) float16 or float32, one row a sample, and labels (N,)", cure="Write them again.",
+        )
+    for start in range(0, len(features), CHUNK):
+        finite = np.isfinite(features[start : start + CHUNK]).all(axis=1)
+        if not finite.all():
+            raise InputError(
+                "features contain NaN or infinity", where=features_path,
+                found=f"the first in row {start + int(np.flatnonzero(~finite)[0]) + 1}", expected="finite numbers",
+                cure="Extract those samples again; float16 ends at 65,504.",
+            )
+    return features, _check_labels(labels, labels_path)
+
+
+def _check_labels(labels: np.ndarray, path: Path) -> np.ndarray:
+    """1-based labels (N,) as int64."""
+    if labels.dtype.kind not in "fiu" or not len(labels):
+        raise InputError(
+            "labels are not numbers", where=path, found=f"{labels.dtype} {labels.shape}", expected="whole numbers from 1 on",
+            cure="Save one number for every sample.",
+        )
     if not (np.isfinite(labels).all() and (labels == np.floor(labels)).all() and labels.min() >= 1):
         raise InputError(
             "labels out of range", where=path, found=f"{labels.min()}..{labels.max()} ({labels.dtype})",
             expected="whole numbers from 1 on: columns of att, counted as MATLAB does",
             cure="Add 1 if the labels are 0-based.",
         )
-    return features, labels.astype(np.int64)
+    return labels.astype(np.int64)
 
 
 def _read_attribute_file(path: Path, n_classes: int) -> np.ndarray:
@@ -513,21 +572,22 @@ class FeatureScaling:
         return np.ascontiguousarray(scaled, dtype=np.float32)
 
 
-def fit_scaling(train: np.ndarray, scaling: Scaling) -> FeatureScaling:
-    """The scaling of a stage from its training features (n, D).
+def fit_scaling(features: np.ndarray, train: np.ndarray, scaling: Scaling) -> FeatureScaling:
+    """The scaling of a stage from its training features, the rows `train` (n,) of features (N, D); reads them in parts.
 
     Returns:
         For "minmax": each dimension to [0, 1], then divided by the largest training value, which rounding can leave a hair
         above 1, and binary cross-entropy would refuse that. For "standard": mean 0, standard deviation 1.
     """
-    ones = np.ones(train.shape[1], dtype=np.float32)
+    ones = np.ones(features.shape[1], dtype=np.float32)
     if scaling == "none":
         return FeatureScaling(ones, np.zeros_like(ones), 1.0)
+    scaler, rows = StandardScaler() if scaling == "standard" else MinMaxScaler(), np.sort(train)
+    for start in range(0, len(rows), CHUNK):
+        scaler.partial_fit(features[rows[start : start + CHUNK]].astype(np.float32, copy=False))
     if scaling == "standard":
-        scaler = StandardScaler().fit(train)
         factor = 1 / scaler.scale_
         return FeatureScaling(factor.astype(np.float32), (-scaler.mean_ * factor).astype(np.float32), 1.0)
-    scaler = MinMaxScaler().fit(train)
     fitted = FeatureScaling(scaler.scale_.astype(np.float32), scaler.min_.astype(np.float32), 1.0)
-    largest = float(fitted(train).max())
+    largest = float(fitted(scaler.data_max_).max())  # rounding keeps order, so no other sample comes out larger
     return replace(fitted, divisor=largest) if largest > 0 else fitted

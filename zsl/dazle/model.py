@@ -115,7 +115,7 @@ class Dazle(nn.Module):
         if attribute_vectors is None:
             vectors = torch.randn(n_attributes, word_dim, generator=generator)
         else:
-            vectors = F.normalize(_check_vectors(attribute_vectors, n_attributes), dim=1)
+            vectors = F.normalize(_check_vectors(attribute_vectors, n_attributes, options.normalize_vectors), dim=1)
         self.vectors = nn.Parameter(vectors, requires_grad=options.trainable_vectors)
         shape = (vectors.shape[1], feature_dim)
         self.score = nn.Parameter(torch.randn(shape, generator=generator))
@@ -199,8 +199,8 @@ def _draw(layer: nn.Linear | nn.Conv2d, n_inputs: int, generator: torch.Generato
             parameter.uniform_(-bound, bound, generator=generator)
 
 
-def _check_vectors(vectors: Tensor, n_attributes: int) -> Tensor:
-    """The word vectors as float32.
+def _check_vectors(vectors: Tensor, n_attributes: int, normalized: bool) -> Tensor:
+    """The word vectors as float32. A row of zeros learns like any other, unless it is `normalized` at every use.
 
     Raises:
         InputError: they cannot be those of the attributes.
@@ -212,7 +212,7 @@ def _check_vectors(vectors: Tensor, n_attributes: int) -> Tensor:
             cure="Make the word vectors again from this data set's attribute names, or train without them.",
         )
     norms = torch.linalg.vector_norm(vectors.float(), dim=1)
-    bad = (~norms.isfinite() | (norms == 0)).nonzero().flatten().tolist()
+    bad = (~norms.isfinite() | (norms == 0) & normalized).nonzero().flatten().tolist()
     if bad:
         raise InputError(
             "an attribute without a word vector", where="the attributes' word vectors",

@@ -6,6 +6,7 @@ Narayan et al., ECCV 2020, section 3.3: every feature x, real or synthesised, is
 from __future__ import annotations
 
 from collections.abc import Container, Iterator
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -15,10 +16,10 @@ from zsl.data.xlsa17 import Samples, StageData
 from zsl.evaluation import Evaluation, accuracies
 from zsl.gate import EntropyDetector, GatedClassifier
 from zsl.metrics import confusion_matrix, margin_curve, roc_area
+from zsl.rows import CHUNK, Rows, join, viewed
 from zsl.tfvaegan.networks import Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings, generate
 
-CHUNK = 8192  # rows in flight at once in synthesis and transformation; bounds their temporary memory
 GATE_STREAM = 0x6A7E  # sets the gate's random numbers apart, so that the ZSL head is the same with a gate and without
 
 
@@ -49,7 +50,7 @@ def synthesise(
 @torch.no_grad()
 def transform(decoder: SemanticDecoder, x: Tensor) -> Tensor:
     """The discriminative transformation [x, Dec(x), h(x)]: (n, D) -> (n, D + A + H)."""
-    return torch.cat([torch.cat([part, *decoder(part)], dim=1) for part in x.split(CHUNK)])
+    return torch.cat([x, *decoder(x)], dim=1)
 
 
 def evaluate(
@@ -79,7 +80,12 @@ def evaluate(
         and "gate_threshold" (). What the heads have learned is kept as "zsl_head.weight", "gzsl_head.weight", ...; with a
         gate as "detector.0.weight", "seen_head.weight", ..., the ZSL head being its unseen head.
     """
-    view = (lambda x: transform(networks.decoder, x)) if settings.transform else (lambda x: x)
+    decoder = networks.decoder
+    transformed_dim = data.feature_dim + data.attribute_dim + decoder.hidden.out_features
+
+    def view(x: Tensor | Rows) -> Tensor | Rows:
+        return viewed(x, partial(transform, decoder), transformed_dim) if settings.transform else x
+
     unseen = data.unseen_classes
     synthetic = synthesise(networks, data.attributes, unseen, settings, generator)
     x_synthetic, x_unseen = view(synthetic.features), view(data.test_unseen.features)
@@ -87,7 +93,7 @@ def evaluate(
     gated = None
     if isinstance(gzsl, GatedClassifier):
         assert gzsl.unseen_head is zsl_head
-        x_test = torch.cat([view(data.test_seen.features), x_unseen])
+        x_test = join(view(data.test_seen.features), x_unseen)
         gated = _gated_epochs(gzsl, data, view(data.train.features), x_synthetic, x_test, generator, result, keep, constant)
 
     for epoch in zsl_head.fit_epochs(x_synthetic, synthetic.labels, generator):
@@ -99,9 +105,9 @@ def evaluate(
     if not isinstance(gzsl, SoftmaxHead):
         return result
 
-    x_train = torch.cat([view(data.train.features), x_synthetic])
+    x_train = join(view(data.train.features), x_synthetic)
     y_train = torch.cat([data.train.labels, synthetic.labels])
-    x_test = torch.cat([view(data.test_seen.features), x_unseen])
+    x_test = join(view(data.test_seen.features), x_unseen)
     for epoch in gzsl.fit_epochs(x_train, y_train, generator):
         result.measure_all(data, gzsl.scores(x_test), epoch, keep, constant)
         if epoch in keep:
@@ -112,9 +118,9 @@ def evaluate(
 def _gated_epochs(
     gate: GatedClassifier,
     data: StageData,
-    x_train: Tensor,
-    x_synthetic: Tensor,
-    x_test: Tensor,
+    x_train: Tensor | Rows,
+    x_synthetic: Tensor | Rows,
+    x_test: Tensor | Rows,
     generator: torch.Generator,
     result: Evaluation,
     keep: Container[int],

@@ -11,7 +11,8 @@
 4. Linear layers are differentiated by hand, straight into `.grad` buffers that are made once. What acts on single numbers
    or rows (losses, norms, sampling a latent) is left to autograd, on the very loss functions that `steps.py` uses.
 
-Shapes are static, nothing is read back to the host, and parameters, gradients and λ1 change in place.
+Shapes are static, nothing is read back to the host, and parameters, gradients and λ1 change in place. Products are taken in
+the precision of a layer's `operand`: float32, or bfloat16 where the state is `rounded`. All else is float32.
 
 Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent_dim, H hidden_dim, K critic_iter, n rows.
 `d_p` is the gradient of the loss in p; slope(p) is LeakyReLU's, 1 where p > 0 and 0.2 elsewhere.
@@ -20,12 +21,12 @@ Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
 from zsl.data.xlsa17 import Samples, StageData
+from zsl.products import linear, through, write_product
 from zsl.tfvaegan.losses import adapt_penalty_weight, kl_divergence, reconstruction_loss, wasserstein_distance
-from zsl.tfvaegan.networks import SLOPE, Critic, Encoder, Networks, leaky
+from zsl.tfvaegan.networks import SLOPE, Critic, Encoder, Linear, Networks, leaky
 from zsl.tfvaegan.steps import Batch, Draws, Losses, TrainingState, encode, generate, sample_latent
 
 
@@ -77,9 +78,9 @@ def make_gradient_buffers(networks: Networks) -> None:
 
 # ---- differentiation by hand ----------------------------------------------------------------------------------------
 
-def write_gradient(layer: nn.Linear, d_out: Tensor, x: Tensor) -> None:
+def write_gradient(layer: Linear, d_out: Tensor, x: Tensor) -> None:
     """y = x Wᵀ + b with x (n, in), d_out = d_y (n, out): d_W = d_yᵀ x and d_b = Σ_n d_y, into the layer's `.grad`."""
-    torch.mm(d_out.T, x, out=layer.weight.grad)
+    write_product(layer.weight.grad, d_out, x, layer.operand.dtype)
     torch.sum(d_out, dim=0, out=layer.bias.grad)
 
 
@@ -128,7 +129,7 @@ def decode_and_generate(
 def decoder_step(state: TrainingState, x: Tensor, target: Tensor) -> Losses:
     """The semantic decoder learns to read attributes (B, A) off real features (B, D)."""
     losses, _ = attribute_losses(state, x, target, learn=True)
-    state.optimisers["decoder"].step()
+    state.step("decoder")
     return {"cycle_decoder": losses[0]}
 
 
@@ -152,7 +153,7 @@ def attribute_losses(state: TrainingState, x: Tensor, target: Tensor, learn: boo
         blocks = zip(sums.split(s.batch_size), target.split(s.batch_size))
         losses = [s.attribute_loss_function(decoder.finish(block), wanted) for block, wanted in blocks]
         (d_sums,) = torch.autograd.grad(s.cycle_weight * sum(losses), sums)
-    d_p = leaky_backward(d_sums @ decoder.attributes.weight, h)
+    d_p = leaky_backward(through(d_sums, decoder.attributes.operand), h)
     if learn:
         write_gradient(decoder.attributes, d_sums, h)
         write_gradient(decoder.hidden, d_p, x)
@@ -165,7 +166,7 @@ def critic_step(
     """One step of D, or without attributes of D2, on weight · (λ1 · penalty − distance); see `critic_gradients`."""
     critic = getattr(state.networks, name)
     distance, penalty = critic_gradients(critic, weight, weight * state.penalty_factor, x, x_hat, alpha, a)
-    state.optimisers[name].step()
+    state.step(name)
     loss = weight * (state.penalty_factor * penalty - distance)
     return {"critic": loss, "wasserstein": distance, "penalty": penalty}
 
@@ -194,18 +195,18 @@ def critic_gradients(
         distance and penalty, both 0-d and without weight; gradients are left in the parameters' `.grad`.
     """
     (n, dim), hidden, output = x.shape, critic.hidden, critic.output
-    w_features, w_attributes = hidden.weight[:, :dim], hidden.weight[:, dim:]
+    w_features, w_attributes = hidden.operand[:, :dim], hidden.operand[:, dim:]
     w_out = output.weight[0]  # (H,)
 
     p = hidden.weight.new_empty(3, n, len(w_out))  # of real, generated and interpolated features
-    rest = hidden.bias if a is None else F.linear(a, w_attributes, hidden.bias)
-    torch.add(F.linear(torch.cat([x, x_hat]), w_features).view(2, n, -1), rest, out=p[:2])
+    rest = hidden.bias if a is None else linear(a, w_attributes, hidden.bias)
+    torch.add(linear(torch.cat([x, x_hat]), w_features).view(2, n, -1), rest, out=p[:2])
     torch.lerp(p[1], p[0], alpha, out=p[2])
     h = leaky(p[:2])
     distance = wasserstein_distance(*output(h).squeeze(2))
 
     s = leaky_backward(w_out.expand_as(p), p)  # w₂ ⊙ slope(p)
-    gradient = s[2] @ w_features  # ∇D(x̄), (B, D)
+    gradient = through(s[2], w_features)  # ∇D(x̄), (B, D)
     norm = gradient.norm(dim=1, keepdim=True)
     penalty = (norm - 1).square().mean()
     d_gradient = torch.where(norm > 0, 1 - 1 / norm, 0) * (2 / n * penalty_weight) * gradient
@@ -213,12 +214,13 @@ def critic_gradients(
     d_p = s  # scaled in place; the third part meets d_∇ as it is
     d_p[0] *= -weight / n
     d_p[1] *= weight / n
-    torch.mm(d_p.flatten(0, 1).T, torch.cat([x, x_hat, d_gradient]), out=hidden.weight.grad[:, :dim])
+    precision, d_weight = hidden.operand.dtype, hidden.weight.grad
+    write_product(d_weight[:, :dim], d_p.flatten(0, 1), torch.cat([x, x_hat, d_gradient]), precision)
     d_rest = d_p[0] + d_p[1]
     torch.sum(d_rest, dim=0, out=hidden.bias.grad)
     if a is not None:
-        torch.mm(d_rest.T, a, out=hidden.weight.grad[:, dim:])
-    from_penalty = leaky_backward(F.linear(d_gradient, w_features), p[2])
+        write_product(d_weight[:, dim:], d_rest, a, precision)
+    from_penalty = leaky_backward(linear(d_gradient, w_features), p[2])
     torch.sum(weight / n * (h[1] - h[0]) + from_penalty, dim=0, out=output.weight.grad[0])
     output.bias.grad.zero_()  # raises real and generated scores alike
     return distance, penalty
@@ -272,7 +274,7 @@ def generator_step(
         rows = slice(judged * b, None)  # the critic's features, and D2's where there are any
         target = seen.target if unseen is None else torch.cat([seen.target, unseen.target])
         cycles, d_p = attribute_losses(state, generation.x_hat[rows], target, learn=not s.freeze_decoder)
-        d_x[rows].addmm_(d_p, networks.decoder.hidden.weight)
+        d_x[rows].add_(through(d_p, networks.decoder.hidden.operand))
         names = ["cycle_generator", "cycle_unseen"][: len(cycles)]
         losses |= dict(zip(names, cycles))
         weights |= dict.fromkeys(names, s.cycle_weight)
@@ -281,15 +283,15 @@ def generator_step(
     d_z = generation.backward(d_x)[:b]
     code.backward(*torch.autograd.grad((encoded, kl), (code.mean, code.log_variance), (d_z, None)))
     for name in learners:
-        state.optimisers[name].step()
+        state.step(name)
     return losses | {"generator": sum(weights[name] * losses[name] for name in weights)}
 
 
 def judge(critic: Critic, x: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor]:
     """Scores (B,) of features x (B, D), and their gradients ∇_x D = W₁ₓᵀ (w₂ ⊙ slope(p)), (B, D)."""
     h = leaky(critic.hidden(x if a is None else torch.cat([x, a], dim=1)))
-    slope = leaky_backward(critic.output.weight.expand_as(h), h) @ critic.hidden.weight[:, : x.shape[1]]
-    return critic.output(h).squeeze(1), slope
+    slope = leaky_backward(critic.output.weight.expand_as(h), h)
+    return critic.output(h).squeeze(1), through(slope, critic.hidden.operand[:, : x.shape[1]])
 
 
 class Code:
@@ -309,9 +311,9 @@ class Code:
     def backward(self, d_mean: Tensor, d_log_variance: Tensor) -> None:
         """Writes the encoder's gradients; both arguments (B, Z)."""
         encoder = self.encoder
-        d_narrow = d_mean @ encoder.mean.weight + d_log_variance @ encoder.log_variance.weight
+        d_narrow = through(d_mean, encoder.mean.operand) + through(d_log_variance, encoder.log_variance.operand)
         d_narrow = leaky_backward(d_narrow, self.narrow)
-        d_wide = leaky_backward(d_narrow @ encoder.bottleneck.weight, self.wide)
+        d_wide = leaky_backward(through(d_narrow, encoder.bottleneck.operand), self.wide)
         write_gradient(encoder.mean, d_mean, self.narrow)
         write_gradient(encoder.log_variance, d_log_variance, self.narrow)
         write_gradient(encoder.bottleneck, d_narrow, self.wide)
@@ -346,16 +348,16 @@ class Generation:
     def backward(self, d_x_hat: Tensor) -> Tensor:
         """Writes the gradients of generator and, where it took part, feedback module; d_x̂ (n, D) -> d_z (n, Z)."""
         d_sums = d_x_hat * self.x_hat * (1 - self.x_hat)
-        d_mixed = d_sums @ self.generator.output.weight
+        d_mixed = through(d_sums, self.generator.output.operand)
         write_gradient(self.generator.output, d_sums, self.mixed)
         if self.feedback_weight is not None:
             d_second = leaky_backward(self.feedback_weight * d_mixed, self.second)
-            d_first = leaky_backward(d_second @ self.feedback.second.weight, self.first)
+            d_first = leaky_backward(through(d_second, self.feedback.second.operand), self.first)
             write_gradient(self.feedback.second, d_second, self.first)
             write_gradient(self.feedback.first, d_first, self.h)
         d_plain = leaky_backward(d_mixed, self.plain)
         write_gradient(self.generator.hidden, d_plain, self.joint)
-        return d_plain @ self.generator.hidden.weight[:, : self.latent_dim]
+        return through(d_plain, self.generator.hidden.operand[:, : self.latent_dim])
 
 
 def stale_source(networks: Networks, z: Tensor, a: Tensor, feedback_weight: float, b: int) -> Tensor:

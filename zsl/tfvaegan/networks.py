@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zsl.products import linear
+
 SLOPE = 0.2
 AttributeOutput = Literal["unit_norm", "sigmoid"]
 
@@ -28,15 +30,34 @@ def leaky(x: Tensor) -> Tensor:
     return F.leaky_relu(x, SLOPE)
 
 
+class Linear(nn.Linear):
+    """A linear layer that can take its products in a lower precision than it answers and learns in.
+
+    Attributes:
+        rounded: a copy of the weight in that precision, None for the weight itself. No part of the saved state; whoever
+            changes the weight renews it (`zsl.tfvaegan.steps.TrainingState`).
+    """
+
+    rounded: Tensor | None = None
+
+    @property
+    def operand(self) -> Tensor:
+        """(out, in): the weight as products read it."""
+        return self.weight if self.rounded is None else self.rounded
+
+    def forward(self, x: Tensor) -> Tensor:
+        return linear(x, self.operand, self.bias)
+
+
 class Encoder(nn.Module):
     """E(x, a): mean and log-variance of the latent code of a feature (conditional VAE, eq. 1)."""
 
     def __init__(self, feature_dim: int, attribute_dim: int, latent_dim: int, hidden_dim: int):
         super().__init__()
-        self.hidden = nn.Linear(feature_dim + attribute_dim, hidden_dim)
-        self.bottleneck = nn.Linear(hidden_dim, 2 * latent_dim)
-        self.mean = nn.Linear(2 * latent_dim, latent_dim)
-        self.log_variance = nn.Linear(2 * latent_dim, latent_dim)
+        self.hidden = Linear(feature_dim + attribute_dim, hidden_dim)
+        self.bottleneck = Linear(hidden_dim, 2 * latent_dim)
+        self.mean = Linear(2 * latent_dim, latent_dim)
+        self.log_variance = Linear(2 * latent_dim, latent_dim)
         self.apply(initialise)
 
     def forward(self, x: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,8 +72,8 @@ class Generator(nn.Module):
 
     def __init__(self, latent_dim: int, attribute_dim: int, feature_dim: int, hidden_dim: int):
         super().__init__()
-        self.hidden = nn.Linear(latent_dim + attribute_dim, hidden_dim)
-        self.output = nn.Linear(hidden_dim, feature_dim)
+        self.hidden = Linear(latent_dim + attribute_dim, hidden_dim)
+        self.output = Linear(hidden_dim, feature_dim)
         self.apply(initialise)
 
     def forward(self, z: Tensor, a: Tensor, feedback: Tensor | None = None) -> Tensor:
@@ -68,8 +89,8 @@ class Critic(nn.Module):
 
     def __init__(self, feature_dim: int, attribute_dim: int, hidden_dim: int):
         super().__init__()
-        self.hidden = nn.Linear(feature_dim + attribute_dim, hidden_dim)
-        self.output = nn.Linear(hidden_dim, 1)
+        self.hidden = Linear(feature_dim + attribute_dim, hidden_dim)
+        self.output = Linear(hidden_dim, 1)
         self.apply(initialise)
 
     def forward(self, x: Tensor, a: Tensor | None = None) -> Tensor:
@@ -83,8 +104,8 @@ class Feedback(nn.Module):
 
     def __init__(self, hidden_dim: int):
         super().__init__()
-        self.first = nn.Linear(hidden_dim, hidden_dim)
-        self.second = nn.Linear(hidden_dim, hidden_dim)
+        self.first = Linear(hidden_dim, hidden_dim)
+        self.second = Linear(hidden_dim, hidden_dim)
         self.apply(initialise)
 
     def forward(self, h: Tensor) -> Tensor:
@@ -98,8 +119,8 @@ class SemanticDecoder(nn.Module):
     def __init__(self, feature_dim: int, attribute_dim: int, hidden_dim: int, output: AttributeOutput):
         """`output`: "unit_norm" divides â by its L2 norm (images), "sigmoid" maps it into (0, 1) (actions)."""
         super().__init__()
-        self.hidden = nn.Linear(feature_dim, hidden_dim)
-        self.attributes = nn.Linear(hidden_dim, attribute_dim)
+        self.hidden = Linear(feature_dim, hidden_dim)
+        self.attributes = Linear(hidden_dim, attribute_dim)
         self.output = output
         self.apply(initialise)
 

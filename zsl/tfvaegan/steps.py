@@ -8,7 +8,8 @@ Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -25,7 +26,7 @@ from zsl.tfvaegan.losses import (
     reconstruction_loss,
     wasserstein_distance,
 )
-from zsl.tfvaegan.networks import Networks
+from zsl.tfvaegan.networks import Linear, Networks
 
 Losses = dict[str, Tensor]
 
@@ -139,8 +140,12 @@ class Batch:
 class TrainingState:
     """Networks, their optimisers and λ1: all that an iteration changes."""
 
-    def __init__(self, networks: Networks, settings: Settings, device: torch.device):
+    def __init__(self, networks: Networks, settings: Settings, device: torch.device, rounded: bool = False):
+        """Args: with `rounded` the layers' products read copies of the weights in bfloat16, renewed after every step of
+        an optimiser; weights, their gradients, Adam's moments, losses and λ1 are never rounded.
+        """
         self.networks = networks.to(device)
+        self.rounded = rounded
         self.settings = settings
         # In double precision λ1 may fall by a tenth every iteration for a whole run without reaching zero.
         self.penalty_weight = torch.tensor(settings.penalty_weight, dtype=torch.float64, device=device)
@@ -150,9 +155,58 @@ class TrainingState:
             "feedback": (s.feedback_lr, s.beta1), "decoder": (s.decoder_lr, s.beta1), "critic_unseen": (s.lr, s.beta1),
         }
         self.optimisers = {
-            name: torch.optim.Adam(network.parameters(), lr=hyper[name][0], betas=(hyper[name][1], 0.999), fused=True)
+            name: torch.optim.Adam(network.parameters(), lr=hyper[name][0], betas=(hyper[name][1], 0.999), fused=True,
+                                   capturable=device.type == "cuda")
             for name, network in networks.items()
         }
+        if rounded:
+            for layer in self._rounded_layers():
+                layer.rounded = layer.weight.detach().bfloat16()
+
+    def _rounded_layers(self, *names: str) -> list[Linear]:
+        """The layers of the named networks, or of all, that have rounded copies.
+
+        Not a critic's output layer: its product is small, and its scores are what losses average.
+        """
+        networks = [network for name, network in self.networks.items() if not names or name in names]
+        layers = [layer for network in networks for layer in network.modules() if isinstance(layer, Linear)]
+        return [layer for layer in layers if layer.out_features > 1]
+
+    def step(self, name: str) -> None:
+        """One Adam step of a network down its gradients."""
+        self.optimisers[name].step()
+        self.renew(name)
+
+    @torch.no_grad()
+    def renew(self, *names: str) -> None:
+        """Rounds the weights of the named networks, or of all, anew; to be called whenever they have changed."""
+        if self.rounded:
+            layers = self._rounded_layers(*names)
+            torch._foreach_copy_([layer.rounded for layer in layers], [layer.weight for layer in layers])
+
+    @contextmanager
+    def full_precision(self) -> Iterator[None]:
+        """Inside, the networks compute with their weights as they are."""
+        layers = self._rounded_layers()
+        copies = [layer.rounded for layer in layers]
+        for layer in layers:
+            layer.rounded = None
+        try:
+            yield
+        finally:
+            for layer, copy in zip(layers, copies):
+                layer.rounded = copy
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything that an iteration changes, by name; the moments of an optimiser exist after its first step."""
+        found = {"lambda1": self.penalty_weight}
+        for name, network in self.networks.items():
+            found |= {f"{name}.{key}": value for key, value in network.named_parameters()}
+            for i, moments in enumerate(self.optimisers[name].state.values()):
+                found |= {f"{name}, Adam's {key} {i}": value for key, value in moments.items()}
+        for i, layer in enumerate(self._rounded_layers() if self.rounded else []):
+            found[f"rounded weight {i}"] = layer.rounded
+        return found
 
     @property
     def transductive(self) -> bool:
@@ -178,7 +232,7 @@ class TrainingState:
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
             parameter.grad = gradient
         for name in names:
-            self.optimisers[name].step()
+            self.step(name)
 
     def attribute_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """How far the decoder's reading of features x (B, D) is from `target` (B, A)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container
+from functools import partial
 from typing import Literal
 
 import torch
@@ -11,10 +12,13 @@ from zsl.classifiers import SoftmaxHead
 from zsl.data.xlsa17 import StageData
 from zsl.errors import InputError
 from zsl.gate import GatedClassifier
+from zsl.graphs import Work, can_record, record_cuda, replayed
+from zsl.products import Precision, set_precision
+from zsl.rows import CHUNK, Rows
 from zsl.tfvaegan import fast, steps
 from zsl.tfvaegan.classification import Evaluation, evaluate
 from zsl.tfvaegan.networks import Networks
-from zsl.tfvaegan.steps import Settings, TrainingState, draw
+from zsl.tfvaegan.steps import Losses, Settings, TrainingState, draw
 
 Engine = Literal["fast", "eager"]
 ITERATIONS = {"fast": fast.iteration, "eager": steps.iteration}
@@ -38,18 +42,35 @@ class TfvaeganTrainer:
         device: torch.device,
         seed: int,
         engine: Engine = "fast",
+        precision: Precision = "fp32",
+        cuda_graphs: bool = True,
     ):
         """Args: data is moved to `device` once; `seed` starts every random stream of the training; `engine` is how an
-        iteration is computed, which changes its result by no more than rounding.
+        iteration is computed, which changes its result by no more than rounding; `precision` is that of its products,
+        while synthesis, transformation and scores are float32 (TF32 with "tf32"); with `cuda_graphs` the fast engine's
+        iterations are recorded and replayed on CUDA.
 
         Raises:
-            InputError: a batch is larger than the data, or features lie outside [0, 1].
+            InputError: a batch is larger than the data, features lie outside [0, 1], or device or engine lack the
+                precision.
         """
+        set_precision(precision, device)
+        if precision == "bf16" and engine == "eager":
+            raise InputError(
+                "a precision that this engine lacks", where="--precision", found="bf16 with --engine eager",
+                expected="fp32 or tf32; the eager engine is the plain reference",
+                cure="Pass --engine fast or --precision fp32.",
+            )
         _check(data, settings, networks.critic_unseen is not None)
         self.data, self.settings, self.seed = data.to(device), settings, seed
         self.zsl_head, self.gzsl = zsl_head, gzsl
-        self.state = TrainingState(networks, settings, device)
+        self.state = TrainingState(networks, settings, device, rounded=precision == "bf16")
         self.iteration = ITERATIONS[engine]
+        # Features on disk are read by the host, which a graph cannot.
+        resident = not isinstance(data.train.features, Rows) and not isinstance(data.test_unseen.features, Rows)
+        records = can_record(device) and engine == "fast" and cuda_graphs and resident
+        self.record = record_cuda if records else None
+        self.works: dict[bool, Work] = {}
         self.targets = self._decoder_targets()
         self.generator = torch.Generator(device).manual_seed(seed)
         self.loop_length = -(-len(data.train) // settings.batch_size)
@@ -76,8 +97,7 @@ class TfvaeganTrainer:
         """
         while self.position < self.iterations_per_epoch:
             loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
-            draws = draw(self.data, self.settings, self.state.latent_dim, self.generator, self.state.transductive)
-            losses = self.iteration(self.state, self.data, self.targets, draws, feedback_active=loop == 1)
+            losses = self.work(feedback_active=loop == 1)()
             for name, loss in losses.items():
                 # Feedback's loop sees terms of the same names, so sums over the epoch are comparable between epochs.
                 self.sums[name] = self.sums.get(name, 0.0) + loss.double()
@@ -87,6 +107,20 @@ class TfvaeganTrainer:
         means = self.mean_losses()
         self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
         return means
+
+    def work(self, feedback_active: bool) -> Work:
+        """One iteration as it is to be run, recorded when first asked for where that is possible."""
+        if feedback_active not in self.works:
+            work = partial(self._iterate, feedback_active)
+            if self.record is not None:
+                name = f"iteration {'with' if feedback_active else 'without'} feedback"
+                work = replayed(work, self.state.tensors, self.generator, name, self.record)
+            self.works[feedback_active] = work
+        return self.works[feedback_active]
+
+    def _iterate(self, feedback_active: bool) -> Losses:
+        draws = draw(self.data, self.settings, self.state.latent_dim, self.generator, self.state.transductive)
+        return self.iteration(self.state, self.data, self.targets, draws, feedback_active=feedback_active)
 
     def mean_losses(self) -> dict[str, float]:
         """Losses averaged over the current epoch so far.
@@ -119,9 +153,10 @@ class TfvaeganTrainer:
         Draws from a stream of its own, fixed by seed and epoch, so that evaluating never changes the training.
         """
         generator = torch.Generator(self.data.attributes.device).manual_seed((self.seed << 20) + self.epoch)
-        return evaluate(
-            self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant
-        )
+        with self.state.full_precision():
+            return evaluate(
+                self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant
+            )
 
     def weights(self) -> dict[str, torch.Tensor]:
         """All network parameters, by name."""
@@ -145,6 +180,8 @@ class TfvaeganTrainer:
         for name, optimiser in self.state.optimisers.items():
             optimiser.load_state_dict(state["optimisers"][name])
         self.state.penalty_weight.copy_(state["lambda1"])
+        self.state.renew()
+        self.works = {}  # a recorded iteration works on the optimisers' tensors, which are other ones now
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.position = state["epoch"], state["position"]
         self.sums = {name: total.to(device) for name, total in state["sums"].items()}
@@ -159,7 +196,10 @@ def _check(data: StageData, settings: Settings, transductive: bool) -> None:
                 expected=f"at most the {len(samples)} {name} samples of the {data.stage} stage",
                 cure=f"Pass --batch_size {len(samples)} or less.",
             )
-    low, high = data.train.features.min().item(), data.train.features.max().item()
+    features = data.train.features
+    if isinstance(features, Rows):  # a look at some of them finds the wrong kind of scaling; a pass over all takes minutes
+        features = features[:CHUNK]
+    low, high = features.min().item(), features.max().item()
     if low < 0 or high > 1:
         raise InputError(
             "features outside [0, 1]", where="the training features after scaling", found=f"{low:.4g}..{high:.4g}",
