@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,70 @@ def test_imports_point_one_way(layer: str) -> None:
             if name == "zsl" or name.startswith("zsl."):
                 allowed = [layer, *LAYERS[layer]]
                 assert any(name == a or name.startswith(f"{a}.") for a in allowed), f"{path.name} imports {name}"
+
+
+def run_on_import(node: ast.AST) -> Iterator[ast.Import | ast.ImportFrom]:
+    """The import statements that run when a module is imported: not those in functions or for type checkers alone."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.Import, ast.ImportFrom)):
+            yield child
+        elif isinstance(child, ast.If) and ast.unparse(child.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING"):
+            yield from run_on_import(ast.Module(child.orelse, []))
+        elif not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            yield from run_on_import(child)
+
+
+def module_graph(package: Path) -> dict[str, set[str]]:
+    """module -> the package's modules that it imports when it is imported; packages go by their own name.
+
+    Packages that a dotted name passes through are left out: their __init__ imports nothing, as a test below makes sure.
+    """
+    files = {".".join(path.relative_to(package.parent).with_suffix("").parts): path for path in package.rglob("*.py")}
+    files = {name.removesuffix(".__init__"): path for name, path in files.items()}
+    graph = {}
+    for name, path in files.items():
+        found = set()
+        for node in run_on_import(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+                continue
+            assert node.level == 0, f"{path.name}: relative imports are not followed here"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+        graph[name] = found & files.keys() - {name}
+    return graph
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    graph = module_graph(PROJECT / "zsl")
+    assert "zsl.metrics" in graph["zsl.evaluation"] and "zsl.data" in graph  # it does see imports and packages
+    try:
+        tuple(graphlib.TopologicalSorter(graph).static_order())
+    except graphlib.CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_packages_import_nothing_by_themselves() -> None:
+    for path in (PROJECT / "zsl").rglob("__init__.py"):
+        assert not imports_of(path), path
+
+
+def test_what_counts_as_a_cycle(tmp_path: Path) -> None:
+    def cycle(**modules: str) -> set[str]:
+        package = tmp_path / "p"
+        package.mkdir(exist_ok=True)
+        for name, source in modules.items():
+            (package / f"{name}.py").write_text(source)
+        try:
+            tuple(graphlib.TopologicalSorter(module_graph(package)).static_order())
+        except graphlib.CycleError as error:
+            return set(error.args[1])
+        return set()
+
+    assert cycle(a="from p.b import x", b="import p.c", c="try:\n    from p import a\nexcept ImportError: pass") == \
+        {"p.a", "p.b", "p.c"}
+    assert cycle(c="def f():\n    from p import a") == set()
+    assert cycle(c="if TYPE_CHECKING:\n    from p import a\nelse:\n    import sys") == set()
+    assert cycle(c="class C:\n    import p.a") == {"p.a", "p.b", "p.c"}
 
 
 def test_nothing_in_the_package_imports_a_tree() -> None:
