@@ -159,5 +159,8 @@ def test_evaluation_records_what_its_heads_predict(dataset, stage) -> None:
     assert record["calibrated"]["acc_unseen"][-1] >= u
     assert found.kept["zsl_confusion", 2].sum() == len(data.test_unseen)
     assert found.kept["gzsl_confusion", 2].sum() == len(data.test_unseen) + len(data.test_seen)
-    assert set(found.kept) == {("zsl_confusion", 2), ("gzsl_confusion", 2), ("curve", 2)}
+    assert torch.equal(found.kept["zsl_predictions", 2], heads[0].predict(x_unseen))
+    assert torch.equal(found.kept["gzsl_predictions", 2], heads[1].predict(torch.cat([x_seen, x_unseen])))
+    assert torch.equal(found.kept["gzsl_head.weight", 2], heads[1].weight_)
+    assert {epoch for _, epoch in found.kept} == {2}
     assert heads[1].classes_.tolist() == data.classes.tolist()

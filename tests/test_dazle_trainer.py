@@ -329,7 +329,7 @@ def test_without_seen_test_samples_there_is_nothing_generalised(tmp_path) -> Non
     data = read_region_maps(write_regions(tmp_path), standard_split=True).stage("test")
     trainer = DazleTrainer(Dazle(None, ATTRIBUTES, FEATURES, grid=GRID), data, SETTINGS, CPU, 0)
     found = trainer.evaluate(keep=[0])
-    assert found.record.keys() == {"zsl"} and found.kept.keys() == {("zsl_confusion", 0)}
+    assert found.record.keys() == {"zsl"} and found.kept.keys() == {("zsl_confusion", 0), ("zsl_predictions", 0)}
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------------
