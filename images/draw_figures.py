@@ -1,8 +1,8 @@
-"""Draws the project's figures into images/: `python images/draw_figures.py`, from any directory, in some seconds.
+"""Draws the project's figures into images/: `python images/draw_figures.py [TOY_DAZLE_RUN]`, from any directory, in seconds.
 
 architecture.png, feedback.png and transformation.png show TF-VAEGAN (Narayan et al., ECCV 2020) as zsl/tfvaegan
-computes it, toy_birds.jpg the embedded data set. results.png is drawn from docs/results.json when that exists. The same
-inputs give the same bytes.
+computes it, toy_birds.jpg the embedded data set. results.png is drawn from docs/results.json when that exists, attention.jpg is
+the upper half of the attention figure of the run folder that is given. The same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -313,8 +313,18 @@ def toy_birds() -> Path:
     return path
 
 
+def attention(run: Path) -> Path:
+    """The upper half of a run's first attention figure."""
+    figure = Image.open(run / "plots" / "attention_1.png").convert("RGB")
+    path = HERE / "attention.jpg"
+    figure.crop((0, 0, figure.width, figure.height // 2)).save(path, quality=88)
+    return path
+
+
 def main() -> None:
     """Draws everything and prints what was written."""
+    if sys.argv[1:]:
+        print(attention(Path(sys.argv[1])))
     with matplotlib.rc_context(FIGURE_STYLE):
         for draw in (architecture, feedback, transformation, toy_birds, results):
             path = draw()

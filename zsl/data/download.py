@@ -298,7 +298,8 @@ def _transfer(session: requests.Session, url: str, target: Path) -> int | None:
         require_space(target.parent, (total or have) - have)
         with (
             open(part, "ab" if have else "wb") as file,
-            tqdm(total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024, desc=target.name, disable=None) as bar,
+            tqdm(total=total, initial=have, unit="B", unit_scale=True, unit_divisor=1024, desc=target.name,
+                 disable=None) as bar,
         ):
             for chunk in response.iter_content(CHUNK):
                 file.write(chunk)
