@@ -43,8 +43,8 @@ class DazleOptions:
         sigmoid_scores: S through a sigmoid.
         relu_attributes: p through a ReLU.
         nonlinear_classes: the score of a class is not the sum of att_k · q · p over the attributes but a perceptron of
-            that vector, A → A // 2 → 1 with biases and a ReLU, the same for all classes. Checked
-            against the release's model; none of its notebooks uses it, so there are no numbers to compare with.
+            that vector, A → A // 2 → 1 with biases and a ReLU, the same for all classes. Checked against the
+            release's model; none of its notebooks uses it, so there are no numbers to compare with.
         convolution: regions are first seen through a 2 × 2 convolution f → f // 2 without padding, so that a 7 × 7 grid
             becomes 6 × 6, batch normalisation and a ReLU; to unit norm neither before nor after. Checked likewise, and
             none of the notebooks uses it either.
