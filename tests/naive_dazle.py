@@ -15,14 +15,29 @@ from zsl.dazle.model import DazleOptions
 
 
 def naive_forward(
-    parameters: Mapping[str, Tensor], options: DazleOptions, grid: tuple[int, int], F: Tensor, att: Tensor
+    parameters: Mapping[str, Tensor],
+    options: DazleOptions,
+    grid: tuple[int, int],
+    F: Tensor,
+    att: Tensor,
+    training: bool = True,
 ) -> dict[str, Tensor]:
-    """Everything a `zsl.dazle.model.Dazle` with these parameters gives for regions F (b, r, f) and att (k, i)."""
+    """Everything a `zsl.dazle.model.Dazle` with these parameters gives for regions F (b, r, f) and att (k, i).
+
+    Batch normalisation takes the batch's own mean and variance where `training`, otherwise those among the parameters.
+    """
     if options.convolution:
         maps = F.transpose(1, 2).reshape(len(F), F.shape[2], *grid)
-        F = functional.conv2d(maps, parameters["convolution.weight"], parameters["convolution.bias"]).relu()
+        F = functional.conv2d(maps, parameters["convolution.weight"], parameters["convolution.bias"])
         F = F.reshape(len(F), F.shape[1], -1).transpose(1, 2)
-    if options.normalize_features:
+        if training:
+            mean = F.mean(dim=(0, 1))
+            variance = (F - mean).square().mean(dim=(0, 1))
+        else:
+            mean, variance = parameters["normalisation.running_mean"], parameters["normalisation.running_var"]
+        F = (F - mean) / (variance + 1e-5).sqrt() * parameters["normalisation.weight"] + parameters["normalisation.bias"]
+        F = torch.where(F > 0, F, torch.zeros_like(F))
+    elif options.normalize_features:
         F = F / F.norm(dim=2, keepdim=True).clamp_min(1e-12)
     V = parameters["vectors"]
     if options.normalize_vectors:
@@ -30,11 +45,10 @@ def naive_forward(
     S = torch.einsum("iv,vf,brf->bir", V, parameters["score"], F)
     if options.sigmoid_scores:
         S = 1 / (1 + torch.exp(-S))
-    if options.uniform_regions:
-        A = torch.ones_like(S) / S.shape[2]
-    else:
-        A = torch.softmax(torch.einsum("iv,vf,brf->bir", V, parameters["attention"], F), dim=2)
-    p = torch.einsum("bir,bir->bi", A, S)
+    # A W2 that is zero is never learned where nothing looks by it.
+    W2 = parameters.get("attention", torch.zeros_like(parameters["score"]))
+    A = torch.softmax(torch.einsum("iv,vf,brf->bir", V, W2, F), dim=2)
+    p = torch.einsum("bir,bir->bi", torch.ones_like(S) / S.shape[2] if options.uniform_regions else A, S)
     if options.relu_attributes:
         p = torch.where(p > 0, p, torch.zeros_like(p))
     if options.uniform_attributes:

@@ -27,7 +27,7 @@ from zsl.dazle.attention import (
     pointing,
     record_attention,
 )
-from zsl.dazle.model import Dazle, Output
+from zsl.dazle.model import Dazle, DazleOptions, Output
 from zsl.errors import InputError
 from zsl.report import __main__ as command
 from zsl.report import attention as report
@@ -243,6 +243,25 @@ def test_what_a_run_leaves(run) -> None:
     content = json.loads((run.folder / "pointing.json").read_text())
     # 4 seen and 8 unseen test pictures, of which the last has no tail.
     assert content["images"] == 12 and content["overall"]["pairs"] == 23 and content["parts"]["head"]["peak"] == 1
+
+
+def test_a_convolution_is_recorded_in_eval_mode(run) -> None:
+    options = DazleOptions(convolution=True)
+    model = Dazle(None, 4, 8, word_dim=4, options=options, grid=GRID, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        model.attention.normal_(generator=torch.Generator().manual_seed(2))
+        model.normalisation.running_mean += 0.2
+    save_file(model.state_dict(), run.folder / "model_last.safetensors")
+    fresh = Dazle(None, 4, 8, word_dim=4, options=options, grid=GRID)
+    record_attention(run.folder, run.dataset, fresh, 1.0, torch.device("cpu"), n_images=4, top=2, batch_size=3)
+    assert torch.equal(fresh.normalisation.running_mean, model.normalisation.running_mean)
+    found = np.load(run.folder / "attention.npz")
+    rows = [run.dataset.image_files.index(name) for name in found["images"]]
+    regions = torch.from_numpy(run.dataset.regions.read(np.array(rows)).astype(np.float32)).flatten(2).transpose(1, 2)
+    output = model.eval()(regions, torch.from_numpy(run.dataset.attributes))
+    for picture, attributes in enumerate(found["attributes"]):
+        expected = output.attention[picture, attributes].detach().numpy().reshape(2, *model.grid)
+        assert np.allclose(found["maps"][picture], expected, atol=1e-5)
 
 
 def test_the_validated_weights_come_first(run) -> None:

@@ -25,6 +25,9 @@ def build(options: DazleOptions, vectors: torch.Tensor | None = None) -> Dazle:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter += torch.randn(parameter.shape, generator=generator, dtype=torch.float64) / 2
+        if model.normalisation is not None:
+            model.normalisation.running_mean += torch.linspace(-0.3, 0.4, FEATURES // 2)
+            model.normalisation.running_var += torch.linspace(-0.5, 0.7, FEATURES // 2)
     return model
 
 
@@ -39,15 +42,18 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 def test_every_combination_of_options_is_the_papers_einsums(convolution: bool, nonlinear: bool) -> None:
     switches = [name for name in OPTIONS if name not in ("convolution", "nonlinear_classes")]
     for chosen in itertools.product((False, True), repeat=len(switches)):
-        check(DazleOptions(convolution=convolution, nonlinear_classes=nonlinear, **dict(zip(switches, chosen))))
+        options = DazleOptions(convolution=convolution, nonlinear_classes=nonlinear, **dict(zip(switches, chosen)))
+        for training in (True, False) if convolution else (True,):
+            check(options, training)
 
 
-def check(options: DazleOptions) -> None:
-    """Outputs and gradients of all parameters are those of the einsums."""
-    model, (regions, att) = build(options), inputs()
-    found = model(regions, att)
+def check(options: DazleOptions, training: bool) -> None:
+    """Outputs and gradients of all parameters are those of the einsums, in train or in eval mode."""
+    model, (regions, att) = build(options).train(training), inputs()
     leaves = {name: p.detach().clone().requires_grad_(p.requires_grad) for name, p in model.named_parameters()}
-    expected = naive_forward(leaves, options, GRID, regions, att)
+    statistics = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    found = model(regions, att)
+    expected = naive_forward(leaves | statistics, options, GRID, regions, att, training)
     for name, value in expected.items():
         torch.testing.assert_close(getattr(found, name), value, rtol=1e-10, atol=1e-12, msg=f"{name} with {options}")
     labels, is_unseen = torch.tensor([0, 3, 2, 3]), torch.arange(CLASSES) > 5
@@ -67,7 +73,8 @@ def test_every_parameter_learns(options) -> None:
     model, (regions, att) = build(options), inputs()
     loss.cross_entropy(model(regions, att).scores, torch.tensor([0, 3, 2, 3])).backward()
     for name, parameter in model.named_parameters():
-        if name != "embedding.2.bias":  # the same for all classes
+        # The one is the same for all classes, the other is taken away again with the mean of the batch.
+        if name not in ("embedding.2.bias", "convolution.bias"):
             assert parameter.grad.abs().sum() > 0, f"no gradient for {name}"
 
 
@@ -79,6 +86,45 @@ def test_shapes_and_the_smaller_grid_of_the_convolution() -> None:
     model = build(DazleOptions(convolution=True))
     assert model.grid == (2, 1)
     assert model(regions, att).attention.shape == (4, 5, 2)
+    assert model.convolution.weight.shape == (FEATURES // 2, FEATURES, 2, 2) and model.score.shape == (WORDS, FEATURES // 2)
+
+
+def test_running_statistics_follow_the_batches_of_training_alone() -> None:
+    """A tenth of the way to each batch's mean and unbiased variance over pictures and regions, by hand."""
+    model, (regions, att) = build(DazleOptions(convolution=True)), inputs()
+    mean, variance = (getattr(model.normalisation, f"running_{name}").clone() for name in ("mean", "var"))
+    for batch in (regions[:3], regions[1:]):
+        maps = torch.nn.functional.conv2d(
+            batch.transpose(1, 2).reshape(3, FEATURES, *GRID), model.convolution.weight, model.convolution.bias
+        ).detach()
+        values = maps.transpose(0, 1).flatten(1)  # (f / 2, 3 pictures of 2 regions)
+        centred = values - values.sum(dim=1, keepdim=True) / 6
+        mean = 0.9 * mean + 0.1 * values.sum(dim=1) / 6
+        variance = 0.9 * variance + 0.1 * centred.square().sum(dim=1) / 5
+        model(batch, att)
+    model.eval()(regions, att)
+    torch.testing.assert_close(model.normalisation.running_mean, mean)
+    torch.testing.assert_close(model.normalisation.running_var, variance)
+    assert model.normalisation.num_batches_tracked == 2
+
+
+def test_regions_under_a_convolution_are_not_normalised() -> None:
+    """Whatever `normalize_features` says; in eval mode, for batch normalisation takes a common factor away by itself."""
+    regions, att = inputs()
+    outputs = [build(DazleOptions(convolution=True, normalize_features=on)).eval()(regions, att) for on in (True, False)]
+    assert torch.equal(outputs[0].scores, outputs[1].scores)
+
+
+def test_uniform_regions_are_those_of_p_alone() -> None:
+    model, (regions, att) = build(DazleOptions(uniform_regions=True)), inputs()
+    attended = build(DazleOptions())(regions, att)
+    found = model(regions, att)
+    torch.testing.assert_close(found.attribute_scores, attended.region_scores.mean(dim=2))
+    assert not torch.allclose(found.attribute_scores, attended.attribute_scores)
+    torch.testing.assert_close(found.attribute_attention, attended.attribute_attention)
+    torch.testing.assert_close(found.attention, attended.attention)
+    found.scores.square().sum().backward()
+    assert model.attention.grad.abs().sum() > 0
 
 
 def test_the_start_is_the_published_one() -> None:
@@ -101,12 +147,15 @@ def test_the_start_depends_on_the_generator_alone() -> None:
         torch.manual_seed(len(models))
         models.append(Dazle(None, ATTRIBUTES, FEATURES, WORDS, options, torch.Generator().manual_seed(seed)).state_dict())
     assert all(torch.equal(models[0][key], models[1][key]) for key in models[0])
-    assert not any(torch.equal(models[0][key], models[2][key]) for key in models[0] if models[0][key].any())
+    drawn = [key for key in models[0] if models[0][key].any() and not key.startswith("normalisation.")]
+    assert not any(torch.equal(models[0][key], models[2][key]) for key in drawn)
 
 
 def test_what_uniform_attention_does_without_is_not_there() -> None:
     names = {name for name, _ in build(DazleOptions(uniform_regions=True, uniform_attributes=True)).named_parameters()}
     assert names == {"vectors", "score"}
+    names = {name for name, _ in build(DazleOptions(uniform_regions=True)).named_parameters()}
+    assert names == {"vectors", "score", "attention", "importance"}
 
 
 def test_a_region_of_zeros_is_no_reason_for_nan() -> None:
@@ -140,9 +189,15 @@ def test_an_attribute_without_a_word_vector_learns_unless_it_is_normalised() -> 
     assert model.vectors[2].eq(0).all() and model.vectors.grad[2].isfinite().all() and model.vectors.grad[2].ne(0).any()
 
 
-def test_a_grid_too_small_for_the_convolution_is_refused() -> None:
-    with pytest.raises(InputError, match="too small for a 2 × 2 convolution.*found 1 × 7"):
-        Dazle(None, ATTRIBUTES, FEATURES, options=DazleOptions(convolution=True), grid=(1, 7))
+@pytest.mark.parametrize("grid", [(1, 7), (2, 2)])
+def test_a_grid_too_small_for_the_convolution_is_refused(grid) -> None:
+    with pytest.raises(InputError, match=f"too small for a 2 × 2 convolution.*found {grid[0]} × {grid[1]}"):
+        Dazle(None, ATTRIBUTES, FEATURES, options=DazleOptions(convolution=True), grid=grid)
+
+
+def test_regions_of_other_features_are_refused_before_the_convolution() -> None:
+    with pytest.raises(InputError, match=r"found 6 regions of 3 features; expected 6 \(3 × 2\) of 6"):
+        build(DazleOptions(convolution=True))(torch.zeros(2, 6, 3, dtype=torch.float64), inputs()[1])
 
 
 # ---- losses --------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 
 from zsl.data.region_maps import RegionWriter, read_region_maps
 from zsl.dazle.maps import Cached
-from zsl.dazle.model import Dazle
+from zsl.dazle.model import Dazle, DazleOptions
 from zsl.dazle.samplers import class_balanced_batches, random_batches
 from zsl.dazle.trainer import DazleTrainer, Settings
 from zsl.errors import InputError
@@ -34,6 +34,7 @@ from zsl.runs.loop import Interrupted, fit
 CPU = torch.device("cpu")
 SEEN, UNSEEN, PER_CLASS, ATTRIBUTES, FEATURES, GRID = 6, 3, 8, 5, 12, (3, 3)
 SETTINGS = Settings(batch_size=10, lr=1e-3)  # 36 training samples: 4 iterations an epoch
+CONVOLUTION = DazleOptions(convolution=True)  # whose batch normalisation keeps statistics and has two modes
 
 
 def write_regions(root: Path, name: str = "TINY", **changes) -> Path:
@@ -70,9 +71,17 @@ def region_file(tmp_path: Path) -> Path:
     return write_regions(tmp_path)
 
 
-def build(path: Path, settings: Settings = SETTINGS, seed: int = 4, stage: str = "test", cached: bool = False) -> DazleTrainer:
+def build(
+    path: Path,
+    settings: Settings = SETTINGS,
+    seed: int = 4,
+    stage: str = "test",
+    cached: bool = False,
+    options: DazleOptions = DazleOptions(),  # noqa: B008, it is frozen
+) -> DazleTrainer:
     data = read_region_maps(path).stage(stage)
-    model = Dazle(data.word_vectors, ATTRIBUTES, FEATURES, generator=torch.Generator().manual_seed(seed), grid=GRID)
+    generator = torch.Generator().manual_seed(seed)
+    model = Dazle(data.word_vectors, ATTRIBUTES, FEATURES, options=options, generator=generator, grid=GRID)
     maps = Cached(data.regions, torch.cat([*data.rows.values()]), CPU) if cached else None
     return DazleTrainer(model, data, settings, CPU, seed, maps)
 
@@ -115,19 +124,23 @@ def assert_same(first: DazleTrainer, second: DazleTrainer) -> None:
 # ---- training ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("sampling", ["random", "class_balanced"])
+@pytest.mark.parametrize(
+    ("sampling", "options"), [("random", DazleOptions()), ("class_balanced", DazleOptions()), ("random", CONVOLUTION)]
+)
 @pytest.mark.parametrize("stop_after", [1, 4, 6])
-def test_a_stopped_run_continues_bit_for_bit(region_file, tmp_path, sampling, stop_after) -> None:
+def test_a_stopped_run_continues_bit_for_bit(region_file, tmp_path, sampling, options, stop_after) -> None:
     settings = replace(SETTINGS, sampling=sampling)
-    straight = build(region_file, settings)
+    straight = build(region_file, settings, options=options)
     expected = run(straight, tmp_path / "straight")
-    first = build(region_file, settings)
+    first = build(region_file, settings, options=options)
     with pytest.raises(Interrupted):
         run(first, tmp_path / "stopped", stop_after=stop_after)
     assert 4 * first.epoch + first.position == stop_after
-    resumed = build(region_file, settings, seed=99)  # whatever it starts from, the checkpoint replaces
+    resumed = build(region_file, settings, seed=99, options=options)  # whatever it starts from, the checkpoint replaces
     assert without_times(run(resumed, tmp_path / "stopped")) == without_times(expected)
     assert_same(straight, resumed)
+    if options.convolution:
+        assert resumed.weights()["normalisation.num_batches_tracked"] == 3 * 4
 
 
 def test_an_epoch_ended_early_is_continued_by_the_next_call(region_file) -> None:
@@ -139,13 +152,33 @@ def test_an_epoch_ended_early_is_continued_by_the_next_call(region_file) -> None
     assert_same(straight, pieces)
 
 
-def test_evaluating_does_not_change_the_training(region_file) -> None:
-    often, never = build(region_file), build(region_file)
+@pytest.mark.parametrize("options", [DazleOptions(), CONVOLUTION])
+def test_evaluating_does_not_change_the_training(region_file, options) -> None:
+    often, never = build(region_file, options=options), build(region_file, options=options)
     for _ in range(2):
         often.train_epoch(lambda: True)
         assert often.evaluate().record == often.evaluate().record
+        assert often.model.training
         never.train_epoch(lambda: True)
     assert_same(often, never)
+
+
+def test_scores_are_those_of_eval_mode_whatever_pictures_come_along(region_file) -> None:
+    trainer = build(region_file, options=CONVOLUTION)
+    trainer.train_epoch(lambda: True)
+    rows = trainer.data.rows["test_unseen"]
+    together, alone = trainer.scores(rows), torch.cat([trainer.scores(row[None]) for row in rows])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
+    maps = torch.from_numpy(trainer.data.regions.read(rows.numpy()).astype(np.float32)).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(trainer.model.eval()(maps, trainer.attributes).scores, together, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(trainer.model.train()(maps, trainer.attributes).scores, together, rtol=1e-2)
+
+
+def test_an_evaluation_that_fails_leaves_train_mode_behind(region_file) -> None:
+    trainer = build(region_file, options=CONVOLUTION)
+    with pytest.raises(IndexError):
+        trainer.scores(torch.tensor([10**6]))
+    assert trainer.model.training
 
 
 def test_maps_in_memory_train_the_same_model(region_file) -> None:
@@ -207,9 +240,22 @@ def test_seen_classes_alone_may_compete(region_file) -> None:
     assert expected == pytest.approx(torch.nn.functional.cross_entropy(scores, labels).item(), rel=1e-5)
 
 
-def test_rank_loss_takes_the_place_of_cross_entropy(region_file) -> None:
-    losses = build(region_file, replace(SETTINGS, loss="rank")).train_epoch(lambda: True)
+@pytest.mark.parametrize("conservative", [True, False])
+def test_rank_loss_takes_the_place_of_cross_entropy_with_the_margin(region_file, conservative) -> None:
+    """Against seen classes the margin is on both sides, against unseen ones it is to be overcome twice."""
+    settings = replace(SETTINGS, loss="rank", margin=0.7, conservative=conservative)
+    trainer, fresh = build(region_file, settings), build(region_file)
+    assert trainer.train_epoch(lambda: False) is None
+    losses = trainer.mean_losses()
     assert losses.keys() == {"rank", "self_calibration"}
+    batch = next(random_batches(36, 10, torch.Generator().manual_seed(4)))
+    labels = fresh.data.train.labels[batch].tolist()
+    terms = [
+        max(0.0, 1 - (row[label] - s) + (1.4 if k >= SEEN else 0))
+        for row, label in zip(fresh.scores(fresh.data.rows["train"][batch]).tolist(), labels)
+        for k, s in enumerate(row) if conservative or k < SEEN
+    ]
+    assert losses["rank"] == pytest.approx(sum(terms) / len(terms), rel=1e-5)
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(region_file, tmp_path) -> None:

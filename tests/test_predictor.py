@@ -5,13 +5,18 @@ from __future__ import annotations
 import io
 import itertools
 import weakref
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from kept_models import train_dazle
 from PIL import Image
+from safetensors.torch import load_file
 
 from zsl.app import predictor as module
+from zsl.app.export import export
 from zsl.app.model_file import read_model
 from zsl.app.predictor import Predictor, _seen_part
 from zsl.app.tables import AttributeScale, parse_attribute_table
@@ -94,6 +99,31 @@ def test_dazle_explains_by_parts_of_its_score_and_shows_where_it_looked(birds) -
     maps = prediction.attention
     assert set(maps) == {r.name for r in prediction.attributes}
     assert all(m.shape == (7, 7) and m.min() >= 0 and m.sum() == pytest.approx(1, abs=1e-4) for m in maps.values())
+
+
+def test_a_convolutions_running_statistics_come_along(birds, tmp_path) -> None:
+    """A model with batch normalisation predicts what its run did, one picture at a time as well, and refuses a lie."""
+    run = train_dazle("BIRDS", birds.root / "data", tmp_path / "runs", birds.made.regions, cache="memory", nepoch=4,
+                      split_file=Path("att_splits.mat"), is_conv=True, non_linear_emb=True, uniform_att_1=True)
+    model = export(run, tmp_path / "conv.zsl")
+    stored, trained = read_model(tmp_path / "conv.zsl").weights, load_file(run / "model_last.safetensors")
+    statistics = [f"normalisation.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")]
+    assert all(torch.equal(stored[name], trained[name]) for name in statistics)
+    assert stored[statistics[0]].any() and stored[statistics[2]] > 4
+    predictor, (features, _, _) = Predictor.load(tmp_path / "conv.zsl"), test_rows(birds)
+    together = predictor.decision_function(features["dazle"])
+    expected = np.load(run / "evaluation.npz")["model_last_gzsl_predictions"]
+    assert together.argmax(axis=1).tolist() == expected.tolist()
+    alone = np.concatenate([predictor.decision_function(row[None]) for row in features["dazle"]])
+    assert np.allclose(alone, together, rtol=1e-4, atol=1e-4)
+    (prediction,) = predictor.predict(test_rows(birds)[1][:1])
+    assert next(iter(prediction.attention.values())).shape == (6, 6)
+    other = replace(model, weights=model.weights | {statistics[0]: stored[statistics[0]] + 1})
+    assert not np.allclose(Predictor(other).decision_function(features["dazle"]), together, rtol=1e-2)
+    with pytest.raises(InputError, match=r"contradicts itself.*normalisation\.running_var.*no negative variance"):
+        Predictor(replace(model, weights=model.weights | {statistics[1]: -stored[statistics[1]]}))
+    with pytest.raises(InputError, match=r"normalisation\.num_batches_tracked.*torch\.int64"):
+        Predictor(replace(model, weights=model.weights | {statistics[2]: stored[statistics[2]].float()}))
 
 
 def test_a_stream_without_end_is_predicted_a_batch_at_a_time(birds, monkeypatch) -> None:

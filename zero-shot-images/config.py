@@ -192,9 +192,9 @@ class DazleConfig:
     normalize_V: bool = False
     """attributes' vectors to unit length whenever they are used, not only at the start"""
     normalize_F: bool = True
-    """region features to unit length"""
+    """region features to unit length; not with --is_conv"""
     uniform_att_1: bool = False
-    """no attention over regions: all count alike"""
+    """no attention over regions in attribute scores: all count alike; attributes are still weighted by where they look"""
     uniform_att_2: bool = False
     """no attention over attributes: all count alike"""
     is_sigmoid: bool = False
@@ -204,7 +204,7 @@ class DazleConfig:
     non_linear_emb: bool = False
     """class scores by a perceptron over attributes instead of their sum"""
     is_conv: bool = False
-    """a 2 x 2 convolution of the region maps first"""
+    """a 2 x 2 convolution of the region maps first, to half as many channels, with batch normalisation and ReLU"""
 
     # ---- loss -------------------------------------------------------------------------------------------------------
     loss_type: Literal["CE", "rank"] = "CE"
@@ -212,7 +212,7 @@ class DazleConfig:
     is_conservative: bool = True
     """unseen classes compete in that loss, too"""
     is_bias: bool = True
-    """add a margin to unseen and subtract it from seen scores, in self-calibration and in generalised predictions"""
+    """add a margin to unseen and subtract it from seen scores: in self-calibration, rank loss, generalised predictions"""
     bias: float = 1.0
     """that margin"""
     lambda_: float = 0.1

@@ -23,6 +23,7 @@ from zsl.tfvaegan.classification import synthesise, transform
 from zsl.tfvaegan.networks import Feedback, Generator, Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings
 
+INTEGERS = ("classes", "num_batches_tracked")
 REFIT_SEED = 20_20  # heads fitted anew are a function of the model and its classes
 
 
@@ -273,6 +274,9 @@ class DazleMethod:
         if strangers:
             raise _lie(f"{where}, weights.{strangers[0]}", "a tensor", "no such tensor")
         state = _take(None, shapes, model.weights, where)
+        variance = "normalisation.running_var"
+        if variance in state and not (state[variance] >= 0).all():
+            raise _lie(f"{where}, weights.{variance}", state[variance].min().item(), "no negative variance")
         network.to_empty(device=device).requires_grad_(False)
         network.load_state_dict(state)
         self.network, self.weights, self.device = network.eval(), dict(model.weights), device
@@ -318,11 +322,11 @@ class DazleMethod:
 
 
 def _take(name: str | None, shapes: dict[str, tuple], weights: dict[str, Tensor], where: object) -> dict[str, Tensor]:
-    """The tensors "<name>.<key>" (or "<key>"), held to their shapes; "classes" are int64, others float32."""
+    """The tensors "<name>.<key>" (or "<key>"), held to their shapes; those named in `INTEGERS` are int64, others float32."""
     taken = {}
     for key, shape in shapes.items():
         entry = f"{name}.{key}" if name else key
-        value, dtype = weights.get(entry), torch.int64 if key == "classes" else torch.float32
+        value, dtype = weights.get(entry), torch.int64 if key.rpartition(".")[2] in INTEGERS else torch.float32
         if value is None or tuple(value.shape) != shape or value.dtype != dtype:
             found = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
             raise _lie(f"{where}, weights.{entry}", found, f"{dtype} {shape}")

@@ -219,7 +219,7 @@ def record_attention(
 
     Args:
         run: its folder; the weights of the validated epoch are used, else those of the last.
-        model: of the right shape, whatever its weights.
+        model: of the right shape, whatever its weights; is left in eval mode.
         margin: added to unseen and subtracted from seen scores in predictions.
         image_root: what the data set's image files are relative to; the region file's folder where not given.
 
@@ -228,7 +228,7 @@ def record_attention(
     """
     row = "val" if (run / "model_val.safetensors").exists() else "last"
     model.load_state_dict(load_file(run / f"model_{row}.safetensors"))
-    model.to(device)
+    model.to(device).eval()
     data = dataset.stage("test")
     class_attributes = data.attributes[data.classes].to(device)
     is_unseen = torch.isin(data.classes, data.unseen_classes)

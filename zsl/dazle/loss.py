@@ -20,7 +20,8 @@ def rank(scores: Tensor, labels: Tensor) -> Tensor:
     """How far every class is from lagging the labelled one by 1: max(0, 1 − (s_label − s_k)).
 
     Args:
-        scores: (B, k), without the margin.
+        scores: (B, k), WITH the margin, as the release has it: against an unseen class the labelled one needs a lead of
+            1 and twice the margin.
         labels: (B,).
 
     Returns:

@@ -35,19 +35,19 @@ class DazleOptions:
     """What the release lets one switch.
 
     Attributes:
-        normalize_features: every region to unit L2 norm over f.
+        normalize_features: every region to unit L2 norm over f, but none where there is a convolution.
         normalize_vectors: every attribute's V to unit L2 norm whenever it is used; else only at the start.
         trainable_vectors: V is learned.
-        uniform_regions: every attribute looks at all regions alike, in p and in q; there is no W2.
-        uniform_attributes: every attribute has weight q = 1; there is no W3.
+        uniform_regions: p is the mean of S over all regions; q still looks where W2 attends.
+        uniform_attributes: every attribute has weight q = 1; there is no W3. With both there is no W2 either.
         sigmoid_scores: S through a sigmoid.
         relu_attributes: p through a ReLU.
         nonlinear_classes: the score of a class is not the sum of att_k · q · p over the attributes but a perceptron of
-            that vector, A → A // 2 → 1 with a ReLU, the same for all classes. The paper has no such thing and the release
-            none that its scripts use; this is the plain reading.
-        convolution: regions are first seen through a 2 × 2 convolution f → f with ReLU and no padding, so that a 7 × 7
-            grid becomes 6 × 6; they are normalised after it. Also used by none of the release's scripts, also the plain
-            reading.
+            that vector, A → A // 2 → 1 with biases and a ReLU, the same for all classes. Checked against the
+            release's model; none of its notebooks uses it, so there are no numbers to compare with.
+        convolution: regions are first seen through a 2 × 2 convolution f → f // 2 without padding, so that a 7 × 7 grid
+            becomes 6 × 6, batch normalisation and a ReLU; to unit norm neither before nor after. Checked likewise, and
+            none of the notebooks uses it either.
     """
 
     normalize_features: bool = True
@@ -66,7 +66,7 @@ class Output(NamedTuple):
 
     Attributes:
         scores: (B, k) of the classes, without any margin.
-        attention: (B, A, r), non-negative, sums to 1 over the regions.
+        attention: (B, A, r) by W2, non-negative, sums to 1 over the regions; with `uniform_regions` it is of q alone.
         attribute_scores: p (B, A), how much of each attribute the picture shows.
         attribute_attention: q (B, A), how much each attribute matters for the picture; in [0, 1].
         region_scores: S (B, A, r), how much of each attribute each region shows.
@@ -81,6 +81,9 @@ class Output(NamedTuple):
 
 class Dazle(nn.Module):
     """Regions and class attributes in, class scores and attention out; the module's docstring has the formulas.
+
+    With a convolution its scores depend on train and eval mode: batch normalisation takes the mean and variance of the
+    batch in the one, what it has collected from batches in the other.
 
     Attributes:
         grid: (rows, columns) that the r regions of `Output` lie on.
@@ -103,33 +106,37 @@ class Dazle(nn.Module):
             grid: of the regions that come in.
 
         Raises:
-            InputError: there is not one finite, non-zero vector for each attribute, or a convolution leaves no region.
+            InputError: there is not one finite, non-zero vector for each attribute, or a convolution leaves fewer than two
+                regions.
         """
         super().__init__()
-        if options.convolution and min(grid) < 2:
+        if options.convolution and (grid[0] - 1) * (grid[1] - 1) < 2:  # attention needs two regions
             raise InputError(
                 "a grid too small for a 2 × 2 convolution", where="the region maps", found=f"{grid[0]} × {grid[1]} regions",
-                expected="at least 2 × 2", cure="Leave out --is_conv.",
+                expected="at least 2 × 3", cure="Leave out --is_conv.",
             )
-        self.options, self.input_grid = options, tuple(grid)
+        self.options, self.input_grid, self.feature_dim = options, tuple(grid), feature_dim
         if attribute_vectors is None:
             vectors = torch.randn(n_attributes, word_dim, generator=generator)
         else:
             vectors = F.normalize(_check_vectors(attribute_vectors, n_attributes, options.normalize_vectors), dim=1)
         self.vectors = nn.Parameter(vectors, requires_grad=options.trainable_vectors)
-        shape = (vectors.shape[1], feature_dim)
+        seen_dim = max(1, feature_dim // 2) if options.convolution else feature_dim
+        shape = (vectors.shape[1], seen_dim)
         self.score = nn.Parameter(torch.randn(shape, generator=generator))
-        self.attention = None if options.uniform_regions else nn.Parameter(torch.zeros(shape))
+        unattended = options.uniform_regions and options.uniform_attributes
+        self.attention = None if unattended else nn.Parameter(torch.zeros(shape))
         self.importance = None if options.uniform_attributes else nn.Parameter(torch.zeros(shape))
-        self.convolution = self.embedding = None
+        self.convolution = self.normalisation = self.embedding = None
         if options.nonlinear_classes:
             hidden = max(1, n_attributes // 2)
             self.embedding = nn.Sequential(nn.Linear(n_attributes, hidden), nn.ReLU(), nn.Linear(hidden, 1))
             _draw(self.embedding[0], n_attributes, generator)
             _draw(self.embedding[2], hidden, generator)
         if options.convolution:
-            self.convolution = nn.Conv2d(feature_dim, feature_dim, 2)
+            self.convolution = nn.Conv2d(feature_dim, seen_dim, 2)
             _draw(self.convolution, 4 * feature_dim, generator)
+            self.normalisation = nn.BatchNorm2d(seen_dim)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -156,15 +163,16 @@ class Dazle(nn.Module):
         weights = [v @ w for w in (self.score, self.attention, self.importance) if w is not None]
         rows = regions.reshape(n * r, f)
         product = rows @ torch.cat(weights).T
-        if options.normalize_features:  # of the product rather than of the features, which are the larger by far
+        if options.normalize_features and self.convolution is None:
+            # Of the product rather than of the features, which are the larger by far.
             product = product / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(SMALLEST_NORM)
         products = iter(product.view(n, r, -1).split(len(v), dim=2))
 
         region_scores = next(products)
         if options.sigmoid_scores:
             region_scores = region_scores.sigmoid()
-        attention = torch.full_like(region_scores, 1 / r) if options.uniform_regions else next(products).softmax(dim=1)
-        p = (attention * region_scores).sum(dim=1)
+        attention = torch.full_like(region_scores, 1 / r) if self.attention is None else next(products).softmax(dim=1)
+        p = region_scores.mean(dim=1) if options.uniform_regions else (attention * region_scores).sum(dim=1)
         if options.relu_attributes:
             p = p.relu()
         q = torch.ones_like(p) if options.uniform_attributes else (attention * next(products)).sum(dim=1).sigmoid()
@@ -176,7 +184,7 @@ class Dazle(nn.Module):
         return Output(scores, attention.transpose(1, 2), p, q, region_scores.transpose(1, 2))
 
     def _check_regions(self, regions: Tensor) -> None:
-        expected = self.input_grid[0] * self.input_grid[1], self.score.shape[1]
+        expected = self.input_grid[0] * self.input_grid[1], self.feature_dim
         if regions.shape[1:] != expected:
             raise InputError(
                 "regions of another grid", where="the region maps",
@@ -186,9 +194,9 @@ class Dazle(nn.Module):
             )
 
     def _convolve(self, regions: Tensor) -> Tensor:
-        """(B, r, f) on the input grid -> (B, r', f) on the smaller one."""
+        """(B, r, f) on the input grid -> (B, r', f // 2) on the smaller one."""
         maps = regions.unflatten(1, self.input_grid).permute(0, 3, 1, 2)
-        return self.convolution(maps).relu().permute(0, 2, 3, 1).flatten(1, 2)
+        return self.normalisation(self.convolution(maps)).relu().permute(0, 2, 3, 1).flatten(1, 2)
 
 
 def _draw(layer: nn.Linear | nn.Conv2d, n_inputs: int, generator: torch.Generator | None) -> None:

@@ -45,7 +45,8 @@ class Settings:
         loss: of the seen samples, and
         conservative: whether all classes compete in it, rather than the seen ones alone.
         calibration: weight λ of the self-calibration loss.
-        margin: is added to unseen and subtracted from seen scores in self-calibration and generalised predictions.
+        margin: is added to unseen and subtracted from seen scores in self-calibration, in the rank loss and in generalised
+            predictions, but not in cross-entropy.
     """
 
     batch_size: int = 50
@@ -81,7 +82,7 @@ class DazleTrainer:
         maps: Streamed | Cached | None = None,
     ):
         """Args:
-            model: is moved to `device`.
+            model: is moved to `device` and put into train mode.
             seed: of the stream that batches are drawn from.
             maps: where region maps come from; None streams them from the data's file.
 
@@ -94,7 +95,7 @@ class DazleTrainer:
                 expected=f"at most the {len(data.train)} training samples of the {data.stage} stage",
                 cure=f"Pass --batch_size {len(data.train)} or less.",
             )
-        self.model, self.data, self.settings, self.device = model.to(device), data, settings, device
+        self.model, self.data, self.settings, self.device = model.to(device).train(), data, settings, device
         self.maps = maps or Streamed(data.regions, device)
         # The model knows the classes of this stage by their places in `data.classes`.
         self.attributes = data.attributes[data.classes].to(device)
@@ -156,9 +157,11 @@ class DazleTrainer:
         """One step of RMSprop on regions (b, r, f) and targets (b,), places among the candidates."""
         settings = self.settings
         scores = self.model(regions, self.attributes).scores
+        with_margin = scores + self.margins
+        compared = with_margin if settings.loss == "rank" else scores
         losses = {
-            settings.loss: LOSSES[settings.loss](scores[:, self.candidates], targets),
-            "self_calibration": loss.self_calibration(scores + self.margins, self.is_unseen),
+            settings.loss: LOSSES[settings.loss](compared[:, self.candidates], targets),
+            "self_calibration": loss.self_calibration(with_margin, self.is_unseen),
         }
         self.optimiser.zero_grad()
         (losses[settings.loss] + settings.calibration * losses["self_calibration"]).backward()
@@ -188,9 +191,17 @@ class DazleTrainer:
 
     @torch.no_grad()
     def scores(self, rows: Tensor) -> Tensor:
-        """(n, s + u) scores without the margin of the file's rows (n,), columns as `data.classes`, on the CPU."""
+        """(n, s + u) scores without the margin of the file's rows (n,), columns as `data.classes`, on the CPU.
+
+        In eval mode, so that a picture's scores depend on no other's; the model's mode is put back.
+        """
         chunks = (chunk.numpy() for chunk in rows.split(EVALUATED))
-        return torch.cat([self.model(regions, self.attributes).scores.cpu() for regions in self.maps.batches(chunks)])
+        training = self.model.training
+        self.model.eval()
+        try:
+            return torch.cat([self.model(regions, self.attributes).scores.cpu() for regions in self.maps.batches(chunks)])
+        finally:
+            self.model.train(training)
 
     def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
         """Measures the model as it is, reading every test picture once; see `zsl.evaluation`.
@@ -208,7 +219,7 @@ class DazleTrainer:
         return result
 
     def weights(self) -> dict[str, Tensor]:
-        """All parameters, by name."""
+        """All parameters, and running statistics of batch normalisation, by name."""
         return self.model.state_dict()
 
     def state_dict(self) -> dict:
