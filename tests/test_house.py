@@ -37,9 +37,9 @@ LAYERS = {
     "zsl.report": ["zsl.errors", "zsl.numbers", "zsl.metrics", "zsl.runs.files"],
     "zsl.tfvaegan": [
         "zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.graphs", "zsl.metrics", "zsl.products", "zsl.rows",
-        "zsl.evaluation",
+        "zsl.evaluation", "zsl.runs.loop",
     ],
-    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files"],
+    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files", "zsl.runs.loop"],
     "zsl.app": [
         "zsl", "zsl.errors", "zsl.data", "zsl.features", "zsl.classifiers", "zsl.gate", "zsl.tfvaegan", "zsl.dazle",
         "zsl.report", "zsl.runs",

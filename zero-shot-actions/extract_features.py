@@ -18,7 +18,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.features.files import write_features
 from zsl.features.video import extract, list_videos, load_backbone
 from zsl.runs.config import parse_config
@@ -117,14 +117,7 @@ def extract_features(config: ExtractConfig) -> int:
 
 def main() -> int:
     config = parse_config(ExtractConfig(), None, __file__, __doc__)
-    try:
-        return extract_features(config)
-    except KeyboardInterrupt:
-        print("Stopped. What is finished is kept: --resume continues.", file=sys.stderr)
-        return 130
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: extract_features(config), "Stopped. What is finished is kept: --resume continues.")
 
 
 if __name__ == "__main__":

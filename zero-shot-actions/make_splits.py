@@ -21,7 +21,7 @@ import numpy as np
 from zsl.data.matfile import read_mat
 from zsl.data.splits import random_class_split, read_class_vectors, write_split
 from zsl.data.xlsa17 import read_features
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.features.word_vectors import class_vectors
 from zsl.numbers import parse_numbers
 from zsl.runs.config import parse_config
@@ -136,12 +136,7 @@ def make_splits(config: SplitsConfig) -> None:
 
 def main() -> int:
     config = parse_config(SplitsConfig(), None, __file__, __doc__)
-    try:
-        make_splits(config)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    return exit_status(lambda: make_splits(config))
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from zsl.data.pickles import read_pickled_matrix
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.features.extraction import read_attribute_names
 from zsl.features.word_vectors import attribute_vectors
 from zsl.runs.config import parse_config
@@ -80,17 +80,17 @@ def make_vectors(config: WordsConfig) -> tuple[np.ndarray, list[str]]:
     return attribute_vectors(names, config.vectors, table, config.allow_missing)
 
 
+def write_vectors(config: WordsConfig) -> None:
+    """Writes the matrix and says what it lacks."""
+    matrix, notes = make_vectors(config)
+    with atomic_path(config.output) as temporary:
+        np.save(temporary, matrix)
+    print(*(f"Note: {note}" for note in notes), f"{config.output}: {len(matrix)} x {matrix.shape[1]}", sep="\n")
+
+
 def main() -> int:
     config = parse_config(WordsConfig(), None, __file__, __doc__)
-    try:
-        matrix, notes = make_vectors(config)
-        with atomic_path(config.output) as temporary:
-            np.save(temporary, matrix)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(*(f"Note: {note}" for note in notes), f"{config.output}: {len(matrix)} x {matrix.shape[1]}", sep="\n")
-    return 0
+    return exit_status(lambda: write_vectors(config))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zsl.data.deepfashion import read_annotation, write_xlsa17
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.numbers import parse_numbers
 from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_folder
@@ -32,23 +32,25 @@ class ListsConfig:
     """numbers of the unseen categories, counted from 1 in list_category_cloth.txt"""
 
 
-def main() -> int:
-    config = parse_config(ListsConfig(), None, __file__, __doc__)
+def convert(config: ListsConfig) -> None:
+    """Reads the lists, writes the data set's files and says what they hold."""
     try:
         unseen = parse_numbers(config.unseen)
     except ValueError as error:
-        print(f"error: unreadable numbers in --unseen: {error}", file=sys.stderr)
-        return 1
+        raise InputError(
+            "unreadable numbers", where="--unseen", found=repr(config.unseen), expected="numbers such as 1-30 or 2,12,15",
+            cure="Number categories from 1, as list_category_cloth.txt has them.",
+        ) from error
     folder = resolve_folder(config.dataroot) / config.dataset
-    try:
-        annotation = read_annotation(config.lists)
-        counts = write_xlsa17(annotation, folder, unseen)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    annotation = read_annotation(config.lists)
+    counts = write_xlsa17(annotation, folder, unseen)
     print(f"Unseen: {', '.join(annotation.class_names[number - 1] for number in unseen)}")
     print(f"{folder}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
-    return 0
+
+
+def main() -> int:
+    config = parse_config(ListsConfig(), None, __file__, __doc__)
+    return exit_status(lambda: convert(config))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Literal
 
 from zsl.data.splits import write_split
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.features.backbones import BackboneSpec, load_backbone
 from zsl.features.extraction import (
     extract,
@@ -214,14 +214,7 @@ def _check_outputs(config: ExtractConfig, pooled: Path | None, regions: Path | N
 
 def main() -> int:
     config = parse_config(ExtractConfig(), None, __file__, __doc__)
-    try:
-        return extract_features(config)
-    except KeyboardInterrupt:
-        print("Stopped. What is finished is kept: --resume continues.", file=sys.stderr)
-        return 130
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    return exit_status(lambda: extract_features(config), "Stopped. What is finished is kept: --resume continues.")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+
 
 class InputError(ValueError):
     """A file, flag or value given by the user cannot be used.
@@ -21,6 +24,22 @@ class InputError(ValueError):
     def __reduce__(self):  # keyword-only arguments do not survive the default pickling between worker processes
         fields = dict(where=self.where, found=self.found, expected=self.expected, cure=self.cure)
         return _rebuild, (self.what, fields)
+
+
+def exit_status(work: Callable[[], int | None], stopped: str = "Stopped.") -> int:
+    """Does the work of a command and returns its exit status.
+
+    Returns:
+        What `work` returns, 0 if that is None; 1 after an InputError, 130 after Ctrl-C, each told in one line on stderr.
+    """
+    try:
+        return work() or 0
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(stopped, file=sys.stderr)
+        return 130
 
 
 def _rebuild(what: str, fields: dict) -> InputError:

@@ -51,7 +51,7 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from zsl.data.xlsa17 import PROPOSED_SPLIT, read_xlsa17
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.runs.files import atomic_path, write_text
 
 log = logging.getLogger(__name__)
@@ -519,15 +519,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not args.names or args.dataroot is None:
         parser.error("name at least one data set and --dataroot, or ask for --list")
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        download(args.names, args.dataroot, args.base_url)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped; the same command continues where it was.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(
+        lambda: download(args.names, args.dataroot, args.base_url), "\nStopped; the same command continues where it was."
+    )
 
 
 if __name__ == "__main__":

@@ -50,7 +50,7 @@ from zsl.data.xlsa17 import (
     describe_untested,
     recognise_split,
 )
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.runs.files import atomic_path, plain_disk_errors
 
 AttributeChange = Literal["none", "negative_to_zero", "to_unit_interval"]
@@ -992,15 +992,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("target", type=Path, help="the file to write, half its size in memory, uncompressed")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="precision to keep")
     args = parser.parse_args(argv)
-    try:
-        repack(args.source, args.target, args.dtype)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("\nStopped; the same command continues where it was.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_status(
+        lambda: repack(args.source, args.target, args.dtype), "\nStopped; the same command continues where it was."
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ from zsl.dazle.model import Dazle
 from zsl.dazle.samplers import Sampling, class_balanced_batches, random_batches
 from zsl.errors import InputError
 from zsl.evaluation import Evaluation
+from zsl.runs.loop import mean_losses
 
 Loss = Literal["cross_entropy", "rank"]
 LOSSES = {"cross_entropy": loss.cross_entropy, "rank": loss.rank}
@@ -175,14 +176,7 @@ class DazleTrainer:
         Raises:
             FloatingPointError: one of them is not finite; it is named.
         """
-        means = {name: (total / max(self.position, 1)).item() for name, total in self.sums.items()}
-        for name, value in means.items():
-            if not abs(value) < float("inf"):
-                raise FloatingPointError(
-                    f"the {name} loss became {value} in epoch {self.epoch}, before iteration {self.position}; a lower "
-                    "--lr usually helps"
-                )
-        return means
+        return mean_losses(self.sums, self.epoch, self.position, "a lower --lr usually helps")
 
     @property
     def status(self) -> dict[str, float]:

@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from zsl.errors import InputError
+from zsl.errors import exit_status
 from zsl.report.html import write_report
 
 
@@ -17,14 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--images", type=Path, metavar="DIR", help="folder of the pictures that attention maps are drawn on, if they moved"
     )
-    failed, parsed = False, parser.parse_args(arguments)
-    for run_dir in parsed.run_dir:
-        try:
-            print(write_report(run_dir, parsed.images))
-        except InputError as error:
-            print(f"error: {error}", file=sys.stderr)
-            failed = True
-    return int(failed)
+    parsed = parser.parse_args(arguments)
+    return max(exit_status(lambda run=run: print(write_report(run, parsed.images))) for run in parsed.run_dir)
 
 
 if __name__ == "__main__":

@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
+from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -101,6 +102,23 @@ def fit(
             if stop() and trainer.epoch < n_epochs:
                 raise Interrupted(f"after epoch {epoch + 1} of {n_epochs}")
     return folder.read_metrics()
+
+
+def mean_losses(sums: Mapping[str, Tensor], epoch: int, position: int, advice: str) -> dict[str, float]:
+    """Losses averaged over the iterations of an epoch so far.
+
+    Args:
+        sums: loss -> its sum over `position` iterations of `epoch`.
+        advice: what usually helps where a loss explodes.
+
+    Raises:
+        FloatingPointError: one of them is not finite; it is named.
+    """
+    means = {name: (total / max(position, 1)).item() for name, total in sums.items()}
+    for name, value in means.items():
+        if not abs(value) < float("inf"):
+            raise FloatingPointError(f"the {name} loss became {value} in epoch {epoch}, before iteration {position}; {advice}")
+    return means
 
 
 def status_line(record: dict, n_epochs: int) -> str:

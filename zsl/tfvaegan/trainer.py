@@ -15,6 +15,7 @@ from zsl.gate import GatedClassifier
 from zsl.graphs import Work, can_record, record_cuda, replayed
 from zsl.products import Precision, set_precision
 from zsl.rows import CHUNK, Rows
+from zsl.runs.loop import mean_losses
 from zsl.tfvaegan import fast, steps
 from zsl.tfvaegan.classification import Evaluation, evaluate
 from zsl.tfvaegan.networks import Networks
@@ -128,13 +129,8 @@ class TfvaeganTrainer:
         Raises:
             FloatingPointError: one of them is not finite; it is named.
         """
-        means = {name: (total / max(self.position, 1)).item() for name, total in self.sums.items()}
-        for name, value in means.items():
-            if not abs(value) < float("inf"):
-                raise FloatingPointError(
-                    f"the {name} loss became {value} in epoch {self.epoch}, before iteration {self.position}; a lower "
-                    "--lr or lower --gammaD and --gammaG usually help"
-                )
+        advice = "a lower --lr or lower --gammaD and --gammaG usually help"
+        means = mean_losses(self.sums, self.epoch, self.position, advice)
         return means | ({"vae": means["reconstruction"] + means["kl"]} if means else {})
 
     @property
