@@ -105,7 +105,8 @@ def main(folder: Path, page_name: str) -> None:
         machines = sorted({f"{result['machine']}, PyTorch {result['torch']}" for group in members for result in group})
         minutes = sorted(result["seconds"] / 60 for group in members for result in group)
         if pointed:
-            text += ["", "Attention peaks on the attribute's part (row `val` where there is one, else `last`): " + "; ".join(pointed) + "."]
+            where = "Attention peaks on the attribute's part (row `val` where there is one, else `last`)"
+            text += ["", f"{where}: {'; '.join(pointed)}."]
         text += ["", f"{'; '.join(machines)}; {minutes[0]:.0f} to {minutes[-1]:.0f} minutes a run.", ""]
     path = HERE / page_name
     page = path.read_text(encoding="utf-8")
