@@ -1,4 +1,4 @@
-# make demo: install into .venv, render the toy birds, train TF-VAEGAN and DAZLE on them, write reports and a model file.
+# make demo: install into .venv, render the toy birds, train TF-VAEGAN and DAZLE on them, write a report of each.
 # make test: linting and all tests.
 PYTHON ?= python3
 VENV   := .venv
