@@ -182,6 +182,7 @@ def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 seen and 2 unseen classes; pictures: 12 train, 3 test seen, 5 test unseen" in done.stdout
     assert "run_own_tfvaegan.py --dataset OWN" in done.stdout and "run_own_dazle" not in done.stdout
+    assert "export RUN_FOLDER --output my_model.zsl\n" in done.stdout  # the descriptor has no weights
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 1 and "--overwrite" in again.stderr
 

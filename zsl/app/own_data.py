@@ -82,7 +82,7 @@ def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeSc
     if scale == "rows" or (scale == "auto" and low.min() >= 0 and high.max() <= 100 and not mixed):
         unit = "0 ... 1" if low.min() >= 0 and high.max() <= 1 else "per cent" if low.min() >= 0 else "their own scale"
         return AttributeScale.unit(values.shape[1]), f"attributes are taken as they are ({unit})"
-    return AttributeScale(low, high), "attributes have different scales: each is brought to 0 ... 1 by its own range"
+    return AttributeScale(low, high), "attributes are signed or differ in scale: each is brought to 0 ... 1 by its own range"
 
 
 def prepare(
