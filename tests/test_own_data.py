@@ -147,9 +147,12 @@ def test_unreadable_pictures_stop_or_are_left_out_and_listed(tmp_path, backbone)
     (images / "Grey" / "2.png").write_text("no picture")
     with pytest.raises(InputError, match="1, such as Grey/2.png.*skip_unreadable"):
         prepare(images, table, tmp_path / "OWN", backbone)
-    made = prepare(images, table, tmp_path / "NEW", backbone, skip_unreadable=True)
+    assert [path.name for path in (tmp_path / "OWN").iterdir()] == ["unreadable.txt"]
+    made = prepare(images, table, tmp_path / "OWN", backbone, skip_unreadable=True)  # as the message says
     assert made.left_out == 1 and sum(made.n_pictures.values()) == 19
-    assert "Grey/2.png" in (tmp_path / "NEW" / "unreadable.txt").read_text()
+    assert "Grey/2.png" in (tmp_path / "OWN" / "unreadable.txt").read_text()
+    prepare(make(tmp_path / "mended")[0], table, tmp_path / "MENDED", backbone)
+    assert not (tmp_path / "MENDED" / "unreadable.txt").exists()
 
 
 @pytest.mark.parametrize("values, low, high", [

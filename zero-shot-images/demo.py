@@ -3,6 +3,7 @@
     python zero-shot-images/demo.py --model birds.zsl photo.jpg folder/
     python zero-shot-images/demo.py --model birds.zsl folder/ --json birds.json --csv birds.csv --annotated drawn/
     python zero-shot-images/demo.py --model birds.zsl photo.jpg --add_classes more_birds.csv --zsl
+    python zero-shot-images/demo.py --model birds.zsl --add_classes more_birds.csv --save_model more_birds.zsl
     python zero-shot-images/demo.py --model birds.zsl --web
 
 A model file comes from `python -m zsl.app.export RUN_FOLDER`. Thousands of pictures go through in the memory of one batch;
@@ -37,9 +38,9 @@ SHOWN = 20  # unreadable pictures named at the end
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     own = parser.parse_args(argv)
-    if not own.pictures and not own.web:
+    if not (own.pictures or own.web or own.save_model):
         parser.print_usage(sys.stderr)
-        print("Name pictures or folders of them, or pass --web; --help has examples.", file=sys.stderr)
+        print("Name pictures or folders of them, or pass --web or --save_model; --help has examples.", file=sys.stderr)
         return 1
     try:
         return run(own)
@@ -73,6 +74,8 @@ def run(own: argparse.Namespace) -> int:
         from zsl.app.web import launch  # needs gradio
 
         launch(predictor)
+        return 0
+    if not own.pictures:
         return 0
     paths = find_pictures(own.pictures)
     constant = own.calibration
