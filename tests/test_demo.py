@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
+import subprocess
 import sys
 from types import ModuleType
 
 import numpy as np
 import pytest
-from conftest import tree_modules
+from conftest import PROJECT, tree_modules
 from PIL import Image, ImageColor
 
 from zsl.app.annotate import WIDTH, annotate, overlay, readable, readable_class
@@ -45,10 +46,33 @@ def test_files_hold_what_the_predictor_says(birds, demo, tmp_path, capsys) -> No
         assert image.width == WIDTH
 
 
-def test_pictures_of_one_name_are_all_drawn(birds, demo, tmp_path) -> None:
-    pictures = [str(birds.root / "images" / name / "0.png") for name in birds.names[:2]]
-    assert demo(["--model", str(birds.models["tfvaegan"]), *pictures, "--annotated", str(tmp_path)]) == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["0-2.png", "0.png"]
+def test_pictures_of_one_name_are_all_drawn_in_folders_as_they_lie(birds, demo, tmp_path) -> None:
+    pictures = [birds.root / "images" / name / "0.png" for name in birds.names[:2]]
+    twin = tmp_path / "same" / "0.jpg"
+    twin.parent.mkdir()
+    with Image.open(pictures[0]) as image:
+        image.convert("RGB").save(twin)
+        image.save(twin.with_suffix(".png"))
+    model = ["--model", str(birds.models["tfvaegan"])]
+    assert demo([*model, *map(str, pictures), "--annotated", str(tmp_path / "drawn")]) == 0
+    assert sorted((tmp_path / "drawn").rglob("*.png")) == [tmp_path / "drawn" / name / "0.png" for name in birds.names[:2]]
+    assert demo([*model, str(twin.parent), "--annotated", str(tmp_path / "flat")]) == 0
+    assert sorted(path.name for path in (tmp_path / "flat").iterdir()) == ["0-2.png", "0.png"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(birds) -> None:
+    command = [sys.executable, PROJECT / "zero-shot-images" / "demo.py", "--model", birds.models["tfvaegan"],
+               birds.root / "images"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 130 and "Traceback" not in err and "BrokenPipe" not in err
+
+
+def test_calibration_without_a_constant_is_said(birds, demo, capsys) -> None:
+    picture = str(birds.root / "images" / birds.names[0] / "0.png")
+    assert demo(["--model", str(birds.models["dazle"]), picture, "--calibrated"]) == 0
+    assert "no constant" in capsys.readouterr().err
 
 
 def test_unreadable_pictures_are_listed_and_the_others_done(birds, demo, tmp_path, capsys) -> None:

@@ -147,9 +147,12 @@ def test_unreadable_pictures_stop_or_are_left_out_and_listed(tmp_path, backbone)
     (images / "Grey" / "2.png").write_text("no picture")
     with pytest.raises(InputError, match="1, such as Grey/2.png.*skip_unreadable"):
         prepare(images, table, tmp_path / "OWN", backbone)
-    made = prepare(images, table, tmp_path / "NEW", backbone, skip_unreadable=True)
+    assert [path.name for path in (tmp_path / "OWN").iterdir()] == ["unreadable.txt"]
+    made = prepare(images, table, tmp_path / "OWN", backbone, skip_unreadable=True)  # as the message says
     assert made.left_out == 1 and sum(made.n_pictures.values()) == 19
-    assert "Grey/2.png" in (tmp_path / "NEW" / "unreadable.txt").read_text()
+    assert "Grey/2.png" in (tmp_path / "OWN" / "unreadable.txt").read_text()
+    prepare(make(tmp_path / "mended")[0], table, tmp_path / "MENDED", backbone)
+    assert not (tmp_path / "MENDED" / "unreadable.txt").exists()
 
 
 @pytest.mark.parametrize("values, low, high", [
@@ -182,6 +185,7 @@ def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     assert "3 seen and 2 unseen classes; pictures: 12 train, 3 test seen, 5 test unseen" in done.stdout
     assert "run_own_tfvaegan.py --dataset OWN" in done.stdout and "run_own_dazle" not in done.stdout
+    assert "export RUN_FOLDER --output my_model.zsl\n" in done.stdout  # the descriptor has no weights
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 1 and "--overwrite" in again.stderr
 

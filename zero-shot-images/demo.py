@@ -3,6 +3,7 @@
     python zero-shot-images/demo.py --model birds.zsl photo.jpg folder/
     python zero-shot-images/demo.py --model birds.zsl folder/ --json birds.json --csv birds.csv --annotated drawn/
     python zero-shot-images/demo.py --model birds.zsl photo.jpg --add_classes more_birds.csv --zsl
+    python zero-shot-images/demo.py --model birds.zsl --add_classes more_birds.csv --save_model more_birds.zsl
     python zero-shot-images/demo.py --model birds.zsl --web
 
 A model file comes from `python -m zsl.app.export RUN_FOLDER`. Thousands of pictures go through in the memory of one batch;
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -36,9 +38,9 @@ SHOWN = 20  # unreadable pictures named at the end
 def main(argv: list[str] | None = None) -> int:
     parser = _parser()
     own = parser.parse_args(argv)
-    if not own.pictures and not own.web:
+    if not (own.pictures or own.web or own.save_model):
         parser.print_usage(sys.stderr)
-        print("Name pictures or folders of them, or pass --web; --help has examples.", file=sys.stderr)
+        print("Name pictures or folders of them, or pass --web or --save_model; --help has examples.", file=sys.stderr)
         return 1
     try:
         return run(own)
@@ -47,6 +49,9 @@ def main(argv: list[str] | None = None) -> int:
         return 1
     except KeyboardInterrupt:
         print("Stopped; files that were being written are gone.", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the table has seen enough, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails as well
         return 130
 
 
@@ -70,15 +75,20 @@ def run(own: argparse.Namespace) -> int:
 
         launch(predictor)
         return 0
+    if not own.pictures:
+        return 0
     paths = find_pictures(own.pictures)
     constant = own.calibration
     if constant is None:
         constant = float(predictor.model.settings.get("calibration", 0.0)) if own.calibrated else 0.0
+        if own.calibrated and not constant:
+            print("Note: the model has no constant; train with --select val, or pass --calibration NUMBER.", file=sys.stderr)
     predictions = predictor.predict(
         paths, batch_size=own.batch_size, unseen_only=own.zsl, calibration=constant, top=own.top, attributes=own.attributes,
     )
     unreadable: list[Prediction] = []
-    drawn: set[str] = set()  # names of annotated pictures
+    drawn: set[Path] = set()
+    above = Path(os.path.commonpath([path.absolute().parent for path in paths]))  # of all pictures
     with ExitStack() as stack:
         writers = [stack.enter_context(writer(path)) for writer, path in ((json_writer, own.json), (_csv(own.top), own.csv))
                    if path is not None]
@@ -90,7 +100,7 @@ def run(own: argparse.Namespace) -> int:
                 unreadable.append(prediction)
                 continue
             if own.annotated is not None:
-                _draw(prediction, own.annotated, drawn)
+                _draw(prediction, own.annotated / Path(prediction.picture).absolute().parent.relative_to(above), drawn)
             tqdm.write(_line(prediction.picture, _words(prediction)))
     for path in filter(None, (own.json, own.csv, own.annotated)):
         print(f"-> {path}")
@@ -153,13 +163,13 @@ def _csv(top: int):
     return csv_writer
 
 
-def _draw(prediction: Prediction, folder: Path, drawn: set[str]) -> None:
-    """Saves the annotated picture under the picture's name; further ones of the same name get a number."""
+def _draw(prediction: Prediction, folder: Path, drawn: set[Path]) -> None:
+    """Saves the annotated picture under the picture's name; a further one of the same name gets a number."""
     stem, number = Path(prediction.picture).stem, 1
-    while (name := f"{stem}.png" if number == 1 else f"{stem}-{number}.png") in drawn:
+    while (path := folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")) in drawn:
         number += 1
-    drawn.add(name)
-    with atomic_path(folder / name) as temporary:
+    drawn.add(path)
+    with atomic_path(path) as temporary:
         annotate(open_picture(Path(prediction.picture)), prediction).save(temporary)
 
 
@@ -183,7 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--batch_size", type=int, default=32, help="pictures in the network at a time")
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--csv", type=Path, help="write classes and probabilities to this file")
-    parser.add_argument("--annotated", type=Path, help="folder for annotated pictures")
+    parser.add_argument("--annotated", type=Path, help="folder for annotated pictures, in folders as the pictures are")
     parser.add_argument("--web", action="store_true", help="open a page in the browser instead")
     return parser
 

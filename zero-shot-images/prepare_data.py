@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,7 +23,7 @@ from typing import Literal
 from zsl.app.own_data import SPLIT_FILE, OwnData, prepare
 from zsl.app.tables import read_attribute_table
 from zsl.errors import InputError
-from zsl.features.backbones import BackboneSpec, load_backbone
+from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zsl.features.extraction import read_attribute_vectors
 from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_device, resolve_folder
@@ -97,7 +98,8 @@ def prepare_data(config: PrepareConfig) -> int:
         regions=config.write_regions, word_vectors=vectors, scale=config.scale, seed=config.seed,
         test_fraction=config.test_fraction, skip_unreadable=config.skip_unreadable, batch_size=config.batch_size,
     )
-    print(summary(made, dataroot))
+    weights = [] if backbone.spec.name == DESCRIPTOR else ["--weights", config.weights]
+    print(summary(made, dataroot, weights))
     return 3 if made.left_out else 0
 
 
@@ -111,8 +113,8 @@ def _names(unseen: tuple[str, ...]) -> list[str]:
     return names
 
 
-def summary(made: OwnData, dataroot: Path) -> str:
-    """What there is now, and the commands that follow."""
+def summary(made: OwnData, dataroot: Path, weights: Sequence[str]) -> str:
+    """What there is now, and the commands that follow; `weights` are the flags that put the backbone into the model file."""
     pictures = ", ".join(f"{n} {word}" for word, n in made.n_pictures.items())
     lines = [f"{made.folder}: {len(made.seen)} seen and {len(made.unseen)} unseen classes; pictures: {pictures}."]
     if made.untested:
@@ -126,7 +128,7 @@ def summary(made: OwnData, dataroot: Path) -> str:
     if made.regions:
         lines += ["Train DAZLE:", f"  python {scripts / 'run_own_dazle.py'} {common} --image_embedding {made.regions}"]
     lines += ["Then make a model file of the run's folder, which is printed at the end of training, and look at pictures:",
-              "  python -m zsl.app.export RUN_FOLDER --output my_model.zsl",
+              f"  {shlex.join(['python', '-m', 'zsl.app.export', 'RUN_FOLDER', '--output', 'my_model.zsl', *weights])}",
               f"  python {TREE / 'demo.py'} --model my_model.zsl photo.jpg"]
     return "\n".join(lines)
 

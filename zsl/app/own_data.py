@@ -82,7 +82,7 @@ def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeSc
     if scale == "rows" or (scale == "auto" and low.min() >= 0 and high.max() <= 100 and not mixed):
         unit = "0 ... 1" if low.min() >= 0 and high.max() <= 1 else "per cent" if low.min() >= 0 else "their own scale"
         return AttributeScale.unit(values.shape[1]), f"attributes are taken as they are ({unit})"
-    return AttributeScale(low, high), "attributes have different scales: each is brought to 0 ... 1 by its own range"
+    return AttributeScale(low, high), "attributes are signed or differ in scale: each is brought to 0 ... 1 by its own range"
 
 
 def prepare(
@@ -125,7 +125,12 @@ def prepare(
     scaled = way.apply(table.values, table.class_names, table.source)
     warnings = [word, *_suspicious(table, scaled)]
     images = _labelled(read_image_folder(images_folder), table)
-    left_out = find_unreadable(images, workers=workers, max_pixels=max_pixels) if skip_unreadable else {}
+    _seen_classes(images, table, unseen)  # names and numbers that do not fit are said at once, pictures take their time
+    listing = folder / "unreadable.txt"
+    left_out = find_unreadable(images, workers=workers, max_pixels=max_pixels)
+    if left_out and not skip_unreadable:
+        write_unreadable(listing, images, left_out)
+        raise _unreadable(images, left_out, listing)
     kept = images.part(np.setdiff1d(np.arange(len(images)), list(left_out)))
     is_seen = _seen_classes(kept, table, unseen)
     generator = np.random.default_rng(seed)
@@ -139,15 +144,9 @@ def prepare(
         split=split, attribute_names=table.attribute_names, word_vectors=word_vectors, batch_size=batch_size, workers=workers,
         max_pixels=max_pixels,
     )
-    listing = folder / "unreadable.txt"
-    write_unreadable(listing, *((kept, unreadable) if unreadable else (images, left_out)))
-    if unreadable:
-        first = min(unreadable)
-        raise InputError(
-            "pictures that cannot be read", where=images_folder,
-            found=f"{len(unreadable)}, such as {kept.files[first]}: {unreadable[first]}", expected="whole pictures",
-            cure=f"Replace or remove them and repeat the command ({listing} lists them), or pass --skip_unreadable.",
-        )
+    if unreadable:  # since they were looked at
+        raise _unreadable(kept, unreadable, listing)
+    write_unreadable(listing, images, left_out)
     unseen_labels = np.flatnonzero(~is_seen) + 1
     write_split(
         folder / SPLIT_FILE, scaled, table.class_names, locations, original_att=table.values.T, attribute_low=way.low[:, None],
@@ -166,6 +165,15 @@ def prepare(
         {word: len(locations[f"{key}_loc"])
          for word, key in (("train", "trainval"), ("test seen", "test_seen"), ("test unseen", "test_unseen"))},
         names[is_seen].tolist(), names[~is_seen].tolist(), names[unseen_labels[~tested] - 1].tolist(), warnings, len(left_out),
+    )
+
+
+def _unreadable(images: Images, reasons: dict[int, str], listing: Path) -> InputError:
+    first = min(reasons)
+    return InputError(
+        "pictures that cannot be read", where=images.root,
+        found=f"{len(reasons)}, such as {images.files[first]} ({reasons[first].split(' in ')[0]})", expected="whole pictures",
+        cure=f"Replace or remove them and repeat the command ({listing} lists them), or pass --skip_unreadable.",
     )
 
 

@@ -112,7 +112,8 @@ def read_image_folder(root: Path, class_names: Sequence[str] | None = None) -> I
     if not folders:
         raise InputError(
             "no pictures", where=root, found="none in its folders", expected=f"<class name>/*{'|'.join(SUFFIXES)}",
-            cure="Put the pictures of each class into a folder with the name of the class, or pass --image_list.",
+            cure="Put the pictures of each class into a folder with the name of the class. "
+                 "For a list of pictures, see extract_features.py --image_list.",
         )
     names = [folder.name for folder in folders]
     numbers = dict(zip(names, range(1, len(names) + 1))) if class_names is None else _match(names, class_names, root)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
@@ -62,7 +63,8 @@ def open_picture(
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise _too_large(where, str(error).split(",")[0], max_pixels) from None
+        found = re.search(r"\d+", str(error))  # Pillow names its own limit as well, which is not ours
+        raise _too_large(where, f"{int(found[0]):,} pixels" if found else "more than can be decoded", max_pixels) from None
     except FileNotFoundError:
         what, found, cure = "missing picture", "no such file", "Check the path."
     except IsADirectoryError:
