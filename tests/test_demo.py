@@ -13,9 +13,10 @@ import pytest
 from conftest import PROJECT, tree_modules
 from PIL import Image, ImageColor
 
-from zsl.app.annotate import WIDTH, annotate, overlay, readable, readable_class
+from zsl.app.annotate import WIDTH, annotate, readable, readable_class
 from zsl.app.predictor import AttributeReason, ClassScore, Prediction, Predictor
 from zsl.app.tables import AttributeTable, write_attribute_table
+from zsl.report.overlay import DIM, overlay
 from zsl.report.style import SEEN, UNSEEN
 
 
@@ -158,8 +159,10 @@ def test_pictures_of_any_shape_are_drawn(size) -> None:
 def test_the_overlay_is_bright_where_attention_is_and_dark_outside_of_the_view() -> None:
     white = Image.new("RGB", (40, 20), "white")
     weights = np.array([[1.0, 0.0], [0.0, 0.0]])
-    values = np.asarray(overlay(white, weights, (0.25, 0, 0.75, 1), dim=0.2))[..., 0]
-    assert values[2, 12] > 240 and values[17, 27] < 60 and (values[:, :9] == 51).all() and (values[:, 31:] == 51).all()
+    values = np.asarray(overlay(white, weights, (0.25, 0, 0.75, 1)))[..., 0]
+    dim = int(DIM * 255)
+    assert values[2, 12] == 255 and values[17, 27] == dim and (values[:, :10] == dim).all() and (values[:, 30:] == dim).all()
+    assert (np.asarray(overlay(white, np.ones((2, 2)))) == 255).all()  # even attention leaves the picture as it is
 
 
 def test_names_are_for_people() -> None:

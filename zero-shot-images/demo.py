@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from zsl.app.annotate import annotate
 from zsl.app.predictor import Prediction, Predictor
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.features.pictures import find_pictures, open_picture
 from zsl.runs.files import atomic_path
 
@@ -43,13 +43,7 @@ def main(argv: list[str] | None = None) -> int:
         print("Name pictures or folders of them, or pass --web or --save_model; --help has examples.", file=sys.stderr)
         return 1
     try:
-        return run(own)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print("Stopped; files that were being written are gone.", file=sys.stderr)
-        return 130
+        return exit_status(lambda: run(own), "Stopped; files that were being written are gone.")
     except BrokenPipeError:  # whoever read the table has seen enough, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter's last flush fails as well
         return 130

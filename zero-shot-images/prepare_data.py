@@ -22,7 +22,7 @@ from typing import Literal
 
 from zsl.app.own_data import SPLIT_FILE, OwnData, prepare
 from zsl.app.tables import read_attribute_table
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zsl.features.extraction import read_attribute_vectors
 from zsl.runs.config import parse_config
@@ -134,11 +134,5 @@ def summary(made: OwnData, dataroot: Path, weights: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(prepare_data(parse_config(PrepareConfig(), None, __file__, __doc__)))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print("Stopped. The same command goes on where it was.", file=sys.stderr)
-        sys.exit(130)
+    parsed = parse_config(PrepareConfig(), None, __file__, __doc__)
+    sys.exit(exit_status(lambda: prepare_data(parsed), "Stopped. The same command goes on where it was."))

@@ -5,23 +5,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from zsl.app.predictor import Prediction
 from zsl.report.attention import attribute_name as readable
+from zsl.report.overlay import overlay
 from zsl.report.style import BLUE, GRID, INK, MUTED, PAPER, SEEN, UNSEEN
 
 WIDTH, MARGIN, GAP = 1080, 28, 24
 PICTURE = 480  # longest side of the picture
 LINE, BAR = 30, 12  # height of a bar's row, and of the bar
 MAPS = 4  # pictures with attention over them
-DIM = 0.35  # brightness of what gets no attention
 
 
 def readable_class(name: str) -> str:
@@ -69,30 +67,6 @@ def annotate(picture: Image.Image, prediction: Prediction) -> Image.Image:
             canvas.paste(over, (x, y + 26))
             draw.text((x, y + 30 + tile_height), _fit(readable(name), _font(14), tile), INK, _font(14))
     return canvas
-
-
-def overlay(
-    picture: Image.Image, weights: np.ndarray, view: Sequence[float] = (0.0, 0.0, 1.0, 1.0), dim: float = DIM
-) -> Image.Image:
-    """The picture, bright where attention is and dark where none is.
-
-    Args:
-        picture: RGB.
-        weights: (rows, columns), non-negative.
-        view: (left, top, right, bottom) fractions of the picture that the grid lies over; outside it is dark.
-        dim: brightness where there is no attention.
-    """
-    weights = np.asarray(weights, dtype=np.float32)
-    low, high = float(weights.min()), float(weights.max())
-    # Uniform attention is nowhere in particular: the whole view stays half bright.
-    scaled = (weights - low) / (high - low) if high > low else np.full_like(weights, 0.5)
-    box = [round(fraction * side) for fraction, side in zip(view, (*picture.size, *picture.size))]
-    size = (max(1, box[2] - box[0]), max(1, box[3] - box[1]))
-    part = Image.fromarray((255 * scaled).astype(np.uint8)).resize(size, Image.Resampling.BICUBIC)
-    light = Image.new("L", picture.size, 0)
-    light.paste(part, (box[0], box[1]))
-    brightness = dim + (1 - dim) * np.asarray(light, dtype=np.float32)[..., None] / 255
-    return Image.fromarray((np.asarray(picture.convert("RGB")) * brightness).astype(np.uint8))
 
 
 def _classes(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right: int, y: int) -> int:

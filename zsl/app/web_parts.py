@@ -14,10 +14,11 @@ from html import escape
 
 from PIL import Image
 
-from zsl.app.annotate import overlay, readable, readable_class
+from zsl.app.annotate import readable, readable_class
 from zsl.app.model_file import Model
 from zsl.app.predictor import AttributeReason, ClassScore, Prediction
 from zsl.errors import InputError
+from zsl.report.overlay import overlay
 from zsl.report.style import BLUE, INK, MUTED
 
 PICTURE, TILE, EXAMPLE = 640, 240, 160  # longest side in pixels: the picture, one with attention over it, an example

@@ -16,13 +16,13 @@ from PIL import Image
 
 from zsl.errors import InputError
 from zsl.report.folder import FinishedRun
+from zsl.report.overlay import overlay
 from zsl.report.plots import Plot
 from zsl.report.style import BLUE, GREEN, GRID, HEAT, INK, MUTED, ORANGE, PAPER, RED, STYLE, to_png
 from zsl.report.tables import percent
 from zsl.runs.files import read_json
 
 PIXELS = 224  # side of a picture in the figure
-DIM = 0.45  # brightness of what gets no attention; it also loses its colours
 AT_ONCE = 6  # pictures a figure, so that one can be read on one screen
 _KEYS = ("true", "predicted", "attributes", "contributions", "maps", "images", "attribute_names", "row", "image_root", "crop")
 
@@ -71,15 +71,6 @@ def read_pointing(run: FinishedRun) -> dict | None:
 
 
 _SHOWN = ("peak", "peak_chance", "centre", "mass", "mass_chance")
-
-
-def highlight(picture: np.ndarray, attention: np.ndarray) -> np.ndarray:
-    """A picture (h, w, 3) uint8 as it is where attention (rows, columns) is most, dim and grey where there is none."""
-    height, width, _ = picture.shape
-    share = Image.fromarray((attention / attention.max()).astype(np.float32))
-    share = np.clip(np.asarray(share.resize((width, height), Image.Resampling.BILINEAR)), 0, 1)[:, :, None]
-    dim = DIM * picture.mean(axis=2, keepdims=True)
-    return (share * picture + (1 - share) * dim).astype(np.uint8)
 
 
 def _pictures(run: FinishedRun, images: Path | None) -> list[Plot]:
@@ -152,7 +143,7 @@ def _overlay(axes: Axes, picture: np.ndarray | None, attention: np.ndarray) -> N
     if picture is None:
         axes.imshow(attention, cmap=HEAT, vmin=0, extent=(0, PIXELS, PIXELS, 0), interpolation="nearest")
     else:
-        axes.imshow(highlight(picture, attention))
+        axes.imshow(np.asarray(overlay(Image.fromarray(picture), attention)))
     row, column = np.unravel_index(attention.argmax(), attention.shape)
     height, width = PIXELS / rows, PIXELS / columns
     axes.add_patch(Rectangle((column * width, row * height), width, height, fill=False, edgecolor=ORANGE, linewidth=1.3))
