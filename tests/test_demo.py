@@ -120,10 +120,14 @@ def test_missing_pictures_and_empty_folders_are_named_and_nothing_is_written(bir
 
 def test_the_page_is_opened_with_the_model(birds, demo, monkeypatch) -> None:
     opened, page = [], ModuleType("zsl.app.web")
-    page.launch = opened.append
+    page.launch = lambda predictor, **where: opened.append((predictor, where))
     monkeypatch.setitem(sys.modules, "zsl.app.web", page)
     assert demo(["--model", str(birds.models["dazle"]), "--web"]) == 0
-    assert opened[0].classes_ == birds.names
+    assert demo(["--model", str(birds.models["dazle"]), "--web", "--port", "8000", "--examples", str(birds.root)]) == 0
+    assert opened[0][0].classes_ == birds.names
+    assert [where for _, where in opened] == [
+        {"host": "127.0.0.1", "port": 7860, "examples": None}, {"host": "127.0.0.1", "port": 8000, "examples": birds.root},
+    ]
 
 
 # ---- the drawing ---------------------------------------------------------------------------------------------------------

@@ -67,7 +67,7 @@ def run(own: argparse.Namespace) -> int:
     if own.web:
         from zsl.app.web import launch  # needs gradio
 
-        launch(predictor)
+        launch(predictor, host=own.host, port=own.port, examples=own.examples)
         return 0
     if not own.pictures:
         return 0
@@ -188,7 +188,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", type=Path, help="write everything to this file")
     parser.add_argument("--csv", type=Path, help="write classes and probabilities to this file")
     parser.add_argument("--annotated", type=Path, help="folder for annotated pictures, in folders as the pictures are")
-    parser.add_argument("--web", action="store_true", help="open a page in the browser instead")
+    parser.add_argument("--web", action="store_true", help="serve a page for the browser instead")
+    parser.add_argument("--host", default="127.0.0.1", help="the page's address; 0.0.0.0 lets the network in, which nothing "
+                        "protects (127.0.0.1, this machine alone)")
+    parser.add_argument("--port", type=int, default=7860, help="the page's port (7860)")
+    parser.add_argument("--examples", type=Path, help="folder of example pictures for the page")
     return parser
 
 
