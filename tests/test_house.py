@@ -42,7 +42,7 @@ LAYERS = {
     "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files", "zsl.runs.loop"],
     "zsl.app": [
         "zsl", "zsl.errors", "zsl.data", "zsl.features", "zsl.classifiers", "zsl.gate", "zsl.tfvaegan", "zsl.dazle",
-        "zsl.report", "zsl.runs",
+        "zsl.report", "zsl.runs", "zsl.tree",
     ],
 }
 

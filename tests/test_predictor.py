@@ -101,6 +101,16 @@ def test_dazle_explains_by_parts_of_its_score_and_shows_where_it_looked(birds) -
     assert all(m.shape == (7, 7) and m.min() >= 0 and m.sum() == pytest.approx(1, abs=1e-4) for m in maps.values())
 
 
+def test_a_run_with_an_attribute_that_has_no_word_vector_is_kept_too(birds, tmp_path) -> None:
+    """Its data are opened as the run opened them, every flag of it."""
+    vectors = np.random.default_rng(0).normal(size=(len(birds.table.attribute_names), 12))
+    vectors[3] = 0
+    np.save(tmp_path / "vectors.npy", vectors)
+    run = train_dazle("BIRDS", birds.root / "data", tmp_path / "runs", birds.made.regions, cache="memory", nepoch=1,
+                      split_file=Path("att_splits.mat"), w2v_file=tmp_path / "vectors.npy", allow_missing_w2v=True)
+    assert export(run, tmp_path / "birds.zsl").weights["vectors"].shape == (len(vectors), 12)
+
+
 def test_a_convolutions_running_statistics_come_along(birds, tmp_path) -> None:
     """A model with batch normalisation predicts what its run did, one picture at a time as well, and refuses a lie."""
     run = train_dazle("BIRDS", birds.root / "data", tmp_path / "runs", birds.made.regions, cache="memory", nepoch=4,

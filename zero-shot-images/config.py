@@ -268,17 +268,7 @@ class DazleConfig:
 
     def options(self) -> DazleOptions:
         """The model's flags in words."""
-        return DazleOptions(
-            normalize_features=self.normalize_F,
-            normalize_vectors=self.normalize_V,
-            trainable_vectors=self.trainable_w2v,
-            uniform_regions=self.uniform_att_1,
-            uniform_attributes=self.uniform_att_2,
-            sigmoid_scores=self.is_sigmoid,
-            relu_attributes=self.non_linear_act,
-            nonlinear_classes=self.non_linear_emb,
-            convolution=self.is_conv,
-        )
+        return tree.dazle_options(self)
 
     def settings(self) -> dazle.Settings:
         """The training's flags in words."""
@@ -292,7 +282,7 @@ class DazleConfig:
             loss={"CE": "cross_entropy", "rank": "rank"}[self.loss_type],
             conservative=self.is_conservative,
             calibration=self.lambda_,
-            margin=self.bias if self.is_bias else 0.0,
+            margin=tree.dazle_margin(self),
         )
 
     def schedule(self) -> Schedule:

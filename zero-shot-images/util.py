@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from zsl import tree
-from zsl.data.region_maps import RegionDataset, RegionStageData, read_region_maps
+from zsl.data.region_maps import RegionDataset, RegionStageData
 from zsl.data.toy import make_toy
 from zsl.data.xlsa17 import Dataset, read_xlsa17
 from zsl.dazle.attention import record_attention
@@ -77,30 +77,13 @@ def check_dazle_config(config: DazleConfig) -> None:
 def load_region_dataset(config: DazleConfig) -> RegionDataset:
     """Opens the config's region maps, rendering the toy set and describing its pictures first if it is that.
 
-    `--split_file` and `--w2v_file`, where relative, lie beside the region maps.
-
     Raises:
         InputError: data is missing or wrong.
     """
     dataroot = resolve_folder(config.dataroot)
     if config.dataset == "TOY":
         make_toy_regions(make_toy(dataroot))  # either does nothing where its work is there already
-    folder = dataroot / config.dataset
-
-    def beside(path: Path | None) -> Path | None:
-        return path and folder / path.expanduser()
-
-    return read_region_maps(
-        folder / f"{config.image_embedding}.hdf5",
-        dataset=config.dataset,
-        attributes=config.class_embedding,
-        attribute_change=config.att_change,
-        split_file=beside(config.split_file),
-        word_vector_file=beside(config.w2v_file),
-        drop_absent_classes=config.drop_absent_classes,
-        standard_split=config.standard_split,
-        allow_missing_vectors=config.allow_missing_w2v,
-    )
+    return tree.read_region_dataset(config, dataroot)
 
 
 def run_dazle(config: DazleConfig) -> int:

@@ -15,7 +15,9 @@ from typing import Any
 import torch
 
 from zsl.classifiers import SoftmaxHead
+from zsl.data.region_maps import RegionDataset, read_region_maps
 from zsl.data.xlsa17 import Dataset, StageData
+from zsl.dazle.model import DazleOptions
 from zsl.errors import InputError
 from zsl.experiment import run_and_report
 from zsl.gate import GatedClassifier
@@ -51,6 +53,50 @@ def shared_settings(config: Config) -> dict[str, Any]:
         "n_synthetic": config.syn_num,
         "transform": config.transform,
     }
+
+
+def dazle_options(config: Config) -> DazleOptions:
+    """The model's flags of a DazleConfig in words."""
+    return DazleOptions(
+        normalize_features=config.normalize_F,
+        normalize_vectors=config.normalize_V,
+        trainable_vectors=config.trainable_w2v,
+        uniform_regions=config.uniform_att_1,
+        uniform_attributes=config.uniform_att_2,
+        sigmoid_scores=config.is_sigmoid,
+        relu_attributes=config.non_linear_act,
+        nonlinear_classes=config.non_linear_emb,
+        convolution=config.is_conv,
+    )
+
+
+def dazle_margin(config: Config) -> float:
+    """What a DazleConfig adds to unseen and subtracts from seen scores."""
+    return config.bias if config.is_bias else 0.0
+
+
+def read_region_dataset(config: Config, dataroot: Path) -> RegionDataset:
+    """Opens the region maps of a DazleConfig; `--split_file` and `--w2v_file`, where relative, lie beside them.
+
+    Raises:
+        InputError: data is missing or wrong.
+    """
+    folder = dataroot / config.dataset
+
+    def beside(path: Path | str | None) -> Path | None:
+        return path and folder / Path(path).expanduser()
+
+    return read_region_maps(
+        folder / f"{config.image_embedding}.hdf5",
+        dataset=config.dataset,
+        attributes=config.class_embedding,
+        attribute_change=config.att_change,
+        split_file=beside(config.split_file),
+        word_vector_file=beside(config.w2v_file),
+        drop_absent_classes=config.drop_absent_classes,
+        standard_split=config.standard_split,
+        allow_missing_vectors=config.allow_missing_w2v,
+    )
 
 
 def schedule(config: Config) -> Schedule:

@@ -16,6 +16,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,14 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from zsl import tree
 from zsl.app.model_file import Model, write_model
 from zsl.app.predictor import Predictor
 from zsl.app.tables import AttributeScale
 from zsl.data.actions import read_action_set
 from zsl.data.matfile import read_mat
-from zsl.data.region_maps import RegionDataset, read_region_maps
+from zsl.data.region_maps import RegionDataset
 from zsl.data.xlsa17 import Dataset, Samples, fit_scaling, read_xlsa17
-from zsl.dazle.model import DazleOptions
 from zsl.errors import InputError
 from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zsl.features.descriptor import POOLED_DIM
@@ -129,13 +130,7 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
     wanted = ["original_att", "attribute_names", "attribute_low", "attribute_high"]
     feature_file = folder / f"{data['image_embedding']}.mat"
     if run.result["method"] == "dazle":
-        dataset = read_region_maps(
-            feature_file.with_suffix(".hdf5"), dataset=data["dataset"], attributes=config["class_embedding"],
-            attribute_change=config["att_change"], drop_absent_classes=config["drop_absent_classes"],
-            standard_split=config["standard_split"],
-            split_file=config["split_file"] and folder / Path(config["split_file"]).expanduser(),
-            word_vector_file=config["w2v_file"] and folder / Path(config["w2v_file"]).expanduser(),
-        )
+        dataset = tree.read_region_dataset(SimpleNamespace(**config), root)
         found = {name: value for name in wanted if (value := dataset.regions.variable(name)) is not None}
         if "original_att" in found and found["original_att"].shape == dataset.attributes.shape:
             found["original_att"] = found["original_att"].T
@@ -243,16 +238,10 @@ def _with_backbone(model: Model, weights: str | Path | None, embed: bool) -> Mod
 
 def _dazle_part(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset) -> Model:
     """What `zsl.app.methods.DazleMethod` needs."""
-    config = model.config
-    options = DazleOptions(
-        normalize_features=config["normalize_F"], normalize_vectors=config["normalize_V"],
-        trainable_vectors=config["trainable_w2v"], uniform_regions=config["uniform_att_1"],
-        uniform_attributes=config["uniform_att_2"], sigmoid_scores=config["is_sigmoid"],
-        relu_attributes=config["non_linear_act"], nonlinear_classes=config["non_linear_emb"], convolution=config["is_conv"],
-    )
+    config = SimpleNamespace(**model.config)
     settings = {
         "feature_dim": dataset.regions.feature_dim, "word_dim": tensors["vectors"].shape[1],
-        "grid": list(dataset.regions.grid), "options": asdict(options), "margin": config["bias"] if config["is_bias"] else 0.0,
+        "grid": list(dataset.regions.grid), "options": asdict(tree.dazle_options(config)), "margin": tree.dazle_margin(config),
         "half_precision_regions": dataset.regions.dtype == np.float16, "calibration": model.origin.get("constant", 0.0),
     }
     return replace(model, settings=settings, weights=tensors)
