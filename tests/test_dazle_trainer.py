@@ -6,7 +6,6 @@ import json
 import os
 import re
 import runpy
-import signal
 import subprocess
 import sys
 from collections import Counter
@@ -27,9 +26,10 @@ from zsl.dazle.samplers import class_balanced_batches, random_batches
 from zsl.dazle.trainer import DazleTrainer, Settings
 from zsl.errors import InputError
 from zsl.runs.config import parse_config
-from zsl.runs.folder import RunFolder
 from zsl.runs.launcher import as_arguments
-from zsl.runs.loop import Interrupted, fit
+from zsl.runs.loop import Interrupted
+
+from interruptible import run, without_times
 
 CPU = torch.device("cpu")
 SEEN, UNSEEN, PER_CLASS, ATTRIBUTES, FEATURES, GRID = 6, 3, 8, 5, 12, (3, 3)
@@ -84,32 +84,6 @@ def build(
     model = Dazle(data.word_vectors, ATTRIBUTES, FEATURES, options=options, generator=generator, grid=GRID)
     maps = Cached(data.regions, torch.cat([*data.rows.values()]), CPU) if cached else None
     return DazleTrainer(model, data, settings, CPU, seed, maps)
-
-
-def run(trainer: DazleTrainer, path: Path, n_epochs: int = 3, stop_after: int | None = None) -> list[dict]:
-    """Trains in a folder; a SIGINT arrives after `stop_after` iterations."""
-    folder = RunFolder(path, "digest")
-    folder.open({}, resume=True, overwrite=False)
-    original, count = trainer.train_epoch, 0
-
-    def counting(keep_going):
-        def counted() -> bool:
-            nonlocal count
-            count += 1
-            if count == stop_after:
-                os.kill(os.getpid(), signal.SIGINT)
-            return keep_going()
-        return original(counted)
-
-    trainer.train_epoch = counting
-    try:
-        return fit(trainer, folder, n_epochs, 1, 1, lambda epoch: trainer.evaluate().record)
-    finally:
-        folder.close()
-
-
-def without_times(records: list[dict]) -> list[dict]:
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
 
 
 def assert_same(first: DazleTrainer, second: DazleTrainer) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from dataclasses import replace
 
 import pytest
@@ -17,6 +15,8 @@ from zsl.runs.loop import Interrupted, fit, status_line
 from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zsl.tfvaegan.steps import Settings
 from zsl.tfvaegan.trainer import TfvaeganTrainer
+
+from interruptible import run, without_times
 
 SETTINGS = Settings(batch_size=10, critic_iter=2, n_synthetic=5, lr=1e-3)  # 36 samples: 4 iterations a loop, 8 an epoch
 
@@ -32,32 +32,6 @@ def build(root, transductive: bool = False, settings: Settings = SETTINGS, seed:
     )
     heads = (SoftmaxHead(epochs=2, batch_size=5) for _ in range(2))
     return TfvaeganTrainer(networks, data, settings, *heads, torch.device("cpu"), seed)
-
-
-def run(trainer: TfvaeganTrainer, path, n_epochs: int = 3, stop_after: int | None = None) -> list[dict]:
-    """Trains in a folder; a SIGINT arrives after `stop_after` iterations."""
-    folder = RunFolder(path, "digest")
-    folder.open({}, resume=True, overwrite=False)
-    original, count = trainer.train_epoch, 0
-
-    def counting(keep_going):
-        def counted() -> bool:
-            nonlocal count
-            count += 1
-            if count == stop_after:
-                os.kill(os.getpid(), signal.SIGINT)
-            return keep_going()
-        return original(counted)
-
-    trainer.train_epoch = counting
-    try:
-        return fit(trainer, folder, n_epochs, 1, 1, lambda epoch: trainer.evaluate().record)
-    finally:
-        folder.close()
-
-
-def without_times(records: list[dict]) -> list[dict]:
-    return [{key: value for key, value in record.items() if key != "seconds"} for record in records]
 
 
 def assert_same(first: TfvaeganTrainer, second: TfvaeganTrainer) -> None:
