@@ -51,10 +51,6 @@ class Rows(ABC):
         """All rows in order, `size` at once."""
         return (self[start : start + size] for start in range(0, len(self), size))
 
-    def to(self, device: torch.device) -> Rows:
-        """The same rows, appearing on another device."""
-        raise NotImplementedError
-
 
 class StoredRows(Rows):
     """Some rows of an array, in memory or mapped from disk, scaled as they are read."""
@@ -70,6 +66,7 @@ class StoredRows(Rows):
         return torch.from_numpy(self.scale(self.array[self.rows[index.cpu().numpy()]])).to(self.device)
 
     def to(self, device: torch.device) -> StoredRows:
+        """The same rows, appearing on another device."""
         return StoredRows(self.array, self.rows, self.scale, device)
 
 

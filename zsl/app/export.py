@@ -32,9 +32,10 @@ from zsl.data.actions import read_action_set
 from zsl.data.matfile import read_mat
 from zsl.data.region_maps import RegionDataset
 from zsl.data.xlsa17 import Dataset, Samples, fit_scaling, read_xlsa17
-from zsl.errors import InputError
+from zsl.errors import InputError, exit_status
 from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zsl.features.descriptor import POOLED_DIM
+from zsl.features.extraction import read_attribute_names
 from zsl.report.folder import FinishedRun, read_run
 from zsl.runs.environment import resolve_folder
 
@@ -152,7 +153,7 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
         found = read_mat(splits, [], wanted) | read_mat(feature_file, [], ["backbone"])
         found |= {"backbone": str(np.ravel(found["backbone"])[0])} if "backbone" in found else {}
     if "attribute_names" not in found and (folder / "attributes.txt").is_file():
-        found["attribute_names"] = np.array(_name_lines(folder / "attributes.txt"))
+        found["attribute_names"] = np.array(read_attribute_names(folder / "attributes.txt"))
     if dataset.class_names != data["class_names"] or dataset.counts != data["counts"]:
         raise InputError(
             "data that have changed since the run", where=folder, found=f"{dataset.counts}", expected=f"{data['counts']}",
@@ -187,24 +188,10 @@ def _attribute_table(
                 break
     names = [str(name) for name in original.get("attribute_names", ())]
     if names_file is not None:
-        names = _name_lines(names_file)
-        if len(names) != n_attributes:
-            raise InputError("another number of names", where=names_file, found=len(names), expected=n_attributes,
-                             cure="Give a name a line for every attribute.")
+        names = read_attribute_names(names_file, n_attributes)
     if len(names) != n_attributes or len(set(names)) < n_attributes:
         names = [f"attribute {number}" for number in range(1, n_attributes + 1)]
     return table, scale, names
-
-
-def _name_lines(path: Path) -> list[str]:
-    """Names, one a line, or as in CUB's list: a number, a blank, a name."""
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError("unreadable list of names", where=path, found=error, expected="a text file, a name a line",
-                         cure="Check the path.") from None
-    numbered = all(line.split()[0].isdigit() and len(line.split()) > 1 for line in lines)
-    return [line.split(maxsplit=1)[1] if numbered else line for line in lines]
 
 
 def _backbone(dataset: Dataset, original: dict, given: BackboneSpec | None) -> dict | None:
@@ -326,19 +313,19 @@ def main(argv: list[str] | None = None) -> int:
                         help=f"training features of each seen class to keep for new classes ({MAX_SEEN_PER_CLASS}; 0: none)")
     parser.add_argument("--attribute_names", type=Path, help="text file with a name a line, where the data set has none")
     own = parser.parse_args(argv)
+    return exit_status(lambda: _export_and_say(own))
+
+
+def _export_and_say(own: argparse.Namespace) -> None:
+    if own.max_seen_per_class < 0:
+        raise InputError("a number too small", where="--max_seen_per_class", found=own.max_seen_per_class,
+                         expected="at least 0", cure="Pass 0 to keep none.")
     output = own.output or Path(f"{own.run.resolve().name}.zsl")
-    try:
-        if own.max_seen_per_class < 0:
-            raise InputError("a number too small", where="--max_seen_per_class", found=own.max_seen_per_class,
-                             expected="at least 0", cure="Pass 0 to keep none.")
-        model = export(
-            own.run, output, choice=own.choice, dataroot=own.dataroot, weights=own.weights, embed=not own.no_backbone,
-            backbone=BackboneSpec(own.backbone) if own.backbone else None, max_seen_per_class=own.max_seen_per_class,
-            attribute_names=own.attribute_names,
-        )
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    model = export(
+        own.run, output, choice=own.choice, dataroot=own.dataroot, weights=own.weights, embed=not own.no_backbone,
+        backbone=BackboneSpec(own.backbone) if own.backbone else None, max_seen_per_class=own.max_seen_per_class,
+        attribute_names=own.attribute_names,
+    )
     print(f"{output}: {model.title}, {model.seen.sum()} seen and {(~model.seen).sum()} unseen classes, "
           f"{len(model.attribute_names)} attributes, {output.stat().st_size / 2**20:.1f} MiB")
     if model.backbone is None:
@@ -346,7 +333,6 @@ def main(argv: list[str] | None = None) -> int:
     elif model.backbone["spec"]["name"] != DESCRIPTOR and not model.backbone_weights:
         print(f"Pictures need the weights of {model.backbone['spec']['name']} ({model.backbone['weights']}): pass --weights "
               "here to embed them, or to whatever opens the model.")
-    return 0
 
 
 if __name__ == "__main__":

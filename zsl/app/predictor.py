@@ -457,7 +457,7 @@ def _named(pictures: Iterator[Picture]) -> Iterator[tuple[str, Picture]]:
 
 def _seen_part(spec: BackboneSpec, size: tuple[int, int]) -> tuple[float, float, float, float]:
     """What of a picture of (width, height) the backbone sees, as fractions: all, or the crop in the middle."""
-    if spec.name == "descriptor":
+    if not spec.crop_share:
         return (0.0, 0.0, 1.0, 1.0)
-    margins = [(1 - min(1.0, spec.crop / spec.resize * min(size) / side)) / 2 for side in size]
+    margins = [(1 - min(1.0, spec.crop_share * min(size) / side)) / 2 for side in size]
     return (margins[0], margins[1], 1 - margins[0], 1 - margins[1])

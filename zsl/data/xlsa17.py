@@ -31,7 +31,7 @@ from torch import Tensor
 
 from zsl.data.matfile import read_mat
 from zsl.errors import InputError
-from zsl.rows import CHUNK, Rows, StoredRows, fits
+from zsl.rows import CHUNK, StoredRows, fits
 
 Stage = Literal["test", "validation"]
 Scaling = Literal["minmax", "standard", "none"]
@@ -58,7 +58,7 @@ class Samples:
     """Features (n, feature_dim) float32, in memory or read when asked for, with their labels (n,) int64, which are rows of
     the attribute matrix."""
 
-    features: Tensor | Rows
+    features: Tensor | StoredRows
     labels: Tensor
 
     def __len__(self) -> int:

@@ -33,7 +33,7 @@ from torch import Tensor
 from zsl.data.parts import PartAnnotation, read_parts
 from zsl.data.region_maps import RegionDataset, batches
 from zsl.dazle.model import Dazle, Output
-from zsl.features.backbones import DESCRIPTOR, BackboneSpec
+from zsl.features.backbones import BackboneSpec
 from zsl.runs.files import atomic_path, write_json
 
 MEASURES = ("peak", "peak_chance", "centre", "centre_chance", "mass", "mass_chance", "other")
@@ -201,7 +201,7 @@ def evenly_chosen(labels: np.ndarray, n: int) -> np.ndarray:
 def crop_of(backbone: str | None) -> float:
     """What a backbone sees of a picture, as `read_parts` takes it, from its description; the release's recipe without one."""
     spec = BackboneSpec.from_json(json.loads(backbone)["spec"]) if backbone else BackboneSpec("resnet101")
-    return 0.0 if spec.name == DESCRIPTOR else spec.crop / spec.resize
+    return spec.crop_share
 
 
 def record_attention(

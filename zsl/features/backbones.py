@@ -16,6 +16,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -84,6 +85,12 @@ class BackboneSpec:
                 expected="1 <= crop <= resize", cure="Raise --resize or lower --crop.",
             )
 
+    @property
+    def crop_share(self) -> float:
+        """What is seen of a picture: 0 for all of it, otherwise the square in its middle whose side is this share of the
+        shorter side."""
+        return 0.0 if self.name == DESCRIPTOR else self.crop / self.resize
+
     def to_json(self) -> dict:
         return asdict(self)
 
@@ -105,7 +112,7 @@ class BackboneSpec:
         return cls(**content)
 
 
-class Backbone:
+class Backbone(ABC):
     """A network that turns pictures into features, and how it wants them.
 
     Attributes:
@@ -124,17 +131,17 @@ class Backbone:
     weights: str
     digest: str
 
+    @abstractmethod
     def prepare(self, picture: Image.Image) -> Tensor:
         """uint8 (3, h, w): an RGB picture, resized and cropped. Touches nothing shared, so threads may call it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Pooled (n, P) and regions (n, D, rows, columns), float32 on the CPU, of uint8 (n, 3, h, w) from `prepare`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
         """The weights on the CPU, which `load_backbone(spec, weights)` takes back."""
-        raise NotImplementedError
 
     def describe(self) -> str:
         """What the features are, as JSON text to store beside them."""
