@@ -78,12 +78,13 @@ def build(
     stage: str = "test",
     cached: bool = False,
     options: DazleOptions = DazleOptions(),  # noqa: B008, it is frozen
+    device: torch.device = CPU,
 ) -> DazleTrainer:
     data = read_region_maps(path).stage(stage)
     generator = torch.Generator().manual_seed(seed)
     model = Dazle(data.word_vectors, ATTRIBUTES, FEATURES, options=options, generator=generator, grid=GRID)
-    maps = Cached(data.regions, torch.cat([*data.rows.values()]), CPU) if cached else None
-    return DazleTrainer(model, data, settings, CPU, seed, maps)
+    maps = Cached(data.regions, torch.cat([*data.rows.values()]), device) if cached else None
+    return DazleTrainer(model, data, settings, device, seed, maps)
 
 
 def assert_same(first: DazleTrainer, second: DazleTrainer) -> None:

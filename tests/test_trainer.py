@@ -18,10 +18,14 @@ from zsl.tfvaegan.trainer import TfvaeganTrainer
 
 from interruptible import run, without_times
 
+CPU = torch.device("cpu")
 SETTINGS = Settings(batch_size=10, critic_iter=2, n_synthetic=5, lr=1e-3)  # 36 samples: 4 iterations a loop, 8 an epoch
 
 
-def build(root, transductive: bool = False, settings: Settings = SETTINGS, seed: int = 4) -> TfvaeganTrainer:
+def build(
+    root, transductive: bool = False, settings: Settings = SETTINGS, seed: int = 4, device: torch.device = CPU,
+    **options,
+) -> TfvaeganTrainer:
     data = read_xlsa17(root, "TINY", "res101", "att").stage("test")
     torch.manual_seed(seed)
     d, a, h = data.feature_dim, data.attribute_dim, 8
@@ -31,7 +35,7 @@ def build(root, transductive: bool = False, settings: Settings = SETTINGS, seed:
         Critic(d, 0, h) if transductive else None,
     )
     heads = (SoftmaxHead(epochs=2, batch_size=5) for _ in range(2))
-    return TfvaeganTrainer(networks, data, settings, *heads, torch.device("cpu"), seed)
+    return TfvaeganTrainer(networks, data, settings, *heads, device, seed, **options)
 
 
 def assert_same(first: TfvaeganTrainer, second: TfvaeganTrainer) -> None:

@@ -75,7 +75,7 @@ class SoftmaxHead:
 
         def next_step() -> dict[str, Tensor]:
             """The next whole batch in `order`, with nothing that a graph could not follow."""
-            step(order[at + offsets])
+            step(order[(at + offsets) % n])  # recording takes more batches than a small set has
             at.add_(size)
             return {}
 

@@ -31,16 +31,22 @@ def record_cuda(work: Work, generator: torch.Generator) -> Work:
 
     The generator is registered with the graph: every replay reads its seed and offset and advances it, as `work` does.
     """
-    side = torch.cuda.Stream()
-    side.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(side):
-        for _ in range(WARM_UP):
-            work()
-    torch.cuda.current_stream().wait_stream(side)
-    graph = torch.cuda.CUDAGraph()
-    graph.register_generator_state(generator)
-    with torch.cuda.graph(graph):
-        results = work()
+    with torch.cuda.device(generator.device):
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(side):
+            for _ in range(WARM_UP):
+                work()
+        torch.cuda.current_stream().wait_stream(side)
+        graph = torch.cuda.CUDAGraph()
+        graph.register_generator_state(generator)
+        try:
+            with torch.cuda.graph(graph, stream=side):
+                results = work()
+        except RuntimeError:
+            # The generator still believes that it is being recorded and would refuse every later draw; another state does not.
+            generator.graphsafe_set_state(torch.Generator(generator.device))
+            raise
 
     def replay() -> Tensors:
         graph.replay()

@@ -115,14 +115,15 @@ def decode_and_generate(
     z, a = noise.flatten(0, 1), seen.a.flatten(0, 1)
     if s.encoded_noise:
         z = encode(networks, seen.x.flatten(0, 1), a, z)[0]
-    x_hat = networks.generator(z, a).view_as(seen.x)
+    g = networks.generator.begin(z, a)
+    x_hat = networks.generator.finish(g).view_as(seen.x)
     steps, hidden = [], []
     for k in range(s.critic_iter):
         steps.append(decoder_step(state, seen.x[k], seen.target[k]) if s.cycle_weight > 0 else {})
         if feedback is not None:
             hidden.append(leaky(networks.decoder.hidden(x_hat[k])))
     if feedback is not None:
-        x_hat = networks.generator(z, a, feedback * networks.feedback(torch.cat(hidden))).view_as(seen.x)
+        x_hat = networks.generator.finish(g, feedback * networks.feedback(torch.cat(hidden))).view_as(seen.x)
     return x_hat, steps
 
 
@@ -338,12 +339,12 @@ class Generation:
         self.plain = self.mixed = leaky(generator.hidden(self.joint))  # g, and g + δf
         if feedback_weight is not None:
             if source is None:
-                source = torch.sigmoid(generator.output(self.plain))
+                source = generator.finish(self.plain)
             self.h = leaky(networks.decoder.hidden(source))
             self.first = leaky(feedback.first(self.h))
             self.second = leaky(feedback.second(self.first))
             self.mixed = torch.add(self.plain, self.second, alpha=feedback_weight)
-        self.x_hat = torch.sigmoid(generator.output(self.mixed))
+        self.x_hat = generator.finish(self.mixed)
 
     def backward(self, d_x_hat: Tensor) -> Tensor:
         """Writes the gradients of generator and, where it took part, feedback module; d_x̂ (n, D) -> d_z (n, Z)."""

@@ -78,10 +78,15 @@ class Generator(nn.Module):
 
     def forward(self, z: Tensor, a: Tensor, feedback: Tensor | None = None) -> Tensor:
         """z (B, Z), a (B, A), feedback (B, H), already weighted by δ -> (B, D)."""
-        g = leaky(self.hidden(torch.cat([z, a], dim=1)))
-        if feedback is not None:
-            g = g + feedback
-        return torch.sigmoid(self.output(g))
+        return self.finish(self.begin(z, a), feedback)
+
+    def begin(self, z: Tensor, a: Tensor) -> Tensor:
+        """z (B, Z), a (B, A) -> the hidden layer g (B, H), before any feedback."""
+        return leaky(self.hidden(torch.cat([z, a], dim=1)))
+
+    def finish(self, g: Tensor, feedback: Tensor | None = None) -> Tensor:
+        """g and feedback (B, H) -> (B, D)."""
+        return torch.sigmoid(self.output(g if feedback is None else g + feedback))
 
 
 class Critic(nn.Module):

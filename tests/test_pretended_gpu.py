@@ -1,0 +1,204 @@
+"""Training and measuring on a pretended GPU: nothing is on the wrong device, nothing is read back, and iterations can be
+recorded as CUDA graphs; every number is that of the CPU."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import replace
+
+import pytest
+import test_dazle_trainer
+import torch
+from pretended_gpu import DEVICE, Graph, OnGpu, PretendedGpu, pretended_gpu
+from test_trainer import SETTINGS, build
+
+from zsl.classifiers import SoftmaxHead
+from zsl.gate import EntropyDetector, GatedClassifier
+from zsl.graphs import record_cuda
+from zsl.tfvaegan.trainer import ITERATIONS, TfvaeganTrainer
+
+
+def test_numbers_on_it_are_those_of_the_cpu() -> None:
+    x = torch.rand(3, 4)
+    with pretended_gpu():
+        y = x.to(DEVICE)
+        assert isinstance(y, OnGpu) and y.device == DEVICE
+        assert (y @ y.T).cpu().equal(x @ x.T) and y.sum().item() == x.sum().item()
+
+
+def test_it_refuses_what_a_gpu_refuses() -> None:
+    """Otherwise the tests below could not fail."""
+    with pretended_gpu() as gpu:
+        x, generator = torch.ones(3, device=DEVICE), torch.Generator(DEVICE)
+        with pytest.raises(RuntimeError, match="both devices"):
+            x + torch.ones(3)
+        for forbidden in (
+            lambda: x.sum().item(), lambda: x.cpu(), lambda: x.copy_(torch.ones(3)), lambda: x[x > 0],
+            lambda: torch.rand(3, generator=torch.Generator(DEVICE), device=DEVICE),
+        ):
+            forbidden()
+            with pytest.raises(RuntimeError), gpu.record(Graph()):
+                forbidden()
+        graph = Graph()
+        graph.register_generator_state(generator)
+        with pytest.raises(RuntimeError, match="capturing"), gpu.record(graph):
+            x.sum().item()
+        with pytest.raises(RuntimeError, match="unexpectedly"):
+            torch.rand(3, generator=generator, device=DEVICE)
+
+
+def test_a_replay_repeats_operations_and_not_python() -> None:
+    with pretended_gpu():
+        generator, total, factor = torch.Generator(DEVICE), torch.zeros(2, device=DEVICE), 1.0
+        generator.manual_seed(1)
+
+        def work():
+            total.add_(factor * torch.rand(2, generator=generator, device=DEVICE))
+            return {"total": total.sum()}
+
+        replay = record_cuda(work, generator)
+        generator.manual_seed(1)
+        total.zero_()
+        expected, factor = torch.rand(2, generator=torch.Generator().manual_seed(1)), 100.0
+        found = replay()["total"]
+        assert total.cpu().equal(expected) and found.item() == expected.sum().item()
+        replay()
+        assert found.item() > expected.sum().item()  # filled anew
+
+
+# ---- training ------------------------------------------------------------------------------------------------------------
+
+VARIANTS = {
+    "default": {}, "noise": {"encoded_noise": False, "stale_feedback": True}, "frozen": {"freeze_decoder": True},
+    "sigmoid": {"attribute_loss": "cross_entropy"}, "transductive": {},
+    "labels": {"unseen_prior": "labels"}, "f-vaegan": {"cycle_weight": 0.0, "feedback_loop": 1},
+}
+
+
+def assert_equal_to_the_cpus(on_gpu: TfvaeganTrainer, on_cpu: TfvaeganTrainer) -> None:
+    for (key, found), expected in zip(on_gpu.state.tensors().items(), on_cpu.state.tensors().values(), strict=True):
+        assert isinstance(found, OnGpu) and found.cpu().equal(expected), key
+
+
+def train_on_both(tiny, variant: str, **options) -> tuple[PretendedGpu, int]:
+    """Two epochs on the CPU and on the GPU, held to each other; returns the GPU and the number of its iterations."""
+    transductive, settings = variant in ("transductive", "labels"), replace(SETTINGS, **VARIANTS[variant])
+    on_cpu = build(tiny, transductive, settings, **options)
+    expected = [on_cpu.train_epoch(lambda: True) for _ in range(2)]
+    with pretended_gpu() as gpu:
+        trainer = build(tiny, transductive, settings, device=DEVICE, **options)
+        for feedback_active in range(trainer.settings.feedback_loop):
+            trainer.work(bool(feedback_active))  # where it is to be recorded, that reads and copies
+        gpu.counts.clear()
+        found = []
+        for _ in range(2):
+            found.append(trainer.train_epoch(lambda: True))
+            # The epoch's mean losses, a number each, are all that was read; "vae" is a sum of two.
+            assert gpu.counts.pop("reads") == len(found[-1]) - 1 and not gpu.counts.pop("copies")
+        assert found == expected
+        assert_equal_to_the_cpus(trainer, on_cpu)
+    return gpu, 2 * on_cpu.iterations_per_epoch
+
+
+@pytest.mark.parametrize("engine", ["fast", "eager"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_training_stays_on_the_device(tiny, engine, variant) -> None:
+    train_on_both(tiny, variant, engine=engine)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_iterations_can_be_recorded(tiny, monkeypatch, caplog, variant, precision) -> None:
+    monkeypatch.setattr("zsl.tfvaegan.trainer.can_record", lambda device: device == DEVICE)
+    gpu, n_iterations = train_on_both(tiny, variant, precision=precision)
+    assert gpu.counts["replays"] == n_iterations and not caplog.records
+
+
+def test_what_cannot_be_recorded_runs_all_the_same(tiny, monkeypatch, caplog) -> None:
+    monkeypatch.setattr("zsl.tfvaegan.trainer.can_record", lambda device: device == DEVICE)
+    iteration = ITERATIONS["fast"]
+
+    def reading(*args, **kwargs):
+        losses = iteration(*args, **kwargs)
+        assert losses["critic"].isfinite()
+        return losses
+
+    monkeypatch.setitem(ITERATIONS, "fast", reading)
+    on_cpu = build(tiny)
+    expected = on_cpu.train_epoch(lambda: True)
+    with pretended_gpu() as gpu:
+        trainer = build(tiny, device=DEVICE)
+        assert trainer.train_epoch(lambda: True) == expected
+        assert_equal_to_the_cpus(trainer, on_cpu)
+    assert not gpu.counts["replays"]
+    assert ["stream is capturing" in record.getMessage() for record in caplog.records] == [True, True]
+
+
+# ---- heads, evaluation, DAZLE --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [5, 12, 20, 24, 50])  # less than a batch, one, less than two, two, and a rest
+def test_a_heads_steps_can_be_recorded(monkeypatch, caplog, n) -> None:
+    torch.manual_seed(0)
+    features, labels = torch.rand(n, 6), torch.arange(n) % 4
+    expected = SoftmaxHead(epochs=3, batch_size=12).fit(features, labels, torch.Generator().manual_seed(1))
+    monkeypatch.setattr("zsl.classifiers.can_record", lambda device: device == DEVICE)
+    with pretended_gpu() as gpu:
+        generator = torch.Generator(DEVICE).manual_seed(1)
+        head = SoftmaxHead(epochs=3, batch_size=12)
+        epochs = head.fit_epochs(features.to(DEVICE), labels.to(DEVICE), generator)
+        next(epochs)
+        gpu.counts.clear()
+        assert sum(1 for _ in epochs) == 2
+        assert gpu.counts == {"replays": 2 * (n // min(12, n)), "reads": 0, "copies": 0}
+        assert head.weight_.cpu().equal(expected.weight_) and head.bias_.cpu().equal(expected.bias_)
+    assert not caplog.records
+
+
+def plain(x: object) -> object:
+    return x.cpu().tolist() if isinstance(x, torch.Tensor) else x
+
+
+@pytest.mark.parametrize("gated", [False, True])
+def test_evaluation_finds_the_same(tiny, gated) -> None:
+    def evaluation(device: torch.device):
+        trainer = build(tiny, device=device)
+        if gated:
+            detector = EntropyDetector(epochs=2, batch_size=7, hidden_dim=6)
+            trainer.gzsl = GatedClassifier(detector, SoftmaxHead(epochs=2, batch_size=5), trainer.zsl_head)
+        found = trainer.evaluate(keep=[0, 1])
+        return found.record, {key: plain(value) for key, value in found.kept.items()}
+
+    expected = evaluation(torch.device("cpu"))
+    with pretended_gpu():
+        assert evaluation(DEVICE) == expected
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_dazle_trains_and_scores_the_same(tmp_path, monkeypatch, cached) -> None:
+    path = test_dazle_trainer.write_regions(tmp_path)
+    on_cpu = test_dazle_trainer.build(path, cached=cached)
+    expected = [on_cpu.train_epoch(lambda: True) for _ in range(2)], on_cpu.evaluate().record
+    monkeypatch.setattr("zsl.data.region_maps.ThreadPoolExecutor", AtOnce)  # a pretended GPU is its thread's alone
+    with pretended_gpu() as gpu:
+        on_gpu = test_dazle_trainer.build(path, cached=cached, device=DEVICE)
+        gpu.counts.clear()
+        assert ([on_gpu.train_epoch(lambda: True) for _ in range(2)], on_gpu.evaluate().record) == expected
+        for key, value in on_gpu.weights().items():
+            assert isinstance(value, OnGpu) and value.cpu().equal(on_cpu.weights()[key]), key
+
+
+class AtOnce:
+    """A pool that works when it is asked, in the caller's thread."""
+
+    def __init__(self, *args: object):
+        pass
+
+    def submit(self, function: Callable, *args: object) -> Future:
+        future = Future()
+        future.set_result(function(*args))
+        return future
+
+    def shutdown(self, **options: object) -> None:
+        pass
