@@ -117,6 +117,7 @@ class PretendedGpu(TorchDispatchMode):
         if here and elsewhere and not copies:
             raise RuntimeError(f"{operation} of tensors on both devices: {[(x.device.type, tuple(x.shape)) for x in tensors]}")
         self._count(operation, args, copies)
+        self._check_order(operation, args)
         self._check_generator(kwargs.get("generator"))
 
         ours = {id(x.inner): x for x in here}
@@ -132,6 +133,10 @@ class PretendedGpu(TorchDispatchMode):
 
     def wrap(self, x: Any) -> Any:
         return OnGpu(x, self) if isinstance(x, Tensor) else x
+
+    def _check_order(self, operation: Any, args: tuple) -> None:
+        if operation is aten.cumsum.default and args[0].is_floating_point() and torch.are_deterministic_algorithms_enabled():
+            raise RuntimeError("cumsum_cuda_kernel does not have a deterministic implementation")
 
     def _count(self, operation: Any, args: tuple, copies: bool) -> None:
         masks = operation in INDEXING and any(x.dtype == torch.bool for x in tree_leaves(args[1]) if isinstance(x, Tensor))

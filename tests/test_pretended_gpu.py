@@ -46,6 +46,12 @@ def test_it_refuses_what_a_gpu_refuses() -> None:
             x.sum().item()
         with pytest.raises(RuntimeError, match="unexpectedly"):
             torch.rand(3, generator=generator, device=DEVICE)
+        torch.use_deterministic_algorithms(True)
+        try:
+            with pytest.raises(RuntimeError, match="deterministic"):
+                x.cumsum(0)
+        finally:
+            torch.use_deterministic_algorithms(False)
 
 
 def test_a_replay_repeats_operations_and_not_python() -> None:
@@ -173,6 +179,11 @@ def test_evaluation_finds_the_same(tiny, gated) -> None:
     expected = evaluation(torch.device("cpu"))
     with pretended_gpu():
         assert evaluation(DEVICE) == expected
+        torch.use_deterministic_algorithms(True)
+        try:
+            assert evaluation(DEVICE) == expected
+        finally:
+            torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize("cached", [False, True])

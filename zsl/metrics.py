@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+ONE = 2.0**52  # an accuracy of 1 in the integers that a curve is summed in; a million of them are right to 1e-10
+
 
 def per_class_accuracy(labels: Tensor, predictions: Tensor, classes: Tensor) -> Tensor:
     """Fraction of each class's samples that were given their own label.
@@ -150,17 +152,22 @@ def margin_curve(
     right_if_seen, right_if_unseen = if_seen == labels, if_unseen == labels
     margins, order = margins.double().sort()
 
-    def weights(classes: Tensor, right: Tensor) -> Tensor:
-        """What each sample adds to the accuracy averaged over `classes`, in the order of the margins."""
-        member = torch.isin(labels, classes)
-        _, inverse, counts = labels.unique(return_inverse=True, return_counts=True)
-        n_classes = labels[member].unique().numel()
-        return ((member & right).double() / counts[inverse] / max(n_classes, 1))[order]
+    constants, n_at_point = margins.unique_consecutive(return_counts=True)
+    last_at_point = n_at_point.cumsum(0) - 1
+    _, inverse, n_of_label = labels.unique(return_inverse=True, return_counts=True)
 
-    lost, won = weights(seen_classes, right_if_seen), weights(unseen_classes, right_if_unseen)
-    constants, sample_to_point = margins.unique_consecutive(return_inverse=True)
+    def accuracy(classes: Tensor, right: Tensor) -> Tensor:
+        """What the samples up to each point add to the accuracy averaged over `classes`, (p,).
+
+        Summed as integers: CUDA has no running sum of floats that gives the same digits every time.
+        """
+        member = torch.isin(labels, classes)
+        n_classes = max(labels[member].unique().numel(), 1)
+        parts = (member & right) * (ONE / n_of_label[inverse] / n_classes).round().long()
+        return parts[order].cumsum(0)[last_at_point].double() / ONE
+
+    lost, won = accuracy(seen_classes, right_if_seen), accuracy(unseen_classes, right_if_unseen)
     zero = torch.zeros(1, dtype=torch.float64, device=margins.device)
-    lost, won = (zero.new_zeros(len(constants)).index_add(0, sample_to_point, w).cumsum(0) for w in (lost, won))
     total = lost[-1].clone()
     return SeenUnseenCurve(
         # Below the smallest margin nobody has changed sides yet, hence the zero in front.
