@@ -172,6 +172,9 @@ def _inner(x: Any) -> Any:
 
 
 class _Stream:
+    def __init__(self, device: object = None):
+        pass
+
     def wait_stream(self, other: _Stream) -> None:
         pass
 

@@ -182,7 +182,7 @@ def test_a_digest_is_the_identity_of_a_config(images) -> None:
 
 def test_devices_that_are_not_there_are_refused() -> None:
     assert resolve_device("cpu").type == "cpu"
-    for name in ("warp", "cuda:99"):
+    for name in ("warp", "cuda:99", "meta", "mps"):
         with pytest.raises(InputError, match=f"device not available in --device: found {name}"):
             resolve_device(name)
 

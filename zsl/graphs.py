@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -32,7 +33,7 @@ def record_cuda(work: Work, generator: torch.Generator) -> Work:
     The generator is registered with the graph: every replay reads its seed and offset and advances it, as `work` does.
     """
     with torch.cuda.device(generator.device):
-        side = torch.cuda.Stream()
+        side = _side_stream(generator.device)
         side.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(side):
             for _ in range(WARM_UP):
@@ -53,6 +54,12 @@ def record_cuda(work: Work, generator: torch.Generator) -> Work:
         return results
 
     return replay
+
+
+@cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """The same for every recording, since cuBLAS keeps a workspace for each stream that it has worked on."""
+    return torch.cuda.Stream(device)
 
 
 def replayed(

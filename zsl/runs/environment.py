@@ -41,12 +41,14 @@ def resolve_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"{device.type} devices are not supported")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(
             "device not available", where="--device", found=name,
             expected=f"auto, cpu or one of {torch.cuda.device_count()} CUDA devices (cuda, cuda:0, ...)",
-            cure=f"Pass --device cpu, or choose a GPU with CUDA_VISIBLE_DEVICES. PyTorch says: {str(error).splitlines()[0]}",
+            cure=f"Pass --device cpu, or choose a GPU with CUDA_VISIBLE_DEVICES. The reason: {str(error).splitlines()[0]}.",
         ) from None
     return device
 
