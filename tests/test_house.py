@@ -27,7 +27,7 @@ LAYERS = {
     "zsl.products": ["zsl.errors"],
     "zsl.classifiers": ["zsl.graphs", "zsl.products", "zsl.rows"],
     "zsl.runs.files": ["zsl.errors"],
-    "zsl.features": ["zsl.errors", "zsl.runs.files", "zsl.data.matfile", "zsl.data.region_maps", "zsl.data.toy",
+    "zsl.features": ["zsl.errors", "zsl.runs.files", "zsl.data.matfile", "zsl.data.region_writer", "zsl.data.toy",
                      "zsl.data.xlsa17"],
     "zsl.numbers": [],
     "zsl.gate": ["zsl.classifiers", "zsl.rows"],

@@ -27,7 +27,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zsl.data.matfile import read_mat
-from zsl.data.region_maps import RegionWriter
+from zsl.data.region_writer import RegionWriter
 from zsl.data.xlsa17 import assemble
 from zsl.errors import InputError
 from zsl.features.backbones import Backbone
