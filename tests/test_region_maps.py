@@ -89,7 +89,7 @@ def test_eszsl_runs_on_the_pooled_features_and_says_when_there_are_none(tmp_path
 def test_a_file_of_the_release_is_read_as_it_is(tmp_path: Path) -> None:
     data = read_region_maps(write_release(tmp_path / "release.hdf5"))
     assert data.split_version == "none" and any("seeded draw" in note for note in data.notes)
-    assert any("Repack it once" in note for note in data.notes)
+    assert any("Repack it once: python -m zsl.data.repack " in note for note in data.notes)
     assert data.class_names[8] == "class 9" and data.attribute_names[4] == "attribute 5" and data.image_files is None
     transposed = read_region_maps(write_release(tmp_path / "turned.hdf5", att=CONTENT["att"].T))
     assert np.array_equal(transposed.attributes, data.attributes)
@@ -150,7 +150,7 @@ REFUSALS = {
     "vectors of other attributes": ({"w2v_att": np.ones((A + 1, V))}, ["do not fit", "(6, 4)"]),
     "square": (SQUARE, ["unclear orientation", "(9, 9)"]),
     "attribute without vector": ({"w2v_att": spoiled("w2v_att", (3,), 0)}, ["without a word vector", "attribute 4"]),
-    "NaN vector": ({"w2v_att": spoiled("w2v_att", (2, 1), np.nan)}, ["without a word vector", "attribute 3"]),
+    "NaN vector": ({"w2v_att": spoiled("w2v_att", (2, 1), np.nan)}, ["word vectors contain NaN", "w2v_att", "row 3"]),
     "class without samples": ({"att": np.ones((10, A))}, ["class without samples", "1 of 10", "class 10"]),
     "NaN in pooled": ({"pooled": spoiled("pooled", (70, 3), np.nan)}, ["pooled features contain NaN"]),
     "pooled of others": ({"pooled": np.ones((3, 7))}, ["pooled features of the wrong shape", "(3, 7)"]),
@@ -174,17 +174,21 @@ def test_attributes_without_a_word_vector_are_noted_where_allowed(tmp_path: Path
     assert (dataset.word_vectors[3] == 0).all()
     assert "1 attributes have no word vector and start from zero, the first is attribute 4." in dataset.notes
     path = write_release(tmp_path / "nan.hdf5", w2v_att=spoiled("w2v_att", (2, 1), np.nan))
-    with pytest.raises(InputError, match="without a word vector"):
+    with pytest.raises(InputError, match="word vectors contain NaN"):
         read_region_maps(path, allow_missing_vectors=True)
 
 
 def test_bad_word_vector_files_are_refused(ours: Path, tmp_path: Path) -> None:
     path = tmp_path / "vectors.npy"
-    with pytest.raises(InputError, match="unreadable word vectors.*nothing"):
+    with pytest.raises(InputError, match="missing word vectors.*nothing"):
         read_region_maps(ours, word_vector_file=path)
     np.save(path, np.array([{"pickled": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(InputError, match="unreadable word vectors"):
         read_region_maps(ours, word_vector_file=path)
+    for vectors, words in ((np.ones(A), "no matrix of numbers"), (spoiled("w2v_att", (2, 1), np.inf), "contain NaN.*row 3")):
+        np.save(path, vectors)
+        with pytest.raises(InputError, match=f"word vectors.*{words}"):
+            read_region_maps(ours, word_vector_file=path)
     np.save(path, np.ones((A + 2, V)))
     with pytest.raises(InputError, match=r"do not fit.*word vectors \(7, 4\)"):
         read_region_maps(ours, word_vector_file=path)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from zsl.data.matfile import read_mat
+from zsl.data.npyfile import check_matrix, read_matrix
 from zsl.data.region_file import DAMAGED, RegionFile
 from zsl.data.xlsa17 import (
     LOCATIONS,
@@ -28,6 +29,8 @@ from zsl.data.xlsa17 import (
 from zsl.errors import InputError
 
 AttributeChange = Literal["none", "negative_to_zero", "to_unit_interval"]
+
+MAKE_VECTORS = "Make word vectors for the attributes of this region file."
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,9 @@ def _describe(
 
     word_vectors = regions.variable("w2v_att")
     if word_vector_file is not None:
-        word_vectors = _read_word_vectors(word_vector_file)
+        word_vectors = read_matrix(
+            word_vector_file, "word vectors", expected="a NumPy file (A, v), one row an attribute", cure=MAKE_VECTORS
+        )
     class_names = split.get("allclasses_names", regions.variable("class_names"))
     attribute_names = regions.variable("attribute_names")
     if attributes in split:
@@ -176,7 +181,8 @@ def _describe(
         attribute_names = [f"attribute {number}" for number in range(1, n_attributes + 1)]
     missing = []
     if word_vectors is not None:
-        missing = _check_word_vectors(word_vectors, attribute_names, word_vector_file or regions.path, allow_missing)
+        stored_in = word_vector_file or f"{regions.path}, w2v_att"
+        missing = _without_word_vector(word_vectors, attribute_names, stored_in, allow_missing)
 
     unseen_classes = np.zeros(0, dtype=np.int64)
     if "unseen_classes" in split:
@@ -342,38 +348,20 @@ def _orient(
     return found[0]
 
 
-def _read_word_vectors(path: Path) -> np.ndarray:
-    try:
-        return np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        found, cure = "nothing", "Check the path."
-    except (ValueError, OSError, EOFError) as error:
-        found, cure = error, "Save it again with numpy.save."
-    raise InputError(
-        "unreadable word vectors", where=path, found=found, expected="a NumPy file (A, v), one row an attribute", cure=cure
-    )
-
-
-def _check_word_vectors(
-    vectors: np.ndarray, attribute_names: Sequence[str], path: Path, allow_missing: bool
-) -> list[str]:
-    """Names of the attributes whose vector is a row of zeros."""
+def _without_word_vector(vectors: np.ndarray, attribute_names: Sequence[str], where: object, allow_missing: bool) -> list[str]:
+    """Names of the attributes whose vector, a row of (A, v), is all zero."""
     n = len(attribute_names)
-    if vectors.ndim != 2 or len(vectors) != n or vectors.dtype.kind != "f":
+    check_matrix(
+        vectors, "word vectors", where=where, n_rows=n, expected=f"({n}, v) numbers, one row an attribute", cure=MAKE_VECTORS
+    )
+    missing = [attribute_names[row] for row in np.flatnonzero((vectors == 0).all(1))]
+    if missing and not allow_missing:
         raise InputError(
-            "word vectors of the wrong shape", where=path, found=f"{vectors.shape} {vectors.dtype}",
-            expected=f"({n}, v) numbers, one row an attribute", cure="Make them for the attributes of this file.",
-        )
-    zero = (vectors == 0).all(1)
-    bad = np.flatnonzero(~np.isfinite(vectors).all(1) | (zero & (not allow_missing)))
-    if len(bad):
-        raise InputError(
-            "attributes without a word vector", where=path,
-            found=f"{len(bad)} rows that are zero or not finite, the first is {bad[0]} ({attribute_names[bad[0]]})",
-            expected="a finite, non-zero vector for every attribute",
+            "attributes without a word vector", where=where, found=f"{len(missing)} rows of zeros, the first for {missing[0]}",
+            expected="a non-zero vector for every attribute",
             cure="Make the word vectors again; --allow_missing_w2v lets rows of zeros stand, as the release's SUN has one.",
         )
-    return [name for name, is_zero in zip(attribute_names, zero) if is_zero]
+    return missing
 
 
 def _missing(regions: RegionFile, name: str) -> InputError:
