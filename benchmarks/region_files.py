@@ -25,7 +25,8 @@ import numpy as np
 import torch
 from speed import ROOT, commit
 
-from zsl.data.region_maps import RegionFile, RegionWriter, batches
+from zsl.data.region_file import RegionFile, batches
+from zsl.data.region_writer import RegionWriter
 from zsl.runs.environment import command_line, machine
 
 D, GRID, BATCH = 2048, (7, 7), 50

@@ -199,10 +199,11 @@ WRONG = {
     "split that is not there": ({"split": 17}, None, ["split that does not exist in --split", "found 17", "one of 1-2"]),
     "no split named": ({"split": None}, None, ["no split chosen in --split", "one of 1-2", "Pass --split 1"]),
     "no splits at all": ({"class_embedding": "w2v"}, None, ["split_<k> with w2v_splits.mat", "make_splits.py"]),
-    "manual attributes missing": (UCF, manual(None), ["missing attribute file", "ucf101_manual_att.npy", "--no_manual_att"]),
-    "manual attributes of few": (UCF, manual(np.ones((5, 7))), ["wrong shape", "(5, 7)", "(8, attribute_dim)"]),
-    "manual attributes transposed": (UCF, manual(np.ones((7, 8))), ["wrong shape", "Save its transpose"]),
-    "manual attributes damaged": (UCF, manual(b"nonsense"), ["unreadable attribute file"]),
+    "manual attributes missing": (UCF, manual(None), ["missing class attributes", "ucf101_manual_att.npy", "--no_manual_att"]),
+    "manual attributes of few": (UCF, manual(np.ones((5, 7))), ["not fit", "(5, 7)", "(8, attribute_dim)", "--no_manual_att"]),
+    "manual attributes transposed": (UCF, manual(np.ones((7, 8))), ["transposed", "(7, 8)", "Save the transpose"]),
+    "manual attributes damaged": (UCF, manual(b"nonsense"), ["unreadable class attributes", "--no_manual_att"]),
+    "manual attributes with NaN": (UCF, manual(np.full((8, 7), np.nan)), ["NaN or infinity", "ucf101_manual_att.npy"]),
     "manual attributes empty": (UCF, manual(np.zeros((8, 7))), ["class without attributes", "ucf101_manual_att.npy"]),
     "no folder": ({"dataset": "hmdb"}, None, ["missing data set", "data/README.md"]),
     "no features": ({"image_embedding": "r3d"}, None, ["missing file", "r3d.mat"]),
@@ -297,7 +298,7 @@ def test_split_files_are_kept_unless_told(actions, root) -> None:
 
 @pytest.mark.parametrize("changes,words", [
     ({}, "no single source"), ({"word_vectors": "w.txt"}, "no class names"),
-    ({"class_vectors": "gone.npy"}, "unreadable class vectors"), ({"splits": "3-1"}, "not a list of numbers"),
+    ({"class_vectors": "gone.npy"}, "missing class vectors"), ({"splits": "3-1"}, "not a list of numbers"),
 ])
 def test_splits_that_cannot_be_made_are_refused(actions, tmp_path, changes, words) -> None:
     write_features(tmp_path / "X")

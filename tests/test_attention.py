@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from zsl import experiment
 from zsl.data.parts import read_parts
-from zsl.data.region_maps import RegionWriter, read_region_maps
+from zsl.data.region_maps import read_region_maps
+from zsl.data.region_writer import RegionWriter
 from zsl.dazle.attention import (
     contributions,
     coverage,

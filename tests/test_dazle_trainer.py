@@ -19,7 +19,8 @@ import torch
 from conftest import PROJECT
 from safetensors.torch import load_file
 
-from zsl.data.region_maps import RegionWriter, read_region_maps
+from zsl.data.region_maps import read_region_maps
+from zsl.data.region_writer import RegionWriter
 from zsl.dazle.maps import Cached
 from zsl.dazle.model import Dazle, DazleOptions
 from zsl.dazle.samplers import class_balanced_batches, random_batches

@@ -394,7 +394,7 @@ def test_words_that_do_not_fit_the_attributes_are_refused(birds, script) -> None
     for flags, words in (
         (dict(word_vectors=birds.root / "few.npy"), r"\(5, 5\); expected a .npy file of 6 rows"),
         (dict(word_vectors=birds.root / "objects.npy"), "unreadable word vectors"),
-        (dict(word_vectors=birds.root / "none.npy"), "unreadable word vectors"),
+        (dict(word_vectors=birds.root / "none.npy"), "missing word vectors"),
         (dict(attribute_names=birds.root / "few.txt"), "2 names; expected 6"),
         (dict(batch_size=0), "--batch_size"),
         (dict(splits=birds.root / "none.mat"), "missing file"),

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from zsl.data.region_maps import RegionWriter, read_region_maps
+from zsl.data.region_maps import read_region_maps
+from zsl.data.region_writer import RegionWriter
 from zsl.data.toy import ATTRIBUTES, make_toy
 from zsl.data.xlsa17 import read_xlsa17
 from zsl.features import toy_regions

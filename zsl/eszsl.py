@@ -110,7 +110,7 @@ def eszsl(validation: StageData, test: StageData) -> EszslResult:
     if test.train.features.shape[1] == 0:
         raise InputError(
             "no features of whole images", where="the data set", found="region maps alone", expected="pooled features",
-            cure="Files written by extract_features.py and by `python -m zsl.data.region_maps` have them.",
+            cure="Files written by extract_features.py and by `python -m zsl.data.repack` have them.",
         )
     if len(test.test_seen) == 0:
         raise InputError(

@@ -3,7 +3,7 @@
     python zero-shot-images/image-scripts/run_deepfashion_dazle.py --dataroot DIR
 
 Region maps: DIR/DeepFashion/feature_map_ResNet_101_DeepFashion.hdf5, from extract_features.py, or repacked from the
-authors' ..._DeepFashion_sep_seen_samples.hdf5 (see `python -m zsl.data.region_maps --help`), which is too compressed to
+authors' ..._DeepFashion_sep_seen_samples.hdf5 (see `python -m zsl.data.repack --help`), which is too compressed to
 draw from.
 
 The release passes once over the data, some 210,000 training pictures, and measures every 200 steps. One pass is far too

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.io
 
 from zsl.data.matfile import read_mat
+from zsl.data.npyfile import read_matrix
 from zsl.errors import InputError
 from zsl.runs.files import atomic_path
 
@@ -101,22 +102,14 @@ def read_class_vectors(path: Path) -> tuple[np.ndarray, list[str] | None]:
     """(C, A) class vectors from a .npy file (C, A) or from `att` (A, C) of a split file, with the names of the latter.
 
     Raises:
-        InputError: the file is missing, damaged or holds no matrix.
+        InputError: the file is missing, damaged or holds no matrix of finite numbers.
     """
     if path.suffix == ".mat":
         content = read_mat(path, ["att"], ["allclasses_names", "all_classes"])
         names = content.get("allclasses_names", content.get("all_classes"))
         return content["att"].T, None if names is None else [str(name) for name in names]
-    expected = "a .npy file of a matrix (n_classes, dimension), or a .mat file with att"
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            "unreadable class vectors", where=path, found=error, expected=expected, cure="Check the path; save it again.",
-        ) from None
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise InputError(
-            "class vectors that are no matrix", where=path, found=f"{vectors.dtype} {vectors.shape}", expected=expected,
-            cure="Save one row of numbers for each class.",
-        )
+    vectors = read_matrix(
+        path, "class vectors", expected="a .npy file of a matrix (n_classes, dimension), or a .mat file with att",
+        cure="Save one row of numbers for each class.",
+    )
     return vectors, None

@@ -30,6 +30,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
 from zsl.data.matfile import read_mat
+from zsl.data.npyfile import read_array, read_matrix
 from zsl.errors import InputError
 from zsl.rows import CHUNK, StoredRows, fits
 
@@ -271,8 +272,13 @@ def assemble(
         attributes = check_attributes(split["att"], split_file)
     else:
         split = read_mat(split_file, LOCATIONS[:3], [*optional, "att"])
-        expected = split["att"].shape[1] if "att" in split else labels.max()
-        attributes = check_attributes(_read_attribute_file(attribute_file, expected).T, attribute_file)
+        n = split["att"].shape[1] if "att" in split else labels.max()
+        stored = read_matrix(
+            attribute_file, "class attributes", n_rows=n,
+            expected=f"a NumPy file of shape ({n}, attribute_dim), one row a class in the order of the labels",
+            cure="data/README.md of the tree says what the file is; --no_manual_att takes att of the split file instead.",
+        )
+        attributes = check_attributes(stored.T, attribute_file)
     n_classes = len(attributes)
     names = split.get("allclasses_names", split.get("all_classes"))
     if names is None or len(names) != n_classes:
@@ -401,17 +407,10 @@ def map_features(features_path: Path, labels_path: Path) -> tuple[np.ndarray, np
     Raises:
         InputError: a file is missing or damaged, or its content cannot be right.
     """
-    arrays = []
-    for path, mode in ((features_path, "r"), (labels_path, None)):
-        try:
-            arrays.append(np.load(path, mmap_mode=mode, allow_pickle=False))
-        except (ValueError, OSError, EOFError) as error:
-            raise InputError(
-                "unreadable NumPy file", where=path, found=error,
-                expected="features (N, D) and, in a second file, labels (N,), as numpy.save writes them",
-                cure="Write it again.",
-            ) from None
-    features, labels = arrays
+    expected = "features (N, D) and, in a second file, labels (N,), as numpy.save writes them"
+    cure = f"{features_path.name} and {labels_path.name} belong together: write both again."
+    features = read_array(features_path, "features", expected=expected, cure=cure, mapped=True)
+    labels = read_array(labels_path, "labels", expected=expected, cure=cure)
     if features.dtype not in (np.float16, np.float32) or features.ndim != 2 or labels.shape != features.shape[:1]:
         raise InputError(
             "features and labels do not match", where=features_path,
@@ -443,30 +442,6 @@ def _check_labels(labels: np.ndarray, path: Path) -> np.ndarray:
             cure="Add 1 if the labels are 0-based.",
         )
     return labels.astype(np.int64)
-
-
-def _read_attribute_file(path: Path, n_classes: int) -> np.ndarray:
-    """(C, A) of a .npy file with one row a class."""
-    expected = f"a NumPy file of shape ({n_classes}, attribute_dim), one row a class in the order of the labels"
-    try:
-        att = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise InputError(
-            "missing attribute file", where=path, found="nothing", expected=expected,
-            cure="Put it there (data/README.md of the tree says what it is), or pass --no_manual_att to use att of the "
-            "split file.",
-        ) from None
-    except (ValueError, OSError, EOFError) as error:
-        raise InputError(
-            "unreadable attribute file", where=path, found=error, expected=expected, cure="Copy or save it again.",
-        ) from None
-    if att.ndim != 2 or len(att) != n_classes:
-        transposed = att.ndim == 2 and att.shape[1] == n_classes
-        raise InputError(
-            "attributes of the wrong shape", where=path, found=att.shape, expected=expected,
-            cure="Save its transpose." if transposed else "Give every class one row, or pass --no_manual_att.",
-        )
-    return att
 
 
 def check_attributes(att: np.ndarray, path: Path) -> np.ndarray:

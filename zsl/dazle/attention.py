@@ -31,7 +31,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from zsl.data.parts import PartAnnotation, read_parts
-from zsl.data.region_maps import RegionDataset, batches
+from zsl.data.region_file import batches
+from zsl.data.region_maps import RegionDataset
 from zsl.dazle.model import Dazle, Output
 from zsl.features.backbones import BackboneSpec
 from zsl.runs.files import atomic_path, write_json

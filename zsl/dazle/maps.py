@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zsl.data.region_maps import RegionFile, batches
+from zsl.data.region_file import RegionFile, batches
 from zsl.errors import InputError
 
 GIB = 2**30

@@ -27,7 +27,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from zsl.data.matfile import read_mat
-from zsl.data.region_maps import RegionWriter
+from zsl.data.npyfile import read_matrix
+from zsl.data.region_writer import RegionWriter
 from zsl.data.xlsa17 import assemble
 from zsl.errors import InputError
 from zsl.features.backbones import Backbone
@@ -295,19 +296,10 @@ def read_attribute_vectors(path: Path, n: int) -> np.ndarray:
     Raises:
         InputError: the file cannot be read or does not hold one finite row an attribute.
     """
-    expected = f"a .npy file of {n} rows, one a row of att"
-    try:
-        vectors = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(
-            "unreadable word vectors", where=path, found=error, expected=expected, cure="Check the path; save it again.",
-        ) from None
-    if vectors.ndim != 2 or len(vectors) != n or vectors.dtype.kind not in "fiu" or not np.isfinite(vectors).all():
-        raise InputError(
-            "word vectors that do not fit", where=path, found=f"{vectors.dtype} {vectors.shape}", expected=expected,
-            cure="Pass the word vectors of the attributes of this split file, finite numbers in the same order.",
-        )
-    return vectors.astype(np.float32)
+    return read_matrix(
+        path, "word vectors", expected=f"a .npy file of {n} rows, one a row of att", n_rows=n,
+        cure="Pass the word vectors of the attributes of this split file, finite numbers in the same order.",
+    ).astype(np.float32)
 
 
 # ---- the pass -----------------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from zsl.data.matfile import read_mat
-from zsl.data.region_maps import RegionWriter
+from zsl.data.region_writer import RegionWriter
 from zsl.data.toy import ATTRIBUTES
 from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zsl.features.descriptor import GRID, REGION_DIM, region_descriptors
