@@ -24,7 +24,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from zsl import tree
+from zsl import flags
 from zsl.app.model_file import Model, write_model
 from zsl.app.predictor import Predictor
 from zsl.app.tables import AttributeScale
@@ -131,7 +131,7 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
     wanted = ["original_att", "attribute_names", "attribute_low", "attribute_high"]
     feature_file = folder / f"{data['image_embedding']}.mat"
     if run.result["method"] == "dazle":
-        dataset = tree.read_region_dataset(SimpleNamespace(**config), root)
+        dataset = flags.read_region_dataset(SimpleNamespace(**config), root)
         found = {name: value for name in wanted if (value := dataset.regions.variable(name)) is not None}
         if "original_att" in found and found["original_att"].shape == dataset.attributes.shape:
             found["original_att"] = found["original_att"].T
@@ -228,7 +228,8 @@ def _dazle_part(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset
     config = SimpleNamespace(**model.config)
     settings = {
         "feature_dim": dataset.regions.feature_dim, "word_dim": tensors["vectors"].shape[1],
-        "grid": list(dataset.regions.grid), "options": asdict(tree.dazle_options(config)), "margin": tree.dazle_margin(config),
+        "grid": list(dataset.regions.grid),
+        "options": asdict(flags.dazle_options(config)), "margin": flags.dazle_margin(config),
         "half_precision_regions": dataset.regions.dtype == np.float16, "calibration": model.origin.get("constant", 0.0),
     }
     return replace(model, settings=settings, weights=tensors)
