@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from zsl.data.fingerprint import fingerprint
 from zsl.data.xlsa17 import Dataset, StageData
 from zsl.errors import InputError
 from zsl.protocol import EvaluatingTrainer, run_experiment
@@ -83,7 +84,7 @@ def _result(
         return folder.read_result()
     device, title = resolve_device(config.device), f"{config.variant} on {config.dataset}"
     dataset = load_dataset(config)
-    folder.open(config_dict(config), config.resume, config.overwrite)
+    folder.open(config_dict(config), config.resume, config.overwrite, fingerprint(dataset))
     try:
         log.info("%s (%s, %s, split %s), seed %d, %s -> %s", title, dataset.image_embedding, dataset.class_embedding,
                  dataset.split_version, config.manualSeed, device, folder.path)
