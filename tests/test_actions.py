@@ -414,6 +414,8 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     assert "2 of 2: split" in first and "mean ± sd over 2 splits (1-2)" in first
     runs = sorted((tmp_path / "runs").glob("ucf101_i3d-*-split[12]-*"))
     assert len(runs) == 2
+    marks = [json.loads((run / "result.json").read_text())["data"]["fingerprint"] for run in runs]
+    assert marks[0]["content"] == marks[1]["content"] and marks[0]["split"] != marks[1]["split"] and "WARNING" not in first
     (sweep,) = (tmp_path / "runs").glob("ucf101_i3d-*-splits1-2-*")
     summary = json.loads((sweep / "summary.json").read_text())
     last = next(row for row in summary["rows"] if row["row"] == "last")

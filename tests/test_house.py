@@ -40,9 +40,14 @@ LAYERS = {
         "zsl.evaluation", "zsl.runs.loop",
     ],
     "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files", "zsl.runs.loop"],
+    "zsl.protocol": ["zsl", "zsl.data", "zsl.errors", "zsl.eszsl", "zsl.evaluation", "zsl.runs"],
+    "zsl.flags": [
+        "zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.tfvaegan", "zsl.dazle", "zsl.protocol", "zsl.runs",
+    ],
+    "zsl.experiment": ["zsl.errors", "zsl.data", "zsl.protocol", "zsl.report", "zsl.runs"],
     "zsl.app": [
         "zsl", "zsl.errors", "zsl.data", "zsl.features", "zsl.classifiers", "zsl.gate", "zsl.tfvaegan", "zsl.dazle",
-        "zsl.report", "zsl.runs", "zsl.tree",
+        "zsl.report", "zsl.runs", "zsl.flags",
     ],
 }
 

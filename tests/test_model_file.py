@@ -14,11 +14,14 @@ from kept_models import train
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from zsl.app import export as export_module
 from zsl.app import model_file
 from zsl.app.export import export, main
 from zsl.app.model_file import KEY, read_model, write_model
 from zsl.app.predictor import Predictor
+from zsl.data.xlsa17 import FeatureScaling
 from zsl.errors import InputError
+from zsl.report.folder import read_run
 
 
 def contents(path) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -69,12 +72,69 @@ def test_a_model_is_held_to_the_predictions_of_its_run(birds, tmp_path, choice) 
     path = tmp_path / "m.zsl"
     model = export(birds.runs["tfvaegan"], path, choice=choice)
     assert model.origin["choice"] == choice
-    shutil.copytree(birds.runs["tfvaegan"], tmp_path / "run")
+
+
+@pytest.mark.parametrize("task", ["zsl", "gzsl"])
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_a_model_that_predicts_otherwise_is_refused_for_either_task(birds, tmp_path, method, task) -> None:
+    shutil.copytree(birds.runs[method], tmp_path / "run")
     arrays = dict(np.load(tmp_path / "run" / "evaluation.npz"))
-    arrays[f"model_{choice}_gzsl_predictions"] = np.roll(arrays[f"model_{choice}_gzsl_predictions"], 1) * 0
+    found = arrays[f"model_last_{task}_predictions"]
+    arrays[f"model_last_{task}_predictions"] = (found + 1) % len(birds.names)
     np.savez(tmp_path / "run" / "evaluation.npz", **arrays)
-    with pytest.raises(InputError, match="does not predict what its run did"):
-        export(tmp_path / "run", path, choice=choice)
+    with pytest.raises(InputError, match=rf"does not predict what its run did in \S*, {task}: found 0\.0 %"):
+        export(tmp_path / "run", tmp_path / "m.zsl")
+    assert not (tmp_path / "m.zsl").exists()
+
+
+@pytest.mark.parametrize("task", ["zsl", "gzsl"])
+def test_a_changed_head_is_refused_for_its_own_task(birds, task) -> None:
+    run, model = read_run(birds.runs["tfvaegan"]), read_model(birds.models["tfvaegan"])
+    dataset, _ = export_module._read_data(run, None)
+    opposite = {f"{task}_head.{key}": -model.weights[f"{task}_head.{key}"] for key in ("weight", "bias")}
+    with pytest.raises(InputError, match=rf"does not predict what its run did in \S*, {task}: found 0\.0 %"):
+        export_module._hold_to_the_run(replace(model, weights=model.weights | opposite), dataset, run, "last")
+
+
+class Spied(np.ndarray):
+    """Features that call `note` with the numbers of rows that are read."""
+
+    note = None
+
+    def __getitem__(self, index):
+        Spied.note(index)
+        return np.asarray(self)[index]
+
+
+@pytest.mark.parametrize("tasks", ["zsl", "gzsl", "zsl and gzsl"])
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_every_test_sample_is_read_once(birds, monkeypatch, method, tasks) -> None:
+    run, model = read_run(birds.runs[method]), read_model(birds.models[method])
+    for task in {"zsl", "gzsl"} - set(tasks.split()):
+        del run.arrays[f"model_last_{task}_predictions"]
+    dataset, _ = export_module._read_data(run, None)
+    rows: list[int] = []
+    if method == "dazle":
+        read = dataset.regions.read
+        monkeypatch.setattr(dataset.regions, "read", lambda part: rows.extend(part.tolist()) or read(part))
+    else:
+        monkeypatch.setattr(Spied, "note", lambda part: rows.extend(part.tolist()))
+        dataset = replace(dataset, features=dataset.features.view(Spied))
+    monkeypatch.setattr(export_module, "CHECKED", 7)
+    export_module._hold_to_the_run(model, dataset, run, "last")
+    tests = dataset.locations["test_unseen"]
+    if "gzsl" in tasks:
+        tests = np.concatenate([dataset.locations["test_seen"], tests])
+    assert rows == tests.tolist() and len(set(rows)) == len(rows) >= 6
+
+
+def test_export_scales_what_it_keeps_and_what_it_checks_and_each_once(birds, tmp_path, monkeypatch) -> None:
+    scaled, scale = [], FeatureScaling.__call__
+    monkeypatch.setattr(FeatureScaling, "__call__", lambda self, rows: scaled.append(np.atleast_2d(rows)) or scale(self, rows))
+    model = export(birds.runs["tfvaegan"], tmp_path / "m.zsl", max_seen_per_class=2)
+    counts = read_run(birds.runs["tfvaegan"]).result["data"]["counts"]
+    largest = 1  # of training, which the divisor comes from
+    assert sum(map(len, scaled)) == largest + len(model.train) + counts["test_seen"] + counts["test_unseen"]
 
 
 def test_an_older_run_without_heads_is_named(birds, tmp_path, capsys) -> None:

@@ -18,6 +18,7 @@ from zsl.report import plots as plots_module
 from zsl.report.folder import chosen_epoch, read_run
 from zsl.report.html import duration, write_report
 from zsl.report.plots import draw_plots
+from zsl.report.sweep import write_sweep
 from zsl.report.tables import format_rows, format_sweep, summarise
 from zsl.runs.files import read_metrics
 
@@ -264,6 +265,68 @@ def test_table_of_a_sweep():
     assert re.search(r"^ESZSL +– +– +– +– +15\.0 ± 0\.0 +2$", text, re.M)
 
 
+def swept(*runs: tuple[int | None, int, str, str] | None) -> dict:
+    """The summary of runs given as (class split, seed, digest of the content, digest of the split); None: an older run."""
+    results = []
+    for number, run in enumerate(runs):
+        entry = result()
+        split, entry["seed"], content, lists = run or (None, number, "", "")
+        if split is not None:
+            entry["config"]["split"] = split
+        if run is not None:
+            entry["data"]["fingerprint"] = {"content": content, "split": lists}
+        results.append(entry)
+    return summarise(results)
+
+
+@pytest.mark.parametrize("runs", [
+    [(None, 1, "aa", "bb"), (None, 2, "aa", "bb")], [(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (1, 8, "aa", "bb")],
+    [None, (None, 1, "aa", "bb"), None], [None, None],
+])
+def test_a_sweep_over_the_same_data_warns_of_nothing(runs):
+    assert swept(*runs)["warnings"] == [] and "WARNING" not in format_sweep(swept(*runs))
+
+
+@pytest.mark.parametrize("runs, words", [
+    ([(None, 1, "aa", "bb"), (None, 2, "dd", "bb"), (None, 3, "aa", "bb")],
+     r"features, labels or attributes changed in between \(aa: seed 1, seed 3; dd: seed 2\)"),
+    ([(None, 1, "aa", "bb"), (None, 2, "aa", "dd")], r"lists of samples of the split .* \(bb: seed 1; dd: seed 2\)"),
+    ([(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (2, 8, "aa", "dd")],
+     r"lists of samples of split 2 .* \(cc: split 2, seed 7; dd: split 2, seed 8\)"),
+    ([(1, 7, "aa", "bb"), (2, 7, "dd", "cc")], r"attributes changed .* \(aa: split 1, seed 7; dd: split 2, seed 7\)"),
+])
+def test_a_sweep_over_data_that_changed_says_so(runs, words):
+    summary = swept(*runs)
+    (warning,) = summary["warnings"]
+    assert re.search(words, warning) and "--overwrite" in warning
+    text = " ".join(format_sweep(summary).split())
+    assert "WARNING: These runs were trained on different data" in text and re.search(words, text)
+
+
+def test_the_page_of_a_sweep_shows_its_warnings(tmp_path):
+    runs = []
+    for seed in (1, 2):
+        entry = result() | {"seed": seed}
+        entry["data"]["fingerprint"] = {"content": f"digest{seed}", "split": "same"}
+        runs.append(tmp_path / str(seed))
+        runs[-1].mkdir()
+        write_result(runs[-1], entry)
+    assert "WARNING" in write_sweep(tmp_path / "sweep", runs)
+    page = (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
+    assert "<li>These runs were trained on different data" in page and "digest2: seed 2" in page
+    assert page.index("different data") < page.index("A note about")
+
+
+def test_the_page_of_a_run_shows_the_digests_of_its_data(run_dir):
+    without_projection(run_dir)
+    assert "digest of the" not in write_report(run_dir).read_text(encoding="utf-8")
+    value = result()
+    value["data"]["fingerprint"] = {"content": "0123456789ab", "split": "ba9876543210"}
+    write_result(run_dir, value)
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    assert "digest of the content</dt><dd>0123456789ab<" in page and "digest of the split</dt><dd>ba9876543210<" in page
+
+
 def test_only_an_incomplete_last_line_is_forgiven(run_dir):
     path = run_dir / "metrics.jsonl"
     whole = path.read_bytes()
@@ -285,7 +348,7 @@ def test_an_epoch_written_twice_counts_once(run_dir):
 
 @pytest.mark.parametrize("change, message", [
     ({"schema": 2}, "unknown schema"), ({"rows": [{"T1": 1}]}, r"rows\[0\]"), ({"seed": "x"}, "'seed'"),
-    ({"data": {}}, "result.json, data"),
+    ({"data": {}}, "result.json, data"), ({"data": result()["data"] | {"fingerprint": "0123"}}, "'fingerprint'"),
     ({"data": result()["data"] | {"unseen_classes": [1, 3, 6]}}, "unseen_classes"),
     ({"data": result()["data"] | {"unseen_classes": [1, 3]}}, "zsl_confusion"),
 ])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zsl import tree
+from zsl import flags
 from zsl.protocol import Schedule
 from zsl.tfvaegan.steps import Settings
 
@@ -146,16 +146,16 @@ class TfvaeganConfig:
     @property
     def variant(self) -> str:
         """What distinguishes the method, in words."""
-        return tree.variant(self, *(["gate"] if self.gzsl and self.gzsl_od else []))
+        return flags.variant(self, *(["gate"] if self.gzsl and self.gzsl_od else []))
 
     def settings(self) -> Settings:
         """The release's flag names in the method's words."""
         loss = "cross_entropy" if self.bce_att else "cycle"
-        return Settings(**tree.shared_settings(self), attribute_loss=loss)
+        return Settings(**flags.shared_settings(self), attribute_loss=loss)
 
     def schedule(self) -> Schedule:
         """How long to train, when to look, and how to choose."""
-        return tree.schedule(self)
+        return flags.schedule(self)
 
 
 # Training script -> what its flags change.

@@ -12,7 +12,7 @@ from typing import Literal
 
 from tyro.conf import Fixed
 
-from zsl import tree
+from zsl import flags
 from zsl.dazle import trainer as dazle
 from zsl.dazle.model import DazleOptions
 from zsl.protocol import Schedule
@@ -140,12 +140,12 @@ class TfvaeganConfig:
     @property
     def variant(self) -> str:
         """What distinguishes the method, in words."""
-        return tree.variant(self, *(["transductive"] if self.transductive else []))
+        return flags.variant(self, *(["transductive"] if self.transductive else []))
 
     def settings(self) -> Settings:
         """The release's flag names in the method's words."""
         return Settings(
-            **tree.shared_settings(self),
+            **flags.shared_settings(self),
             critic_unseen_weight=self.gammaD2,
             adversarial_unseen_weight=self.gammaG_D2,
             unseen_prior=self.unseen_prior,
@@ -153,7 +153,7 @@ class TfvaeganConfig:
 
     def schedule(self) -> Schedule:
         """How long to train, when to look, and how to choose."""
-        return tree.schedule(self)
+        return flags.schedule(self)
 
 
 @dataclass(frozen=True)
@@ -268,7 +268,7 @@ class DazleConfig:
 
     def options(self) -> DazleOptions:
         """The model's flags in words."""
-        return tree.dazle_options(self)
+        return flags.dazle_options(self)
 
     def settings(self) -> dazle.Settings:
         """The training's flags in words."""
@@ -282,7 +282,7 @@ class DazleConfig:
             loss={"CE": "cross_entropy", "rank": "rank"}[self.loss_type],
             conservative=self.is_conservative,
             calibration=self.lambda_,
-            margin=tree.dazle_margin(self),
+            margin=flags.dazle_margin(self),
         )
 
     def schedule(self) -> Schedule:

@@ -6,12 +6,14 @@ import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
+from zsl.data.fingerprint import fingerprint
 from zsl.data.xlsa17 import Dataset, StageData
 from zsl.errors import InputError
-from zsl.protocol import EvaluatingTrainer, Schedule, run_experiment
+from zsl.protocol import EvaluatingTrainer, run_experiment
 from zsl.report.html import write_report
 from zsl.report.tables import format_rows
 from zsl.runs.config import config_dict
@@ -21,23 +23,29 @@ from zsl.runs.loop import Interrupted
 
 log = logging.getLogger("zsl")
 
+Config = Any  # a tree's dataclass, which zsl cannot import
+LoadDataset = Callable[[Config], Dataset]
+BuildTrainer = Callable[[Config, StageData, torch.device], EvaluatingTrainer]
+After = Callable[[Config, Path, Dataset, torch.device], None]
 
-def run_and_report(
-    config: object,
-    folder: RunFolder,
-    load_dataset: Callable[[], Dataset],
-    build_trainer: Callable[[StageData, torch.device], EvaluatingTrainer],
-    schedule: Schedule,
+
+def run(
+    config: Config,
+    check_config: Callable[[Config], None],
+    folder_of: Callable[[Config], RunFolder],
+    load_dataset: LoadDataset,
+    build_trainer: BuildTrainer,
     *,
     method: str,
-    title: str,
-    after: Callable[[Path, Dataset, torch.device], None] | None = None,
+    after: After | None = None,
 ) -> int:
-    """Trains, measures, reports; the way every training script ends.
+    """Checks, trains, measures, reports: all that a training script does, made of a tree's own parts.
 
     Args:
-        config: a tree's config dataclass; read here are its flags device, manualSeed, deterministic, resume, overwrite.
-        folder: the run's folder, not yet open.
+        config: read here are its flags device, manualSeed, deterministic, threads, resume and overwrite, its variant and its
+            schedule.
+        check_config: refuses flags that contradict each other.
+        folder_of: the run's folder, not yet open.
         load_dataset: reads the data; called only if there is something to train.
         build_trainer: makes the trainer of a stage; the random numbers are seeded right before.
         after: given the folder of the trained run, adds what only this method has to report.
@@ -48,7 +56,11 @@ def run_and_report(
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     log.setLevel(logging.INFO)
     try:
-        result = _run(config, folder, load_dataset, build_trainer, schedule, method, title, after)
+        check_config(config)
+        folder = folder_of(config)
+        if config.threads > 0:
+            torch.set_num_threads(config.threads)
+        result = _result(config, folder, load_dataset, build_trainer, method, after)
     except Interrupted as interrupted:
         print(f"Stopped {interrupted}, saved. To continue, repeat the command with --resume.", file=sys.stderr)
         return 130
@@ -63,28 +75,31 @@ def run_and_report(
     return 0
 
 
-def _run(config, folder, load_dataset, build_trainer, schedule, method, title, after) -> dict:
+def _result(
+    config: Config, folder: RunFolder, load_dataset: LoadDataset, build_trainer: BuildTrainer, method: str, after: After | None
+) -> dict:
+    """The run's result: read where it has finished before, else trained for, with its report."""
     if folder.finished and not config.overwrite:
         log.info("This run has finished before; --overwrite would repeat it.")
         return folder.read_result()
-    device = resolve_device(config.device)
-    dataset = load_dataset()
-    folder.open(config_dict(config), config.resume, config.overwrite)
+    device, title = resolve_device(config.device), f"{config.variant} on {config.dataset}"
+    dataset = load_dataset(config)
+    folder.open(config_dict(config), config.resume, config.overwrite, fingerprint(dataset))
     try:
         log.info("%s (%s, %s, split %s), seed %d, %s -> %s", title, dataset.image_embedding, dataset.class_embedding,
                  dataset.split_version, config.manualSeed, device, folder.path)
 
         def build(data: StageData) -> EvaluatingTrainer:
             set_seed(config.manualSeed, config.deterministic)
-            return build_trainer(data, device)
+            return build_trainer(config, data, device)
 
         result = run_experiment(
-            dataset, build, folder, config_dict(config), schedule,
+            dataset, build, folder, config_dict(config), config.schedule(),
             method=method, title=title, seed=config.manualSeed, device=device,
         )
         if after is not None:
             try:
-                after(folder.path, dataset, device)
+                after(config, folder.path, dataset, device)
             except InputError as error:  # what was trained and measured is worth its report all the same
                 log.warning("Left out of the report: %s", error)
         write_report(folder.path)

@@ -224,6 +224,7 @@ def run_experiment(
             "feature_dim": test.feature_dim,
             "attribute_dim": test.attribute_dim,
             "counts": dataset.counts,
+            **({"fingerprint": folder.data} if folder.data else {}),
         },
         "rows": result_rows(records, selection, floor),
         "AUSUC": _areas(records, selection, floor),

@@ -221,13 +221,24 @@ class Predictor:
         Raises:
             InputError: features of another shape or not finite, or the model cannot choose among all classes.
         """
+        (scores,) = self.decision_functions(features, [unseen_only], calibration=calibration)
+        return scores
+
+    def decision_functions(
+        self, features: np.ndarray, unseen_only: Sequence[bool], *, calibration: float = 0.0
+    ) -> list[np.ndarray]:
+        """`decision_function` for each choice in `unseen_only`, of features that are looked at once for all of them."""
         features = self._check_features(features)
-        self._check_choice(unseen_only)
-        parts = [
-            self._method.scores(self._view(torch.from_numpy(features[i : i + self._method.chunk])), unseen_only, calibration)
-            for i in range(0, len(features), self._method.chunk)
-        ]
-        return torch.cat(parts).cpu().numpy() if parts else np.zeros((0, len(self.classes_)), dtype=np.float32)
+        for only in unseen_only:
+            self._check_choice(only)
+        parts: list[list[Tensor]] = [[] for _ in unseen_only]
+        for chunk in torch.from_numpy(features).split(self._method.chunk):
+            if len(chunk):  # no samples are split into one part without any
+                view = self._view(chunk)
+                for found, only in zip(parts, unseen_only, strict=True):
+                    found.append(self._method.scores(view, only, calibration))
+        none = np.zeros((0, len(self.classes_)), dtype=np.float32)
+        return [torch.cat(found).cpu().numpy() if found else none for found in parts]
 
     def predict_proba(self, features: np.ndarray, *, unseen_only: bool = False, calibration: float = 0.0) -> np.ndarray:
         """(n, D) features -> (n, C) probabilities, columns as `classes_`; see `decision_function`."""

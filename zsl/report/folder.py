@@ -87,7 +87,8 @@ def _checked_result(path: Path) -> dict:
             cure="Draw the report with the version of zsl that made the run.",
         )
     _require(result, _RESULT_KEYS, path)
-    _require(result["data"], _DATA_KEYS, f"{path}, data")
+    since = {"fingerprint": dict} if "fingerprint" in result["data"] else {}  # which older runs do not have
+    _require(result["data"], _DATA_KEYS | since, f"{path}, data")
     for position, row in enumerate(result["rows"]):
         if not isinstance(row, dict) or not isinstance(row.get("row"), str):
             _refuse(f"{path}, rows[{position}]", repr(row)[:80], 'an object with a "row" name')

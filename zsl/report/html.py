@@ -71,6 +71,7 @@ def render(run: FinishedRun, plots: list[Plot], attention: Iterable[Plot] = ()) 
             *data["counts"].items(), ("seen classes", len(data["seen_classes"])),
             ("unseen classes", len(data["unseen_classes"])), ("feature dimensions", data["feature_dim"]),
             ("attribute dimensions", data["attribute_dim"]),
+            *((f"digest of the {part}", digest) for part, digest in data.get("fingerprint", {}).items()),
         ], "counts"),
         "</section>",
     ]

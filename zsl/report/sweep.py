@@ -19,7 +19,7 @@ from zsl.report.folder import MEASURES, number
 from zsl.report.html import document, duration, figure_html, headline_row, measures_table, row_with_rule
 from zsl.report.plots import MEASURE_NAMES, Plot
 from zsl.report.style import INK, PURPLE, ROW_COLOURS, ROW_MARKERS, STYLE, to_png
-from zsl.report.tables import HEADINGS, format_sweep, percent, plus_minus, summarise
+from zsl.report.tables import HEADINGS, format_sweep, percent, plus_minus, run_names, summarise
 from zsl.runs.files import atomic_path, read_json, write_json, write_text
 
 
@@ -53,17 +53,16 @@ def write_sweep(folder: Path, runs: Sequence[Path]) -> str:
 def _render(folder: Path, summary: dict, results: list[dict], runs: Sequence[Path], plot: Plot) -> str:
     facts = " · ".join(map(escape, [*summary["headline"], f"mean ± sd over {summary['over']}"]))
     rows = [row_with_rule(row, (plus_minus(row.get(measure)) for measure in HEADINGS)) for row in summary["rows"]]
-    several_splits = len(set(summary["splits"])) > 1
     each = []
-    for result, run in zip(results, runs):
-        split = f"split {result['config'].get('split')}, " if several_splits else ""
-        name = f"{split}seed {result['seed']}"
+    for name, result, run in zip(run_names(results), results, runs, strict=True):
         row = headline_row(result) or {}
         cells = "".join(f"<td>{percent(row.get(measure))}</td>" for measure in MEASURES)
         link = quote(os.path.relpath(run / "report.html", folder))
         each.append(f"<tbody><tr><th scope='row'><a href='{link}'>{escape(name)}</a></th>{cells}</tr></tbody>")
     used = sorted({row["row"] for row in map(headline_row, results) if row})
-    notes = "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(n for r in results for n in r["notes"]))
+    notes = "".join(f"<li>{escape(note)}</li>" for note in dict.fromkeys(
+        [*summary["warnings"], *(note for result in results for note in result["notes"])]
+    ))
     total = duration(sum(result["seconds"] for result in results))
     return document(summary["title"], [
         f"<header><p class='eyebrow'>{escape(results[0]['method'])} · report of {len(results)} runs</p>"

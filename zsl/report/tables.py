@@ -65,8 +65,8 @@ def summarise(results: list[dict]) -> dict:
     """Gathers runs that differ in their seed, their class split or both.
 
     Returns:
-        {"title", "headline": [str], "seeds": [int], "splits": [int or null], "over": str, "rows": [{"row", "rule", "T1",
-        "acc_unseen", "acc_seen", "H", "AUSUC"}]}; each measure is {"mean", "sd" (over n−1; null for one run),
+        {"title", "headline": [str], "seeds": [int], "splits": [int or null], "over": str, "warnings": [str], "rows": [{"row",
+        "rule", "T1", "acc_unseen", "acc_seen", "H", "AUSUC"}]}; each measure is {"mean", "sd" (over n−1; null for one run),
         "values": [per run]}, or null where no run has it.
     """
     first = results[0]
@@ -92,7 +92,36 @@ def summarise(results: list[dict]) -> dict:
     else:
         over = f"{len(results)} runs (splits {format_numbers(sorted(set(splits)))}, seeds {seed_list})"
     common = [part for part in headline(first) if part not in dropped and all(part in headline(r) for r in results)]
-    return {"title": first["title"], "headline": common, "seeds": seeds, "splits": splits, "over": over, "rows": rows}
+    return {"title": first["title"], "headline": common, "seeds": seeds, "splits": splits, "over": over,
+            "warnings": _other_data(results), "rows": rows}
+
+
+def run_names(results: list[dict]) -> list[str]:
+    """What tells each run of a sweep from the others, in words."""
+    splits = [result["config"].get("split") for result in results]
+    several = len(set(splits)) > 1
+    return [f"split {split}, seed {result['seed']}" if several else f"seed {result['seed']}"
+            for split, result in zip(splits, results, strict=True)]
+
+
+def _other_data(results: list[dict]) -> list[str]:
+    """Warnings about runs that were not trained on the same data, by the fingerprints of those that have one.
+
+    All have the content in common, the lists of samples only those of the same class split.
+    """
+    groups: dict[str, dict[str, list[str]]] = {}  # what should be the same -> digest -> runs
+    for name, result in zip(run_names(results), results, strict=True):
+        digests = result["data"].get("fingerprint", {})
+        of_split = "the split" if (split := result["config"].get("split")) is None else f"split {split}"
+        for part, what in (("content", "the features, labels or attributes"), ("split", f"the lists of samples of {of_split}")):
+            if part in digests:
+                groups.setdefault(what, {}).setdefault(digests[part], []).append(name)
+    return [
+        f"These runs were trained on different data: {what} changed in between ("
+        + "; ".join(f"{digest}: {', '.join(names)}" for digest, names in found.items())
+        + "). A mean over them means nothing. Train those of the wrong data again with --overwrite."
+        for what, found in groups.items() if len(found) > 1
+    ]
 
 
 def format_sweep(summary: dict) -> str:
@@ -103,7 +132,8 @@ def format_sweep(summary: dict) -> str:
         counts = {len(value["values"]) for value in found if value}
         table.append([row["row"], *map(plus_minus, found), "/".join(map(str, sorted(counts))) or "0"])
     meaning = f"mean ± sd over {summary['over']}"
-    return "\n".join([summary["title"], " · ".join([*summary["headline"], meaning]), "", *_aligned(table)]) + "\n"
+    warnings = [line for warning in summary["warnings"] for line in ["", *_hanging("WARNING: ", warning)]]
+    return "\n".join([summary["title"], " · ".join([*summary["headline"], meaning]), "", *_aligned(table), *warnings]) + "\n"
 
 
 def plus_minus(value: dict | None) -> str:

@@ -3,7 +3,7 @@
     config.json          flag -> value
     log.txt              what was printed, with times
     metrics.jsonl        one JSON object an epoch; grows by whole lines
-    checkpoint.pt        to continue from; gone once the run has finished
+    checkpoint.pt        to continue from, with digests of the config and data it belongs to; gone once the run has finished
     tensorboard/         the same values as metrics.jsonl, as events
     evaluation.npz       confusion matrices, curves, features to project, each model's predictions on the test samples
     model_last.safetensors, model_val.safetensors      weights of networks and heads, once the run has finished
@@ -41,6 +41,7 @@ class RunFolder:
         self.config, self.metrics = self.path / "config.json", self.path / "metrics.jsonl"
         self.checkpoint, self.result = self.path / "checkpoint.pt", self.path / "result.json"
         self.arrays = self.path / "evaluation.npz"
+        self.data: dict[str, str] | None = None  # fingerprint of what is trained on, for those who know it
         self._events: SummaryWriter | None = None
         self._lock = filelock.FileLock(self.path / ".lock")
         self._log: logging.Handler | None = None
@@ -55,11 +56,18 @@ class RunFolder:
         return self.result.exists()
 
     def validation(self) -> RunFolder:
-        """The folder of the validation stage; its checkpoints carry the same config."""
-        return RunFolder(self.path / "validation", f"{self.digest}-validation")
+        """The folder of the validation stage; its checkpoints carry the same config and data."""
+        inner = RunFolder(self.path / "validation", f"{self.digest}-validation")
+        inner.data = self.data
+        return inner
 
-    def open(self, config: dict, resume: bool, overwrite: bool) -> None:
+    def open(self, config: dict, resume: bool, overwrite: bool, data: dict[str, str] | None = None) -> None:
         """Makes the folder ready for training, and locks it until `close`.
+
+        Args:
+            config: flag -> value.
+            resume, overwrite: what to do about an unfinished run.
+            data: what `zsl.data.fingerprint` says of the data; checkpoints of others are refused.
 
         Raises:
             InputError: it holds an unfinished run and neither flag says what to do with it, or another process uses it.
@@ -81,6 +89,7 @@ class RunFolder:
                 expected="a new folder, or a word on what to do",
                 cure="Pass --resume to continue it or --overwrite to start again.",
             )
+        self.data = data
         write_json(self.config, config)
         self._log = logging.FileHandler(self.path / "log.txt")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
@@ -104,7 +113,7 @@ class RunFolder:
     def save_checkpoint(self, state: dict) -> None:
         with atomic_path(self.checkpoint) as temporary, open(temporary, "wb") as file:
             try:
-                torch.save({"digest": self.digest, "state": state}, file)
+                torch.save({"digest": self.digest, "data": self.data, "state": state}, file)
             except RuntimeError as error:  # PyTorch hides a full disk behind a complaint of its own
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
@@ -114,14 +123,14 @@ class RunFolder:
         """The state last saved, or None where there is none. Nothing but tensors and plain values is unpickled.
 
         Raises:
-            InputError: the file is damaged, holds more than data, or belongs to another config.
+            InputError: the file is damaged, holds more than data, or belongs to another config or other data.
         """
         if not self.checkpoint.exists():
             return None
         cure = "Pass --overwrite to start again."
         try:
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
-            digest, state = content["digest"], content["state"]
+            digest, state, data = content["digest"], content["state"], content.get("data")
         except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise InputError(
@@ -132,6 +141,12 @@ class RunFolder:
             raise InputError(
                 "a checkpoint of another config", where=self.checkpoint, found=f"config {digest}",
                 expected=f"config {self.digest}, the one asked for", cure=cure,
+            )
+        if data and self.data and data != self.data:  # earlier versions did not keep it
+            raise InputError(
+                "a checkpoint of other data", where=self.checkpoint, found=f"data now: {_words(self.data)}",
+                expected=f"{_words(data)}, as when training began",
+                cure=f"Put back the old files, or {cure[0].lower()}{cure[1:]}",
             )
         return state
 
@@ -178,6 +193,10 @@ class RunFolder:
 
     def read_result(self) -> dict:
         return read_json(self.result)
+
+
+def _words(fingerprint: dict[str, str]) -> str:
+    return ", ".join(f"{part} {digest}" for part, digest in fingerprint.items())
 
 
 def scalars(record: dict, prefix: str = "") -> dict[str, float]:

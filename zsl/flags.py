@@ -1,4 +1,4 @@
-"""What the training scripts of both trees share around the method: flags in words, checks, the run.
+"""What a tree's flags mean: a config in the words of the methods, checked, with the data and the run folder that it names.
 
 `config` is a tree's config dataclass, and where nothing else is said either tree's `TfvaeganConfig`; flags that several
 have are of the same type and meaning.
@@ -6,8 +6,6 @@ have are of the same type and meaning.
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,9 +17,8 @@ from zsl.data.region_maps import RegionDataset, read_region_maps
 from zsl.data.xlsa17 import Dataset, StageData
 from zsl.dazle.model import DazleOptions
 from zsl.errors import InputError
-from zsl.experiment import run_and_report
 from zsl.gate import GatedClassifier
-from zsl.protocol import EvaluatingTrainer, Schedule
+from zsl.protocol import Schedule
 from zsl.runs.config import config_digest
 from zsl.runs.environment import resolve_device, resolve_folder
 from zsl.runs.folder import RunFolder
@@ -53,6 +50,20 @@ def shared_settings(config: Config) -> dict[str, Any]:
         "n_synthetic": config.syn_num,
         "transform": config.transform,
     }
+
+
+def tfvaegan_trainer(
+    config: Config,
+    networks: Networks,
+    heads: tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None],
+    data: StageData,
+    device: torch.device,
+) -> TfvaeganTrainer:
+    """The trainer of a tree's networks and heads (over unseen classes, over all), as the config asks for it."""
+    return TfvaeganTrainer(
+        networks, data, config.settings(), *heads, device, config.manualSeed, config.engine, config.precision,
+        config.cuda_graphs,
+    )
 
 
 def dazle_options(config: Config) -> DazleOptions:
@@ -180,47 +191,3 @@ def check_sizes(config: Config, dataset: Dataset) -> Dataset:
                 expected=f"{size}, as {config.dataset} has it", cure=f"Leave out --{flag}; sizes are read from the data.",
             )
     return dataset
-
-
-def run(
-    config: Config,
-    check_config: Callable[[Config], None],
-    folder_of: Callable[[Config], RunFolder],
-    load_dataset: Callable[[Config], Dataset],
-    build_networks: Callable[[Config, StageData], Networks],
-    build_heads: Callable[[Config], tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]],
-) -> int:
-    """One TF-VAEGAN experiment from config to report, made of a tree's own parts; returns the exit status."""
-
-    def build_trainer(data: StageData, device: torch.device) -> TfvaeganTrainer:
-        networks = build_networks(config, data)
-        return TfvaeganTrainer(
-            networks, data, config.settings(), *build_heads(config), device, config.manualSeed, config.engine,
-            config.precision, config.cuda_graphs,
-        )
-
-    return start(config, check_config, folder_of, load_dataset, build_trainer, "tfvaegan")
-
-
-def start(
-    config: Config,
-    check_config: Callable[[Config], None],
-    folder_of: Callable[[Config], RunFolder],
-    load_dataset: Callable[[Config], Dataset],
-    build_trainer: Callable[[StageData, torch.device], EvaluatingTrainer],
-    method: str,
-    after: Callable[[Path, Dataset, torch.device], None] | None = None,
-) -> int:
-    """One experiment of any method from config to report (`run_and_report` tells of `after`); returns the exit status."""
-    try:
-        check_config(config)
-        folder = folder_of(config)
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    if config.threads > 0:
-        torch.set_num_threads(config.threads)
-    return run_and_report(
-        config, folder, lambda: load_dataset(config), build_trainer, config.schedule(),
-        method=method, title=f"{config.variant} on {config.dataset}", after=after,
-    )
