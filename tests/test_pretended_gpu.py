@@ -17,6 +17,7 @@ from conftest import tree_modules, write_tiny
 from pretended_gpu import DEVICE, Graph, OnGpu, PretendedGpu, pretended_gpu
 from test_trainer import SETTINGS, build
 
+from zsl.app.predictor import Predictor
 from zsl.classifiers import SoftmaxHead
 from zsl.gate import EntropyDetector, GatedClassifier
 from zsl.graphs import record_cuda
@@ -259,7 +260,8 @@ RUNS = {
     "inductive": ("zero-shot-images", "train_tfvaegan_inductive.py", [*IMAGES, "--select", "val"]),
     "transductive": ("zero-shot-images", "train_tfvaegan_transductive.py", IMAGES),
     "gate": ("zero-shot-actions", "train_tfvaegan.py", [
-        *TFVAEGAN, "--dataset", "hmdb_i3d", "--split", "1", "--nz", "4", "--ood_threshold", "val", "--select", "val", "--ood_epochs", "2",
+        *TFVAEGAN, "--dataset", "hmdb_i3d", "--split", "1", "--nz", "4", "--ood_threshold", "val", "--select", "val",
+        "--ood_epochs", "2",
     ]),
     "dazle": ("zero-shot-images", "train_dazle.py", [
         "--dataset", "TINY", "--image_embedding", "regions", "--nepoch", "2", "--batch_size", "10", "--select", "val",
@@ -291,3 +293,26 @@ def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, n
     assert found == expected
     assert (gpu.counts["replays"] > 0) == (name != "dazle")
     torch.use_deterministic_algorithms(False)
+
+
+# ---- kept models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*meta parameter")
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_a_kept_model_predicts_the_same(birds, monkeypatch, method) -> None:
+    """Also of a class that is added, for which TF-VAEGAN synthesises features and trains its heads again."""
+    names = Predictor.load(birds.models[method], device="cpu").attribute_names
+    attributes = {name: float(i % 3) for i, name in enumerate(names)}
+
+    def predictions(device: str) -> list:
+        predictor = Predictor.load(birds.models[method], device=device)
+        predictor.add_class("new", attributes)
+        return list(predictor.predict([birds.root / "images" / birds.tested]))
+
+    expected = predictions("cpu")
+    monkeypatch.setattr("zsl.app.predictor.resolve_device", lambda device: DEVICE)
+    with pretended_gpu():
+        found = predictions("cuda")
+    assert [prediction.to_json() for prediction in found] == [prediction.to_json() for prediction in expected]
+    assert len(found) == 6 and not any(prediction.error for prediction in found)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import mmap
 from collections.abc import Sequence
 
 import numpy as np
 
 from zsl.data.region_maps import RegionDataset
 from zsl.data.xlsa17 import Dataset
+from zsl.rows import read_rows
 
 ROWS = 1000  # feature rows that are looked at
 MAPS = 32  # region maps that are looked at
@@ -32,7 +32,7 @@ def fingerprint(dataset: Dataset) -> dict[str, str]:
         set share; "split": which samples are for training and testing, and which classes are declared unseen.
     """
     features = dataset.features
-    content = [dataset.labels, dataset.attributes, str(features.shape), _read(features, _evenly(len(features), ROWS))]
+    content = [dataset.labels, dataset.attributes, str(features.shape), read_rows(features, _evenly(len(features), ROWS))]
     if isinstance(dataset, RegionDataset):
         regions, vectors = dataset.regions, dataset.word_vectors
         maps = regions.read(_evenly(regions.n, MAPS if regions.streams else PACKED_MAPS))
@@ -41,18 +41,6 @@ def fingerprint(dataset: Dataset) -> dict[str, str]:
     for name, rows in sorted(dataset.locations.items()):
         split += [name, rows]
     return {"content": _digest([*content, *dataset.class_names]), "split": _digest(split)}
-
-
-def _read(features: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Rows of a matrix. Where it is mapped from disk, the system is kept from reading ahead, which can be megabytes a row."""
-    mapping = getattr(features, "_mmap", None)
-    if mapping is None or not hasattr(mmap, "MADV_RANDOM"):
-        return features[rows]
-    mapping.madvise(mmap.MADV_RANDOM)
-    try:
-        return features[rows]
-    finally:
-        mapping.madvise(mmap.MADV_NORMAL)
 
 
 def _evenly(n: int, count: int) -> np.ndarray:
