@@ -195,14 +195,14 @@ def test_evaluation_finds_the_same(tiny, gated) -> None:
             torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_dazle_trains_and_scores_the_same(tmp_path, monkeypatch, cached) -> None:
+@pytest.mark.parametrize(("cached", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
+def test_dazle_trains_and_scores_the_same(tmp_path, monkeypatch, cached, precision) -> None:
     path = test_dazle_trainer.write_regions(tmp_path)
-    on_cpu = test_dazle_trainer.build(path, cached=cached)
+    on_cpu = test_dazle_trainer.build(path, cached=cached, precision=precision)
     expected = [on_cpu.train_epoch(lambda: True) for _ in range(2)], on_cpu.evaluate().record
     monkeypatch.setattr("zsl.data.region_file.ThreadPoolExecutor", AtOnce)  # a pretended GPU is its thread's alone
     with pretended_gpu() as gpu:
-        on_gpu = test_dazle_trainer.build(path, cached=cached, device=DEVICE)
+        on_gpu = test_dazle_trainer.build(path, cached=cached, device=DEVICE, precision=precision)
         gpu.counts.clear()
         assert ([on_gpu.train_epoch(lambda: True) for _ in range(2)], on_gpu.evaluate().record) == expected
         for key, value in on_gpu.weights().items():
