@@ -166,12 +166,15 @@ def test_a_stream_without_end_is_predicted_a_batch_at_a_time(birds, monkeypatch)
 def test_unreadable_pictures_say_why_and_stop_nothing(birds, tmp_path) -> None:
     predictor, (_, files, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
     (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "clip.mp4").write_bytes(bytes(4) + b"ftypisom" + bytes(100))
     with open(files[0], "rb") as stream:
         cut = stream.read(500)
     stream = io.BytesIO(cut)
     with Image.open(files[1]) as image:
-        found = list(predictor.predict([files[0], tmp_path / "text.jpg", stream, tmp_path / "none.png", image], batch_size=2))
-    assert [p.error is None for p in found] == [True, False, False, False, True]
+        pictures = [files[0], tmp_path / "text.jpg", stream, tmp_path / "none.png", image, tmp_path / "clip.mp4"]
+        found = list(predictor.predict(pictures, batch_size=2))
+    assert [p.error is None for p in found] == [True, False, False, False, True, False]
+    assert "not a picture" in found[5].error and "found a video" in found[5].error
     assert "not a picture" in found[1].error and "damaged" in found[2].error and "missing" in found[3].error
     assert found[1].top is None and found[1].classes == [] and found[1].to_json()["error"]
     assert found[4].top.name == next(predictor.predict(files[1])).top.name

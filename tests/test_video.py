@@ -20,27 +20,12 @@ from safetensors.torch import save_file
 av = pytest.importorskip("av", reason="the extra `video` is not installed: no PyAV")
 torchvision = pytest.importorskip("torchvision", reason="the extra `video` is not installed: no torchvision")
 
+from clips import SMALL, draw_clip  # noqa: E402
+
 from zsl.data.matfile import read_mat  # noqa: E402
 from zsl.data.xlsa17 import read_features  # noqa: E402
 from zsl.errors import InputError  # noqa: E402
 from zsl.features import video  # noqa: E402
-
-SMALL = {"windows": 2, "frames": 4, "resize": (64, 86), "crop": (56, 56)}
-
-
-def draw_clip(path: Path, start: int, n_frames: int = 16, down: bool = False, size: tuple[int, int] = (64, 64)) -> None:
-    """A bright square that moves to the right, or down, from `start`; 15 frames a second."""
-    width, height = size
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream("mpeg4", rate=15)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(n_frames):
-            picture = np.full((height, width, 3), (30, 60, 90), np.uint8)
-            y, x = (start + 2 * number, 8) if down else (8, start + 2 * number)
-            picture[y : y + 16, x : x + 16] = (250, 200, 40)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")

@@ -345,8 +345,11 @@ class Predictor:
                 prepared.append(inputs)
                 views.append(view)
                 results.append(None)
+                del inputs
             if prepared:
-                described = iter(self._describe(torch.stack(prepared), unseen_only, calibration, top, attributes))
+                stacked = torch.stack(prepared) if len(prepared) > 1 else prepared[0][None]  # a video is not copied
+                described = iter(self._describe(stacked, unseen_only, calibration, top, attributes))
+                del stacked
             for (name, _), result in zip(batch, results, strict=True):
                 if result is None:
                     classes, reasons, attention = next(described)

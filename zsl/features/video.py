@@ -323,7 +323,7 @@ def _read_frames(
     else:
         return frames, indices
     if damaged:
-        raise _refused("damaged video", path, found, "It is probably cut short; copy or download it again, or leave it out.")
+        raise _refused("damaged video", path, found, "Copy or download it again, or leave it out.")
     raise _refused("not a video", path, kind_of_file(path), "Leave it out, or save it as MP4.")
 
 
