@@ -206,7 +206,7 @@ def test_the_page_says_that_it_shows_no_videos(actions, capsys) -> None:
     pytest.importorskip("gradio", reason="the extra `web` is not installed")
     with tree_modules("zero-shot-actions") as load:
         assert load("demo").main(["--model", str(actions.model), "--web"]) == 1
-    assert "found one of videos" in capsys.readouterr().err
+    assert "found a model of videos" in capsys.readouterr().err
 
 
 def test_weights_may_lie_elsewhere_and_must_be_the_right_ones(actions, tmp_path) -> None:

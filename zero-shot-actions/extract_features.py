@@ -4,6 +4,8 @@
     python zero-shot-actions/extract_features.py --videos DIR --dataset my_clips --backbone r2plus1d_18
     python zero-shot-actions/make_splits.py --dataset my_clips --image_embedding r2plus1d_18 --word_vectors glove.6B.300d.txt
     python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataset my_clips --image_embedding r2plus1d_18 --split 1
+    python -m zsl.app.export runs/my_clips-... --output actions.zsl --weights default
+    python zero-shot-actions/demo.py --model actions.zsl clip.mp4 folder/
 
 Weights come from torchvision, or from a file with --weights. What is written is <dataroot>/<dataset>/<backbone>.mat, which
 also says what made the features, so that a kept model can make them of new videos; videos that cannot be read are left out

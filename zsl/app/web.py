@@ -121,8 +121,8 @@ def serving(
     """The page, served in the background while the block runs; yields its address. Arguments as for `launch`."""
     if predictor.medium is not PICTURES:
         raise InputError(
-            "a model that the page has no use for", where="the model", found=f"one of {predictor.medium.name}s",
-            expected="one of pictures", cure=f"Name {predictor.medium.name}s to demo.py without --web.",
+            "a model that the page cannot use", where=predictor.where, found=f"a model of {predictor.medium.name}s",
+            expected="one of pictures", cure=f"Name {predictor.medium.name}s to demo.py, without --web.",
         )
     _ = predictor.backbone  # one whose weights are missing is refused before anybody visits, too
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
