@@ -169,10 +169,15 @@ def test_what_is_no_video_says_why_and_stops_nothing(actions, tmp_path) -> None:
         list(predictor.predict(tmp_path / "pictures"))
 
 
-def test_the_middle_frame_stands_for_a_video(tmp_path) -> None:
-    draw_clip(tmp_path / "a.mp4", 0, n_frames=9)
-    bright = np.asarray(video.middle_frame(tmp_path / "a.mp4"))[16, :, 0] > 140
+def test_the_middle_frame_stands_for_a_video(tmp_path, monkeypatch) -> None:
+    draw_clip(tmp_path / "12:30.mp4", 0, n_frames=9)
+    monkeypatch.chdir(tmp_path)
+    bright = np.asarray(video.middle_frame("12:30.mp4"))[16, :, 0] > 140
     assert bright.nonzero()[0].mean() == pytest.approx(8 + 7.5, abs=1)  # the fifth of nine: four steps of two pixels
+
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64 - 1)
+    with pytest.raises(InputError, match="damaged video.*64 x 64, more than 4,095 pixels"):
+        video.middle_frame("12:30.mp4")
 
 
 def test_the_demo_of_the_action_tree(actions, tmp_path, capsys) -> None:

@@ -30,7 +30,7 @@ from tqdm import tqdm
 from zsl.errors import InputError
 from zsl.features.backbones import WHOLE, Backbone
 from zsl.features.files import PartialFeatures
-from zsl.features.pictures import find_files, is_picture, kind_of_file
+from zsl.features.pictures import MAX_PIXELS, find_files, is_picture, kind_of_file
 from zsl.features.weights import check_intent, download, import_extra, load_fitting, read_state_dict, weights_digest
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
@@ -358,6 +358,7 @@ def _open(path: Path) -> object:
     av = import_extra("av", "video")
     try:
         options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+        path = path.absolute()  # of "12:30.mp4" FFmpeg would take 12 for a protocol
         return av.open(str(path), options=options, metadata_errors="replace")
     except av.error.FFmpegError as error:
         raise _Unreadable(error.strerror or str(error), is_video=False) from None
@@ -406,7 +407,11 @@ def _decode(path: Path, wanted: set[int], transform: Callable[[Tensor], Tensor])
 def _video_stream(container: object) -> object:
     if not container.streams.video:
         raise _Unreadable("no video stream")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    context = stream.codec_context  # None where FFmpeg has no decoder, which decoding will say
+    if context is not None and context.width * context.height > MAX_PIXELS:
+        raise _Unreadable(f"frames of {context.width} x {context.height}, more than {MAX_PIXELS:,} pixels")
+    return stream
 
 
 # ---- a folder of videos -------------------------------------------------------------------------------------------------
