@@ -49,7 +49,7 @@ from zsl.classifiers import SoftmaxHead  # noqa: E402
 from zsl.data.xlsa17 import Samples, StageData  # noqa: E402
 from zsl.dazle.loss import cross_entropy, self_calibration  # noqa: E402
 from zsl.dazle.model import Dazle, DazleOptions  # noqa: E402
-from zsl.products import Precision  # noqa: E402
+from zsl.products import Precision, set_precision  # noqa: E402
 from zsl.runs.environment import command_line, machine  # noqa: E402
 from zsl.tfvaegan.classification import evaluate  # noqa: E402
 from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
@@ -197,6 +197,8 @@ def dazle_work(case: Case, column: str) -> Work:
     labels = (torch.arange(s.region_batch) % s.n_seen).to(device)
     is_unseen = (torch.arange(k) >= s.n_seen).to(device)
     margin = torch.where(is_unseen, 1.0, -1.0)
+    set_precision(case.precision, device)
+    model.rounded = case.precision == "bf16"
     if column == "plain":
         parameters = dict(model.named_parameters())
         return lambda: naive_step(

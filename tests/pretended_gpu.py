@@ -52,6 +52,9 @@ class OnGpu(Tensor):
         tensors = (x for x in tree_leaves((args, kwargs or {})) if isinstance(x, OnGpu))
         return next(tensors).gpu.run(operation, args, kwargs or {})
 
+    def tolist(self) -> Any:  # PyTorch's own refuses subclasses
+        return self.cpu().tolist()
+
     def __reduce_ex__(self, protocol: int) -> tuple:
         return self.inner.__reduce_ex__(protocol)  # saved as what `map_location="cpu"` would make of it
 

@@ -80,12 +80,13 @@ def build(
     cached: bool = False,
     options: DazleOptions = DazleOptions(),  # noqa: B008, it is frozen
     device: torch.device = CPU,
+    precision: str = "fp32",
 ) -> DazleTrainer:
     data = read_region_maps(path).stage(stage)
     generator = torch.Generator().manual_seed(seed)
     model = Dazle(data.word_vectors, ATTRIBUTES, FEATURES, options=options, generator=generator, grid=GRID)
     maps = Cached(data.regions, torch.cat([*data.rows.values()]), device) if cached else None
-    return DazleTrainer(model, data, settings, device, seed, maps)
+    return DazleTrainer(model, data, settings, device, seed, maps, precision)
 
 
 def assert_same(first: DazleTrainer, second: DazleTrainer) -> None:

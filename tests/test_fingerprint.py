@@ -12,7 +12,8 @@ import torch
 from conftest import tiny_arrays, tree_modules, write_tiny
 
 from zsl.data.fingerprint import MAPS, ROWS, fingerprint
-from zsl.data.region_maps import RegionDataset, RegionWriter, read_region_maps
+from zsl.data.region_maps import RegionDataset, read_region_maps
+from zsl.data.region_writer import RegionWriter
 from zsl.data.xlsa17 import Dataset, read_xlsa17
 from zsl.runs.files import read_json
 

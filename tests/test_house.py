@@ -39,7 +39,9 @@ LAYERS = {
         "zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.graphs", "zsl.metrics", "zsl.products", "zsl.rows",
         "zsl.evaluation", "zsl.runs.loop",
     ],
-    "zsl.dazle": ["zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.runs.files", "zsl.runs.loop"],
+    "zsl.dazle": [
+        "zsl.errors", "zsl.data", "zsl.evaluation", "zsl.features", "zsl.products", "zsl.runs.files", "zsl.runs.loop",
+    ],
     "zsl.protocol": ["zsl", "zsl.data", "zsl.errors", "zsl.eszsl", "zsl.evaluation", "zsl.runs"],
     "zsl.flags": [
         "zsl.errors", "zsl.data", "zsl.classifiers", "zsl.gate", "zsl.tfvaegan", "zsl.dazle", "zsl.protocol", "zsl.runs",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 from conftest import tree_modules
+from test_dazle_trainer import build as build_dazle
+from test_dazle_trainer import write_regions
 from test_fast import PLAIN, D, K, Z, build_state, toy_data
 from torch import Tensor
 
@@ -177,3 +179,24 @@ def test_the_flag_reaches_the_heads(tree: str) -> None:
             zsl_head, gzsl = load("classifier").build_heads(config(precision=precision, cuda_graphs=False))
             for head in (zsl_head, getattr(gzsl, "seen_head", gzsl)):
                 assert head.rounded is rounded and not head.cuda_graphs
+
+
+def test_dazle_in_bfloat16_is_near_float32_and_is_measured_in_float32(tmp_path) -> None:
+    path = write_regions(tmp_path)
+    plain, rounded = build_dazle(path), build_dazle(path, precision="bf16")
+    regions, targets = next(plain._batches(torch.Generator().manual_seed(0)))
+    for model in (plain.model, rounded.model):
+        model(regions, plain.attributes).scores.square().sum().backward()
+    exact, found = plain.model(regions, plain.attributes).scores, rounded.model(regions, plain.attributes).scores
+    assert found.dtype == torch.float32 and not found.equal(exact)
+    assert (found - exact).norm() < 1e-2 * exact.norm()
+    for (name, p), q in zip(plain.model.named_parameters(), rounded.model.parameters(), strict=True):
+        assert q.dtype == q.grad.dtype == torch.float32
+        assert (q.grad - p.grad).norm() <= 2e-2 * p.grad.norm(), name
+    rows = plain.data.rows["test_seen"]
+    assert rounded.scores(rows).equal(plain.scores(rows))  # the weights are the same still
+
+    expected, losses = plain.train_epoch(lambda: True), rounded.train_epoch(lambda: True)
+    assert losses != expected and losses == {name: pytest.approx(loss, rel=0.02) for name, loss in expected.items()}
+    with pytest.raises(InputError, match="a precision that this device lacks"):
+        build_dazle(path, precision="tf32")

@@ -3,20 +3,29 @@ recorded as CUDA graphs; every number is that of the CPU."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
+import test_actions
 import test_dazle_trainer
 import torch
+from conftest import tree_modules, write_tiny
 from pretended_gpu import DEVICE, Graph, OnGpu, PretendedGpu, pretended_gpu
 from test_trainer import SETTINGS, build
 
+from zsl.app.predictor import Predictor
 from zsl.classifiers import SoftmaxHead
 from zsl.gate import EntropyDetector, GatedClassifier
 from zsl.graphs import record_cuda
+from zsl.runs.config import parse_config
+from zsl.runs.loop import Interrupted
 from zsl.tfvaegan.trainer import ITERATIONS, TfvaeganTrainer
+
+from interruptible import run, without_times
 
 
 def test_numbers_on_it_are_those_of_the_cpu() -> None:
@@ -186,14 +195,14 @@ def test_evaluation_finds_the_same(tiny, gated) -> None:
             torch.use_deterministic_algorithms(False)
 
 
-@pytest.mark.parametrize("cached", [False, True])
-def test_dazle_trains_and_scores_the_same(tmp_path, monkeypatch, cached) -> None:
+@pytest.mark.parametrize(("cached", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
+def test_dazle_trains_and_scores_the_same(tmp_path, monkeypatch, cached, precision) -> None:
     path = test_dazle_trainer.write_regions(tmp_path)
-    on_cpu = test_dazle_trainer.build(path, cached=cached)
+    on_cpu = test_dazle_trainer.build(path, cached=cached, precision=precision)
     expected = [on_cpu.train_epoch(lambda: True) for _ in range(2)], on_cpu.evaluate().record
-    monkeypatch.setattr("zsl.data.region_maps.ThreadPoolExecutor", AtOnce)  # a pretended GPU is its thread's alone
+    monkeypatch.setattr("zsl.data.region_file.ThreadPoolExecutor", AtOnce)  # a pretended GPU is its thread's alone
     with pretended_gpu() as gpu:
-        on_gpu = test_dazle_trainer.build(path, cached=cached, device=DEVICE)
+        on_gpu = test_dazle_trainer.build(path, cached=cached, device=DEVICE, precision=precision)
         gpu.counts.clear()
         assert ([on_gpu.train_epoch(lambda: True) for _ in range(2)], on_gpu.evaluate().record) == expected
         for key, value in on_gpu.weights().items():
@@ -213,3 +222,97 @@ class AtOnce:
 
     def shutdown(self, **options: object) -> None:
         pass
+
+
+# ---- whole runs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*meta parameter")  # PyTorch takes the device's name at its word
+def test_a_stopped_run_continues_bit_for_bit(tiny, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("zsl.tfvaegan.trainer.can_record", lambda device: device == DEVICE)
+    on_cpu = build(tiny)
+    expected = run(on_cpu, tmp_path / "straight")
+    with pretended_gpu():
+        with pytest.raises(Interrupted):
+            run(build(tiny, device=DEVICE), tmp_path / "stopped", stop_after=11)
+        resumed = build(tiny, device=DEVICE)
+        assert without_times(run(resumed, tmp_path / "stopped")) == without_times(expected)
+        assert_equal_to_the_cpus(resumed, on_cpu)
+
+
+def train(tree: str, script: str, root: Path, output: Path, *flags: str) -> dict:
+    """What a training script leaves, run in this process: rows and records."""
+    with tree_modules(tree) as load:
+        config, util = load("config"), load("util")
+        places = ["--dataroot", str(root), "--output", str(output)]
+        parsed = parse_config(config.DEFAULTS[script], [*flags, *places], script, "")
+        assert (util.run_dazle if script == "train_dazle.py" else util.run)(parsed) == 0, "see the captured stderr"
+    (folder,) = (path.parent for path in output.glob("*/result.json"))
+    (folder / "report.html").read_text()
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return {"rows": json.loads((folder / "result.json").read_text())["rows"], "records": without_times(records)}
+
+
+TFVAEGAN = ["--ngh", "8", "--ndh", "8", "--nepoch", "2", "--batch_size", "10", "--critic_iter", "2", "--syn_num", "5",
+            "--classifier_epochs", "3", "--deterministic"]
+IMAGES = ["--dataset", "TINY", "--image_embedding", "res101", *TFVAEGAN]
+RUNS = {
+    "inductive": ("zero-shot-images", "train_tfvaegan_inductive.py", [*IMAGES, "--select", "val"]),
+    "transductive": ("zero-shot-images", "train_tfvaegan_transductive.py", IMAGES),
+    "gate": ("zero-shot-actions", "train_tfvaegan.py", [
+        *TFVAEGAN, "--dataset", "hmdb_i3d", "--split", "1", "--nz", "4", "--ood_threshold", "val", "--select", "val",
+        "--ood_epochs", "2",
+    ]),
+    "dazle": ("zero-shot-images", "train_dazle.py", [
+        "--dataset", "TINY", "--image_embedding", "regions", "--nepoch", "2", "--batch_size", "10", "--select", "val",
+        "--deterministic",
+    ]),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, name) -> None:
+    tree, script, flags = RUNS[name]
+    root = tmp_path / "data"
+    write_tiny(root)
+    test_dazle_trainer.write_regions(root)
+    test_actions.write_features(root / "hmdb_i3d")
+    with tree_modules("zero-shot-actions") as load:
+        splits = load("make_splits")
+        splits.make_splits(splits.SplitsConfig(
+            dataset="hmdb_i3d", dataroot=root, class_vectors=root / "hmdb_i3d" / "vectors.npy", splits="1"
+        ))
+    expected = train(tree, script, root, tmp_path / "cpu", *flags, "--device", "cpu")
+    for module in ("zsl.flags", "zsl.experiment"):
+        monkeypatch.setattr(f"{module}.resolve_device", lambda device: DEVICE)
+    for module in ("zsl.tfvaegan.trainer", "zsl.classifiers"):
+        monkeypatch.setattr(f"{module}.can_record", lambda device: device == DEVICE)
+    monkeypatch.setattr("zsl.data.region_file.ThreadPoolExecutor", AtOnce)
+    with pretended_gpu() as gpu:
+        found = train(tree, script, root, tmp_path / "gpu", *flags, "--device", "cuda")
+    assert found == expected
+    assert (gpu.counts["replays"] > 0) == (name != "dazle")
+    torch.use_deterministic_algorithms(False)
+
+
+# ---- kept models ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*meta parameter")
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_a_kept_model_predicts_the_same(birds, monkeypatch, method) -> None:
+    """Also of a class that is added, for which TF-VAEGAN synthesises features and trains its heads again."""
+    names = Predictor.load(birds.models[method], device="cpu").attribute_names
+    attributes = {name: float(i % 3) for i, name in enumerate(names)}
+
+    def predictions(device: str) -> list:
+        predictor = Predictor.load(birds.models[method], device=device)
+        predictor.add_class("new", attributes)
+        return list(predictor.predict([birds.root / "images" / birds.tested]))
+
+    expected = predictions("cpu")
+    monkeypatch.setattr("zsl.app.predictor.resolve_device", lambda device: DEVICE)
+    with pretended_gpu():
+        found = predictions("cuda")
+    assert [prediction.to_json() for prediction in found] == [prediction.to_json() for prediction in expected]
+    assert len(found) == 6 and not any(prediction.error for prediction in found)

@@ -243,6 +243,8 @@ class DazleConfig:
     """epochs between evaluations; the last epoch is always evaluated"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
+    precision: Literal["fp32", "tf32", "bf16"] = "fp32"
+    """of the product with the regions in training: float32, TF32 (CUDA only) or bfloat16; weights and RMSprop stay float32"""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch, one a core"""
     deterministic: bool = False

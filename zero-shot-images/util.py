@@ -98,7 +98,7 @@ def build_dazle_trainer(config: DazleConfig, data: RegionStageData, device: torc
         maps = Cached(data.regions, torch.cat([*data.rows.values()]), device)
     else:
         maps = Streamed(data.regions, device)
-    return DazleTrainer(build_dazle(config, data), data, config.settings(), device, config.manualSeed, maps)
+    return DazleTrainer(build_dazle(config, data), data, config.settings(), device, config.manualSeed, maps, config.precision)
 
 
 def add_attention(config: DazleConfig, run: Path, dataset: RegionDataset, device: torch.device) -> None:

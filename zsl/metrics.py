@@ -163,7 +163,7 @@ def margin_curve(
         """
         member = torch.isin(labels, classes)
         n_classes = max(labels[member].unique().numel(), 1)
-        parts = (member & right) * (ONE / n_of_label[inverse] / n_classes).round().long()
+        parts = (member & right) * (ONE / n_of_label.double() / n_classes).round().long()[inverse]
         return parts[order].cumsum(0)[last_at_point].double() / ONE
 
     lost, won = accuracy(seen_classes, right_if_seen), accuracy(unseen_classes, right_if_unseen)

@@ -6,6 +6,7 @@ rounding, as a tensor made of all rows at once.
 
 from __future__ import annotations
 
+import mmap
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 
@@ -21,6 +22,22 @@ CHUNK = 8192  # rows in flight at once, where all are visited
 def fits(n: int, dim: int) -> bool:
     """Whether a float32 matrix (n, dim) may be made as a whole."""
     return 4 * n * dim <= IN_MEMORY
+
+
+def read_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Rows (b, d) of an array (N, d), in memory or mapped from disk, for their numbers (b,) in any order.
+
+    Where they lie far apart on a disk, the system is kept from reading ahead, which can be megabytes for each of them.
+    """
+    mapping = getattr(array, "_mmap", None)
+    scattered = len(rows) > 0 and np.ptp(rows) > 8 * len(rows)
+    if mapping is None or not scattered or not hasattr(mmap, "MADV_RANDOM"):
+        return array[rows]
+    mapping.madvise(mmap.MADV_RANDOM)
+    try:
+        return array[rows]
+    finally:
+        mapping.madvise(mmap.MADV_NORMAL)
 
 
 class Rows(ABC):
@@ -63,7 +80,7 @@ class StoredRows(Rows):
         self.shape, self.device = (len(rows), array.shape[1]), device
 
     def take(self, index: Tensor) -> Tensor:
-        return torch.from_numpy(self.scale(self.array[self.rows[index.cpu().numpy()]])).to(self.device)
+        return torch.from_numpy(self.scale(read_rows(self.array, self.rows[index.cpu().numpy()]))).to(self.device)
 
     def to(self, device: torch.device) -> StoredRows:
         """The same rows, appearing on another device."""

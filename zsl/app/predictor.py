@@ -381,9 +381,12 @@ class Predictor:
             )
         view = self._view(features)
         scores = self._method.scores(view, unseen_only, calibration)
-        best, order = scores.softmax(dim=1).topk(min(top, scores.shape[1]), dim=1)
         explained = self._method.contributions(view, scores.argmax(dim=1))
         maps = self._method.attention(view)
+        # From here on single numbers are looked at, which a GPU would hand over one by one.
+        scores, maps = scores.cpu(), maps if maps is None else maps.cpu()
+        explained = explained and [part.cpu() for part in explained]
+        best, order = scores.softmax(dim=1).topk(min(top, scores.shape[1]), dim=1)
         found = []
         for row, (probabilities, columns) in enumerate(zip(best.tolist(), order.tolist(), strict=True)):
             allowed = torch.isfinite(scores[row, columns]).tolist()
@@ -397,7 +400,7 @@ class Predictor:
                 reasons = [AttributeReason(self.attribute_names[i], contribution[i].item(), read[i].item(),
                                            float(self.table[k, i])) for i in strongest]
                 if maps is not None:
-                    attention = {self.attribute_names[i]: maps[row, i].cpu().numpy() for i in strongest}
+                    attention = {self.attribute_names[i]: maps[row, i].numpy() for i in strongest}
             found.append((classes, reasons, attention))
         return found
 

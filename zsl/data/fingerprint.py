@@ -9,6 +9,7 @@ import numpy as np
 
 from zsl.data.region_maps import RegionDataset
 from zsl.data.xlsa17 import Dataset
+from zsl.rows import read_rows
 
 ROWS = 1000  # feature rows that are looked at
 MAPS = 32  # region maps that are looked at
@@ -31,7 +32,7 @@ def fingerprint(dataset: Dataset) -> dict[str, str]:
         set share; "split": which samples are for training and testing, and which classes are declared unseen.
     """
     features = dataset.features
-    content = [dataset.labels, dataset.attributes, str(features.shape), features[_evenly(len(features), ROWS)]]
+    content = [dataset.labels, dataset.attributes, str(features.shape), read_rows(features, _evenly(len(features), ROWS))]
     if isinstance(dataset, RegionDataset):
         regions, vectors = dataset.regions, dataset.word_vectors
         maps = regions.read(_evenly(regions.n, MAPS if regions.streams else PACKED_MAPS))

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zsl.errors import InputError
+from zsl.products import linear
 
 SMALLEST_NORM = 1e-12  # a region of zeros stays one
 
@@ -87,7 +88,10 @@ class Dazle(nn.Module):
 
     Attributes:
         grid: (rows, columns) that the r regions of `Output` lie on.
+        rounded: in train mode, take the product with the regions in bfloat16; weights, gradients and all else are float32.
     """
+
+    rounded = False
 
     def __init__(
         self,
@@ -162,7 +166,8 @@ class Dazle(nn.Module):
         # Weights first: (A, v) times (v, f) is small, and then the features are read once for all three.
         weights = [v @ w for w in (self.score, self.attention, self.importance) if w is not None]
         rows = regions.reshape(n * r, f)
-        product = rows @ torch.cat(weights).T
+        stacked = torch.cat(weights)
+        product = linear(rows, stacked.bfloat16() if self.rounded and self.training else stacked)
         if options.normalize_features and self.convolution is None:
             # Of the product rather than of the features, which are the larger by far.
             product = product / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(SMALLEST_NORM)

@@ -27,6 +27,7 @@ from zsl.dazle.model import Dazle
 from zsl.dazle.samplers import Sampling, class_balanced_batches, random_batches
 from zsl.errors import InputError
 from zsl.evaluation import Evaluation
+from zsl.products import Precision, set_precision
 from zsl.runs.loop import mean_losses
 
 Loss = Literal["cross_entropy", "rank"]
@@ -81,15 +82,19 @@ class DazleTrainer:
         device: torch.device,
         seed: int,
         maps: Streamed | Cached | None = None,
+        precision: Precision = "fp32",
     ):
         """Args:
             model: is moved to `device` and put into train mode.
             seed: of the stream that batches are drawn from.
             maps: where region maps come from; None streams them from the data's file.
+            precision: of the model's product with the regions in training; scores that are measured are float32 (TF32 with
+                "tf32").
 
         Raises:
-            InputError: a batch is larger than the data.
+            InputError: a batch is larger than the data, or the device lacks the precision.
         """
+        set_precision(precision, device)
         if settings.sampling == "random" and settings.batch_size > len(data.train):
             raise InputError(
                 "a batch larger than the data", where="--batch_size", found=settings.batch_size,
@@ -97,6 +102,7 @@ class DazleTrainer:
                 cure=f"Pass --batch_size {len(data.train)} or less.",
             )
         self.model, self.data, self.settings, self.device = model.to(device).train(), data, settings, device
+        model.rounded = precision == "bf16"
         self.maps = maps or Streamed(data.regions, device)
         # The model knows the classes of this stage by their places in `data.classes`.
         self.attributes = data.attributes[data.classes].to(device)
