@@ -161,11 +161,14 @@ def test_what_is_no_whole_picture_is_named(tmp_path) -> None:
     (tmp_path / "text.jpg").write_text("no picture at all\n")
     (tmp_path / "empty.png").touch()
     (tmp_path / "other.png").write_bytes(bytes(range(256)))
+    (tmp_path / "clip.jpg").write_bytes(bytes(4) + b"ftypisom" + bytes(99))
+    (tmp_path / "photo.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(range(128, 255)))
     (tmp_path / "folder.png").mkdir()
     Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / "float.tif")
     words = {
         "cut.jpg": "damaged picture", "cut.png": "damaged picture", "text.jpg": "not a picture .* found text",
         "empty.png": "not a picture .* found an empty file", "other.png": "not a picture", "folder.png": "found a folder",
+        "clip.jpg": "not a picture .* found a video", "photo.heic": "not a picture .* found a file of another kind",
         "none.png": "no such file", "float.tif": "unknown range",
     }
     for name, expected in words.items():

@@ -15,14 +15,14 @@ from kept_models import train_dazle
 from PIL import Image
 from safetensors.torch import load_file
 
-from zsl.app import predictor as module
 from zsl.app.export import export
 from zsl.app.model_file import read_model
-from zsl.app.predictor import Predictor, _seen_part
+from zsl.app.predictor import Predictor
 from zsl.app.tables import AttributeScale, parse_attribute_table
 from zsl.data.region_maps import read_region_maps
 from zsl.data.xlsa17 import read_xlsa17
 from zsl.errors import InputError
+from zsl.features import backbones
 from zsl.features.backbones import BackboneSpec
 
 
@@ -139,7 +139,7 @@ def test_a_convolutions_running_statistics_come_along(birds, tmp_path) -> None:
 def test_a_stream_without_end_is_predicted_a_batch_at_a_time(birds, monkeypatch) -> None:
     """At any moment no more pictures have been drawn from the stream, opened or kept than a batch has."""
     predictor, taken, alive, most = Predictor.load(birds.models["tfvaegan"]), [0], [], [0]
-    opened = module.open_picture
+    opened = backbones.open_picture
 
     def open_and_count(source):
         image = opened(source)
@@ -147,7 +147,7 @@ def test_a_stream_without_end_is_predicted_a_batch_at_a_time(birds, monkeypatch)
         most[0] = max(most[0], sum(each() is not None for each in alive))
         return image
 
-    monkeypatch.setattr(module, "open_picture", open_and_count)
+    monkeypatch.setattr(backbones, "open_picture", open_and_count)
     picture = np.full((20, 20, 3), 90, np.uint8)
 
     def stream():
@@ -166,12 +166,15 @@ def test_a_stream_without_end_is_predicted_a_batch_at_a_time(birds, monkeypatch)
 def test_unreadable_pictures_say_why_and_stop_nothing(birds, tmp_path) -> None:
     predictor, (_, files, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
     (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "clip.mp4").write_bytes(bytes(4) + b"ftypisom" + bytes(100))
     with open(files[0], "rb") as stream:
         cut = stream.read(500)
     stream = io.BytesIO(cut)
     with Image.open(files[1]) as image:
-        found = list(predictor.predict([files[0], tmp_path / "text.jpg", stream, tmp_path / "none.png", image], batch_size=2))
-    assert [p.error is None for p in found] == [True, False, False, False, True]
+        pictures = [files[0], tmp_path / "text.jpg", stream, tmp_path / "none.png", image, tmp_path / "clip.mp4"]
+        found = list(predictor.predict(pictures, batch_size=2))
+    assert [p.error is None for p in found] == [True, False, False, False, True, False]
+    assert "not a picture" in found[5].error and "found a video" in found[5].error
     assert "not a picture" in found[1].error and "damaged" in found[2].error and "missing" in found[3].error
     assert found[1].top is None and found[1].classes == [] and found[1].to_json()["error"]
     assert found[4].top.name == next(predictor.predict(files[1])).top.name
@@ -256,9 +259,9 @@ def test_impossible_wishes_change_nothing(birds, change, words) -> None:
 
 def test_what_the_network_sees_of_a_picture() -> None:
     crop = BackboneSpec("resnet101", resize=256, crop=192)
-    assert _seen_part(BackboneSpec("descriptor"), (300, 100)) == (0, 0, 1, 1)
-    assert _seen_part(crop, (100, 100)) == pytest.approx((0.125, 0.125, 0.875, 0.875))
-    assert _seen_part(crop, (200, 100)) == pytest.approx((0.3125, 0.125, 0.6875, 0.875))
+    assert BackboneSpec("descriptor").seen_part((300, 100)) == (0, 0, 1, 1)
+    assert crop.seen_part((100, 100)) == pytest.approx((0.125, 0.125, 0.875, 0.875))
+    assert crop.seen_part((200, 100)) == pytest.approx((0.3125, 0.125, 0.6875, 0.875))
 
 
 def test_attribute_scales() -> None:

@@ -20,25 +20,12 @@ from safetensors.torch import save_file
 av = pytest.importorskip("av", reason="the extra `video` is not installed: no PyAV")
 torchvision = pytest.importorskip("torchvision", reason="the extra `video` is not installed: no torchvision")
 
+from clips import SMALL, draw_clip  # noqa: E402
+
 from zsl.data.matfile import read_mat  # noqa: E402
 from zsl.data.xlsa17 import read_features  # noqa: E402
 from zsl.errors import InputError  # noqa: E402
 from zsl.features import video  # noqa: E402
-
-
-def draw_clip(path: Path, start: int, n_frames: int = 16, down: bool = False, size: tuple[int, int] = (64, 64)) -> None:
-    """A bright square that moves to the right, or down, from `start`; 15 frames a second."""
-    width, height = size
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w", options={"movflags": "faststart"} if path.suffix == ".mp4" else {}) as container:
-        stream = container.add_stream("mpeg4", rate=15)
-        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-        for number in range(n_frames):
-            picture = np.full((height, width, 3), (30, 60, 90), np.uint8)
-            y, x = (start + 2 * number, 8) if down else (8, start + 2 * number)
-            picture[y : y + 16, x : x + 16] = (250, 200, 40)
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
-        container.mux(stream.encode())
 
 
 @pytest.fixture(scope="module")
@@ -55,15 +42,20 @@ def clips(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def backbone() -> video.Backbone:
+def backbone() -> video.VideoBackbone:
     """R3D-18 with random weights and windows of four frames, which is quicker."""
-    return replace(video.load_backbone("r3d_18", "none", random_weights=True), frames=4)
+    return video.load_backbone(video.VideoSpec("r3d_18", windows=2, frames=4), "none", random_weights=True)
 
 
 @pytest.fixture(scope="module")
-def small(backbone) -> video.Backbone:
+def small() -> video.VideoBackbone:
     """The same on pictures of half the size, for all that does not depend on it."""
-    return replace(backbone, transform=type(backbone.transform)(crop_size=(56, 56), resize_size=(64, 86)))
+    return video.load_backbone(video.VideoSpec("r3d_18", **SMALL), "none", random_weights=True)
+
+
+def seen_with(backbone: video.VideoBackbone, windows: int, **changes) -> video.VideoBackbone:
+    """The same with another number of windows."""
+    return replace(backbone, spec=replace(backbone.spec, windows=windows), **changes)
 
 
 @pytest.fixture
@@ -71,7 +63,9 @@ def script(small, monkeypatch) -> Iterator[SimpleNamespace]:
     """The modules of zero-shot-actions, where every backbone is that of the tests."""
     with tree_modules("zero-shot-actions") as load:
         modules = SimpleNamespace(**{name: load(name) for name in ("extract_features", "make_splits", "config", "util")})
-        monkeypatch.setattr(modules.extract_features, "load_backbone", lambda *args, **kwargs: small)
+        monkeypatch.setattr(
+            modules.extract_features, "load_backbone", lambda spec, *args, **kwargs: seen_with(small, spec.windows)
+        )
         yield modules
 
 
@@ -128,28 +122,34 @@ def test_features_are_those_of_the_decoded_frames(backbone, clips) -> None:
     with torch.inference_mode():
         for numbers in ([0, 1, 2, 3], [6, 7, 8, 9], [12, 13, 14, 15]):
             whole(transform(torch.from_numpy(np.stack([frames[i] for i in numbers])).permute(0, 3, 1, 2))[None])
-    found = video.video_features(path, backbone, n_windows=3, batch_size=2)
+    three = seen_with(backbone, 3, batch_size=2)
+    found = video.video_features(path, three)
     np.testing.assert_allclose(found, torch.cat(seen).mean(0), rtol=1e-4, atol=1e-5)
     assert found.std() > 0
-    np.testing.assert_array_equal(found, video.video_features(path, backbone, n_windows=3, batch_size=2))
+    np.testing.assert_array_equal(found, video.video_features(path, three))
+    pooled, region = three.features(torch.stack([three.read(str(path))[0]] * 2))
+    np.testing.assert_array_equal(pooled[1], found)
+    assert region.shape == (2, len(found), 1, 1)
 
 
 def test_a_window_keeps_the_frame_rate_of_the_weights(backbone, clips) -> None:
     taken = []
     spy = torch.nn.Module()
     spy.forward = lambda frame: taken.append(frame) or backbone.transform(frame)
-    slow = replace(backbone, frame_rate=7.5, transform=spy)  # the clips have 15 frames a second: every second one
-    assert video.read_windows(clips / "right" / "a.mp4", slow, 1).shape == (1, 3, 4, 112, 112)
+    spec = replace(backbone.spec, windows=1, frame_rate=7.5)
+    slow = replace(backbone, spec=spec, transform=spy)  # the clips have 15 frames a second: every second one
+    assert video.read_windows(clips / "right" / "a.mp4", slow).shape == (1, 3, 4, 112, 112)
     bright = [int((frame[0, 0, 16] > 140).nonzero().flatten().float().mean()) for frame in taken]
     assert np.diff(bright).tolist() == [4, 4, 4]  # pixels: twice 2
 
 
 def test_a_wrong_number_of_announced_frames_changes_nothing(small, clips, monkeypatch) -> None:
     path = clips / "right" / "a.mp4"
-    expected = video.read_windows(path, small, 3)
+    small = seen_with(small, 3)
+    expected = video.read_windows(path, small)
     for announced in (0, 7, 30):
         monkeypatch.setattr(video, "_count_frames", lambda path, announced=announced: (announced, 15.0))
-        assert torch.equal(video.read_windows(path, small, 3), expected)
+        assert torch.equal(video.read_windows(path, small), expected)
 
 
 def test_pictures_stand_as_the_phone_was_held(backbone, tmp_path) -> None:
@@ -164,8 +164,8 @@ def test_pictures_stand_as_the_phone_was_held(backbone, tmp_path) -> None:
     seen = []
     spy = torch.nn.Module()
     spy.forward = lambda frame: seen.append(frame) or backbone.transform(frame)
-    video.read_windows(path, replace(backbone, transform=spy), 1)
-    assert seen[0].shape == (1, 3, 64, 32)
+    video.read_windows(path, seen_with(backbone, 1, transform=spy))
+    assert seen[0].shape == (1, 3, 64, 32) and video.middle_frame(path).size == (32, 64)
     bright = (seen[0][0, 0] > 140).nonzero().float().mean(0)
     assert bright[0] < 20 and bright[1] < 20  # a quarter turn clockwise leaves it at the top
 
@@ -175,16 +175,19 @@ def test_a_folder_becomes_a_feature_file(script, clips, small, tmp_path, capsys)
     assert "UNTRAINED" in capsys.readouterr().out
     path = tmp_path / "my_clips" / "r3d_18.mat"
     features, labels = read_features(path)
-    content = read_mat(path, ["image_files", "allclasses_names", "source"])
+    content = read_mat(path, ["image_files", "allclasses_names", "backbone"])
     assert content["allclasses_names"].tolist() == ["down", "right"]
     assert content["image_files"].tolist() == ["down/c.mkv", "down/d.mp4", "right/a.mp4", "right/b.AVI"]
-    assert "random weights" in content["source"][0]
+    assert json.loads(content["backbone"][0]) == {
+        "spec": {"name": "r3d_18", "windows": 2, "frames": 4, "frame_rate": 15.0, "resize": [64, 86], "crop": [56, 56]},
+        "weights": "random weights, seed 0", "digest": small.digest,
+    }
     assert labels.tolist() == [1, 1, 2, 2]
     assert scipy.io.loadmat(path)["features"].dtype == np.float32
     assert features.shape == (4, 512)
     assert sorted(p.name for p in path.parent.iterdir()) == ["r3d_18.mat"]
     for row, name in zip(features, content["image_files"]):
-        np.testing.assert_array_equal(row, video.video_features(clips / name, small, 2, 4))
+        np.testing.assert_array_equal(row, video.video_features(clips / name, small))
     with pytest.raises(InputError, match="there already"):
         script.extract_features.extract_features(config_of(script, clips, tmp_path, resume=True))
 
@@ -200,7 +203,7 @@ def test_damaged_videos_are_listed_and_left_out(script, clips, tmp_path, capsys)
     assert script.extract_features.extract_features(config_of(script, videos, tmp_path)) == 3
     listed = (tmp_path / "my_clips" / "r3d_18-unreadable.txt").read_text().splitlines()
     assert [line.split(": ")[0] for line in listed] == ["down/long.mp4", "right/text.mp4"]
-    assert "cut short" in listed[0] and "right/text.mp4" in capsys.readouterr().err
+    assert "cut short" in listed[0] and "not a video, text" in listed[1] and "right/text.mp4" in capsys.readouterr().err
     features, labels = read_features(tmp_path / "my_clips" / "r3d_18.mat")
     assert len(features) == 4 and labels.tolist() == [1, 1, 2, 2]
 
@@ -242,17 +245,17 @@ def test_what_was_finished_is_not_decoded_again(script, clips, tmp_path, monkeyp
 def test_a_video_that_changed_is_read_anew(small, clips, tmp_path) -> None:
     videos = shutil.copytree(clips, tmp_path / "videos")
     paths, partial = [videos / "right" / "a.mp4", videos / "right" / "b.AVI"], tmp_path / "partial.jsonl"
-    settings = dict(n_windows=1, batch_size=1, partial=partial)
-    before, _ = video.extract(videos, paths, small, **settings)
+    small = seen_with(small, 1)
+    before, _ = video.extract(videos, paths, small, partial=partial)
     draw_clip(paths[0], 0, n_frames=20, down=True)
-    after, _ = video.extract(videos, paths, small, **settings)
+    after, _ = video.extract(videos, paths, small, partial=partial)
     assert not np.array_equal(before[paths[0]], after[paths[0]])
     np.testing.assert_array_equal(before[paths[1]], after[paths[1]])
     written = [json.loads(line)[0] for line in partial.read_text().splitlines()[1:]]
     assert written == ["right/a.mp4", "right/b.AVI", "right/a.mp4"]
     partial.write_text(partial.read_text().replace('"right/b.AVI"', "right"))
     with pytest.raises(InputError, match="damaged.*--overwrite"):
-        video.extract(videos, paths, small, **settings)
+        video.extract(videos, paths, small, partial=partial)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -262,13 +265,13 @@ def test_weights_from_a_file(suffix: str, tmp_path) -> None:
     path = tmp_path / f"own{suffix}"
     torch.save(network.state_dict(), path) if suffix == ".pth" else save_file(network.state_dict(), path)
     random_state = torch.get_rng_state()
-    loaded = video.load_backbone("mc3_18", str(path))
+    loaded = video.load_backbone(video.VideoSpec("mc3_18"), str(path))
     assert torch.equal(random_state, torch.get_rng_state())
     assert loaded.weights == path.name and not loaded.network.training
     for name, value in loaded.network.state_dict().items():
         assert torch.equal(value, network.state_dict()[name])
     with pytest.raises(InputError, match="weights of another network"):
-        video.load_backbone("r2plus1d_18", str(path))
+        video.load_backbone(video.VideoSpec("r2plus1d_18"), str(path))
 
 
 class Attack:
@@ -291,16 +294,16 @@ def test_weights_that_are_none_are_refused_and_run_nothing(content, words, tmp_p
     monkeypatch.chdir(tmp_path)
     content(tmp_path / "weights.pth")
     with pytest.raises(InputError, match=words):
-        video.load_backbone("r3d_18", "weights.pth")
+        video.load_backbone(video.VideoSpec("r3d_18"), "weights.pth")
     assert not (tmp_path / "attacked").exists()
 
 
 def test_flags_that_cannot_be_are_refused(script, clips, tmp_path, monkeypatch) -> None:
     with pytest.raises(InputError, match="unknown backbone.*resnet.*mc3_18"):
-        video.load_backbone("resnet18")
+        video.load_backbone(video.VideoSpec("resnet18"))
     for weights, random_weights in (("none", False), ("default", True)):
         with pytest.raises(InputError, match="weights none --random_weights"):
-            video.load_backbone("r3d_18", weights, random_weights=random_weights)
+            video.load_backbone(video.VideoSpec("r3d_18"), weights, random_weights=random_weights)
     (tmp_path / "one" / "run").mkdir(parents=True)
     for videos, words in ((tmp_path / "absent", "missing folder"), (tmp_path / "one", "no videos")):
         with pytest.raises(InputError, match=words):
@@ -312,7 +315,7 @@ def test_flags_that_cannot_be_are_refused(script, clips, tmp_path, monkeypatch) 
         script.extract_features.extract_features(config_of(script, clips, tmp_path, windows=0))
     monkeypatch.setattr(torchvision.models, "get_model_weights", lambda name: Offline)
     with pytest.raises(InputError, match="--weights FILE"):
-        video.load_backbone("r3d_18")
+        video.load_backbone(video.VideoSpec("r3d_18"))
 
 
 class Offline:
@@ -334,7 +337,7 @@ def test_a_missing_package_is_named(monkeypatch) -> None:
 
     monkeypatch.setattr("importlib.import_module", missing)
     with pytest.raises(InputError, match=r"zsl\[video\]"):
-        video.load_backbone("r3d_18")
+        video.load_backbone(video.VideoSpec("r3d_18"))
 
 
 def test_from_videos_to_a_trained_network(script, tmp_path, monkeypatch) -> None:

@@ -4,9 +4,12 @@
     python zero-shot-actions/extract_features.py --videos DIR --dataset my_clips --backbone r2plus1d_18
     python zero-shot-actions/make_splits.py --dataset my_clips --image_embedding r2plus1d_18 --word_vectors glove.6B.300d.txt
     python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataset my_clips --image_embedding r2plus1d_18 --split 1
+    python -m zsl.app.export runs/my_clips-... --output actions.zsl --weights default
+    python zero-shot-actions/demo.py --model actions.zsl clip.mp4 folder/
 
-Weights come from torchvision, or from a file with --weights. What is written is <dataroot>/<dataset>/<backbone>.mat; videos
-that cannot be read are left out and listed beside it. Stop it at any time and go on with --resume.
+Weights come from torchvision, or from a file with --weights. What is written is <dataroot>/<dataset>/<backbone>.mat, which
+also says what made the features, so that a kept model can make them of new videos; videos that cannot be read are left out
+and listed beside it. Stop it at any time and go on with --resume.
 Exit status: 0 all videos, 3 features written but some videos left out, 1 an error, 130 stopped.
 """
 
@@ -20,7 +23,7 @@ import numpy as np
 
 from zsl.errors import InputError, exit_status
 from zsl.features.files import write_features
-from zsl.features.video import extract, list_videos, load_backbone
+from zsl.features.video import VideoSpec, extract, list_videos, load_backbone
 from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_device, resolve_folder
 from zsl.runs.files import write_text
@@ -62,11 +65,11 @@ def extract_features(config: ExtractConfig) -> int:
     Raises:
         InputError: the videos, the weights or the flags cannot be used.
     """
-    for flag in ("windows", "batch_size"):
-        if getattr(config, flag) < 1:
-            raise InputError(
-                "an impossible number", where=f"--{flag}", found=getattr(config, flag), expected="1 or more", cure="Raise it.",
-            )
+    if config.batch_size < 1:
+        raise InputError(
+            "an impossible number", where="--batch_size", found=config.batch_size, expected="1 or more", cure="Raise it.",
+        )
+    spec = VideoSpec(config.backbone, config.windows)
     folder = resolve_folder(config.dataroot) / config.dataset
     name = config.image_embedding or config.backbone
     output, listing, partial = folder / f"{name}.mat", folder / f"{name}-unreadable.txt", folder / f"{name}-partial.jsonl"
@@ -81,16 +84,15 @@ def extract_features(config: ExtractConfig) -> int:
     videos = resolve_folder(config.videos)
     classes, paths, labels = list_videos(videos)
     backbone = load_backbone(
-        config.backbone, config.weights, random_weights=config.random_weights, device=resolve_device(config.device)
+        spec, config.weights, random_weights=config.random_weights, device=resolve_device(config.device),
+        batch_size=config.batch_size,
     )
-    print(f"{len(paths)} videos of {len(classes)} classes; {backbone.name}, {backbone.weights}, "
-          f"{config.windows} windows of {backbone.frames} frames at {backbone.frame_rate:g} a second")
+    print(f"{len(paths)} videos of {len(classes)} classes; {spec.name}, {backbone.weights}, "
+          f"{spec.windows} windows of {spec.frames} frames at {spec.frame_rate:g} a second")
     if config.random_weights:
         print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
 
-    features, unreadable = extract(
-        videos, paths, backbone, n_windows=config.windows, batch_size=config.batch_size, partial=partial
-    )
+    features, unreadable = extract(videos, paths, backbone, partial=partial)
     names = {path: path.relative_to(videos).as_posix() for path in paths}
     listing.unlink(missing_ok=True)
     if unreadable:
@@ -105,7 +107,7 @@ def extract_features(config: ExtractConfig) -> int:
     write_features(
         output, np.stack([features[path] for path in paths if path in features]), labels[kept],
         [names[path] for path in paths if path in features], classes,
-        source=f"{backbone.name}, {backbone.weights} ({backbone.digest}), mean of {config.windows} windows",
+        backbone=backbone.describe(),
     )
     partial.unlink()
     print(f"{output}: {kept.sum()} videos")

@@ -2,6 +2,7 @@
 
     python -m zsl.app.export runs/CUB-resnet101-att-tfvaegan-inductive-seed1-0a1b2c3d --output birds.zsl
     python -m zsl.app.export RUN --weights mobilenet_v2.safetensors        # embeds the backbone's weights
+    python -m zsl.app.export RUN --weights none --random_weights           # ... drawn again, where the features are random
     python -m zsl.app.export RUN --no_backbone                             # leaves them out; --weights when predicting
 
 The data that the run was trained on must still lie where the run's config says (or --dataroot): scaling and the training
@@ -33,9 +34,12 @@ from zsl.data.matfile import read_mat
 from zsl.data.region_maps import RegionDataset
 from zsl.data.xlsa17 import Dataset, Samples, fit_scaling, read_xlsa17
 from zsl.errors import InputError, exit_status
-from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
+from zsl.features.backbones import DESCRIPTOR, BackboneSpec
 from zsl.features.descriptor import POOLED_DIM
 from zsl.features.extraction import read_attribute_names
+from zsl.features.media import medium_of
+from zsl.features.video import SAMPLING
+from zsl.features.weights import check_intent
 from zsl.report.folder import FinishedRun, read_run
 from zsl.runs.environment import resolve_folder
 
@@ -52,6 +56,7 @@ def export(
     dataroot: Path | None = None,
     weights: str | Path | None = None,
     backbone: BackboneSpec | None = None,
+    random_weights: bool = False,
     embed: bool = True,
     max_seen_per_class: int = MAX_SEEN_PER_CLASS,
     attribute_names: Path | None = None,
@@ -64,6 +69,7 @@ def export(
         dataroot: where the data lie, if not where the run's config says.
         weights: file with the backbone's weights, or "default" (downloaded); None: embedded only if the backbone has none.
         backbone: what made the features, where the feature file does not say.
+        random_weights: with weights "none": an untrained backbone's, drawn as the extraction drew them.
         embed: whether the backbone's weights go into the file.
         max_seen_per_class: training features of each seen class to keep for new classes, drawn from `seed`; 0 keeps none.
         attribute_names: text file with a name a line, where the data set has none.
@@ -93,7 +99,7 @@ def export(
         model = _dazle_part(model, tensors, dataset)
     else:
         model = _tfvaegan_part(model, tensors, dataset, run, choice, max_seen_per_class, seed)
-    model = _with_backbone(model, weights, embed)
+    model = _with_backbone(model, weights, random_weights, embed)
     _hold_to_the_run(model, dataset, run, choice)
     write_model(output, model)
     return model
@@ -200,19 +206,21 @@ def _backbone(dataset: Dataset, original: dict, given: BackboneSpec | None) -> d
         return {"spec": given.to_json(), "weights": "not said by the feature file", "digest": ""}
     try:
         about = json.loads(original["backbone"])
-        return {"spec": BackboneSpec.from_json(about["spec"]).to_json(), "weights": about["weights"], "digest": about["digest"]}
+        spec = medium_of(about["spec"]).spec.from_json(about["spec"])
+        return {"spec": spec.to_json(), "weights": about["weights"], "digest": about["digest"]}
     except (ValueError, KeyError, TypeError, InputError):
-        pass  # no description, or one of videos
+        pass  # no description, or one that this version does not know
     if dataset.image_embedding == DESCRIPTOR and dataset.features.shape[1] == POOLED_DIM:
         return {"spec": BackboneSpec(DESCRIPTOR).to_json(), "weights": "closed formula, no weights", "digest": ""}
     return None
 
 
-def _with_backbone(model: Model, weights: str | Path | None, embed: bool) -> Model:
+def _with_backbone(model: Model, weights: str | Path | None, random_weights: bool, embed: bool) -> Model:
     """Embeds the backbone's weights, where they are given; checks that they are those of the features."""
     if model.backbone is None or weights is None or model.backbone["spec"]["name"] == DESCRIPTOR:
         return model
-    loaded = load_backbone(BackboneSpec.from_json(model.backbone["spec"]), weights)
+    medium = medium_of(model.backbone["spec"])
+    loaded = medium.load_backbone(medium.spec.from_json(model.backbone["spec"]), weights, random_weights=random_weights)
     digest = model.backbone["digest"]
     if digest and loaded.digest != digest:
         raise InputError(
@@ -310,6 +318,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--choice", choices=("last", "val"), default="last", help="last epoch, or what --select val chose")
     parser.add_argument("--dataroot", type=Path, help="where the data lie, if not where the run says")
     parser.add_argument("--weights", help="file with the backbone's weights, or default to download them")
+    parser.add_argument("--random_weights", action="store_true",
+                        help="with --weights none: the features are of an untrained backbone, whose weights are drawn again")
     parser.add_argument("--backbone", help="what made the features, where the feature file does not say (resnet101, ...)")
     parser.add_argument("--no_backbone", action="store_true", help="leave the backbone's weights out of the file")
     parser.add_argument("--max_seen_per_class", type=int, default=MAX_SEEN_PER_CLASS,
@@ -324,18 +334,27 @@ def _export_and_say(own: argparse.Namespace) -> None:
         raise InputError("a number too small", where="--max_seen_per_class", found=own.max_seen_per_class,
                          expected="at least 0", cure="Pass 0 to keep none.")
     output = own.output or Path(f"{own.run.resolve().name}.zsl")
+    check_intent(own.weights or "default", own.random_weights)
+    if own.backbone and own.backbone.split("_")[0] in SAMPLING:
+        raise InputError(
+            "a video backbone named afterwards", where="--backbone", found=own.backbone,
+            expected="a network of pictures; a video's features depend on its windows, too",
+            cure="Make the features again with zero-shot-actions/extract_features.py, which notes all of that.",
+        )
     model = export(
-        own.run, output, choice=own.choice, dataroot=own.dataroot, weights=own.weights, embed=not own.no_backbone,
-        backbone=BackboneSpec(own.backbone) if own.backbone else None, max_seen_per_class=own.max_seen_per_class,
-        attribute_names=own.attribute_names,
+        own.run, output, choice=own.choice, dataroot=own.dataroot, weights=own.weights, random_weights=own.random_weights,
+        backbone=BackboneSpec(own.backbone) if own.backbone else None, embed=not own.no_backbone,
+        max_seen_per_class=own.max_seen_per_class, attribute_names=own.attribute_names,
     )
     print(f"{output}: {model.title}, {model.seen.sum()} seen and {(~model.seen).sum()} unseen classes, "
           f"{len(model.attribute_names)} attributes, {output.stat().st_size / 2**20:.1f} MiB")
     if model.backbone is None:
-        print("It takes features only: nobody says what made them. Pass --backbone to let it take pictures.")
+        print("It takes features only: nobody says what made them. Pass --backbone to let it take pictures; for videos, make "
+              "the features again with zero-shot-actions/extract_features.py and export again.")
     elif model.backbone["spec"]["name"] != DESCRIPTOR and not model.backbone_weights:
-        print(f"Pictures need the weights of {model.backbone['spec']['name']} ({model.backbone['weights']}): pass --weights "
-              "here to embed them, or to whatever opens the model.")
+        spec = model.backbone["spec"]
+        print(f"{medium_of(spec).name.capitalize()}s need the weights of {spec['name']} ({model.backbone['weights']}): pass "
+              "--weights here to embed them, or to whatever opens the model.")
 
 
 if __name__ == "__main__":

@@ -58,7 +58,7 @@ class Model:
         scaling: of the features; None where the method takes them as they are.
         settings: what the method needs beside its weights; plain JSON values, checked by the method.
         weights: the method's tensors by name.
-        backbone: {"spec", "weights", "digest"} of `zsl.features.backbones` or {"video": ...}; None where it is not known.
+        backbone: {"spec", "weights", "digest"}, the spec of a medium of `zsl.features.media`; None where it is not known.
         backbone_weights: its tensors, where embedded.
         train: features of the seen classes to refit heads on, scaled, at most so many a class; None without.
         train_share: share of the training samples that `train` is.

@@ -21,7 +21,7 @@ import numpy as np
 from zsl.app.tables import AttributeScale, AttributeTable, read_attribute_table, write_attribute_table
 from zsl.data.splits import split_of_classes, write_split
 from zsl.errors import InputError
-from zsl.features.backbones import Backbone
+from zsl.features.backbones import PictureBackbone
 from zsl.features.extraction import (
     Images,
     Split,
@@ -89,7 +89,7 @@ def prepare(
     images_folder: Path,
     attributes: Path,
     folder: Path,
-    backbone: Backbone,
+    backbone: PictureBackbone,
     *,
     unseen: Sequence[str] = (),
     regions: bool = False,

@@ -1,4 +1,4 @@
-"""A kept model at work, in scikit-learn's manner: pictures or features in; classes, probabilities and reasons out.
+"""A kept model at work, in scikit-learn's manner: pictures, videos or features in; classes, probabilities and reasons out.
 
     predictor = Predictor.load("birds.zsl")
     for prediction in predictor.predict(["photo.jpg", "folder"]):
@@ -6,7 +6,8 @@
     predictor.add_class("Red_capped_Parrot", {"red crown": 82, "hooked bill": 100, ...})  # by its attributes alone
     predictor.save("more_birds.zsl")
 
-A stream of any length is predicted in the memory of one batch.
+A model whose features came from videos takes videos, by their paths, wherever others take pictures: see `medium`.
+A stream of any length is predicted in the memory of one batch, of videos in that of one video.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ from zsl.app.model_file import Model, read_model, write_model
 from zsl.app.tables import AttributeTable, read_attribute_table, table_from_mapping
 from zsl.data.xlsa17 import Samples
 from zsl.errors import InputError
-from zsl.features.backbones import Backbone, BackboneSpec, load_backbone
-from zsl.features.pictures import find_pictures, open_picture
+from zsl.features.backbones import DESCRIPTOR, WHOLE, Backbone
+from zsl.features.media import VIDEOS, Medium, medium_of
 from zsl.runs.environment import resolve_device
 
 Picture = Path | str | BinaryIO | Image.Image | np.ndarray
@@ -68,7 +69,7 @@ class Prediction:
     """What the model says of one picture; `error` is the only thing that an unreadable one has.
 
     Attributes:
-        picture: its path or name.
+        picture: its path or name; a video's, where the model takes videos.
         classes: the most probable ones, best first.
         attributes: reasons for the best class, strongest first; empty where the method has none.
         attention: for methods that look at regions: attribute -> (rows, columns) weights that sum to 1, for `attributes`.
@@ -81,7 +82,7 @@ class Prediction:
     classes: list[ClassScore] = field(default_factory=list)
     attributes: list[AttributeReason] = field(default_factory=list)
     attention: dict[str, np.ndarray] = field(default_factory=dict)
-    view: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0)
+    view: tuple[float, float, float, float] = WHOLE
     error: str | None = None
 
     @property
@@ -176,8 +177,23 @@ class Predictor:
         return self._method.generalised
 
     @property
+    def medium(self) -> Medium:
+        """What the model looks at, pictures or videos.
+
+        Raises:
+            InputError: features only, since nobody knows what made them.
+        """
+        if self.model.backbone is None:
+            raise InputError(
+                "a model that takes features only", where=self.where, found="no backbone", expected="a known one",
+                cure="Pass features to predict_features, or export the run again: with --backbone; or, for a model of videos, "
+                     "after making its features again with zero-shot-actions/extract_features.py, which notes the backbone.",
+            )
+        return medium_of(self.model.backbone["spec"])
+
+    @property
     def backbone(self) -> Backbone:
-        """The network that turns pictures into features; loaded when first needed.
+        """The network that turns pictures or videos into features; loaded when first needed.
 
         Raises:
             InputError: the model does not know it, or its weights are not at hand or are others than in training.
@@ -187,21 +203,16 @@ class Predictor:
         return self._backbone
 
     def _load_backbone(self) -> Backbone:
-        about = self.model.backbone
-        if about is None:
-            raise InputError(
-                "a model that takes features only", where=self.where, found="no backbone", expected="a known one",
-                cure="Pass features to predict_features, or export the run again with --backbone.",
-            )
-        spec = BackboneSpec.from_json(about["spec"])
-        weights = self._weights or self.model.backbone_weights or (spec.name == "descriptor" and "default")
+        medium, about = self.medium, self.model.backbone
+        spec = medium.spec.from_json(about["spec"])
+        weights = self._weights or self.model.backbone_weights or (spec.name == DESCRIPTOR and "default")
         if not weights:
             raise InputError(
                 "a model file without its backbone's weights", where=self.where, found=f"{spec.name}, {about['weights']}",
                 expected="the weights that the features were made with",
                 cure="Pass --weights FILE, or --weights default to have them downloaded; or export the run again with them.",
             )
-        backbone = load_backbone(spec, weights, device=self.device)
+        backbone = medium.load_backbone(spec, weights, device=self.device)
         if about["digest"] and backbone.digest != about["digest"]:
             raise InputError(
                 "other weights than those of training", where=self._weights or self.where, found=f"digest {backbone.digest}",
@@ -282,7 +293,7 @@ class Predictor:
             features = torch.from_numpy(scaling(features.numpy()))
         return self._method.view(features.to(self.device))
 
-    # ---- pictures -----------------------------------------------------------------------------------------------------
+    # ---- pictures and videos ------------------------------------------------------------------------------------------
 
     def predict(
         self,
@@ -294,20 +305,20 @@ class Predictor:
         top: int = 5,
         attributes: int = 8,
     ) -> Iterator[Prediction]:
-        """Predictions of pictures, in their order and as they come; a folder stands for all pictures in it.
+        """Predictions of pictures or videos, in their order and as they come; a folder stands for all of them in it.
 
-        An unreadable picture gives a prediction with an error and does not stop the others.
+        An unreadable one, or one of the other kind, gives a prediction with an error and does not stop the others.
 
         Args:
-            pictures: one, or a possibly endless stream: paths, open streams, PIL images, arrays. Never more than a batch is
-                held at a time.
-            batch_size: pictures that go through the networks together; changes speed and memory only.
+            pictures: one, or a possibly endless stream: paths, open streams, PIL images, arrays; of videos paths alone.
+                Never more than a batch is held at a time.
+            batch_size: pictures that go through the networks together; changes speed and memory only. Videos go one by one.
             unseen_only, calibration: as for `decision_function`.
             top: how many classes a prediction lists.
             attributes: how many reasons it gives.
 
         Raises:
-            InputError: at the call, not when the first prediction is asked for: the model cannot see pictures, or cannot
+            InputError: at the call, not when the first prediction is asked for: the model takes features only, or cannot
                 choose among all classes; later, a folder without pictures.
         """
         if batch_size < 1:
@@ -317,30 +328,45 @@ class Predictor:
         _ = self.backbone
         if isinstance(pictures, str | Path | Image.Image | np.ndarray) or hasattr(pictures, "read"):
             pictures = [pictures]
+        batch_size = 1 if self.medium is VIDEOS else batch_size
         return self._predictions(iter(pictures), batch_size, unseen_only, calibration, top, attributes)
 
     def _predictions(self, pictures, batch_size, unseen_only, calibration, top, attributes) -> Iterator[Prediction]:
-        named = _named(pictures)
+        named = self._named(pictures)
         while batch := list(islice(named, batch_size)):
             results: list[Prediction | None] = []
             prepared, views = [], []
             for name, picture in batch:
                 try:
-                    image = open_picture(picture)
+                    inputs, view = self.backbone.read(picture)
                 except InputError as error:
                     results.append(Prediction(name, error=str(error)))
                     continue
-                prepared.append(self.backbone.prepare(image))
-                views.append(_seen_part(self.backbone.spec, image.size))
+                prepared.append(inputs)
+                views.append(view)
                 results.append(None)
-                del image
+                del inputs
             if prepared:
-                described = iter(self._describe(torch.stack(prepared), unseen_only, calibration, top, attributes))
+                stacked = torch.stack(prepared) if len(prepared) > 1 else prepared[0][None]  # a video is not copied
+                described = iter(self._describe(stacked, unseen_only, calibration, top, attributes))
+                del stacked
             for (name, _), result in zip(batch, results, strict=True):
                 if result is None:
                     classes, reasons, attention = next(described)
                     result = Prediction(name, classes, reasons, attention, views.pop(0))
                 yield result
+
+    def _named(self, pictures: Iterator[Picture]) -> Iterator[tuple[str, Picture]]:
+        """Every picture or video with its name; folders are opened up."""
+        for number, picture in enumerate(pictures, start=1):
+            if isinstance(picture, str | Path):
+                if Path(picture).is_dir():
+                    yield from ((str(path), path) for path in self.medium.find([picture]))
+                else:
+                    yield str(picture), picture
+            else:
+                name = getattr(picture, "filename", None) or getattr(picture, "name", None)
+                yield (str(name) if name else f"{self.medium.name} {number}"), picture
 
     def _describe(
         self, batch: Tensor, unseen_only: bool, calibration: float, top: int, n_reasons: int
@@ -454,24 +480,3 @@ class Predictor:
         if self._stale:
             self._method.refit(self.model)
             self._stale = False
-
-
-def _named(pictures: Iterator[Picture]) -> Iterator[tuple[str, Picture]]:
-    """Every picture with its name; folders are opened up."""
-    for number, picture in enumerate(pictures, start=1):
-        if isinstance(picture, str | Path):
-            if Path(picture).is_dir():
-                yield from ((str(path), path) for path in find_pictures([picture]))
-            else:
-                yield str(picture), picture
-        else:
-            name = getattr(picture, "filename", None) or getattr(picture, "name", None)
-            yield (str(name) if name else f"picture {number}"), picture
-
-
-def _seen_part(spec: BackboneSpec, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """What of a picture of (width, height) the backbone sees, as fractions: all, or the crop in the middle."""
-    if not spec.crop_share:
-        return (0.0, 0.0, 1.0, 1.0)
-    margins = [(1 - min(1.0, spec.crop_share * min(size) / side)) / 2 for side in size]
-    return (margins[0], margins[1], 1 - margins[0], 1 - margins[1])

@@ -45,6 +45,7 @@ from zsl.app.web_parts import (
 )
 from zsl.data.toy import ATTRIBUTES, SPECIES, UNSEEN_CLASSES, render_bird
 from zsl.errors import InputError
+from zsl.features.media import PICTURES
 from zsl.features.pictures import SUFFIXES, find_pictures, open_picture
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
@@ -118,7 +119,12 @@ def serving(
     predictor: Predictor, *, host: str = "127.0.0.1", port: int = 7860, examples: str | Path | None = None
 ) -> Iterator[str]:
     """The page, served in the background while the block runs; yields its address. Arguments as for `launch`."""
-    _ = predictor.backbone  # a model that cannot see pictures is refused before anybody visits
+    if predictor.medium is not PICTURES:
+        raise InputError(
+            "a model that the page cannot use", where=predictor.where, found=f"a model of {predictor.medium.name}s",
+            expected="one of pictures", cure=f"Name {predictor.medium.name}s to demo.py, without --web.",
+        )
+    _ = predictor.backbone  # one whose weights are missing is refused before anybody visits, too
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

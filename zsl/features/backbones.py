@@ -20,6 +20,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
 import torch
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from zsl.errors import InputError
 from zsl.features import descriptor
+from zsl.features.pictures import open_picture
 from zsl.features.weights import check_intent, download, import_extra, load_fitting, read_state_dict, weights_digest
 
 DESCRIPTOR = "descriptor"
@@ -37,6 +39,7 @@ PADDINGS = ("torch", "tensorflow")
 NORMALISATIONS = ("imagenet", "half", "timm")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+WHOLE = (0.0, 0.0, 1.0, 1.0)  # a view that leaves nothing out
 PUBLISHED_WEIGHTS = "IMAGENET1K_V1"  # torchvision's own default is newer for many networks
 
 
@@ -91,6 +94,13 @@ class BackboneSpec:
         shorter side."""
         return 0.0 if self.name == DESCRIPTOR else self.crop / self.resize
 
+    def seen_part(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
+        """(left, top, right, bottom) of what is seen of a picture of (width, height), as fractions of the two."""
+        if not self.crop_share:
+            return WHOLE
+        margins = [(1 - min(1.0, self.crop_share * min(size) / side)) / 2 for side in size]
+        return (margins[0], margins[1], 1 - margins[0], 1 - margins[1])
+
     def to_json(self) -> dict:
         return asdict(self)
 
@@ -113,31 +123,29 @@ class BackboneSpec:
 
 
 class Backbone(ABC):
-    """A network that turns pictures into features, and how it wants them.
+    """A network that turns pictures, or in `zsl.features.video` videos, into features, and how it wants them.
 
     Attributes:
         spec: which one.
-        feature_dim: D, of a region.
-        pooled_dim: P, of a whole picture; D for every network, since pooled is the mean of the regions.
-        grid: (rows, columns) of regions.
         weights: where the weights came from, in words.
         digest: 12 hexadecimal digits of the weights' SHA-256; "" where there are none.
     """
 
-    spec: BackboneSpec
-    feature_dim: int
-    pooled_dim: int
-    grid: tuple[int, int]
+    spec: Any  # a dataclass with `name` and `to_json`
     weights: str
     digest: str
 
     @abstractmethod
-    def prepare(self, picture: Image.Image) -> Tensor:
-        """uint8 (3, h, w): an RGB picture, resized and cropped. Touches nothing shared, so threads may call it."""
+    def read(self, source: Any) -> tuple[Tensor, tuple[float, float, float, float]]:
+        """A file as `features` wants it, and (left, top, right, bottom) of what is seen of it, as fractions of its sides.
+
+        Raises:
+            InputError: it cannot be read.
+        """
 
     @abstractmethod
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
-        """Pooled (n, P) and regions (n, D, rows, columns), float32 on the CPU, of uint8 (n, 3, h, w) from `prepare`."""
+        """Pooled (n, P) and regions (n, D, rows, columns), float32 on the CPU, of n that `read` gave, stacked."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
@@ -148,6 +156,29 @@ class Backbone(ABC):
         return json.dumps({"spec": self.spec.to_json(), "weights": self.weights, "digest": self.digest})
 
 
+class PictureBackbone(Backbone):
+    """One of pictures.
+
+    Attributes:
+        feature_dim: D, of a region.
+        pooled_dim: P, of a whole picture; D for every network, since pooled is the mean of the regions.
+        grid: (rows, columns) of regions.
+    """
+
+    spec: BackboneSpec
+    feature_dim: int
+    pooled_dim: int
+    grid: tuple[int, int]
+
+    def read(self, source: Path | str | BinaryIO | Image.Image | np.ndarray) -> tuple[Tensor, tuple[float, ...]]:
+        picture = open_picture(source)
+        return self.prepare(picture), self.spec.seen_part(picture.size)
+
+    @abstractmethod
+    def prepare(self, picture: Image.Image) -> Tensor:
+        """uint8 (3, h, w): an RGB picture, resized and cropped. Touches nothing shared, so threads may call it."""
+
+
 def load_backbone(
     spec: BackboneSpec,
     weights: str | Path | Mapping[str, Tensor] = "default",
@@ -155,7 +186,7 @@ def load_backbone(
     random_weights: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
-) -> Backbone:
+) -> PictureBackbone:
     """A backbone with its weights.
 
     Args:
@@ -190,7 +221,7 @@ def load_backbone(
 # ---- the descriptor -----------------------------------------------------------------------------------------------------
 
 
-class _Descriptor(Backbone):
+class _Descriptor(PictureBackbone):
     feature_dim, pooled_dim = descriptor.REGION_DIM, descriptor.POOLED_DIM
     grid = (descriptor.GRID, descriptor.GRID)
     weights, digest = "closed formula, no weights", ""
@@ -212,7 +243,7 @@ class _Descriptor(Backbone):
         return {}
 
 
-def _load_descriptor(spec: BackboneSpec, weights: object, random_weights: bool) -> Backbone:
+def _load_descriptor(spec: BackboneSpec, weights: object, random_weights: bool) -> PictureBackbone:
     if random_weights or (weights if isinstance(weights, Mapping) else weights not in ("default", "none")):
         found = f"{len(weights)} tensors" if isinstance(weights, Mapping) else weights
         raise InputError(
@@ -225,7 +256,7 @@ def _load_descriptor(spec: BackboneSpec, weights: object, random_weights: bool) 
 # ---- networks -----------------------------------------------------------------------------------------------------------
 
 
-class _Network(Backbone):
+class _Network(PictureBackbone):
     """Any network whose `forward` gives region features (n, D, rows, columns)."""
 
     def __init__(self, spec: BackboneSpec, network: nn.Module, source: str, device: torch.device):

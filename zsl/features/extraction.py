@@ -31,7 +31,7 @@ from zsl.data.npyfile import read_matrix
 from zsl.data.region_writer import RegionWriter
 from zsl.data.xlsa17 import assemble
 from zsl.errors import InputError
-from zsl.features.backbones import Backbone
+from zsl.features.backbones import PictureBackbone
 from zsl.features.files import PartialFeatures, write_features
 from zsl.features.pictures import SUFFIXES, find_pictures, open_picture
 from zsl.runs.files import write_text
@@ -323,7 +323,7 @@ def find_unreadable(images: Images, *, workers: int, max_pixels: int) -> dict[in
 
 def extract(
     images: Images,
-    backbone: Backbone,
+    backbone: PictureBackbone,
     *,
     partial: Path,
     pooled: Path | None = None,
@@ -392,8 +392,8 @@ def extract(
 
 
 def _run(
-    images: Images, backbone: Backbone, keys: list, written: PartialFeatures, writer: RegionWriter | None, batch_size: int,
-    workers: int, max_pixels: int,
+    images: Images, backbone: PictureBackbone, keys: list, written: PartialFeatures, writer: RegionWriter | None,
+    batch_size: int, workers: int, max_pixels: int,
 ) -> dict[int, str]:
     """Computes the batches that are not finished; row -> reason for unreadable pictures."""
     finished = np.array([key in written.done for key in keys])

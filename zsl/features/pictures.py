@@ -11,7 +11,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -24,6 +24,11 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", "
 
 # Pillow knows many more formats; some of them start other programs (EPS) or are read by code that few ever run.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM")
+
+# What files of videos begin with, and where: MP4 and MOV, AVI, Matroska and WebM, MPEG, Flash, Windows Media, Ogg.
+VIDEO_MARKS = ((4, b"ftyp"), (4, b"moov"), (4, b"mdat"), (4, b"wide"), (4, b"free"), (8, b"AVI "), (0, b"\x1aE\xdf\xa3"),
+               (0, b"\x00\x00\x01\xba"), (0, b"FLV"), (0, b"0&\xb2u"), (0, b"OggS"))
+STILLS = (b"heic", b"heix", b"mif1", b"avif")  # pictures in a container for videos, which are not opened here
 
 MAX_PIXELS = 50_000_000  # a 50 megapixel photo needs 150 MB once it is decoded
 
@@ -70,7 +75,7 @@ def open_picture(
     except IsADirectoryError:
         what, found, cure = "not a picture", "a folder", "Name a file."
     except UnidentifiedImageError:
-        what, found, cure = "not a picture", _kind(source), "Leave it out, or save it as JPEG or PNG."
+        what, found, cure = "not a picture", kind_of_file(source), "Leave it out, or save it as JPEG or PNG."
     # A damaged file makes Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error, IndexError...
     except Exception as error:
         what, found = "damaged picture", f"{type(error).__name__}: {error}".rstrip(": ")
@@ -79,13 +84,22 @@ def open_picture(
 
 
 def find_pictures(paths: Iterable[Path | str]) -> list[Path]:
-    """The picture files among files and folders, in the order given; those of a folder and all below it, sorted.
+    """`find_files` of pictures."""
+    return find_files(paths, SUFFIXES, "picture")
+
+
+def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
+    """The files of a kind among files and folders, in the order given; those of a folder and all below it, sorted.
 
     A file that is named outright is taken whatever its suffix; in folders the suffix decides, and hidden files are not
     looked at. A file reached twice is listed once.
 
+    Args:
+        suffixes: of the kind, lower case.
+        kind: in words, for messages.
+
     Raises:
-        InputError: a path is missing, or there is no picture anywhere.
+        InputError: a path is missing, or there is no such file anywhere.
     """
     paths = [Path(path) for path in paths]
     found: dict[Path, None] = {}
@@ -93,19 +107,19 @@ def find_pictures(paths: Iterable[Path | str]) -> list[Path]:
         if path.is_dir():
             found.update(dict.fromkeys(sorted(
                 child for child in path.rglob("*")
-                if child.suffix.lower() in SUFFIXES and not child.name.startswith(".") and child.is_file()
+                if child.suffix.lower() in suffixes and not child.name.startswith(".") and child.is_file()
             )))
         elif path.exists():
             found[path] = None
         else:
             raise InputError(
-                "missing picture", where=path, found="no such file or folder", expected="a picture or a folder of them",
+                f"missing {kind}", where=path, found="no such file or folder", expected=f"a {kind} or a folder of them",
                 cure="Check the path.",
             )
     if not found:
         raise InputError(
-            "no pictures", where=", ".join(map(str, paths)) or "the list of pictures",
-            found="no file with a known suffix", expected=f"files {' '.join(SUFFIXES)}", cure="Name another folder.",
+            f"no {kind}s", where=", ".join(map(str, paths)) or f"the list of {kind}s",
+            found="no file with a known suffix", expected=f"files {' '.join(suffixes)}", cure="Name another folder.",
         )
     return list(found)
 
@@ -170,8 +184,19 @@ def _too_large(where: object, found: str, max_pixels: int) -> InputError:
     )
 
 
-def _kind(source: Path | str | BinaryIO) -> str:
-    """What an unknown file looks like, in words."""
+def is_picture(path: Path | str) -> bool:
+    """Whether a file says that it is a picture of a known format; no pixel is decoded."""
+    try:
+        with Image.open(path, formats=FORMATS):
+            return True
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return True
+    except Exception:  # as in open_picture, almost anything
+        return False
+
+
+def kind_of_file(source: Path | str | BinaryIO) -> str:
+    """What a file that is no picture looks like, in words: "a video", "text", "an empty file" ..."""
     try:
         if isinstance(source, str | Path):
             with open(source, "rb") as file:
@@ -183,6 +208,8 @@ def _kind(source: Path | str | BinaryIO) -> str:
         return "something unreadable"
     if not start:
         return "an empty file"
+    if any(start[place:].startswith(mark) for place, mark in VIDEO_MARKS) and start[8:12] not in STILLS:
+        return "a video"
     try:
         text = start.decode("utf-8" if len(start) < 512 else "ascii")
     except UnicodeDecodeError:

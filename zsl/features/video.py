@@ -8,25 +8,35 @@ Swin (Liu et al., CVPR 2022), trained on Kinetics-400.
 
 These are not the features of the TF-VAEGAN paper, which are of an I3D network on colour and on optical flow, 8192-d.
 
+    backbone = load_backbone(VideoSpec("r2plus1d_18"))
+    features = video_features(Path("clip.mp4"), backbone)  # (512,)
+
 Memory holds one video's windows at network size, never a video's frames. Needs the extra `video` (torchvision, PyAV).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from zsl.errors import InputError
+from zsl.features.backbones import WHOLE, Backbone
 from zsl.features.files import PartialFeatures
+from zsl.features.pictures import MAX_PIXELS, find_files, is_picture, kind_of_file
 from zsl.features.weights import check_intent, download, import_extra, load_fitting, read_state_dict, weights_digest
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm")
+
+# FFmpeg reads far more: playlists, which open other files, and text, which it draws. The suffix decides nothing.
+FORMATS = "mov,avi,matroska,mpeg,mpegts,mpegvideo,h264,hevc,m4v,flv,asf,ogg"
 
 # Family -> frames a window and frames a second, as in torchvision's evaluation of the weights (in their documentation).
 SAMPLING = {
@@ -34,33 +44,111 @@ SAMPLING = {
     "swin3d": (32, 15.0),
 }
 CUT_SHORT = 0.9  # a video whose pictures end before this share of its announced length is taken to be damaged
-
-
-class UnreadableVideo(Exception):
-    """A file that is not a whole video; the message says why."""
+AT_A_TIME = 4  # windows in the network
+LARGEST = 1000  # windows, frames, frames a second and pixels a side of a spec, which may come out of anybody's file
 
 
 @dataclass(frozen=True)
-class Backbone:
-    """A network that turns windows into features, and how it wants them.
+class VideoSpec:
+    """Everything that makes the features of a video but the network's weights.
 
     Attributes:
-        name: torchvision's name of it.
-        network: (n, 3, frames, height, width) -> (n, D), in evaluation mode.
-        transform: uint8 (t, 3, H, W) -> float32 (3, t, height, width), each frame by itself.
+        name: a network of torchvision.models.video.
+        windows: a video, evenly spaced, whose features are averaged.
         frames: length of a window.
         frame_rate: frames a second within a window.
-        weights: where the weights came from, in words.
-        digest: 12 hexadecimal digits of the weights' SHA-256.
+        resize: (height, width) that a frame is brought to, or its shorter side alone, in pixels.
+        crop: (height, width) of the centre crop.
+
+    The last four are None for what the network's weights were trained with; a backbone's own spec has the numbers.
+
+    Raises:
+        InputError: a value is impossible.
     """
 
     name: str
+    windows: int = 4
+    frames: int | None = None
+    frame_rate: float | None = None
+    resize: tuple[int, ...] | None = None
+    crop: tuple[int, ...] | None = None
+
+    def __post_init__(self):
+        frames, rate = SAMPLING.get(self.name.split("_")[0], (1, 1.0))  # a stranger is refused with its weights
+        object.__setattr__(self, "frames", frames if self.frames is None else self.frames)
+        object.__setattr__(self, "frame_rate", rate if self.frame_rate is None else self.frame_rate)
+        for number in (self.windows, self.frames, *(self.resize or ()), *(self.crop or ())):
+            if not 1 <= number <= LARGEST:
+                raise InputError(
+                    "an impossible number", where="--windows, or frames and pixels of a video backbone", found=number,
+                    expected=f"1 to {LARGEST}", cure="Choose one of those.",
+                )
+        if not 0 < self.frame_rate <= LARGEST:
+            raise InputError("an impossible number", where="the frame rate of a video backbone", found=self.frame_rate,
+                             expected=f"up to {LARGEST} a second", cure="Extract the features or export the model again.")
+
+    def to_json(self) -> dict:
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_json(cls, content: object) -> VideoSpec:
+        """The spec from what `to_json` gave.
+
+        Raises:
+            InputError: it is something else.
+        """
+
+        def is_number(value: object, kinds: type | tuple[type, ...] = int) -> bool:
+            return isinstance(value, kinds) and not isinstance(value, bool) and math.isfinite(value)
+
+        def is_size(value: object) -> bool:
+            return isinstance(value, list | tuple) and len(value) in (1, 2) and all(map(is_number, value))
+
+        fits = {"name": lambda value: isinstance(value, str), "windows": is_number, "frames": is_number,
+                "frame_rate": lambda value: is_number(value, (int, float)), "resize": is_size, "crop": is_size}
+        known = {field.name for field in fields(cls)}
+        if not isinstance(content, Mapping) or set(content) != known or not all(fits[key](content[key]) for key in known):
+            raise InputError(
+                "a video backbone that cannot be understood", where="its description", found=content,
+                expected=", ".join(fits), cure="It was written by another version or changed by hand; extract the features or "
+                                               "export the model again.",
+            )
+        return cls(**{key: tuple(value) if key in ("resize", "crop") else value for key, value in content.items()})
+
+
+@dataclass(frozen=True)
+class VideoBackbone(Backbone):
+    """A network that turns videos into features.
+
+    Attributes:
+        network: (n, 3, frames, height, width) -> (n, D), in evaluation mode.
+        transform: uint8 (t, 3, H, W) -> float32 (3, t, height, width), each frame by itself.
+        batch_size: windows in the network at a time; only memory and speed depend on it.
+    """
+
+    spec: VideoSpec
     network: nn.Module
     transform: nn.Module
-    frames: int
-    frame_rate: float
     weights: str
     digest: str
+    batch_size: int = AT_A_TIME
+
+    def read(self, source: Path | str) -> tuple[Tensor, tuple[float, float, float, float]]:
+        """(w, 3, frames, height, width) windows of a video file, and the view, which is not told apart."""
+        return read_windows(source, self), WHOLE
+
+    def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
+        """Pooled (n, D): the mean over a video's windows; the same as one region, (n, D, 1, 1)."""
+        device = next(self.network.parameters()).device
+        with torch.inference_mode():
+            pooled = torch.stack([
+                torch.cat([self.network(part.to(device)).float().cpu() for part in windows.split(self.batch_size)]).mean(0)
+                for windows in batch
+            ])
+        return pooled, pooled[..., None, None]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {name: value.detach().cpu().contiguous() for name, value in self.network.state_dict().items()}
 
 
 # ---- networks -----------------------------------------------------------------------------------------------------------
@@ -73,33 +161,45 @@ def backbone_names() -> list[str]:
 
 
 def load_backbone(
-    name: str, weights: str = "default", *, random_weights: bool = False, seed: int = 0, device: torch.device | str = "cpu"
-) -> Backbone:
+    spec: VideoSpec,
+    weights: str | Path | Mapping[str, Tensor] = "default",
+    *,
+    random_weights: bool = False,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    batch_size: int = AT_A_TIME,
+) -> VideoBackbone:
     """A network with its weights and without its last layer.
 
     Args:
-        weights: "default" or the name of one of torchvision's weights (downloaded once), or a file: a state dict
-            (.pth, .pt; read as data, never run as code) or .safetensors. Entries of the last layer are not used, so it
-            may have any number of classes. "none" only with `random_weights`.
+        weights: "default" or the name of one of torchvision's weights (downloaded once), a file: a state dict
+            (.pth, .pt; read as data, never run as code) or .safetensors, or named tensors. Entries of the last layer are
+            not used, so it may have any number of classes. "none" only with `random_weights`.
         random_weights: initial weights, drawn from `seed`.
+        batch_size: windows in the network at a time.
 
     Raises:
         InputError: no such network or weights, weights that do not fit or cannot be fetched, or packages are missing.
     """
     models = import_extra("torchvision", "video").models
-    if name not in backbone_names():
+    import_extra("av", "video")  # missing, it is missed before the first video
+    if spec.name not in backbone_names():
         raise InputError(
-            "unknown backbone", where="--backbone", found=name, expected=f"one of {', '.join(backbone_names())}",
+            "unknown backbone", where="--backbone", found=spec.name, expected=f"one of {', '.join(backbone_names())}",
             cure="Choose one of those.",
         )
-    known = models.get_model_weights(name)
-    check_intent(weights, random_weights)
+    known = models.get_model_weights(spec.name)
+    if not isinstance(weights, Mapping):
+        check_intent(weights, random_weights)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         torch.manual_seed(seed)
-        network = models.get_model(name, weights=None)
+        network = models.get_model(spec.name, weights=None)
     head = list(network._modules)[-1]  # in all of these the last child is the classifier, a mean over space-time aside
     setattr(network, head, nn.Identity())
-    if random_weights:
+    if isinstance(weights, Mapping):
+        source = "weights given as tensors"
+        load_fitting(network, weights, [head], source)
+    elif random_weights:
         source = f"random weights, seed {seed}"
     elif weights == "default" or weights in known.__members__:
         chosen = known.DEFAULT if weights == "default" else known[weights]
@@ -108,10 +208,12 @@ def load_backbone(
     else:
         source = Path(weights).name
         load_fitting(network, read_state_dict(Path(weights), [each.name for each in known]), [head], weights)
-    frames, frame_rate = SAMPLING[name.split("_")[0]]
+    sizes = {f"{name}_size": list(size) for name in ("resize", "crop") if (size := getattr(spec, name)) is not None}
+    transform = known.DEFAULT.transforms(**sizes)
+    spec = replace(spec, resize=tuple(transform.resize_size), crop=tuple(transform.crop_size))
     digest = weights_digest(network.state_dict())
     network = network.eval().requires_grad_(False).to(device)
-    return Backbone(name, network, known.DEFAULT.transforms(), frames, frame_rate, source, digest)
+    return VideoBackbone(spec, network, transform, source, digest, batch_size)
 
 
 # ---- videos -------------------------------------------------------------------------------------------------------------
@@ -144,6 +246,11 @@ def list_videos(folder: Path) -> tuple[list[str], list[Path], np.ndarray]:
     return list(of_class), [path for paths in of_class.values() for path in paths], labels
 
 
+def find_videos(paths: Iterable[Path | str]) -> list[Path]:
+    """`find_files` of videos."""
+    return find_files(paths, SUFFIXES, "video")
+
+
 def window_indices(n_frames: int, length: int, step: int, n_windows: int) -> np.ndarray:
     """Which frames each window takes: (w, length), each row `step` apart, w = n_windows where the video is long enough.
 
@@ -156,49 +263,125 @@ def window_indices(n_frames: int, length: int, step: int, n_windows: int) -> np.
     return np.minimum(indices, n_frames - 1)
 
 
-def read_windows(path: Path, backbone: Backbone, n_windows: int) -> Tensor:
+def read_windows(path: Path | str, backbone: VideoBackbone) -> Tensor:
     """(w, 3, frames, height, width) float32: a video's windows as the network wants them.
 
     Raises:
-        UnreadableVideo: the file is no video, is damaged or ends early.
+        InputError: the file is no video, is damaged or ends early.
     """
-    announced, rate = _count_frames(path)
-    step = max(1, round(rate / backbone.frame_rate))
-    indices = window_indices(max(announced, 1), backbone.frames, step, n_windows)
-    frames, n_frames = _decode(path, set(indices.ravel().tolist()), backbone.transform)
-    if n_frames != announced:  # a container may hold packets that are not shown: look again with the true number
-        indices = window_indices(n_frames, backbone.frames, step, n_windows)
-        frames, _ = _decode(path, set(indices.ravel().tolist()), backbone.transform)
+    spec = backbone.spec
+
+    def choose(n_frames: int, rate: float) -> np.ndarray:
+        return window_indices(n_frames, spec.frames, max(1, round(rate / spec.frame_rate)), spec.windows)
+
+    frames, indices = _read_frames(path, choose, backbone.transform)
     return torch.stack([torch.cat([frames[index] for index in row], dim=1) for row in indices.tolist()])
 
 
-def video_features(path: Path, backbone: Backbone, n_windows: int, batch_size: int) -> np.ndarray:
-    """(D,) float32: the mean over a video's windows, at most `batch_size` of them in the network at a time."""
-    device = next(backbone.network.parameters()).device
-    with torch.inference_mode():
-        batches = read_windows(path, backbone, n_windows).split(batch_size)
-        features = torch.cat([backbone.network(batch.to(device)).float().cpu() for batch in batches])
-    return features.mean(0).numpy()
+def video_features(path: Path | str, backbone: VideoBackbone) -> np.ndarray:
+    """(D,) float32: the mean over a video's windows.
+
+    Raises:
+        InputError: as `read_windows`.
+    """
+    pooled, _ = backbone.features(read_windows(path, backbone)[None])
+    return pooled[0].numpy()
+
+
+def middle_frame(path: Path | str) -> Image.Image:
+    """The picture in the middle of a video, RGB and upright.
+
+    Raises:
+        InputError: as `read_windows`.
+    """
+    frames, _ = _read_frames(path, lambda n_frames, rate: np.array([n_frames // 2]), lambda frame: frame)
+    (pixels,) = frames.values()
+    return Image.fromarray(pixels[0].permute(1, 2, 0).numpy())
+
+
+def _read_frames(
+    path: Path | str, choose: Callable[[int, float], np.ndarray], transform: Callable[[Tensor], Tensor]
+) -> tuple[dict[int, Tensor], np.ndarray]:
+    """Frames of a video by their numbers, transformed, and those numbers.
+
+    Args:
+        choose: how many frames there are, and how many a second -> the numbers of those to read, of any shape.
+        transform: of uint8 (1, 3, H, W).
+    """
+    path = _checked(path)
+    try:
+        announced, rate = _count_frames(path)
+        indices = choose(max(announced, 1), rate)
+        frames, n_frames = _decode(path, set(indices.ravel().tolist()), transform)
+        if n_frames != announced:  # a container may hold packets that are not shown: look again with the true number
+            indices = choose(n_frames, rate)
+            frames, _ = _decode(path, set(indices.ravel().tolist()), transform)
+    except _Unreadable as error:
+        found, damaged = str(error), error.is_video or kind_of_file(path) == "a video"
+    except OSError as error:
+        found, damaged = error.strerror or str(error), True
+    else:
+        return frames, indices
+    if damaged:
+        raise _refused("damaged video", path, found, "Copy or download it again, or leave it out.")
+    raise _refused("not a video", path, kind_of_file(path), "Leave it out, or save it as MP4.")
+
+
+class _Unreadable(Exception):
+    """Why FFmpeg cannot read a file; `is_video` where it was once known to be a video."""
+
+    def __init__(self, why: str, is_video: bool = True):
+        super().__init__(why)
+        self.is_video = is_video
+
+
+def _checked(source: Path | str) -> Path:
+    """The path of a file that may be a video."""
+    if not isinstance(source, Path | str):
+        raise _refused("not a video file", "the video", type(source).__name__, "Save it as a file and name that.")
+    path = Path(source)
+    if not path.exists():
+        raise _refused("missing video", path, "no such file", "Check the path.")
+    if path.is_dir():
+        raise _refused("not a video", path, "a folder", "Name a file.")
+    if is_picture(path):
+        raise _refused("not a video", path, "a picture", "Leave it out: this is about videos.")
+    return path
+
+
+def _refused(what: str, where: object, found: object, cure: str) -> InputError:
+    return InputError(what, where=where, found=found, expected="a whole video (MP4, AVI, MOV, MKV, WebM, ...)", cure=cure)
+
+
+def _open(path: Path) -> object:
+    """FFmpeg's container of a file, by what is in it."""
+    av = import_extra("av", "video")
+    try:
+        options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+        path = path.absolute()  # of "12:30.mp4" FFmpeg would take 12 for a protocol
+        return av.open(str(path), options=options, metadata_errors="replace")
+    except av.error.FFmpegError as error:
+        raise _Unreadable(error.strerror or str(error), is_video=False) from None
 
 
 def _count_frames(path: Path) -> tuple[int, float]:
     """Pictures that a file announces, without decoding them, and pictures a second."""
     av = import_extra("av", "video")
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             stream = _video_stream(container)
             n_frames = sum(packet.size > 0 for packet in container.demux(stream))
             return n_frames, float(stream.average_rate or stream.base_rate or 0)
-    except (av.error.FFmpegError, OSError) as error:
-        raise UnreadableVideo(error.strerror or str(error)) from None
+    except av.error.FFmpegError as error:
+        raise _Unreadable(error.strerror or str(error)) from None
 
 
-def _decode(path: Path, wanted: set[int], transform: nn.Module) -> tuple[dict[int, Tensor], int]:
-    """Decodes a whole video and keeps the wanted frames, transformed (3, 1, height, width); with the number of frames."""
+def _decode(path: Path, wanted: set[int], transform: Callable[[Tensor], Tensor]) -> tuple[dict[int, Tensor], int]:
+    """Decodes a whole video and keeps the wanted frames, transformed; with the number of frames."""
     av = import_extra("av", "video")
     kept, n_frames, first, last = {}, 0, None, None
     try:
-        with av.open(str(path)) as container:
+        with _open(path) as container:
             stream = _video_stream(container)
             stream.thread_type = "AUTO"
             for frame in container.decode(stream):
@@ -212,26 +395,30 @@ def _decode(path: Path, wanted: set[int], transform: nn.Module) -> tuple[dict[in
             if duration is None and container.duration and len(container.streams) == 1:
                 duration = container.duration / av.time_base
             interval = 1 / float(stream.average_rate) if stream.average_rate else 0.0
-    except (av.error.FFmpegError, OSError) as error:
-        raise UnreadableVideo(error.strerror or str(error)) from None
+    except av.error.FFmpegError as error:
+        raise _Unreadable(error.strerror or str(error)) from None
     if not n_frames:
-        raise UnreadableVideo("no frame can be decoded")
+        raise _Unreadable("no frame can be decoded")
     if duration is not None and last is not None and (shown := last - first + interval) < CUT_SHORT * duration - interval:
-        raise UnreadableVideo(f"cut short: {shown:.2f} of {duration:.2f} seconds")
+        raise _Unreadable(f"cut short: {shown:.2f} of {duration:.2f} seconds")
     return kept, n_frames
 
 
 def _video_stream(container: object) -> object:
     if not container.streams.video:
-        raise UnreadableVideo("no video stream")
-    return container.streams.video[0]
+        raise _Unreadable("no video stream")
+    stream = container.streams.video[0]
+    context = stream.codec_context  # None where FFmpeg has no decoder, which decoding will say
+    if context is not None and context.width * context.height > MAX_PIXELS:
+        raise _Unreadable(f"frames of {context.width} x {context.height}, more than {MAX_PIXELS:,} pixels")
+    return stream
 
 
 # ---- a folder of videos -------------------------------------------------------------------------------------------------
 
 
 def extract(
-    folder: Path, paths: Sequence[Path], backbone: Backbone, *, n_windows: int, batch_size: int, partial: Path
+    folder: Path, paths: Sequence[Path], backbone: VideoBackbone, *, partial: Path
 ) -> tuple[dict[Path, np.ndarray], dict[Path, str]]:
     """Features of many videos, written down one by one in `partial`, from where a later call goes on.
 
@@ -245,19 +432,17 @@ def extract(
     Raises:
         InputError: `partial` belongs to other settings, or the disk is full.
     """
-    identity = {
-        "backbone": backbone.name, "weights": backbone.digest, "windows": n_windows, "frames": backbone.frames,
-        "frame_rate": backbone.frame_rate,
-    }
+    identity = {"backbone": {"spec": backbone.spec.to_json(), "digest": backbone.digest}}
     features, unreadable = {}, {}
     with PartialFeatures(partial, identity) as written:
-        for path in tqdm(paths, desc=backbone.name, unit="video", disable=None):
+        for path in tqdm(paths, desc=backbone.spec.name, unit="video", disable=None):
             key = written.key(path, path.relative_to(folder).as_posix())
             if key not in written.done:
                 try:
-                    written.add(key, video_features(path, backbone, n_windows, batch_size))
-                except UnreadableVideo as error:
-                    unreadable[path] = str(error)
+                    vector = video_features(path, backbone)
+                except InputError as error:
+                    unreadable[path] = f"{error.what}, {error.found}"
                     continue
+                written.add(key, vector)
             features[path] = written.done[key]
     return features, unreadable
