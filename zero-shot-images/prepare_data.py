@@ -52,7 +52,7 @@ class PrepareConfig:
     padding: Literal["torch", "tensorflow"] = "torch"
     """tensorflow: for weights that come from TensorFlow, pad convolutions of stride 2 as it does"""
     normalisation: Literal["imagenet", "half", "timm"] | None = None
-    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm for timm's networks"""
+    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (its own); None: timm for timm's networks, else imagenet"""
     write_regions: bool = False
     """write region maps, too, which DAZLE needs"""
     word_vectors: Path | None = None
