@@ -59,8 +59,8 @@ def launch(docstring: str, tree: Path, variants: Mapping[tuple[str, ...], tuple[
     offered = {word for key in variants for word in key if word in SWITCHES}
     parser = argparse.ArgumentParser(
         description=docstring, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog=f"All other flags go to {' or '.join(sorted({script for script, _ in variants.values()}))}, whose --help lists "
-               "them. They override this launcher's settings, which --dry-run prints.",
+        epilog=f"All other flags go to {' or '.join(sorted({script for script, _ in variants.values()}))}, whose --help "
+               "lists them.\nThey override this launcher's settings, which --dry-run prints.",
     )
     for word, help_text in SWITCHES.items():
         if word in offered:
