@@ -9,9 +9,9 @@ rows; from results.json images/draw_figures.py draws images/results.png.
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
-import sys
 from pathlib import Path
 
 from zsl.runs.config import NOT_PART_OF_IDENTITY
@@ -118,4 +118,8 @@ def main(folder: Path, page_name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="holds run folders, at any depth")
+    parser.add_argument("page", choices=("results.md", "results-dazle.md"))
+    arguments = parser.parse_args()
+    main(arguments.folder, arguments.page)

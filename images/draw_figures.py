@@ -7,6 +7,7 @@ the upper half of the attention figure of the run folder that is given. The same
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import sys
@@ -323,8 +324,11 @@ def attention(run: Path) -> Path:
 
 def main() -> None:
     """Draws everything and prints what was written."""
-    if sys.argv[1:]:
-        print(attention(Path(sys.argv[1])))
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, nargs="?", help="run folder of DAZLE on the toy birds, for attention.jpg")
+    run = parser.parse_args().run
+    if run is not None:
+        print(attention(run))
     with matplotlib.rc_context(FIGURE_STYLE):
         for draw in (architecture, feedback, transformation, toy_birds, results):
             path = draw()

@@ -21,16 +21,16 @@ SHARED_DATA = PROJECT.parent / "shared" / "data"
 torch.set_num_threads(1)
 
 
-def tiny_arrays(version: str = "v2", seed: int = 0, n_per_class: int = 8, noise: float = 0.3) -> dict[str, np.ndarray]:
+def tiny_arrays(version: str = "v2") -> dict[str, np.ndarray]:
     """A learnable data set of 9 classes: 4 train, 2 val, 3 unseen; features (7, N), attributes (5, 9).
 
     Args:
         version: "v1" puts test_seen into train_loc and val_loc, "v2" does not, "none" leaves the two out.
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     attributes = rng.uniform(0.1, 1, (9, 5))
-    labels = np.repeat(np.arange(9), n_per_class)
-    features = attributes[labels] @ rng.uniform(0, 1, (5, 7)) + noise * rng.random((len(labels), 7))
+    labels = np.repeat(np.arange(9), 8)
+    features = attributes[labels] @ rng.uniform(0, 1, (5, 7)) + 0.3 * rng.random((len(labels), 7))
     order = rng.permutation(len(labels))
     labels, features = labels[order], features[order]
     seen, unseen = np.flatnonzero(labels < 6), np.flatnonzero(labels >= 6)

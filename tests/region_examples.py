@@ -13,8 +13,8 @@ N, D, GRID, A, V = 72, 6, (3, 2), 5, 4  # 9 classes of 8 images: 4 train, 2 val,
 ROWS = np.array([5, 71, 5, 0, 33, 34, 70, 2, 5])  # in any order, some of them repeated
 
 
-def arrays(seed: int = 0) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
+def arrays() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
     labels = rng.permutation(np.repeat(np.arange(9), 8))
     is_test = np.zeros(N, dtype=bool)
     for label in range(6):
@@ -63,7 +63,7 @@ def write_release(path: Path, **changes: np.ndarray | None) -> Path:
     return path
 
 
-def write_deepfashion(path: Path, compression: str | None = "gzip", **changes) -> tuple[Path, np.ndarray]:
+def write_deepfashion(path: Path, **changes) -> tuple[Path, np.ndarray]:
     """Groups of training maps by class, labels 1, 2, 10 seen, 3 unseen, of 12 rows of att; and the maps in row order."""
     rng = np.random.default_rng(1)
     sizes = {"train/1": 7, "train/2": 3, "train/10": 5, "test_seen": 4, "test_unseen": 6}
@@ -74,10 +74,10 @@ def write_deepfashion(path: Path, compression: str | None = "gzip", **changes) -
     with h5py.File(path, "w") as file:
         for group, size in sizes.items():
             maps[group] = rng.normal(size=(size, D, *GRID)).astype(np.float32)
-            file.create_dataset(f"feature_map_{group}", data=maps[group], compression=compression)
-            file.create_dataset(f"label_{group}", data=np.broadcast_to(labels[group], size), compression=compression)
+            file.create_dataset(f"feature_map_{group}", data=maps[group], compression="gzip")
+            file.create_dataset(f"label_{group}", data=np.broadcast_to(labels[group], size), compression="gzip")
             names = np.array([f"img/{group}_{i}.jpg" for i in range(size)], dtype="S")
-            file.create_dataset(f"img_{group}", data=names, dtype=h5py.string_dtype(), compression=compression)
+            file.create_dataset(f"img_{group}", data=names, dtype=h5py.string_dtype(), compression="gzip")
         for name, value in ({"att": att, "w2v_att": CONTENT["w2v_att"], "labels": np.arange(25)} | changes).items():
             file[name] = value
     return path, np.concatenate(list(maps.values()))

@@ -308,7 +308,7 @@ def reported(run):
     return run
 
 
-def test_the_report_shows_pictures_and_pointing(reported, capsys) -> None:
+def test_the_report_shows_pictures_and_pointing(reported) -> None:
     assert command.main([str(reported.folder)]) == 0
     page = (reported.folder / "report.html").read_text()
     assert {"attention_1.png", "pointing.png"} <= {path.name for path in (reported.folder / "plots").iterdir()}
@@ -402,7 +402,7 @@ def test_training_leaves_attention_behind_before_the_report(tmp_path, monkeypatc
     assert (folder / "seen.txt").read_text() == "True"
 
 
-def test_a_wrong_part_annotation_costs_no_more_than_itself(tmp_path, monkeypatch, capsys, caplog) -> None:
+def test_a_wrong_part_annotation_costs_no_more_than_itself(tmp_path, monkeypatch, caplog) -> None:
     write_data_set(tmp_path / "X")
     (tmp_path / "X" / "parts.csv").write_text("image,part\nimages/0/0.png,head\n")
     monkeypatch.setattr(experiment, "write_report", lambda folder: None)

@@ -417,7 +417,7 @@ def test_launchers_pass_the_published_settings(images, name: str) -> None:
     assert {key: getattr(config, key) for key in expected} == expected
 
 
-def test_the_standard_split_has_its_own_settings(images) -> None:
+def test_the_standard_split_has_its_own_settings() -> None:
     found = dry_run("cub", "--standard_split", "--nepoch", "3")
     assert (found["weight_decay"], found["standard_split"], found["nepoch"]) == ("5e-05", "True", "3")
     assert found["split_file"] == "standard_split/att_splits.mat"

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import PROJECT, tiny_arrays, tree_modules, write_tiny
+from conftest import PROJECT, tiny_arrays, write_tiny
 from kept_models import train
 from PIL import Image
 
@@ -190,9 +190,16 @@ def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path) -> None:
     assert again.returncode == 1 and "--overwrite" in again.stderr
 
 
-@pytest.mark.parametrize("launcher, flags", [("run_own_tfvaegan.py", []), ("run_own_dazle.py", [])])
-def test_launchers_for_own_data_resolve(launcher, flags) -> None:
-    with tree_modules("zero-shot-images"):
-        done = subprocess.run([sys.executable, PROJECT / "zero-shot-images" / "image-scripts" / launcher, "--dry-run", *flags],
-                              capture_output=True, text=True)
+def test_a_wrong_path_is_said_before_weights_are_fetched(tmp_path) -> None:
+    _, table = make(tmp_path)
+    command = [sys.executable, PROJECT / "zero-shot-images" / "prepare_data.py", "--images", tmp_path / "none",
+               "--attributes", table, "--dataroot", tmp_path / "data", "--weights", tmp_path / "none.safetensors"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "missing folder in --images" in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("launcher", ["run_own_tfvaegan.py", "run_own_dazle.py"])
+def test_launchers_for_own_data_resolve(launcher) -> None:
+    command = [sys.executable, PROJECT / "zero-shot-images" / "image-scripts" / launcher, "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0 and "dataset = OWN" in done.stdout, done.stderr

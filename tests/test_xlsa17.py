@@ -220,7 +220,7 @@ def test_overlapping_validation_classes_are_refused_when_asked_for(tmp_path: Pat
 
 
 def test_missing_files_are_refused_with_what_is_there(tiny: Path) -> None:
-    with pytest.raises(InputError, match="missing data set.*NOWHERE.*zsl.data.download"):
+    with pytest.raises(InputError, match="missing data set.*NOWHERE.*data/README.md"):
         read_xlsa17(tiny, "NOWHERE", "res101", "att")
     with pytest.raises(InputError, match="missing file.*resnet.mat.*only att_splits.mat, res101.mat"):
         read_xlsa17(tiny, "TINY", "resnet", "att")

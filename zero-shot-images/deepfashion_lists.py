@@ -2,7 +2,7 @@
 
     python zero-shot-images/deepfashion_lists.py --lists DIR --dataroot zero-shot-images/data
 
-DIR holds the five lists, or the archive's Anno (Anno_coarse) and Eval. A minute or two for the full 289,222 images.
+DIR holds the five lists, or the archive's Anno (Anno_coarse) and Eval. About a minute for the full 289,222 images.
 """
 
 from __future__ import annotations

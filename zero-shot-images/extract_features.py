@@ -10,8 +10,8 @@ maps in half precision. `--images` holds a folder for each class, or `--image_li
 Rows and labels must fit the split file, which is <dataroot>/<dataset>/att_splits.mat where --splits is not given.
 
 Written are <dataroot>/<dataset>/<image_embedding>.mat and feature_map_<backbone>_<dataset>.hdf5. Pictures that cannot be read
-are listed in <image_embedding>-unreadable.txt and nothing is put in their place: replace them and pass --resume, or pass
---skip_unreadable. Stop it at any time and go on with --resume.
+are listed in <image_embedding>-unreadable.txt and nothing is put in their place: replace them and pass --resume, or leave
+them out with --skip_unreadable. Stop it at any time and go on with --resume.
 Exit status: 0 all pictures, 3 features written but some pictures left out, 1 an error, 130 stopped.
 """
 
@@ -82,7 +82,7 @@ class ExtractConfig:
     padding: Literal["torch", "tensorflow"] = "torch"
     """tensorflow: for weights that come from TensorFlow, pad convolutions of stride 2 as it does"""
     normalisation: Literal["imagenet", "half", "timm"] | None = None
-    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm for timm's networks"""
+    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (its own); None: timm for timm's networks, else imagenet"""
     resize: int = 224
     """length that a picture's shorter side is brought to"""
     crop: int = 224

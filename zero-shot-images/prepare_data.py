@@ -24,7 +24,7 @@ from zsl.app.own_data import SPLIT_FILE, OwnData, prepare
 from zsl.app.tables import read_attribute_table
 from zsl.errors import InputError, exit_status
 from zsl.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
-from zsl.features.extraction import read_attribute_vectors
+from zsl.features.extraction import read_attribute_vectors, read_image_folder
 from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_device, resolve_folder
 
@@ -52,7 +52,7 @@ class PrepareConfig:
     padding: Literal["torch", "tensorflow"] = "torch"
     """tensorflow: for weights that come from TensorFlow, pad convolutions of stride 2 as it does"""
     normalisation: Literal["imagenet", "half", "timm"] | None = None
-    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm for timm's networks"""
+    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (its own); None: timm for timm's networks, else imagenet"""
     write_regions: bool = False
     """write region maps, too, which DAZLE needs"""
     word_vectors: Path | None = None
@@ -85,16 +85,18 @@ def prepare_data(config: PrepareConfig) -> int:
     if (folder / SPLIT_FILE).exists() and not config.overwrite:
         raise InputError("a data set of that name", where=folder, found=SPLIT_FILE, expected="a new name",
                          cure="Pass another --name, or --overwrite to make it again.")
+    images, table = resolve_folder(config.images), read_attribute_table(config.attributes)
+    read_image_folder(images)  # a wrong path is said before weights are downloaded
     spec = BackboneSpec(config.backbone, config.padding, config.normalisation)
     backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
     vectors = None
     if config.word_vectors is not None:
-        vectors = read_attribute_vectors(config.word_vectors, len(read_attribute_table(config.attributes).attribute_names))
+        vectors = read_attribute_vectors(config.word_vectors, len(table.attribute_names))
     if config.overwrite:
         for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*"), *folder.glob("*-partial.jsonl")]:
             path.unlink()
     made = prepare(
-        resolve_folder(config.images), config.attributes, folder, backbone, unseen=_names(config.unseen),
+        images, config.attributes, folder, backbone, unseen=_names(config.unseen),
         regions=config.write_regions, word_vectors=vectors, scale=config.scale, seed=config.seed,
         test_fraction=config.test_fraction, skip_unreadable=config.skip_unreadable, batch_size=config.batch_size,
     )

@@ -4,8 +4,8 @@
     python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataroot DIR --splits 1-30 --workers 2
     python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataroot DIR --split 3 --seeds 1 2 3 --no_gzsl_od
 
-Published with I3D features, per cent, mean over 30 splits, best epoch on test: T1 33.0, H 37.6. Our measurements:
-docs/results-actions.md.
+Published with I3D features, per cent, mean over 30 splits, best epoch on test: T1 33.0, H 37.6. Not measured here, for
+want of the features: docs/results-actions.md.
 """
 
 import sys

@@ -4,8 +4,8 @@
     python zero-shot-actions/action-scripts/run_ucf101_tfvaegan.py --dataroot DIR --splits 1-30 --workers 2
     python zero-shot-actions/action-scripts/run_ucf101_tfvaegan.py --dataroot DIR --split 3 --no_manual_att --nz 300
 
-Published with I3D features, per cent, mean over 30 splits, best epoch on test: T1 41.0, H 50.9. Our measurements:
-docs/results-actions.md.
+Published with I3D features, per cent, mean over 30 splits, best epoch on test: T1 41.0, H 50.9. Not measured here, for
+want of the features: docs/results-actions.md.
 """
 
 import sys

@@ -6,8 +6,8 @@ Region maps: DIR/AWA2/feature_map_ResNet_101_AWA2.hdf5, from extract_features.py
 release. Batches have one picture of each seen class, so they are of 40; an epoch is counted in batches of 50 all
 the same.
 
-Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 60.4/76.3/67.4 | 67.9. Our measurements:
-docs/results.md.
+Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 60.4/76.3/67.4 | 67.9. Not measured here:
+docs/fidelity.md, *Not settled*.
 """
 
 import sys

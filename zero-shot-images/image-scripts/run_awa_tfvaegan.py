@@ -4,7 +4,7 @@
     python zero-shot-images/image-scripts/run_awa_tfvaegan.py --dataroot DIR --finetuned --transductive --seeds 1 2 3
 
 Published with ResNet-101 features, per cent, best epoch on test, T1 | u/s/H: 72.2 | 59.8/75.1/66.6; fine-tuned
-73.4 | 55.5/83.6/66.7. Our measurements: docs/results.md.
+73.4 | 55.5/83.6/66.7. Not measured here: docs/fidelity.md, *Not settled*.
 """
 
 import sys

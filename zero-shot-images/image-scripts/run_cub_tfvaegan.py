@@ -6,7 +6,7 @@
 --ndh 256 --device cpu
 
 Published with ResNet-101 features, per cent, best epoch on test, T1 | u/s/H: 64.9 | 52.8/64.7/58.1; fine-tuned
-74.3 | 63.8/79.3/70.7; transductive T1 74.7. Our measurements: docs/results.md.
+74.3 | 63.8/79.3/70.7; transductive T1 74.7. Our measurements, on other features: docs/results.md.
 """
 
 import sys

@@ -9,7 +9,8 @@ draw from.
 The release passes once over the data, some 210,000 training pictures, and measures every 200 steps. One pass is far too
 long between two looks, so "epoch" means 200 steps here: 21 of them are 210,000 pictures counted in batches of 50.
 
-Published with ResNet-101, per cent, best on test, u/s/H | T1: 21.5/38.1/27.5 | 39.0.
+Published with ResNet-101, per cent, best on test, u/s/H | T1: 21.5/38.1/27.5 | 39.0. Not measured here:
+docs/fidelity.md, *Not settled*.
 """
 
 import sys

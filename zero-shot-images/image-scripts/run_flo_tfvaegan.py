@@ -4,7 +4,7 @@
     python zero-shot-images/image-scripts/run_flo_tfvaegan.py --dataroot DIR --finetuned --transductive --seeds 1 2 3
 
 Published with ResNet-101 features, per cent, best epoch on test, T1 | u/s/H: 70.8 | 62.5/84.1/71.7; fine-tuned
-74.7 | -/92.5/79.4. Our measurements: docs/results.md.
+74.7 | -/92.5/79.4. Our measurements, on other features: docs/results.md.
 """
 
 import sys

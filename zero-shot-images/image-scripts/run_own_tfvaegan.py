@@ -3,8 +3,8 @@
     python zero-shot-images/image-scripts/run_own_tfvaegan.py --dataset MYBIRDS --image_embedding resnet101
     python zero-shot-images/image-scripts/run_own_tfvaegan.py --dataset MYBIRDS --image_embedding resnet101 --select val
 
-The settings are those of narrow networks, which train on a CPU in minutes and do as well on small data (docs/results.md);
-without test pictures of unseen classes, `--select val` measures on validation classes.
+The networks are narrow, to train on a CPU in minutes, and so their learning rates are ten times the paper's (docs/results.md
+says why). Without test pictures of unseen classes, `--select val` measures on validation classes.
 """
 
 import sys

@@ -5,8 +5,8 @@
 Region maps: DIR/SUN/feature_map_ResNet_101_SUN.hdf5, from extract_features.py or, better repacked, the authors'
 release. All attributes count alike here: there is attention over regions, none over attributes.
 
-Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 47.8/26.4/34.0 | 59.3. Our measurements:
-docs/results.md.
+Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 47.8/26.4/34.0 | 59.3. Not measured here:
+docs/fidelity.md, *Not settled*.
 """
 
 import sys

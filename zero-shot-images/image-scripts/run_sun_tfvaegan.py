@@ -4,7 +4,7 @@
     python zero-shot-images/image-scripts/run_sun_tfvaegan.py --dataroot DIR --finetuned --transductive --seeds 1 2 3
 
 Published with ResNet-101 features, per cent, best epoch on test, T1 | u/s/H: 66.0 | 45.6/40.7/43.0; fine-tuned T1 66.7,
-H 46.3; transductive T1 70.9. Our measurements: docs/results.md.
+H 46.3; transductive T1 70.9. Not measured here: docs/fidelity.md, *Not settled*.
 """
 
 import sys

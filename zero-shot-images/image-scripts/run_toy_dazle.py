@@ -5,7 +5,7 @@
     python zero-shot-images/image-scripts/run_toy_dazle.py --lambda_ 0 --no_is_bias
 
 Birds and region maps are made on the first call (a minute) in --dataroot. Chance is 12.5 % over the unseen species; what to
-expect: docs/results.md.
+expect: docs/results-dazle.md.
 """
 
 import sys

@@ -503,7 +503,10 @@ def mat_shapes(path: Path, where: object) -> dict[str, tuple[int, ...]]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, 1 after an error told on stderr, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser("python -m zsl.data.download", description="Fetch data.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        "python -m zsl.data.download", description=__doc__.partition("\nWhat is fetched")[0], allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("names", nargs="*", metavar="SET", help=f"what to fetch: {', '.join(PUBLIC_SETS)}")
     parser.add_argument("--dataroot", type=Path, help="folder that holds one folder a data set")
     parser.add_argument("--list", action="store_true", help="only say what there is, its counts and its address")

@@ -34,7 +34,7 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
             found=f"only {', '.join(there)}" if there else "no .mat file in that folder",
             expected="a MATLAB file (v5 or v7.3)",
             cure="Check --dataroot, --dataset, --image_embedding and --class_embedding; "
-            "`python -m zsl.data.download --list` tells where each data set comes from.",
+            "data/README.md of the tree says where each file comes from.",
         )
     wanted = [*required, *optional]
     try:

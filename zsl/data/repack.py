@@ -3,7 +3,7 @@
     python -m zsl.data.repack SOURCE.hdf5 TARGET.hdf5
 
 The release's files are gzip'd in chunks that span hundreds of images (see `zsl.data.region_file`), so that a random batch
-unpacks most of one.
+unpacks most of one. Pooled features, the mean over the regions, are added where a file has none.
 """
 
 from __future__ import annotations
@@ -53,9 +53,12 @@ def repack(source: Path, target: Path, dtype: str = "float16") -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command; returns 0, 1 after an error told on stderr, 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser("python -m zsl.data.repack", description="Repack a region file.", allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        "python -m zsl.data.repack", description=__doc__, allow_abbrev=False,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("source", type=Path, help="a region file, such as the DAZLE release's")
-    parser.add_argument("target", type=Path, help="the file to write, half its size in memory, uncompressed")
+    parser.add_argument("target", type=Path, help="the region file to write; an unfinished one is continued")
     parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="precision to keep")
     args = parser.parse_args(argv)
     return exit_status(

@@ -570,12 +570,12 @@ def _turn(points: np.ndarray, angle: float) -> np.ndarray:
     return np.asarray(points) @ np.array([[cosine, sine], [-sine, cosine]])
 
 
-def _curve(points: np.ndarray, closed: bool = True, steps: int = 6) -> np.ndarray:
-    """A smooth line through points (n, 2): Catmull-Rom, `steps` points a segment."""
+def _curve(points: np.ndarray, closed: bool = True) -> np.ndarray:
+    """A smooth line through points (n, 2): Catmull-Rom, six points a segment."""
     points = np.asarray(points, dtype=float)
     number = np.arange(len(points) if closed else len(points) - 1)[:, None] + [-1, 0, 1, 2]
     number = number % len(points) if closed else np.clip(number, 0, len(points) - 1)
-    t = np.linspace(0, 1, steps, endpoint=False)[:, None]
+    t = np.linspace(0, 1, 6, endpoint=False)[:, None]
     weights = np.concatenate(
         [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], axis=1
     )
@@ -634,20 +634,6 @@ def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
         shutil.rmtree(temporary, ignore_errors=True)
         shutil.rmtree(discarded, ignore_errors=True)
     return folder
-
-
-def read_part_boxes(folder: Path) -> np.ndarray:
-    """The part boxes of every image of a data set made by `make_toy`.
-
-    Args:
-        folder: what `make_toy` returned.
-
-    Returns:
-        (n_images, n_parts, 4) int64: x0, y0, x1, y1 in pixels, images in the order of `labels`, parts in that of PARTS.
-    """
-    with open(Path(folder) / "parts.csv", newline="", encoding="utf-8") as file:
-        boxes = [[int(row[side]) for side in ("x0", "y0", "x1", "y1")] for row in csv.DictReader(file)]
-    return np.array(boxes, dtype=np.int64).reshape(-1, len(PARTS), 4)
 
 
 def class_attributes() -> np.ndarray:

@@ -235,8 +235,8 @@ def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedd
         raise InputError(
             "missing data set", where=folder, found="no such folder",
             expected=f"a folder with {image_embedding}.mat and {class_embedding}_splits.mat",
-            cure=f"Download it with `python -m zsl.data.download {dataset} --dataroot DIR` (or see data/README.md of the "
-            "tree for what only a browser can fetch), or point --dataroot at the folder that holds it.",
+            cure=(f"Download it: `python -m zsl.data.download {dataset} --dataroot DIR`. " if dataset in PROPOSED_SPLIT else "")
+            + "data/README.md of the tree says how sets are made or come there; --dataroot names the folder that holds it.",
         )
     feature_file, split_file = folder / f"{image_embedding}.mat", folder / f"{class_embedding}_splits.mat"
     mapped = folder / f"{image_embedding}_features.npy"

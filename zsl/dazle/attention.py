@@ -211,7 +211,6 @@ def record_attention(
     model: Dazle,
     margin: float,
     device: torch.device,
-    image_root: Path | None = None,
     n_images: int = 12,
     top: int = 5,
     batch_size: int = 64,
@@ -222,7 +221,6 @@ def record_attention(
         run: its folder; the weights of the validated epoch are used, else those of the last.
         model: of the right shape, whatever its weights; is left in eval mode.
         margin: added to unseen and subtracted from seen scores in predictions.
-        image_root: what the data set's image files are relative to; the region file's folder where not given.
 
     Raises:
         InputError: the data set's files about parts are wrong.
@@ -235,7 +233,7 @@ def record_attention(
     is_unseen = torch.isin(data.classes, data.unseen_classes)
     # Where nothing seen is tested, seen classes are no candidates.
     offsets = torch.where(is_unseen, margin, -margin if len(data.test_seen) else -torch.inf).to(device)
-    image_root, crop = dataset.regions.path.parent if image_root is None else image_root, crop_of(dataset.backbone)
+    image_root, crop = dataset.regions.path.parent, crop_of(dataset.backbone)
 
     def regions(rows: np.ndarray) -> Iterable[Tensor]:
         chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
@@ -248,7 +246,7 @@ def record_attention(
     arrays = found._asdict() | {
         "predicted": data.classes.numpy()[found.predicted], "true": dataset.labels[rows],
         "images": np.array(files), "attribute_names": np.array(dataset.attribute_names), "row": np.array(row),
-        "image_root": np.array(str(Path(image_root).resolve())), "crop": np.array(crop),
+        "image_root": np.array(str(image_root.resolve())), "crop": np.array(crop),
     }
     with atomic_path(run / "attention.npz") as temporary:
         np.savez_compressed(temporary, **arrays)

@@ -204,9 +204,9 @@ def _class(run: FinishedRun, index: int) -> str:
     return " ".join((rest if dot and number.isdigit() else name).replace("_", " ").split())
 
 
-def _wrapped(text: str, width: int = 21) -> str:
+def _wrapped(text: str) -> str:
     """At most two lines."""
-    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder="…"))
+    return "\n".join(textwrap.wrap(text, 21, max_lines=2, placeholder="…"))
 
 
 def _open(path: Path, crop: float) -> np.ndarray | None:

@@ -59,7 +59,8 @@ def launch(docstring: str, tree: Path, variants: Mapping[tuple[str, ...], tuple[
     offered = {word for key in variants for word in key if word in SWITCHES}
     parser = argparse.ArgumentParser(
         description=docstring, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="All other flags go to the training script and override the settings above; see its --help.",
+        epilog=f"All other flags go to {' or '.join(sorted({script for script, _ in variants.values()}))}, whose --help "
+               "lists them.\nThey override this launcher's settings, which --dry-run prints.",
     )
     for word, help_text in SWITCHES.items():
         if word in offered:
@@ -104,7 +105,7 @@ def _command(tree: Path, script: str, arguments: Sequence[str]) -> list[str]:
 
 
 def _print_run(tree: Path, script: str, arguments: Sequence[str]) -> int:
-    config = config_dict(_resolve(tree, script, arguments))
+    config = config_dict(_resolve(script, arguments))
     command = shlex.join(_command(tree, script, arguments))
     print(command, *(f"  {key} = {value}" for key, value in config.items()), sep="\n")
     return 0
@@ -117,7 +118,7 @@ def _sweep(
     from util import run_folder  # the tree's own; `tree` is on the path
 
     lines = [[*arguments, *as_arguments(run)] for run in runs]
-    configs = [_resolve(tree, script, line) for line in lines]
+    configs = [_resolve(script, line) for line in lines]
     if dry_run:
         for line in lines:
             _print_run(tree, script, line)
@@ -232,8 +233,8 @@ def _announce(run: _Running, count: str) -> None:
     run.output.close()
 
 
-def _resolve(tree: Path, script: str, arguments: Sequence[str]) -> object:
+def _resolve(script: str, arguments: Sequence[str]) -> object:
     """The config that the training script will see."""
-    from config import DEFAULTS  # the tree's own; `tree` is on the path
+    from config import DEFAULTS  # the tree's own, which is on the path
 
     return parse_config(DEFAULTS[script], arguments, script, "")
