@@ -87,7 +87,7 @@ def test_unreadable_pictures_are_listed_and_the_others_done(birds, demo, tmp_pat
     assert "not a picture" in stored[0]["error"] and stored[1]["error"] is None and stored[1]["classes"]
 
 
-def test_classes_are_added_used_and_saved(birds, demo, tmp_path, capsys) -> None:
+def test_classes_are_added_used_and_saved(birds, demo, tmp_path) -> None:
     table = AttributeTable(["Newcomer"], birds.table.attribute_names, birds.table.values[:1], "new")
     with open(tmp_path / "new.csv", "w", encoding="utf-8") as stream:
         write_attribute_table(stream, table)
@@ -96,6 +96,7 @@ def test_classes_are_added_used_and_saved(birds, demo, tmp_path, capsys) -> None
                  "--save_model", str(tmp_path / "more.zsl"), "--json", str(tmp_path / "o.json"), "--top", "99"]) == 0
     stored = json.loads((tmp_path / "o.json").read_text())
     unseen = {birds.tested, birds.untested, "Newcomer"}
+    assert len(stored) == 6
     assert all({c["name"] for c in entry["classes"]} == unseen and not any(c["seen"] for c in entry["classes"])
                for entry in stored)
     assert Predictor.load(tmp_path / "more.zsl").classes_ == [*birds.names, "Newcomer"]
