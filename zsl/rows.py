@@ -16,7 +16,7 @@ from torch import Tensor
 
 IN_MEMORY = 4 * 2**30  # bytes; a matrix of samples that is larger is not made, its rows are
 CPU = torch.device("cpu")
-CHUNK = 8192  # rows in flight at once, where all are visited
+CHUNK = 2048  # rows in flight at once, where all are visited
 
 
 def fits(n: int, dim: int) -> bool:
