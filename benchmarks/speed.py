@@ -196,7 +196,7 @@ def dazle_work(case: Case, column: str) -> Work:
     att = F.normalize(torch.rand(k, s.attribute_dim), dim=1).to(device)
     labels = (torch.arange(s.region_batch) % s.n_seen).to(device)
     is_unseen = (torch.arange(k) >= s.n_seen).to(device)
-    margin = torch.where(is_unseen, 1.0, -1.0)
+    margin, unseen = torch.where(is_unseen, 1.0, -1.0), is_unseen.nonzero().flatten()
     set_precision(case.precision, device)
     model.rounded = case.precision == "bf16"
     if column == "plain":
@@ -207,7 +207,7 @@ def dazle_work(case: Case, column: str) -> Work:
 
     def step() -> None:
         scores = model(regions, att).scores
-        loss = cross_entropy(scores, labels) + 0.1 * self_calibration(scores + margin, is_unseen)
+        loss = cross_entropy(scores, labels) + 0.1 * self_calibration(scores + margin, unseen)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()

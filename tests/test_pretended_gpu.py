@@ -204,7 +204,9 @@ def test_dazle_trains_and_scores_the_same(tmp_path, monkeypatch, cached, precisi
     with pretended_gpu() as gpu:
         on_gpu = test_dazle_trainer.build(path, cached=cached, device=DEVICE, precision=precision)
         gpu.counts.clear()
-        assert ([on_gpu.train_epoch(lambda: True) for _ in range(2)], on_gpu.evaluate().record) == expected
+        losses = [on_gpu.train_epoch(lambda: True) for _ in range(2)]
+        assert gpu.counts["reads"] == sum(map(len, losses))  # the epochs' mean losses
+        assert (losses, on_gpu.evaluate().record) == expected
         for key, value in on_gpu.weights().items():
             assert isinstance(value, OnGpu) and value.cpu().equal(on_cpu.weights()[key]), key
 

@@ -320,17 +320,15 @@ def batches(
 
 def _load(regions: RegionFile, rows: np.ndarray, device: torch.device) -> Tensor:
     raw = torch.from_numpy(regions.read(rows)).flatten(2)
+    # Looked at before they go to a GPU, which would have to be waited for.
+    if raw.numel() and not raw.abs().amax().isfinite():
+        row = int(rows[raw.isfinite().flatten(1).all(1).logical_not().nonzero()[0]])
+        raise InputError(
+            "region maps contain NaN or infinity", where=regions.path, found=regions.name_of(row),
+            expected="finite numbers", cure="Extract that image again.",
+        )
     if device.type == "cuda":
         raw = raw.pin_memory().to(device, non_blocking=True)
     loaded = torch.empty(len(rows), raw.shape[2], raw.shape[1], device=device)
     loaded.copy_(raw.transpose(1, 2))
-    # A sum is far cheaper than looking at every number, and is finite if all of them are.
-    if not loaded.sum().isfinite():
-        finite = loaded.isfinite().flatten(1).all(1).cpu().numpy()
-        if not finite.all():
-            row = int(rows[np.flatnonzero(~finite)[0]])
-            raise InputError(
-                "region maps contain NaN or infinity", where=regions.path, found=regions.name_of(row),
-                expected="finite numbers", cure="Extract that image again.",
-            )
     return loaded

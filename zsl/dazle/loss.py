@@ -30,16 +30,16 @@ def rank(scores: Tensor, labels: Tensor) -> Tensor:
     return (1 - (scores.gather(1, labels[:, None]) - scores)).relu().mean()
 
 
-def self_calibration(scores: Tensor, is_unseen: Tensor) -> Tensor:
+def self_calibration(scores: Tensor, unseen: Tensor) -> Tensor:
     """Makes sure that unseen classes keep some probability while only seen ones are trained.
 
     Args:
         scores: (B, k), WITH the margin.
-        is_unseen: (k,) bool.
+        unseen: (u,) columns of the unseen classes; numbers, for with a mask a GPU would have to be waited for.
 
     Returns:
         Minus the logarithm of the mean, over the batch, of the probability that the softmax gives to all unseen classes
         together. In logarithms throughout, for the probability soon is too small for float32.
     """
-    unseen = scores.log_softmax(dim=1)[:, is_unseen].logsumexp(dim=1)
-    return math.log(len(scores)) - unseen.logsumexp(dim=0)
+    of_unseen = scores.log_softmax(dim=1)[:, unseen].logsumexp(dim=1)
+    return math.log(len(scores)) - of_unseen.logsumexp(dim=0)

@@ -108,7 +108,7 @@ class DazleTrainer:
         self.attributes = data.attributes[data.classes].to(device)
         is_unseen = torch.isin(data.classes, data.unseen_classes)
         self.margins = torch.where(is_unseen, settings.margin, -settings.margin).to(device)
-        self.is_unseen = is_unseen.to(device)
+        self.unseen = is_unseen.nonzero().flatten().to(device)
         candidates = data.classes if settings.conservative else data.seen_classes
         self.candidates = torch.searchsorted(data.classes, candidates).to(device)
         self.targets = torch.searchsorted(candidates, data.train.labels)
@@ -168,7 +168,7 @@ class DazleTrainer:
         compared = with_margin if settings.loss == "rank" else scores
         losses = {
             settings.loss: LOSSES[settings.loss](compared[:, self.candidates], targets),
-            "self_calibration": loss.self_calibration(with_margin, self.is_unseen),
+            "self_calibration": loss.self_calibration(with_margin, self.unseen),
         }
         self.optimiser.zero_grad()
         (losses[settings.loss] + settings.calibration * losses["self_calibration"]).backward()
