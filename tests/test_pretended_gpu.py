@@ -4,8 +4,9 @@ recorded as CUDA graphs; every number is that of the CPU."""
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +27,16 @@ from zsl.runs.loop import Interrupted
 from zsl.tfvaegan.trainer import ITERATIONS, TfvaeganTrainer
 
 from interruptible import run, without_times
+
+
+@contextmanager
+def deterministic() -> Iterator[None]:
+    """What --deterministic does to the process, inside only."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
 
 
 def test_numbers_on_it_are_those_of_the_cpu() -> None:
@@ -55,12 +66,8 @@ def test_it_refuses_what_a_gpu_refuses() -> None:
             x.sum().item()
         with pytest.raises(RuntimeError, match="unexpectedly"):
             torch.rand(3, generator=generator, device=DEVICE)
-        torch.use_deterministic_algorithms(True)
-        try:
-            with pytest.raises(RuntimeError, match="deterministic"):
-                x.cumsum(0)
-        finally:
-            torch.use_deterministic_algorithms(False)
+        with deterministic(), pytest.raises(RuntimeError, match="deterministic"):
+            x.cumsum(0)
 
 
 def test_a_replay_repeats_operations_and_not_python() -> None:
@@ -188,11 +195,8 @@ def test_evaluation_finds_the_same(tiny, gated) -> None:
     expected = evaluation(torch.device("cpu"))
     with pretended_gpu():
         assert evaluation(DEVICE) == expected
-        torch.use_deterministic_algorithms(True)
-        try:
+        with deterministic():
             assert evaluation(DEVICE) == expected
-        finally:
-            torch.use_deterministic_algorithms(False)
 
 
 @pytest.mark.parametrize(("cached", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
@@ -284,17 +288,17 @@ def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, n
         splits.make_splits(splits.SplitsConfig(
             dataset="hmdb_i3d", dataroot=root, class_vectors=root / "hmdb_i3d" / "vectors.npy", splits="1"
         ))
-    expected = train(tree, script, root, tmp_path / "cpu", *flags, "--device", "cpu")
+    with deterministic():
+        expected = train(tree, script, root, tmp_path / "cpu", *flags, "--device", "cpu")
     for module in ("zsl.flags", "zsl.experiment"):
         monkeypatch.setattr(f"{module}.resolve_device", lambda device: DEVICE)
     for module in ("zsl.tfvaegan.trainer", "zsl.classifiers"):
         monkeypatch.setattr(f"{module}.can_record", lambda device: device == DEVICE)
     monkeypatch.setattr("zsl.data.region_file.ThreadPoolExecutor", AtOnce)
-    with pretended_gpu() as gpu:
+    with deterministic(), pretended_gpu() as gpu:
         found = train(tree, script, root, tmp_path / "gpu", *flags, "--device", "cuda")
     assert found == expected
     assert (gpu.counts["replays"] > 0) == (name != "dazle")
-    torch.use_deterministic_algorithms(False)
 
 
 # ---- kept models ---------------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import numpy as np
 from zsl.errors import InputError, exit_status
 from zsl.features.files import write_features
 from zsl.features.video import VideoSpec, extract, list_videos, load_backbone
+from zsl.flags import check_at_least
 from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_device, resolve_folder
 from zsl.runs.files import write_text
@@ -65,10 +66,7 @@ def extract_features(config: ExtractConfig) -> int:
     Raises:
         InputError: the videos, the weights or the flags cannot be used.
     """
-    if config.batch_size < 1:
-        raise InputError(
-            "an impossible number", where="--batch_size", found=config.batch_size, expected="1 or more", cure="Raise it.",
-        )
+    check_at_least(1, config, "batch_size")
     spec = VideoSpec(config.backbone, config.windows)
     folder = resolve_folder(config.dataroot) / config.dataset
     name = config.image_embedding or config.backbone

@@ -40,6 +40,7 @@ from zsl.features.extraction import (
     write_unreadable,
 )
 from zsl.features.pictures import MAX_PIXELS
+from zsl.flags import check_at_least
 from zsl.runs.config import parse_config
 from zsl.runs.environment import resolve_device, resolve_folder
 
@@ -111,12 +112,8 @@ def extract_features(config: ExtractConfig) -> int:
     Raises:
         InputError: the pictures, the weights or the flags cannot be used.
     """
-    for flag, least in (("batch_size", 1), ("workers", 1), ("drop_leading", 0), ("max_pixels", 1)):
-        if getattr(config, flag) < least:
-            raise InputError(
-                "an impossible number", where=f"--{flag}", found=getattr(config, flag), expected=f"{least} or more",
-                cure="Raise it.",
-            )
+    check_at_least(1, config, "batch_size", "workers", "max_pixels")
+    check_at_least(0, config, "drop_leading")
     folder = resolve_folder(config.dataroot) / config.dataset
     short = re.sub(r"[^\w.-]", "_", config.backbone)
     name = config.image_embedding or short

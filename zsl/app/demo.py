@@ -20,8 +20,9 @@ from tqdm import tqdm
 
 from zsl.app.annotate import annotate
 from zsl.app.predictor import Prediction, Predictor
-from zsl.errors import InputError, exit_status
+from zsl.errors import exit_status
 from zsl.features.media import Medium
+from zsl.flags import check_at_least
 from zsl.runs.files import atomic_path
 
 UNREADABLE = 3
@@ -55,9 +56,7 @@ def run(own: argparse.Namespace) -> int:
     Raises:
         InputError: model, files or flags cannot be used.
     """
-    if own.batch_size < 1 or own.top < 1:
-        raise InputError("a number too small", where="--batch_size / --top", found=f"{own.batch_size} / {own.top}",
-                         expected="at least 1", cure="Pass 1 or more.")
+    check_at_least(1, own, "batch_size", "top")
     predictor = Predictor.load(own.model, device=own.device, weights=own.weights)
     if own.add_classes is not None:
         predictor.add_classes(own.add_classes)

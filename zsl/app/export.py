@@ -330,9 +330,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _export_and_say(own: argparse.Namespace) -> None:
-    if own.max_seen_per_class < 0:
-        raise InputError("a number too small", where="--max_seen_per_class", found=own.max_seen_per_class,
-                         expected="at least 0", cure="Pass 0 to keep none.")
+    flags.check_at_least(0, own, "max_seen_per_class")
     output = own.output or Path(f"{own.run.resolve().name}.zsl")
     check_intent(own.weights or "default", own.random_weights)
     if own.backbone and own.backbone.split("_")[0] in SAMPLING:
