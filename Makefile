@@ -1,31 +1,50 @@
-# make demo: install into .venv, render the toy birds, train TF-VAEGAN and DAZLE on them, write a report of each.
-# make test: linting and all tests.
+# make demo    install into .venv, render the toy birds, train TF-VAEGAN and DAZLE on them, write a report of each
+# make test    format, lint, types, layers of imports, every test
+# make quick   the unit tests without the slow ones, in less than two minutes
+# make docs    the documentation site, in docs/_build/html
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+EXTRAS := dev,docs,video,images,words,web,ray,slurm,notebooks
 
-.PHONY: demo test install figures clean
+.PHONY: fuzz demo check test quick docs figures install clean
 
 install: $(VENV)/installed
 
-# Done again whenever the requirements change. Half-made environments are not marked as installed.
+# Repeated whenever the requirements change. An environment is marked as installed only when it is complete.
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -c "import sys; sys.exit(None if sys.version_info >= (3, 10) else 'Python 3.10 or newer is needed: make PYTHON=python3.11 ...')"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,video,images,words,web,notebooks]'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	touch $@
 
 demo: install
 	$(BIN)/python zero-shot-images/image-scripts/run_toy_tfvaegan.py --overwrite
 	$(BIN)/python zero-shot-images/image-scripts/run_toy_dazle.py --overwrite
 
-test: install
-	$(BIN)/python -m ruff check .
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: check
 	$(BIN)/python -m pytest
+
+quick: install
+	$(BIN)/python -m pytest tests/unit -m "not slow"
+
+docs: install
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 figures: install
 	$(BIN)/python images/draw_figures.py
 
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf $(VENV) build docs/_build *.egg-info
+
+# Every reader on 10,000 mutated files; other numbers by `make fuzz CASES=500`.
+CASES ?= 10000
+fuzz: install
+	ZSLAB_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest tests/fuzz

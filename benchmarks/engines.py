@@ -19,9 +19,9 @@ from speed import CPU, ENGINES, Case, Shapes, build, build_state, random_data
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from zsl.runs.environment import machine
-from zsl.tfvaegan.steps import draw
-from zsl.tfvaegan.trainer import ITERATIONS
+from zslab.runs.environment import machine
+from zslab.tfvaegan.steps import draw
+from zslab.tfvaegan.trainer import ITERATIONS
 
 GROUPS = {"matrix products": ("mm", "addmm", "bmm", "linear"), "Adam": ("_fused_adam_",)}
 
@@ -40,8 +40,14 @@ def print_profile(engine: str) -> None:
     print(f"{engine}: {total:.2f} s, {sum(event.count for event in events)} operator calls, {faults} page faults")
     left = total
     for group, names in GROUPS.items():
-        time = sum(e.self_cpu_time_total for e in events if e.key.removeprefix("aten::").rstrip("_") in
-                   {name.rstrip("_") for name in names}) / 1e6
+        time = (
+            sum(
+                e.self_cpu_time_total
+                for e in events
+                if e.key.removeprefix("aten::").rstrip("_") in {name.rstrip("_") for name in names}
+            )
+            / 1e6
+        )
         left -= time
         print(f"  {group:18}{time:7.3f} s {time / total:5.0%}")
     print(f"  {'everything else':18}{left:7.3f} s {left / total:5.0%}")
@@ -76,8 +82,10 @@ def print_drift(iterations: int) -> None:
         for network, _ in states[run].networks.items():
             names = [name for name in start if name.startswith(f"{network}.")]
             apart = norm(found[name] - eager[name] for name in names)
-            print(f"  {network:10} difference / weights {apart / norm(eager[name] for name in names):.0e}, "
-                  f"difference / change {apart / norm(eager[name] - start[name] for name in names):.0e}")
+            print(
+                f"  {network:10} difference / weights {apart / norm(eager[name] for name in names):.0e}, "
+                f"difference / change {apart / norm(eager[name] - start[name] for name in names):.0e}"
+            )
 
 
 def norm(tensors: Iterable[Tensor]) -> float:

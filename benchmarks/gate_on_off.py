@@ -21,13 +21,13 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "zero-shot-actions"))
 
-from zsl.runs.files import read_json  # noqa: E402
-from zsl.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
+from zslab.fileio import read_json  # noqa: E402
+from zslab.flags import read_dataset  # noqa: E402
+from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
 
 from classifier import build_heads  # noqa: E402
 from config import TfvaeganConfig  # noqa: E402
 from model import build_networks  # noqa: E402
-from util import load_dataset  # noqa: E402
 
 
 def read_config(run: Path, dataroot: Path | None) -> TfvaeganConfig:
@@ -46,7 +46,7 @@ def best_h(curve: torch.Tensor) -> tuple[float, float, float]:
 def measure(run: Path, dataroot: Path | None) -> dict[str, tuple[float, ...]]:
     """Row -> fractions (T1, u, s, H, area) of one run; the area is that of the gate's ROC or of the single head's curve."""
     config, rows = read_config(run, dataroot), {}
-    data = load_dataset(config).stage("test", seed=config.manualSeed)
+    data = read_dataset(config).stage("test", seed=config.manualSeed)
     for gated, rules in ((True, ("release", "mean")), (False, ("",))):
         for rule in rules:
             changed = replace(config, gzsl_od=gated, ood_threshold=rule or "release")
@@ -57,11 +57,11 @@ def measure(run: Path, dataroot: Path | None) -> dict[str, tuple[float, ...]]:
             )
             trainer.epoch = config.nepoch  # evaluation draws from the stream of its epoch
             found = trainer.evaluate(keep={config.classifier_epochs - 1})
-            t1, gzsl = found.record["zsl"]["acc"][-1], {key: values[-1] for key, values in found.record["gzsl"].items()}
+            t1, gzsl = found.metrics["zsl"]["acc"][-1], {key: values[-1] for key, values in found.metrics["gzsl"].items()}
             plain = t1, gzsl["acc_unseen"], gzsl["acc_seen"], gzsl["H"]
-            best = t1, *best_h(found.kept["curve", config.classifier_epochs - 1])
+            best = t1, *best_h(found.snapshots[config.classifier_epochs - 1].arrays["curve"])
             if gated:
-                area = found.record["gate"]["auroc"][-1]
+                area = found.metrics["gate"]["auroc"][-1]
                 rows |= {f"gate, {rule}": (*plain, area), "gate, best on test": (*best, area)}
             else:
                 rows |= {"one head": (*plain, gzsl["AUSUC"]), "one head, best on test": (*best, gzsl["AUSUC"])}

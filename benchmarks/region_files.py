@@ -25,9 +25,8 @@ import numpy as np
 import torch
 from speed import ROOT, commit
 
-from zsl.data.region_file import RegionFile, batches
-from zsl.data.region_writer import RegionWriter
-from zsl.runs.environment import command_line, machine
+from zslab.data.region_file import RegionFile, batches
+from zslab.runs.environment import command_line, machine
 
 D, GRID, BATCH = 2048, (7, 7), 50
 DEEPFASHION = 289_222
@@ -36,13 +35,14 @@ DEEPFASHION = 289_222
 def write(path: Path, n: int, n_written: int) -> float:
     """A file of n images of which some are written, the others holes; seconds per written image."""
     block = np.random.default_rng(0).normal(size=(64, D, *GRID)).astype(np.float16)
-    writer, begin = RegionWriter(path, n, D, GRID), time.perf_counter()
-    for first in range(0, n_written, 64):
-        rows = np.arange(first, min(first + 64, n_written))
-        writer.write(rows, np.roll(block, first, 1)[: len(rows)])
+    begin = time.perf_counter()
+    with h5py.File(path, "w") as file:
+        maps = file.create_dataset("feature_map", (n, D, *GRID), np.float16)
+        for first in range(0, n_written, 64):
+            last = min(first + 64, n_written)
+            maps[first:last] = np.roll(block, first, 1)[: last - first]
+        file["labels"], file["trainval_loc"], file["att"] = np.arange(n) % 50, np.arange(n), np.ones((50, 4))
     seconds = time.perf_counter() - begin
-    writer.done[n_written:] = True
-    writer.finish(labels=np.arange(n) % 50, locations={"trainval": np.arange(n)}, att=np.ones((50, 4)))
     return seconds / n_written
 
 
@@ -94,19 +94,31 @@ def main() -> None:
         write(deepfashion, DEEPFASHION, 64)
         write_release(release, 738)
         rows = {
-            "random batches": ("stream", cub, 200, 0.0), "not in the file cache": ("cold", cub, 200, 0.0),
-            "beside 50 ms of computing": ("stream", cub, 100, 0.05), "the whole in float32": ("whole", cub, 0, 0.0),
+            "random batches": ("stream", cub, 200, 0.0),
+            "not in the file cache": ("cold", cub, 200, 0.0),
+            "beside 50 ms of computing": ("stream", cub, 100, 0.05),
+            "the whole in float32": ("whole", cub, 0, 0.0),
             "DeepFashion's size, holes": ("stream", deepfashion, 200, 0.0),
             "release's chunks, 738 images": ("stream", release, 3, 0.0),
         }
         report = {
-            "command": command_line(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit(),
-            "machine": machine(torch.device("cpu")), "torch": torch.__version__, "h5py": h5py.__version__,
-            "images": arguments.images, "batch": BATCH, "load_before": os.getloadavg(), "write_ms_per_image": 1000 * writing,
-            "bytes": {path.stem: path.stat().st_size for path in (cub, deepfashion, release)}, "rows": {},
+            "command": command_line(),
+            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "commit": commit(),
+            "machine": machine(torch.device("cpu")),
+            "torch": torch.__version__,
+            "h5py": h5py.__version__,
+            "images": arguments.images,
+            "batch": BATCH,
+            "load_before": os.getloadavg(),
+            "write_ms_per_image": 1000 * writing,
+            "bytes": {path.stem: path.stat().st_size for path in (cub, deepfashion, release)},
+            "rows": {},
         }
-        print(f"{report['machine']}, load {os.getloadavg()[0]:.1f}; written at {1000 * writing:.1f} ms an image\n"
-              f"{'':30}{'opening':>10}{'batch of 50':>14}{'loading':>10}{'peak GiB (of it at start)':>27}")
+        print(
+            f"{report['machine']}, load {os.getloadavg()[0]:.1f}; written at {1000 * writing:.1f} ms an image\n"
+            f"{'':30}{'opening':>10}{'batch of 50':>14}{'loading':>10}{'peak GiB (of it at start)':>27}"
+        )
         for name, work in rows.items():
             with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
                 report["rows"][name] = row = pool.apply(measure, work)

@@ -1,4 +1,4 @@
-"""Cost against size: time and memory as classes, samples, synthesised features and dimensions grow; and one very large set.
+"""Cost against size: time and memory as classes, samples, synthesized features and dimensions grow; and one very large set.
 
     python benchmarks/scaling.py curves [--threads N]          some 3 minutes; writes scaling.json, images/scaling.png
     python benchmarks/scaling.py large --folder DIR            2,000 classes × 1,300 samples × 2048 in half precision: 10.7 GB
@@ -31,27 +31,30 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from speed import CPU, RESULTS, ROOT, Case, Shapes, build, build_networks, commit, in_fresh_process, seconds
 
-from zsl import rows
-from zsl.classifiers import SoftmaxHead
-from zsl.data.xlsa17 import Samples, StageData, read_xlsa17
-from zsl.report.style import BLUE, GREEN, RED, STYLE, to_png
-from zsl.rows import StoredRows
-from zsl.runs.environment import command_line, machine
-from zsl.runs.files import atomic_path
-from zsl.tfvaegan.classification import evaluate
-from zsl.tfvaegan.steps import Settings
-from zsl.tfvaegan.trainer import TfvaeganTrainer
+from zslab.classifiers import SoftmaxHead
+from zslab.data import lazy as rows
+from zslab.data.dataset import Samples, StageData
+from zslab.data.lazy import StoredFeatures
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.fileio import atomic_path
+from zslab.report.style import BLUE, GREEN, RED, STYLE, to_png
+from zslab.runs.environment import command_line, machine
+from zslab.tfvaegan.evaluate import evaluate
+from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.trainer import TfvaeganTrainer
 
 BASE = Shapes(hidden_dim=1024, head_epochs=1)
 AXES = {
     "classes": [replace(BASE, n_seen=3 * n // 4, n_unseen=n // 4) for n in (50, 200, 1000)],
     "training samples": [replace(BASE, n_train=n) for n in (2000, 7057, 56_000)],
-    "synthesised a class": [replace(BASE, n_synthetic=n) for n in (75, 300, 1200)],
+    "synthesized a class": [replace(BASE, n_synthetic=n) for n in (75, 300, 1200)],
     "feature dimension": [replace(BASE, feature_dim=n) for n in (512, 2048, 8192)],
 }
 SIZE = {
-    "classes": lambda s: s.n_seen + s.n_unseen, "training samples": lambda s: s.n_train,
-    "synthesised a class": lambda s: s.n_synthetic, "feature dimension": lambda s: s.feature_dim,
+    "classes": lambda s: s.n_seen + s.n_unseen,
+    "training samples": lambda s: s.n_train,
+    "synthesized a class": lambda s: s.n_synthetic,
+    "feature dimension": lambda s: s.feature_dim,
 }
 WORKS = ("iteration with feedback", "GZSL head, batch 50")
 
@@ -102,8 +105,8 @@ def plot(report: dict) -> Figure:
     panels = figure.subplots(2, len(AXES), sharex="col")
     for column, (axis, found) in enumerate(report["axes"].items()):
         time_panel, memory_panel = panels[:, column]
-        for work, colour in zip(WORKS, (BLUE, RED)):
-            time_panel.plot(found["size"], found[work], "o-", color=colour, label=work)
+        for work, color in zip(WORKS, (BLUE, RED)):
+            time_panel.plot(found["size"], found[work], "o-", color=color, label=work)
         memory_panel.plot(found["size"], found["peak_gib"], "o-", color=GREEN)
         time_panel.set(xscale="log", yscale="log", title=axis, ylim=(0.1, 40), yticks=[0.1, 1, 10])
         memory_panel.set(xscale="log", xlabel=axis, ylim=(0, 3))
@@ -119,6 +122,7 @@ def plot(report: dict) -> Figure:
 
 # ---- one very large set ---------------------------------------------------------------------------------------------
 
+
 def make_large(folder: Path, n_classes: int, per_class: int, dim: int, attribute_dim: int = 85) -> None:
     """A set to measure cost on: a class's features scatter around a random map of its attributes, and rows repeat after 32
     samples a class. Four fifths of the classes are seen; of those, 50 samples each (a tenth where there are fewer than 500)
@@ -132,7 +136,9 @@ def make_large(folder: Path, n_classes: int, per_class: int, dim: int, attribute
     centres = np.maximum((attributes - 0.5) @ rng.standard_normal((attribute_dim, dim), dtype=np.float32), 0)
     blocks = [
         np.maximum(np.tile(centres, (4, 1)) + rng.standard_normal((4 * n_classes, dim), dtype=np.float32), 0)
-        .astype(np.float16).tobytes() for _ in range(8)
+        .astype(np.float16)
+        .tobytes()
+        for _ in range(8)
     ]
     left, row = n * dim * 2, 0
     with atomic_path(target) as temporary, open(temporary, "wb") as file:
@@ -158,8 +164,8 @@ def share_of(samples: Samples, share: float) -> Samples:
     first = torch.from_numpy(np.unique(samples.labels.numpy(), return_index=True)[1])
     chosen = torch.cat([chosen, first]).unique()
     stored = samples.features
-    assert isinstance(stored, StoredRows), "the set is too small to be read by the row"
-    return Samples(StoredRows(stored.array, stored.rows[chosen.numpy()], stored.scale), samples.labels[chosen])
+    assert isinstance(stored, StoredFeatures), "the set is too small to be read by the row"
+    return Samples(StoredFeatures(stored.array, stored.rows[chosen.numpy()], stored.scale), samples.labels[chosen])
 
 
 def run_large(folder: Path, iterations: int, share: float, threads: int) -> dict:
@@ -177,29 +183,31 @@ def run_large(folder: Path, iterations: int, share: float, threads: int) -> dict
     dataset = timed("open and check", lambda: read_xlsa17(folder.parent, folder.name, "half", "att"))
     data: StageData = timed("fit the scaling", lambda: dataset.stage("test"))
     shapes = Shapes(feature_dim=data.feature_dim, attribute_dim=data.attribute_dim)
-    settings = Settings(n_synthetic=100)
+    settings = TfvaeganSettings(n_synthetic=100)
     torch.manual_seed(0)
     heads = [SoftmaxHead(epochs=1, batch_size=300) for _ in range(2)]
-    trainer = timed(
-        "build the trainer",
-        lambda: TfvaeganTrainer(build_networks(shapes), data, settings, *heads, CPU, 0),
-    )
+    trainer = timed("build the trainer", lambda: TfvaeganTrainer(build_networks(shapes), data, settings, *heads, CPU, 0))
     for feedback in (False, True):
         work = trainer.work(feedback)
         work()
         name = f"an iteration {'with' if feedback else 'without'} feedback"
         timed(name, lambda work=work: [work() for _ in range(iterations)], iterations)
     part = replace(
-        data, train=share_of(data.train, share), test_seen=share_of(data.test_seen, share),
+        data,
+        train=share_of(data.train, share),
+        test_seen=share_of(data.test_seen, share),
         test_unseen=share_of(data.test_unseen, share),
     )
     rows.IN_MEMORY = 0  # treats the share as the whole would be: transformed batch by batch, never made
     record = timed(
         f"evaluation, 1 head epoch, {share:.0%} of the samples",
-        lambda: evaluate(trainer.state.networks, part, settings, *heads, torch.Generator().manual_seed(0)).record,
+        lambda: evaluate(trainer.state.networks, part, settings, *heads, torch.Generator().manual_seed(0)).metrics,
     )
     return {
-        "steps": steps, "record": record, "iterations": iterations, "share": share,
+        "steps": steps,
+        "record": record,
+        "iterations": iterations,
+        "share": share,
         "samples": {  # of the whole, and of the evaluation's share
             name: [len(getattr(data, name)), len(getattr(part, name))] for name in ("train", "test_seen", "test_unseen")
         },
@@ -210,16 +218,25 @@ def run_large(folder: Path, iterations: int, share: float, threads: int) -> dict
 def large(folder: Path, n_classes: int, per_class: int, dim: int, iterations: int, share: float, threads: int) -> None:
     folder = folder / f"LARGE{n_classes}x{per_class}x{dim}"
     in_fresh_process(make_large, folder, n_classes, per_class, dim)
-    report = header() | {"threads": threads, "classes": n_classes, "per_class": per_class, "feature_dim": dim,
-                         "bytes": (folder / "half_features.npy").stat().st_size}
+    report = header() | {
+        "threads": threads,
+        "classes": n_classes,
+        "per_class": per_class,
+        "feature_dim": dim,
+        "bytes": (folder / "half_features.npy").stat().st_size,
+    }
     report |= in_fresh_process(run_large, folder, iterations, share, threads)
     write(report, "scaling-large")
 
 
 def header() -> dict:
     return {
-        "command": command_line(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit(),
-        "machine": machine(CPU), "torch": torch.__version__, "load_before": os.getloadavg(),
+        "command": command_line(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(CPU),
+        "torch": torch.__version__,
+        "load_before": os.getloadavg(),
     }
 
 
@@ -246,8 +263,15 @@ def main() -> None:
     elif arguments.folder is None:
         parser.error("large needs --folder")
     else:
-        large(arguments.folder.resolve(), arguments.classes, arguments.per_class, arguments.dim, arguments.iterations,
-              arguments.share, arguments.threads)
+        large(
+            arguments.folder.resolve(),
+            arguments.classes,
+            arguments.per_class,
+            arguments.dim,
+            arguments.iterations,
+            arguments.share,
+            arguments.threads,
+        )
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
     python benchmarks/speed.py [--threads N]         CUB's shapes, random data; some 15 minutes on two cores
     python benchmarks/speed.py --quick               small shapes, under two minutes: shows that it works, not how fast
-    python benchmarks/speed.py --device cuda         the same on a GPU; also says whether CUDA graphs were recorded
+    python benchmarks/speed.py --device cuda         the same on a GPU; also says whether CUDA graphs were captured
     python benchmarks/speed.py --precision bf16      the fast column with products in bfloat16
 
 Columns: "fast" is what runs by default; "eager" the project's own reference (autograd, but data on the device and fused
 Adam); "plain" the loop written down without care (tests/plain_port.py: default Adam, batches from the host); on CUDA also
-"unrecorded", the fast engine without graphs. Ratios are those of "fast", medians over the turns.
+"uncaptured", the fast engine without graphs. Ratios are those of "fast", medians over the turns.
 
 Prints a table and writes benchmarks/results/<name>.json: medians in wall and in CPU seconds, all samples, and the peak memory
 of a process that does nothing else (on CUDA: of the device). CPU seconds are the ones to trust where other work shares the
@@ -42,21 +42,19 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from naive_dazle import naive_step  # noqa: E402
-from plain_port import PlainTraining, fit_plain_head  # noqa: E402
+from zslab.classifiers import SoftmaxHead  # noqa: E402
+from zslab.data.dataset import Samples, StageData  # noqa: E402
+from zslab.dazle.losses import cross_entropy, self_calibration  # noqa: E402
+from zslab.dazle.model import Dazle, DazleOptions  # noqa: E402
+from zslab.precision import Precision, set_precision  # noqa: E402
+from zslab.runs.environment import command_line, machine  # noqa: E402
+from zslab.tfvaegan.evaluate import evaluate  # noqa: E402
+from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
+from zslab.tfvaegan.steps import TfvaeganSettings, TrainingState, draw  # noqa: E402
+from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
 
-from zsl.classifiers import SoftmaxHead  # noqa: E402
-from zsl.data.xlsa17 import Samples, StageData  # noqa: E402
-from zsl.dazle.loss import cross_entropy, self_calibration  # noqa: E402
-from zsl.dazle.model import Dazle, DazleOptions  # noqa: E402
-from zsl.products import Precision, set_precision  # noqa: E402
-from zsl.runs.environment import command_line, machine  # noqa: E402
-from zsl.tfvaegan.classification import evaluate  # noqa: E402
-from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
-from zsl.tfvaegan.steps import Settings, TrainingState, draw  # noqa: E402
-from zsl.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
-
-from plain_head import PlainSoftmaxHead  # noqa: E402
+from helpers.naive_dazle import naive_step  # noqa: E402
+from helpers.plain_port import PlainTraining, fit_plain_head  # noqa: E402
 
 CPU = torch.device("cpu")
 ENGINES = ("fast", "eager")
@@ -105,8 +103,13 @@ def random_data(shapes: Shapes) -> StageData:
     classes = torch.arange(shapes.n_seen + shapes.n_unseen)
     seen, unseen = classes[: shapes.n_seen], classes[shapes.n_seen :]
     return StageData(
-        "test", F.normalize(torch.rand(len(classes), shapes.attribute_dim), dim=1), seen, unseen,
-        samples(seen, shapes.n_train), samples(seen, shapes.n_test_seen), samples(unseen, shapes.n_test_unseen),
+        "test",
+        F.normalize(torch.rand(len(classes), shapes.attribute_dim), dim=1),
+        seen,
+        unseen,
+        samples(seen, shapes.n_train),
+        samples(seen, shapes.n_test_seen),
+        samples(unseen, shapes.n_test_unseen),
     )
 
 
@@ -117,8 +120,8 @@ def build_networks(shapes: Shapes) -> Networks:
     )
 
 
-def settings(shapes: Shapes) -> Settings:
-    return Settings(batch_size=shapes.batch_size, n_synthetic=shapes.n_synthetic)
+def settings(shapes: Shapes) -> TfvaeganSettings:
+    return TfvaeganSettings(batch_size=shapes.batch_size, n_synthetic=shapes.n_synthetic)
 
 
 def build_state(shapes: Shapes, device: torch.device = CPU) -> TrainingState:
@@ -127,9 +130,7 @@ def build_state(shapes: Shapes, device: torch.device = CPU) -> TrainingState:
 
 def build_trainer(case: Case, **options: object) -> TfvaeganTrainer:
     networks, heads = build_networks(case.shapes), (SoftmaxHead(), SoftmaxHead())
-    return TfvaeganTrainer(
-        networks, random_data(case.shapes), settings(case.shapes), *heads, case.device, 0, **options
-    )
+    return TfvaeganTrainer(networks, random_data(case.shapes), settings(case.shapes), *heads, case.device, 0, **options)
 
 
 def iteration_work(case: Case, column: str, feedback: bool) -> Work:
@@ -142,14 +143,14 @@ def iteration_work(case: Case, column: str, feedback: bool) -> Work:
     # TF32 is the whole process's, so all columns have it; bfloat16 is the fast engine's alone.
     engine = "eager" if column == "eager" else "fast"
     precision = "fp32" if engine == "eager" and case.precision == "bf16" else case.precision
-    return build_trainer(case, engine=engine, precision=precision, cuda_graphs=column != "unrecorded").work(feedback)
+    return build_trainer(case, engine=engine, precision=precision, cuda_graphs=column != "uncaptured").step(feedback)
 
 
-def head_work(case: Case, column: str, generalised: bool, batch_size: int) -> Work:
+def head_work(case: Case, column: str, generalized: bool, batch_size: int) -> Work:
     """A GZSL head over all classes, or a ZSL head over the unseen ones."""
     s = case.shapes
     n, k = s.n_unseen * s.n_synthetic, s.n_unseen
-    if generalised:
+    if generalized:
         n, k = n + s.n_train, k + s.n_seen
     features, labels = torch.rand(n, s.feature_dim + s.attribute_dim + s.hidden_dim), torch.arange(n) % k
     if column == "plain":
@@ -160,10 +161,8 @@ def head_work(case: Case, column: str, generalised: bool, batch_size: int) -> Wo
 
 
 def build_head(case: Case, column: str, batch_size: int) -> SoftmaxHead:
-    if column == "eager":
-        return PlainSoftmaxHead(epochs=case.shapes.head_epochs, batch_size=batch_size)
-    rounded, recorded = case.precision == "bf16", column == "fast"
-    return SoftmaxHead(epochs=case.shapes.head_epochs, batch_size=batch_size, rounded=rounded, cuda_graphs=recorded)
+    bf16, captured = case.precision == "bf16", column == "fast"
+    return SoftmaxHead(epochs=case.shapes.head_epochs, batch_size=batch_size, bf16=bf16, cuda_graphs=captured)
 
 
 class PlainHead(SoftmaxHead):
@@ -191,26 +190,24 @@ def dazle_work(case: Case, column: str) -> Work:
     s, device, k = case.shapes, case.device, case.shapes.n_seen + case.shapes.n_unseen
     side = int(s.regions**0.5)
     model = Dazle(None, s.attribute_dim, s.feature_dim, s.word_dim, grid=(side, side)).to(device)
-    optimiser = torch.optim.RMSprop(model.parameters(), lr=1e-4, weight_decay=1e-4, momentum=0.9)
+    optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-4, weight_decay=1e-4, momentum=0.9)
     regions = torch.rand(s.region_batch, s.regions, s.feature_dim).to(device)
     att = F.normalize(torch.rand(k, s.attribute_dim), dim=1).to(device)
     labels = (torch.arange(s.region_batch) % s.n_seen).to(device)
     is_unseen = (torch.arange(k) >= s.n_seen).to(device)
     margin, unseen = torch.where(is_unseen, 1.0, -1.0), is_unseen.nonzero().flatten()
     set_precision(case.precision, device)
-    model.rounded = case.precision == "bf16"
+    model.bf16 = case.precision == "bf16"
     if column == "plain":
         parameters = dict(model.named_parameters())
-        return lambda: naive_step(
-            parameters, optimiser, DazleOptions(), (side, side), regions, att, labels, is_unseen
-        )
+        return lambda: naive_step(parameters, optimizer, DazleOptions(), (side, side), regions, att, labels, is_unseen)
 
     def step() -> None:
         scores = model(regions, att).scores
         loss = cross_entropy(scores, labels) + 0.1 * self_calibration(scores + margin, unseen)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
-        optimiser.step()
+        optimizer.step()
 
     return step
 
@@ -231,10 +228,10 @@ def build(row: str, case: Case, column: str) -> Work:
 
 
 COLUMNS = {
-    "iteration without feedback": ("fast", "unrecorded", "eager", "plain"),
-    "iteration with feedback": ("fast", "unrecorded", "eager", "plain"),
-    "GZSL head": ("fast", "unrecorded", "eager", "plain"),
-    "GZSL head, batch 50": ("fast", "unrecorded", "eager", "plain"),
+    "iteration without feedback": ("fast", "uncaptured", "eager", "plain"),
+    "iteration with feedback": ("fast", "uncaptured", "eager", "plain"),
+    "GZSL head": ("fast", "uncaptured", "plain"),
+    "GZSL head, batch 50": ("fast", "uncaptured", "plain"),
     "ZSL head": ("fast", "plain"),
     "evaluation": ("fast", "plain"),
     "DAZLE step": ("fast", "plain"),
@@ -244,6 +241,7 @@ WARM_UP = ("iteration", "DAZLE")  # rows whose first call makes gradients and mo
 
 def seconds(work: Work, case: Case) -> tuple[float, float]:
     """Wall and CPU seconds of one call; CPU seconds count what this process used, whatever else the machine did."""
+
     def wait() -> None:
         if case.device.type == "cuda":
             torch.cuda.synchronize()
@@ -299,7 +297,11 @@ def add_epoch(rows: dict[str, dict], shapes: Shapes) -> None:
     """The row "CUB epoch": ⌈n_train / B⌉ iterations of each kind, one evaluation, and the head epochs that its row lacks."""
     n, more = -(-shapes.n_train // shapes.batch_size), (25 - shapes.head_epochs) / shapes.head_epochs
     parts = {
-        "iteration without feedback": n, "iteration with feedback": n, "evaluation": 1, "GZSL head": more, "ZSL head": more,
+        "iteration without feedback": n,
+        "iteration with feedback": n,
+        "evaluation": 1,
+        "GZSL head": more,
+        "ZSL head": more,
     }
     if not parts.keys() <= rows.keys():
         return
@@ -314,6 +316,7 @@ def add_epoch(rows: dict[str, dict], shapes: Shapes) -> None:
 
 def commit() -> str:
     """The project's git commit, "+" where files that are tracked differ from it."""
+
     def git(*words: str) -> str:
         return subprocess.run(["git", "-C", str(ROOT), *words], capture_output=True, text=True).stdout.strip()
 
@@ -355,25 +358,40 @@ def main() -> None:
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
     arguments = parser.parse_args()
-    said = io.StringIO()  # what could not be recorded as a CUDA graph says so
+    said = io.StringIO()  # what could not be captured as a CUDA graph says so
     logging.basicConfig(format="%(message)s", handlers=[logging.StreamHandler(), logging.StreamHandler(said)])
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
     threads, device = torch.get_num_threads(), torch.device(arguments.device)
     cuda = device.type == "cuda"
     case = Case(QUICK if arguments.quick else Shapes(), device, arguments.precision)
-    columns = ["fast", *(["unrecorded"] if cuda else []), "eager", "plain"]
+    columns = ["fast", *(["uncaptured"] if cuda else []), "eager", "plain"]
     report = {
-        "command": command_line(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit(),
-        "machine": machine(device), "threads": threads, "torch": torch.__version__, "python": platform.python_version(),
-        "precision": arguments.precision, "shapes": asdict(case.shapes), "load_before": os.getloadavg(), "rows": {},
+        "command": command_line(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(device),
+        "threads": threads,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "precision": arguments.precision,
+        "shapes": asdict(case.shapes),
+        "load_before": os.getloadavg(),
+        "rows": {},
     }
-    words = ["speed", "quick" if arguments.quick else "cub", device.type, *([] if cuda else [str(threads)]),
-             *([] if arguments.precision == "fp32" else [arguments.precision])]
+    words = [
+        "speed",
+        "quick" if arguments.quick else "cub",
+        device.type,
+        *([] if cuda else [str(threads)]),
+        *([] if arguments.precision == "fp32" else [arguments.precision]),
+    ]
     path = RESULTS / f"{'-'.join(words)}.json"
     report["rows"] = earlier_rows(path, report)
-    print(f"{report['machine']}, PyTorch {torch.__version__}, {arguments.precision}, commit {report['commit']}, load "
-          f"{os.getloadavg()[0]:.1f}\n{'':36}" + "".join(f"{c:>18}" for c in columns) + "   peak GiB")
+    print(
+        f"{report['machine']}, PyTorch {torch.__version__}, {arguments.precision}, commit {report['commit']}, load "
+        f"{os.getloadavg()[0]:.1f}\n{'':36}" + "".join(f"{c:>18}" for c in columns) + "   peak GiB"
+    )
     for row in arguments.rows:
         there = [column for column in COLUMNS[row] if column in columns]
         repeated = replace(case, repeated=10 if cuda and row.startswith(WARM_UP) else 1)
@@ -388,7 +406,7 @@ def main() -> None:
         print_row("CUB epoch, added up" if not arguments.quick else "epoch, added up", report["rows"]["CUB epoch"], columns)
     report["load_after"], report["said"] = os.getloadavg(), said.getvalue().splitlines()
     if cuda:
-        print("CUDA graphs: " + ("; ".join(report["said"]) or "all were recorded and agree with the ordinary work"))
+        print("CUDA graphs: " + ("; ".join(report["said"]) or "all were captured and agree with the ordinary steps"))
     for name in ("region-files", "splits"):
         if (RESULTS / f"{name}.json").exists():
             print(f"{name}: {(RESULTS / f'{name}.json').relative_to(ROOT)}")

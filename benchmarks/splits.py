@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 import torch
-from speed import CPU, RESULTS, ROOT, commit
+from speed import RESULTS, ROOT, commit
 
-from zsl.runs.environment import command_line, machine
+from zslab.runs.environment import command_line, machine
 
 TREE = ROOT / "zero-shot-actions"
 
@@ -44,6 +44,7 @@ def main() -> None:
     parser.add_argument("--splits", type=int, default=30)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nepoch", type=int, default=2)
+    parser.add_argument("--device", default="cpu")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         data, rng = Path(folder) / "RADAR", np.random.default_rng(0)
@@ -54,21 +55,55 @@ def main() -> None:
             data / "SqueezeNet_1024_T.mat", {"features": features.T.astype(np.float32), "labels": labels[:, None] + 1}
         )
         np.save(data / "vectors.npy", rng.normal(size=(27, 300)))
-        run(TREE / "make_splits.py", "--dataset", "RADAR", "--dataroot", folder, "--class_vectors", data / "vectors.npy",
-            "--image_embedding", "SqueezeNet_1024_T", "--splits", f"1-{arguments.splits}")
-        sweep = [TREE / "action-scripts" / "run_radar_tfvaegan.py", "--dataroot", folder, "--class_embedding", "att",
-                 "--nepoch", arguments.nepoch, "--threads", 1, "--device", "cpu"]
+        run(
+            TREE / "make_splits.py",
+            "--dataset",
+            "RADAR",
+            "--dataroot",
+            folder,
+            "--class_vectors",
+            data / "vectors.npy",
+            "--image_embedding",
+            "SqueezeNet_1024_T",
+            "--splits",
+            f"1-{arguments.splits}",
+        )
+        sweep = [
+            TREE / "action-scripts" / "run_radar_tfvaegan.py",
+            "--dataroot",
+            folder,
+            "--class_embedding",
+            "att",
+            "--nepoch",
+            arguments.nepoch,
+            "--threads",
+            1,
+            "--device",
+            arguments.device,
+        ]
         one = run(*sweep, "--splits", "1-1", "--output", Path(folder) / "one")
-        many = run(*sweep, "--splits", f"1-{arguments.splits}", "--workers", arguments.workers,
-                   "--output", Path(folder) / "many")
+        many = run(
+            *sweep, "--splits", f"1-{arguments.splits}", "--workers", arguments.workers, "--output", Path(folder) / "many"
+        )
     bound = arguments.splits * one / arguments.workers
     report = {
-        "command": command_line(), "date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "commit": commit(),
-        "machine": machine(CPU), "torch": torch.__version__, "load": os.getloadavg(), "n_splits": arguments.splits,
-        "workers": arguments.workers, "n_epochs": arguments.nepoch, "one_split_s": one, "sweep_s": many, "bound_s": bound,
+        "command": command_line(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(torch.device(arguments.device)),
+        "torch": torch.__version__,
+        "load": os.getloadavg(),
+        "n_splits": arguments.splits,
+        "workers": arguments.workers,
+        "n_epochs": arguments.nepoch,
+        "one_split_s": one,
+        "sweep_s": many,
+        "bound_s": bound,
     }
-    print(f"one split {one:.1f} s; {arguments.splits} splits by {arguments.workers} workers {many:.1f} s, bound {bound:.1f} s "
-          f"(load {os.getloadavg()[0]:.1f})")
+    print(
+        f"one split {one:.1f} s; {arguments.splits} splits by {arguments.workers} workers {many:.1f} s, bound {bound:.1f} s "
+        f"(load {os.getloadavg()[0]:.1f})"
+    )
     (RESULTS / "splits.json").write_text(json.dumps(report, indent=2) + "\n")
 
 

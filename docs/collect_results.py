@@ -14,8 +14,8 @@ import json
 import statistics
 from pathlib import Path
 
-from zsl.runs.config import NOT_PART_OF_IDENTITY
-from zsl.runs.files import read_json, write_json, write_text
+from zslab.fileio import read_json, write_json, write_text
+from zslab.runs.config import NOT_PART_OF_IDENTITY
 
 HERE = Path(__file__).resolve().parent
 BEGIN, END = "<!-- tables begin -->\n", "<!-- tables end -->"
@@ -26,7 +26,7 @@ VARIANTS = ("TF-VAEGAN", "without feedback", "without transformation", "f-VAEGAN
 
 
 def variant(result: dict) -> str:
-    """The method's name as in the figure's legend; of DAZLE with what was left out."""
+    """Return the method's name as in the figure's legend; of DAZLE with what was left out."""
     title = result["title"].split(" on ")[0]
     if title.startswith("DAZLE"):
         return title if result["config"]["w2v"] else f"{title}, without word vectors"
@@ -53,7 +53,7 @@ def rank(name: str) -> tuple[int, str]:
 
 
 def place(result: dict) -> tuple[str, str, str]:
-    """Data set, features, class descriptions."""
+    """Return Data set, features, class descriptions."""
     return tuple(result["data"][key] for key in ("dataset", "image_embedding", "class_embedding"))
 
 
@@ -77,11 +77,13 @@ def pointing(group: list[dict]) -> list[float]:
 
 
 def line(group: list[dict], name: str, row: str) -> str:
+    """Return a line of the table for one group of runs."""
     seeds = ", ".join(str(result["seed"]) for result in sorted(group, key=lambda r: r["seed"]) if values([result], row, "T1"))
     return f"| {name} | {row} | " + " | ".join(cell(values(group, row, m)) for m in MEASURES) + f" | {seeds} |"
 
 
 def main(folder: Path, page_name: str) -> None:
+    """Write the page and its .json."""
     groups, text, entries = gather(folder), [], []
     for here in dict.fromkeys(place(group[0]) for group in groups):
         members = [group for group in groups if place(group[0]) == here]
@@ -90,7 +92,9 @@ def main(folder: Path, page_name: str) -> None:
         text += [
             f"### {here[0]}: features {here[1]} ({data['feature_dim']}-d), classes {here[2]} ({data['attribute_dim']}-d), "
             f"split {data['split_version']}, {len(data['seen_classes'])} seen and {len(data['unseen_classes'])} unseen classes",
-            "", "| variant | row | T1 | u | s | H | seeds |", "|---|---|---|---|---|---|---|",
+            "",
+            "| variant | row | T1 | u | s | H | seeds |",
+            "|---|---|---|---|---|---|---|",
         ]
         named = dict(zip(("dataset", "features", "class_embedding"), here))
         pointed: list[str] = []
@@ -111,7 +115,7 @@ def main(folder: Path, page_name: str) -> None:
     path = HERE / page_name
     page = path.read_text(encoding="utf-8")
     before, rest = page.split(BEGIN, 1)
-    write_text(path, before + BEGIN + "\n" + "\n".join(text) + "\n" + rest[rest.index(END):])
+    write_text(path, before + BEGIN + "\n" + "\n".join(text) + "\n" + rest[rest.index(END) :])
     for entry in entries:
         entry |= {measure: [round(value, 4) for value in entry[measure]] for measure in ("T1", "H")}
     write_json(path.with_suffix(".json"), entries)

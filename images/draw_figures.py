@@ -1,6 +1,6 @@
 """Draws the project's figures into images/: `python images/draw_figures.py [TOY_DAZLE_RUN]`, from any directory, in seconds.
 
-architecture.png, feedback.png and transformation.png show TF-VAEGAN (Narayan et al., ECCV 2020) as zsl/tfvaegan
+architecture.png, feedback.png and transformation.png show TF-VAEGAN (Narayan et al., ECCV 2020) as zslab/tfvaegan
 computes it, toy_birds.jpg the embedded data set. results.png is drawn from docs/results.json when that exists, attention.jpg is
 the upper half of the attention figure of the run folder that is given. The same inputs give the same bytes.
 """
@@ -24,17 +24,21 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a clone that was never installed draws too
 
-from zsl.data.toy import SPECIES, UNSEEN_CLASSES, render_bird  # noqa: E402
-from zsl.report import style  # noqa: E402
+from zslab.report import style  # noqa: E402
+from zslab.toy.render import render_bird  # noqa: E402
+from zslab.toy.species import SPECIES, UNSEEN_CLASSES  # noqa: E402
 
 DPI = 132
 FIGURE_STYLE = style.STYLE | {"text.parse_math": True, "mathtext.fontset": "stix", "font.size": 11}
-# One colour a network, the same in every figure.
+# One color a network, the same in every figure.
 ENCODER, GENERATOR, CRITIC, DECODER, FEEDBACK = style.BLUE, style.GREEN, style.RED, style.PURPLE, style.ORANGE
 HEAD, DATA, ATTRIBUTE = "#4b3f9e", style.MUTED, "#7d1f4e"
 VARIANTS = {  # in the order of the paper's ablation, the strongest first
-    "TF-VAEGAN": style.BLUE, "without feedback": style.SKY, "without transformation": style.GREEN,
-    "f-VAEGAN": style.ORANGE, "ESZSL": style.MUTED,
+    "TF-VAEGAN": style.BLUE,
+    "without feedback": style.SKY,
+    "without transformation": style.GREEN,
+    "f-VAEGAN": style.ORANGE,
+    "ESZSL": style.MUTED,
 }
 
 Point = tuple[float, float]
@@ -49,46 +53,60 @@ class Canvas:
         self.axes.set(xlim=(0, width), ylim=(0, height))
         self.axes.set_axis_off()
 
-    def text(self, x: float, y: float, words: str, size: float = 10.5, colour: str = style.INK, **more) -> None:
+    def text(self, x: float, y: float, words: str, size: float = 10.5, color: str = style.INK, **more) -> None:
         """Centred text."""
         centred = {"ha": "center", "va": "center", "zorder": 4}
-        self.axes.text(x, y, words, fontsize=size, color=colour, **(centred | more))
+        self.axes.text(x, y, words, fontsize=size, color=color, **(centred | more))
 
     def network(
-        self, x: float, y: float, name: str, symbol: str, colour: str, w: float = 17, h: float = 12, size: float = 13
+        self, x: float, y: float, name: str, symbol: str, color: str, w: float = 17, h: float = 12, size: float = 13
     ) -> None:
         """A network: a tinted box centred at (x, y) with its name above its symbol."""
-        self.box(x, y, w, h, colour, fill=0.13, width=1.6)
-        self.text(x, y + 2, name, 10.5, colour, weight="bold")
+        self.box(x, y, w, h, color, fill=0.13, width=1.6)
+        self.text(x, y + 2, name, 10.5, color, weight="bold")
         self.text(x, y - 2.3, symbol, size)
 
     def box(
-        self, x: float, y: float, w: float, h: float, colour: str, fill: float, width: float = 0, radius: float = 1.4
+        self, x: float, y: float, w: float, h: float, color: str, fill: float, width: float = 0, radius: float = 1.4
     ) -> None:
         """A rounded rectangle centred at (x, y); opaque, so that lines end at it."""
-        for face in (style.PAPER, (colour, fill)):
-            self.axes.add_patch(FancyBboxPatch(
-                (x - w / 2, y - h / 2), w, h, boxstyle=f"round,pad=0,rounding_size={radius}", linewidth=width,
-                edgecolor=colour if width else "none", facecolor=face, zorder=3 if width else 0,
-            ))
+        for face in (style.PAPER, (color, fill)):
+            self.axes.add_patch(
+                FancyBboxPatch(
+                    (x - w / 2, y - h / 2),
+                    w,
+                    h,
+                    boxstyle=f"round,pad=0,rounding_size={radius}",
+                    linewidth=width,
+                    edgecolor=color if width else "none",
+                    facecolor=face,
+                    zorder=3 if width else 0,
+                )
+            )
 
-    def vector(self, x: float, y: float, symbol: str, colour: str, note: str = "", cells: int = 6) -> None:
+    def vector(self, x: float, y: float, symbol: str, color: str, note: str = "", cells: int = 6) -> None:
         """A feature: a column of cells centred at (x, y), its symbol beneath it."""
         size = 2.0
         for cell in range(cells):
             shade = (0.25, 0.6, 0.4, 0.85, 0.3, 0.7, 0.5, 0.9)[cell % 8]
-            self.axes.add_patch(Rectangle(
-                (x - size / 2, y + (cell - cells / 2) * size), size, size, facecolor=(colour, shade),
-                edgecolor=style.PAPER, linewidth=1,
-            ))
+            self.axes.add_patch(
+                Rectangle(
+                    (x - size / 2, y + (cell - cells / 2) * size),
+                    size,
+                    size,
+                    facecolor=(color, shade),
+                    edgecolor=style.PAPER,
+                    linewidth=1,
+                )
+            )
         self.text(x, y - cells - 1.9, symbol, 14)
         if note:
             self.text(x, y - cells - 4.9, note, 9, style.MUTED)
 
-    def token(self, x: float, y: float, symbol: str, colour: str = ATTRIBUTE) -> None:
+    def token(self, x: float, y: float, symbol: str, color: str = ATTRIBUTE) -> None:
         """A small disc: an input that enters in several places, or an operation."""
-        for face in (style.PAPER, (colour, 0.13)):
-            self.axes.add_patch(Circle((x, y), 2.1, facecolor=face, edgecolor=colour, linewidth=1.3, zorder=3))
+        for face in (style.PAPER, (color, 0.13)):
+            self.axes.add_patch(Circle((x, y), 2.1, facecolor=face, edgecolor=color, linewidth=1.3, zorder=3))
         self.text(x, y, symbol, 12.5)
 
     def loss(self, x: float, y: float, words: str, w: float) -> None:
@@ -96,19 +114,31 @@ class Canvas:
         self.box(x, y, w, 6, style.INK, fill=0, width=1.1, radius=3)
         self.text(x, y, words, 10.5)
 
-    def arrow(self, *points: Point, colour: str = style.INK, dash: bool = False, head: bool = True) -> None:
+    def arrow(self, *points: Point, color: str = style.INK, dash: bool = False, head: bool = True) -> None:
         """A line through the points with rounded corners, ending in an arrow head."""
-        self.axes.add_patch(FancyArrowPatch(
-            path=_rounded(points), arrowstyle="-|>,head_length=5,head_width=2.6" if head else "-", color=colour,
-            linewidth=1.5, linestyle=(0, (3.5, 2)) if dash else "-", shrinkA=0, shrinkB=0, joinstyle="round",
-            capstyle="butt", mutation_scale=1, zorder=2,
-        ))
+        self.axes.add_patch(
+            FancyArrowPatch(
+                path=_rounded(points),
+                arrowstyle="-|>,head_length=5,head_width=2.6" if head else "-",
+                color=color,
+                linewidth=1.5,
+                linestyle=(0, (3.5, 2)) if dash else "-",
+                shrinkA=0,
+                shrinkB=0,
+                joinstyle="round",
+                capstyle="butt",
+                mutation_scale=1,
+                zorder=2,
+            )
+        )
 
     def compared(self, *points: Point) -> None:
         """A dotted line from a value to the loss that uses it."""
-        self.axes.add_patch(FancyArrowPatch(
-            path=_rounded(points), arrowstyle="-", color=style.MUTED, linewidth=1.3, linestyle=(0, (1, 1.6)), zorder=1,
-        ))
+        self.axes.add_patch(
+            FancyArrowPatch(
+                path=_rounded(points), arrowstyle="-", color=style.MUTED, linewidth=1.3, linestyle=(0, (1, 1.6)), zorder=1
+            )
+        )
 
     def stop(self, x: float, y: float) -> None:
         """Two bars across a horizontal arrow: no gradient passes."""
@@ -144,7 +174,7 @@ def architecture() -> Path:
     c.network(22, lane, "Encoder", "$E(x, a)$", ENCODER)
     c.vector(38.5, lane, "$z$", ENCODER, cells=4)
     c.network(55, lane, "Generator", r"$G(z, a)$", GENERATOR)
-    c.vector(71.5, lane, r"$\hat{x}$", GENERATOR, "synthesised")
+    c.vector(71.5, lane, r"$\hat{x}$", GENERATOR, "synthesized")
     c.network(93, 50, "Critic", "$D(x, a)$", CRITIC)
     c.network(93, 24, "Semantic decoder", r"$\mathrm{Dec}(x)$", DECODER, w=20)
     c.network(55, 9, "Feedback", "$F(h)$", FEEDBACK)
@@ -153,17 +183,17 @@ def architecture() -> Path:
         c.arrow((start, lane), (end, lane))
     for x, y in ((22, lane + 11), (55, lane + 11), (93, 61)):
         c.token(x, y, "$a$")
-        c.arrow((x, y - 2.2), (x, y - 4.8), colour=ATTRIBUTE)
+        c.arrow((x, y - 2.2), (x, y - 4.8), color=ATTRIBUTE)
     c.arrow((5, lane + 6.3), (5, 58), (79, 58), (79, 52.5), (84.3, 52.5))
     c.arrow((72.7, lane + 2), (79, lane + 2), (79, 47.5), (84.3, 47.5))
     c.arrow((72.7, lane - 2), (79, lane - 2), (79, 24), (82.8, 24))
 
     # Feedback: the hidden layer of the decoder comes back as an addition to the generator's own hidden layer.
-    c.arrow((93, 17.8), (93, 9), (63.8, 9), colour=FEEDBACK, dash=True)
+    c.arrow((93, 17.8), (93, 9), (63.8, 9), color=FEEDBACK, dash=True)
     c.text(90.6, 13.5, "$h$", 14)
     c.stop(79, 9)
     c.text(79, 4.6, "no gradient", 9, style.RED)
-    c.arrow((55, 15.2), (55, 29.7), colour=FEEDBACK, dash=True)
+    c.arrow((55, 15.2), (55, 29.7), color=FEEDBACK, dash=True)
     c.token(55, 22.3, r"$\times\delta$", FEEDBACK)
 
     c.loss(71.5, 50, r"BCE $(x, \hat{x})$", 13)
@@ -193,8 +223,8 @@ def feedback() -> Path:
     c.text(118, 19.2, "Second pass: what is trained, and what the classifiers learn from", **title)
 
     for lane in (first, second):
-        for offset, symbol, colour in ((3, "$z$", ENCODER), (-3, "$a$", ATTRIBUTE)):
-            c.token(6, lane + offset, symbol, colour)
+        for offset, symbol, color in ((3, "$z$", ENCODER), (-3, "$a$", ATTRIBUTE)):
+            c.token(6, lane + offset, symbol, color)
             c.arrow((8.3, lane + offset), (14.8, lane + offset))
         c.network(22, lane, "layer 1", "$g$", GENERATOR, w=14, h=11)
     c.network(54, first, "layer 2", "sigmoid", GENERATOR, w=14, h=11, size=10.5)
@@ -204,11 +234,11 @@ def feedback() -> Path:
     for start, end in ((29.2, 46.8), (61.2, 68.8), (71.2, 78.8), (99.2, 106.3)):
         c.arrow((start, first), (end, first))
 
-    c.arrow((108.7, first), (114.5, first), (114.5, middle), (87.8, middle), colour=FEEDBACK)
+    c.arrow((108.7, first), (114.5, first), (114.5, middle), (87.8, middle), color=FEEDBACK)
     c.stop(100, middle)
     c.text(100, middle - 4.4, "no gradient into the decoder\nor the first pass", 9, style.RED, linespacing=1.25)
     c.network(79, middle, "Feedback", "$F(h)$", FEEDBACK, h=11)
-    c.arrow((70.3, middle), (38, middle), (38, second + 2.4), colour=FEEDBACK)
+    c.arrow((70.3, middle), (38, middle), (38, second + 2.4), color=FEEDBACK)
     c.token(57, middle, r"$\times\delta$", FEEDBACK)
     c.text(57, middle - 4.4, r"$\delta$ is $a_1$ in training, $a_2$ in synthesis", 9, style.MUTED)
     c.text(22, middle, "the same $z$, $a$ and weights", 9, style.MUTED)
@@ -232,18 +262,19 @@ def transformation() -> Path:
     c = Canvas(122, 54)
     lane, high, low = 28, 45, 10
     c.vector(9.5, 42, "$x$", DATA, "real, seen classes")
-    c.vector(9.5, 19, r"$\hat{x}$", GENERATOR, "synthesised, unseen")
+    c.vector(9.5, 19, r"$\hat{x}$", GENERATOR, "synthesized, unseen")
     c.arrow((10.8, 42), (21, 42), (21, lane), (34.3, lane), head=False)
     c.arrow((10.8, 19), (21, 19), (21, lane), (34.3, lane))
     c.network(44.5, lane, "Semantic decoder", r"$\mathrm{Dec}(x)$", DECODER, w=20)
     c.arrow((27.5, lane), (27.5, high), (66.3, high))
     c.arrow((54.7, lane), (66.3, lane))
     c.arrow((44.5, lane - 6.2), (44.5, low), (66.3, low))
-    for y, cells, colour, symbol, size in (
-        (high, 6, DATA, "$x$", "$D$ values"), (lane, 4, ATTRIBUTE, r"$\hat{a}$", "$A$ values"),
+    for y, cells, color, symbol, size in (
+        (high, 6, DATA, "$x$", "$D$ values"),
+        (lane, 4, ATTRIBUTE, r"$\hat{a}$", "$A$ values"),
         (low, 8, DECODER, "$h$", "4096 values"),
     ):
-        c.vector(67.5, y, "", colour, cells=cells)
+        c.vector(67.5, y, "", color, cells=cells)
         c.text(60.5, y + 2.4, symbol, 14)
         c.text(70, y, size, 9, style.MUTED, ha="left")
 
@@ -251,8 +282,8 @@ def transformation() -> Path:
     c.arrow((80.5, 51.5), (83, 51.5), (83, 2), (80.5, 2), head=False)
     c.text(85, lane, r"$[x,\ \hat{a},\ h]$", 13, ha="left")
     for y, name, classes, data in (
-        (41, "ZSL classifier", "softmax, unseen classes", "learns from synthesised features"),
-        (15, "GZSL classifier", "softmax, all classes", "learns from real and synthesised features"),
+        (41, "ZSL classifier", "softmax, unseen classes", "learns from synthesized features"),
+        (15, "GZSL classifier", "softmax, all classes", "learns from real and synthesized features"),
     ):
         c.arrow((83, lane + (4 if y > lane else -4)), (90, lane + (4 if y > lane else -4)), (90, y), (93.8, y))
         c.network(107, y, name, classes, HEAD, w=26, size=9.5)
@@ -273,8 +304,13 @@ def results() -> Path | None:
     for axes, measure in zip(figure.subplots(2, 1), ("T1", "H"), strict=True):
         for place, variant in enumerate(variants):
             for position, group in enumerate(groups):
-                seeds = [100 * value for e in entries if e["variant"] == variant for value in e[measure]
-                         if (e["dataset"], e["features"], e["class_embedding"]) == group]
+                seeds = [
+                    100 * value
+                    for e in entries
+                    if e["variant"] == variant
+                    for value in e[measure]
+                    if (e["dataset"], e["features"], e["class_embedding"]) == group
+                ]
                 if not seeds:
                     continue
                 x, mean = position + (place - (len(variants) - 1) / 2) * width, statistics.fmean(seeds)
@@ -283,8 +319,7 @@ def results() -> Path | None:
                 if spread:
                     axes.errorbar(x, mean, spread, color=style.INK, linewidth=1.2, capsize=2.5)
                 axes.annotate(
-                    f"{mean:.1f}", (x, mean + spread), xytext=(0, 3), textcoords="offset points", ha="center",
-                    fontsize=9.5,
+                    f"{mean:.1f}", (x, mean + spread), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9.5
                 )
         axes.set_title("T1: unseen among unseen" if measure == "T1" else "H: seen and unseen together")
         axes.set_ylabel("per cent")

@@ -2,7 +2,7 @@
 
     python images/photograph_web_page.py toy_dazle.zsl
 
-The model comes from `zero-shot-images/image-scripts/run_toy_dazle.py` and `python -m zsl.app.export RUN`. Needs the extra
+The model comes from `zero-shot-images/image-scripts/run_toy_dazle.py` and `zslab export RUN`. Needs the extra
 `web`, playwright, and a Chromium that it finds or that is on the path.
 """
 
@@ -14,21 +14,21 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from zsl.app.predictor import Predictor
-from zsl.app.web import serving
+from zslab.app.predictor import Predictor
+from zslab.app.web.server import serving
 
 WIDTH, HEIGHT = 1280, 1000
 
 
 def photograph(model: Path, output: Path, example: int, port: int) -> None:
-    """Writes the page as it looks after the example picture was chosen."""
+    """Writes the page as it looks after the example image was chosen."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with serving(Predictor.load(model), port=port) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         page.goto(url)
         page.get_by_role("button", name="Example").nth(example).click()
-        page.wait_for_selector(".zsl-maps img, .zsl-reasons")
+        page.wait_for_selector(".zslab-maps img, .zslab-reasons")
         page.evaluate("document.activeElement.blur()")
         page.mouse.move(0, 0)
         page.wait_for_timeout(1000)  # what fades in has faded in
@@ -40,7 +40,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "web_page.jpg")
-    parser.add_argument("--example", type=int, default=4, help="which of the example pictures, from 0")
+    parser.add_argument("--example", type=int, default=4, help="which of the example images, from 0")
     parser.add_argument("--port", type=int, default=7860)
     own = parser.parse_args()
     photograph(own.model, own.output, own.example, own.port)

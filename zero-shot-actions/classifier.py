@@ -1,26 +1,30 @@
 """The classifiers of the action experiments: a head over unseen classes, and for all classes a second one behind a gate.
 
 All heads are linear softmax layers trained anew at every evaluation on transformed features, with batches of `syn_num`:
-the unseen head on synthesised features (it gives T1, and is the gate's unseen side), the seen head on real ones. With
+the unseen head on synthesized features (it gives T1, and is the gate's unseen side), the seen head on real ones. With
 `--no_gzsl_od` one head over all classes takes the place of gate and seen head, as for images. The head itself is
-`zsl.classifiers.SoftmaxHead`, the gate `classifier_entropy.py`, the measures `zsl.tfvaegan.classification`.
+`zslab.classifiers.SoftmaxHead`, the gate `classifier_entropy.py`, the measures `zslab.tfvaegan.evaluate`.
 """
 
 from __future__ import annotations
 
-from zsl.classifiers import SoftmaxHead
-from zsl.gate import GatedClassifier
+from zslab.classifiers import SoftmaxHead
+from zslab.ood import GatedClassifier
 
 from classifier_entropy import build_gate
 from config import TfvaeganConfig
 
 
 def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]:
-    """The ZSL head and, with `--gzsl`, what classifies over all classes."""
+    """Return the ZSL head and, with `--gzsl`, what classifies over all classes."""
+
     def head() -> SoftmaxHead:
         return SoftmaxHead(
-            lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num,
-            rounded=config.precision == "bf16", cuda_graphs=config.cuda_graphs,
+            lr=config.classifier_lr,
+            epochs=config.classifier_epochs,
+            batch_size=config.syn_num,
+            bf16=config.precision == "bf16",
+            cuda_graphs=config.cuda_graphs,
         )
 
     unseen_head = head()

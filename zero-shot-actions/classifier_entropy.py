@@ -1,7 +1,7 @@
-"""The out-of-distribution gate of the action experiments: this tree's settings of `zsl.gate`, where the method is.
+"""The out-of-distribution gate of the action experiments: this tree's settings of `zslab.ood`, where the method is.
 
 The detector is a perceptron over transformed features, d → 512 → 512 → seen classes, trained to be certain on real
-features of seen classes and uncertain on synthesised ones of unseen classes (Mandal et al., CVPR 2019). A clip whose
+features of seen classes and uncertain on synthesized ones of unseen classes (Mandal et al., CVPR 2019). A clip whose
 entropy is below the threshold is given a seen class, any other an unseen one. The release's threshold (`--ood_threshold
 release`, the default) is about half the mean entropy of the seen training clips, for it sums over the half of them that
 an epoch visits and divides by all; `mean` is what was probably meant, `val` is chosen by a validation run.
@@ -9,14 +9,14 @@ an epoch visits and divides by all; `mean` is what was probably meant, `val` is 
 
 from __future__ import annotations
 
-from zsl.classifiers import SoftmaxHead
-from zsl.gate import EntropyDetector, GatedClassifier
+from zslab.classifiers import SoftmaxHead
+from zslab.ood import EntropyDetector, GatedClassifier
 
 from config import TfvaeganConfig
 
 
 def build_gate(config: TfvaeganConfig, seen_head: SoftmaxHead, unseen_head: SoftmaxHead) -> GatedClassifier:
-    """The gate in front of a head for each side."""
+    """Return the gate in front of a head for each side."""
     detector = EntropyDetector(
         lr=config.ood_lr, epochs=config.ood_epochs, batch_size=config.ood_batch_size, hidden_dim=config.ood_hidden
     )

@@ -6,19 +6,23 @@ after it overrides them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from zsl import flags
-from zsl.protocol import Schedule
-from zsl.tfvaegan.steps import Settings
+from zslab import flags
+from zslab.datasets import ActionSource
+from zslab.errors import InputError
+from zslab.protocol import Schedule
+from zslab.tfvaegan.steps import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class TfvaeganConfig:
+class TfvaeganConfig(flags.TfvaeganFlags):
+    """All flags of TF-VAEGAN on actions, with their defaults."""
+
     # ---- data -------------------------------------------------------------------------------------------------------
     dataset: str = "hmdb_i3d"
     """folder of the data set under --dataroot"""
@@ -56,6 +60,8 @@ class TfvaeganConfig:
     """epochs"""
     batch_size: int = 64
     """samples a step"""
+    fit_batch_size: bool = False
+    """lower --batch_size to the number of training samples where there are fewer, in either stage"""
     critic_iter: int = 5
     """critic steps an iteration"""
     feedback_loop: int = 2
@@ -91,7 +97,7 @@ class TfvaeganConfig:
 
     # ---- classification ---------------------------------------------------------------------------------------------
     syn_num: int = 1200
-    """features synthesised for each unseen class; also the heads' batch size"""
+    """features synthesized for each unseen class; also the heads' batch size"""
     transform: bool = True
     """classify [x, Dec(x), h(x)] instead of x"""
     gzsl: bool = True
@@ -111,7 +117,7 @@ class TfvaeganConfig:
     ood_lr: float = 1e-3
     """learning rate of the detector"""
     ood_batch_size: int = 64
-    """real clips a batch of the detector, and as many synthesised ones"""
+    """real clips a batch of the detector, and as many synthesized ones"""
     ood_hidden: int = 512
     """units of the detector's hidden layers"""
 
@@ -145,18 +151,44 @@ class TfvaeganConfig:
 
     @property
     def variant(self) -> str:
-        """What distinguishes the method, in words."""
-        return flags.variant(self, *(["gate"] if self.gzsl and self.gzsl_od else []))
+        """The method's name and what is left out of it."""
+        return flags.tfvaegan_variant(self, *(["gate"] if self.gzsl and self.gzsl_od else []))
 
-    def settings(self) -> Settings:
-        """The release's flag names in the method's words."""
-        loss = "cross_entropy" if self.bce_att else "cycle"
-        return Settings(**flags.shared_settings(self), attribute_loss=loss)
+    @property
+    def folder_words(self) -> tuple[str, ...]:
+        """What the name of the run folder says between the data and the seed."""
+        return (*([] if self.split is None else [f"split{self.split}"]), "tfvaegan")
+
+    def check(self) -> None:
+        """Refuse flags that contradict each other."""
+        flags.check_tfvaegan(self, "ood_epochs", "ood_batch_size", "ood_hidden")
+        if self.gzsl and self.gzsl_od and self.ood_threshold == "val" and self.select != "val":
+            raise InputError(
+                "'val' needs a validation run",
+                where="--ood_threshold",
+                found=f"--select {self.select}",
+                expected="--select val",
+                fix="Add --select val, or pass --ood_threshold release or mean.",
+            )
+
+    def source(self) -> ActionSource:
+        """Return where the data come from."""
+        return ActionSource(
+            self.dataset, self.image_embedding, self.class_embedding, split=self.split, manual_att=self.manual_att
+        )
+
+    def settings(self) -> TfvaeganSettings:
+        """Return the release's flags in the method's words."""
+        return replace(flags.tfvaegan_settings(self), attribute_loss="cross_entropy" if self.bce_att else "cycle")
+
+    def method_settings(self) -> dict[str, Any]:
+        """Return what result.json says of the method."""
+        return asdict(self.settings())
 
     def schedule(self) -> Schedule:
-        """How long to train, when to look, and how to choose."""
+        """Return how long to train, when to evaluate and how to choose an epoch."""
         return flags.schedule(self)
 
 
-# Training script -> what its flags change.
+# Training script -> its config without flags.
 DEFAULTS = {"train_tfvaegan.py": TfvaeganConfig()}

@@ -1,15 +1,15 @@
-"""Features of one's own videos, `<videos>/<class name>/*.mp4` and the like, as a feature file to make splits for.
+"""Extract features of your own videos, `<videos>/<class name>/*.mp4` and the like, into a feature file.
 
     pip install -e '.[video]'
     python zero-shot-actions/extract_features.py --videos DIR --dataset my_clips --backbone r2plus1d_18
     python zero-shot-actions/make_splits.py --dataset my_clips --image_embedding r2plus1d_18 --word_vectors glove.6B.300d.txt
     python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataset my_clips --image_embedding r2plus1d_18 --split 1
-    python -m zsl.app.export runs/my_clips-... --output actions.zsl --weights default
+    zslab export runs/my_clips-... --output actions.zsl --weights default
     python zero-shot-actions/demo.py --model actions.zsl clip.mp4 folder/
 
-Weights come from torchvision, or from a file with --weights. What is written is <dataroot>/<dataset>/<backbone>.mat, which
-also says what made the features, so that a kept model can make them of new videos; videos that cannot be read are left out
-and listed beside it. Stop it at any time and go on with --resume.
+Weights come from torchvision, or from a file with --weights. The command writes <dataroot>/<dataset>/<backbone>.mat, which
+also describes the backbone, so that an exported model can extract features of new videos. It leaves out videos that cannot be
+read and lists them beside the file. You can stop it at any time and continue with --resume.
 Exit status: 0 all videos, 3 features written but some videos left out, 1 an error, 130 stopped.
 """
 
@@ -21,47 +21,50 @@ from pathlib import Path
 
 import numpy as np
 
-from zsl.errors import InputError, exit_status
-from zsl.features.files import write_features
-from zsl.features.video import VideoSpec, extract, list_videos, load_backbone
-from zsl.flags import check_at_least
-from zsl.runs.config import parse_config
-from zsl.runs.environment import resolve_device, resolve_folder
-from zsl.runs.files import write_text
+from zslab.data.resumable import remove_rows
+from zslab.errors import InputError, examples, exit_status
+from zslab.features.feature_file import write_features
+from zslab.features.video import VideoSpec, extract, list_videos, load_backbone
+from zslab.fileio import write_text
+from zslab.flags import check_at_least
+from zslab.runs.config import parse_config
+from zslab.runs.environment import resolve_device, resolve_folder
 
 TREE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class ExtractConfig:
+    """Flags of the command."""
+
     videos: Path = TREE / "data" / "videos"
     """folder with a folder of clips for each class"""
     dataroot: Path = TREE / "data"
-    """where the data sets lie; relative to the working directory, else to the project's root"""
+    """folder of the data sets; relative to the working directory, else to the project's root"""
     dataset: str = "my_clips"
     """folder of the data set under --dataroot"""
     image_embedding: str | None = None
-    """feature file to write, without .mat; the backbone's name where not given"""
+    """feature file to write, without .mat; default: the name of the backbone"""
     backbone: str = "r2plus1d_18"
     """a network of torchvision.models.video: r3d_18, mc3_18, r2plus1d_18, s3d, mvit_v2_s, swin3d_t ..."""
     weights: str = "default"
     """default, a name of torchvision's weights for the backbone, or a file (.pth state dict or .safetensors)"""
     random_weights: bool = False
-    """with --weights none: an untrained network, to try things out; its features mean little"""
+    """with --weights none: use an untrained network, to try out the commands; its features mean little"""
     windows: int = 4
-    """windows a video, evenly spaced, whose features are averaged"""
+    """number of windows of a video, evenly spaced, whose features are averaged"""
     batch_size: int = 4
-    """windows in the network at a time; only memory and speed depend on it"""
+    """number of windows in the network at a time; only memory and speed depend on it"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     resume: bool = False
     """continue an extraction that was stopped"""
     overwrite: bool = False
-    """throw away an earlier feature file and an unfinished extraction of the same name"""
+    """replace an earlier feature file and discard an unfinished extraction of the same name"""
 
 
 def extract_features(config: ExtractConfig) -> int:
-    """Writes the feature file; returns the exit status.
+    """Write the feature file and return the exit status.
 
     Raises:
         InputError: the videos, the weights or the flags cannot be used.
@@ -72,21 +75,29 @@ def extract_features(config: ExtractConfig) -> int:
     name = config.image_embedding or config.backbone
     output, listing, partial = folder / f"{name}.mat", folder / f"{name}-unreadable.txt", folder / f"{name}-partial.jsonl"
     if config.overwrite:
-        partial.unlink(missing_ok=True)
+        remove_rows(partial)
     for path, allowed in ((output, config.overwrite), (partial, config.resume or config.overwrite)):
         if path.exists() and not allowed:
             raise InputError(
-                "a file that is there already", where=path, found="features, whole or unfinished", expected="none",
-                cure="Pass --overwrite to replace it, --resume to continue an unfinished one, or another --image_embedding.",
+                "the file exists already",
+                where=path,
+                found="features" if path == output else "an unfinished extraction",
+                expected="no file of that name",
+                fix="Pass --overwrite to replace it, --resume to continue an unfinished one, or another --image_embedding.",
             )
     videos = resolve_folder(config.videos)
     classes, paths, labels = list_videos(videos)
     backbone = load_backbone(
-        spec, config.weights, random_weights=config.random_weights, device=resolve_device(config.device),
+        spec,
+        config.weights,
+        random_weights=config.random_weights,
+        device=resolve_device(config.device),
         batch_size=config.batch_size,
     )
-    print(f"{len(paths)} videos of {len(classes)} classes; {spec.name}, {backbone.weights}, "
-          f"{spec.windows} windows of {spec.frames} frames at {spec.frame_rate:g} a second")
+    print(
+        f"{len(paths)} videos of {len(classes)} classes; {spec.name}, {backbone.weights}, "
+        f"{spec.windows} windows of {spec.frames} frames at {spec.frame_rate:g} a second"
+    )
     if config.random_weights:
         print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
 
@@ -95,20 +106,26 @@ def extract_features(config: ExtractConfig) -> int:
     listing.unlink(missing_ok=True)
     if unreadable:
         write_text(listing, "".join(f"{names[path]}: {reason}\n" for path, reason in unreadable.items()))
-    kept = np.array([path in features for path in paths])
-    lost = [classes[label - 1] for label in np.setdiff1d(labels, labels[kept])]
+    is_readable = np.array([path in features for path in paths])
+    lost = [classes[label - 1] for label in np.setdiff1d(labels, labels[is_readable])]
     if lost:
         raise InputError(
-            "classes without a readable video", where=videos, found=", ".join(lost), expected="one at least in each class",
-            cure=f"{listing} says what is wrong with them. Replace them or remove those folders, and pass --resume.",
+            "some classes have no readable video",
+            where=videos,
+            found=examples(lost),
+            expected="at least one in each class",
+            fix=f"{listing} lists the unreadable videos. Replace them or remove those folders, and pass --resume.",
         )
     write_features(
-        output, np.stack([features[path] for path in paths if path in features]), labels[kept],
-        [names[path] for path in paths if path in features], classes,
+        output,
+        np.stack([features[path] for path in paths if path in features]),
+        labels[is_readable],
+        [names[path] for path in paths if path in features],
+        classes,
         backbone=backbone.describe(),
     )
-    partial.unlink()
-    print(f"{output}: {kept.sum()} videos")
+    remove_rows(partial)
+    print(f"{output}: {is_readable.sum()} videos")
     if unreadable:
         print(f"Left out {len(unreadable)} that cannot be read, listed in {listing}:", file=sys.stderr)
         print(*(f"  {names[path]}: {reason}" for path, reason in unreadable.items()), sep="\n", file=sys.stderr)
@@ -116,8 +133,9 @@ def extract_features(config: ExtractConfig) -> int:
 
 
 def main() -> int:
+    """Run the command and return its exit status."""
     config = parse_config(ExtractConfig(), None, __file__, __doc__)
-    return exit_status(lambda: extract_features(config), "Stopped. What is finished is kept: --resume continues.")
+    return exit_status(lambda: extract_features(config), "Stopped. Finished videos are kept: --resume continues.")
 
 
 if __name__ == "__main__":

@@ -1,37 +1,41 @@
-"""Makes random class splits for labelled features: split_<k>/att_splits.mat beside the feature file, k = 1 ... 30.
+"""Make class splits for labeled features: split_<k>/att_splits.mat beside the feature file, k = 1 ... 30.
 
     python zero-shot-actions/make_splits.py --dataset ucf101_i3d --dataroot DIR --class_vectors class_w2v.npy \
 --class_names classes.txt
     python zero-shot-actions/make_splits.py --dataset my_clips --image_embedding r3d_18 --dataroot DIR \
---class_names classes.txt --word_vectors glove.6B.300d.txt
+--class_names classes.txt --word_vectors glove.6B.300d.txt --unseen "ride bike" swim --splits 1
 
-The class vectors come from a matrix with a row for each label (a .npy file, or att of a .mat file), or from the words of
-the class names. The 30 splits that published numbers are on came with the authors' data; these are others.
+The unseen classes are drawn, or named by --unseen. The class vectors come from a matrix with a row for each label (a .npy
+file, or att of a .mat file), or from the words of the class names. The 30 splits of the published numbers came with the
+authors' data; these are others.
 """
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 
-from zsl.data.matfile import read_mat
-from zsl.data.splits import random_class_split, read_class_vectors, write_split
-from zsl.data.xlsa17 import read_features
-from zsl.errors import InputError, exit_status
-from zsl.features.word_vectors import class_vectors
-from zsl.numbers import parse_numbers
-from zsl.runs.config import parse_config
-from zsl.runs.environment import resolve_folder
+from zslab.data.formats.matfile import read_mat
+from zslab.data.splits import random_class_split, read_class_vectors, write_split
+from zslab.data.xlsa17 import read_features
+from zslab.errors import InputError, examples, exit_status
+from zslab.features.word_vectors import class_vectors
+from zslab.int_ranges import parse_numbers
+from zslab.runs.config import parse_config
+from zslab.runs.environment import resolve_folder
 
 TREE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class SplitsConfig:
+    """Flags of the command."""
+
     dataset: str = "hmdb_i3d"
     """folder of the data set under --dataroot"""
     dataroot: Path = TREE / "data"
@@ -54,6 +58,8 @@ class SplitsConfig:
     """split k is drawn from this seed and k alone"""
     seen: float = 0.5
     """share of the classes that is seen"""
+    unseen: tuple[str, ...] = ()
+    """names, or numbers from 1 on, of the unseen classes, instead of a drawn share of them"""
     hold_out: float = 0.2
     """share of every seen class's samples to test on"""
     validation: float = 0.25
@@ -63,70 +69,133 @@ class SplitsConfig:
 
 
 def vectors_and_names(config: SplitsConfig, n_classes: int, feature_file: Path) -> tuple[np.ndarray, list[str]]:
-    """(C, A) class vectors and C names.
+    """Return (C, A) class vectors and C names.
+
+    Args:
+        config: where they come from.
+        n_classes: how many classes the labels have.
+        feature_file: file of the features, which may hold the names.
 
     Raises:
         InputError: a file is missing or does not fit the labels.
     """
-    names = read_mat(feature_file, [], ["allclasses_names"]).get("allclasses_names")  # extract_features.py writes them
-    names = None if names is None else [str(name) for name in names]
-    if config.class_names is not None:
-        try:
-            names = config.class_names.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(
-                "unreadable class names", where=config.class_names, found=error, expected="a text file", cure="Check it.",
-            ) from None
     if (config.class_vectors is None) == (config.word_vectors is None):
         raise InputError(
-            "no single source of class vectors", where="--class_vectors / --word_vectors",
-            found="both" if config.class_vectors else "neither", expected="one of them", cure="Pass exactly one.",
+            "class vectors need exactly one source",
+            where="--class_vectors / --word_vectors",
+            found="both" if config.class_vectors else "neither",
+            expected="one of them",
+            fix="Pass exactly one.",
         )
-    if config.word_vectors is not None:
-        if names is None:
-            raise InputError(
-                "no class names to look up", where="--class_names", found="nothing",
-                expected="a text file with a name a line", cure="Pass --class_names with --word_vectors.",
-            )
+    names = _class_names(config.class_names, feature_file)
+    if config.class_vectors is not None:
+        vectors, stored_names = read_class_vectors(config.class_vectors)
+        names = names or stored_names or [f"class {number}" for number in range(1, len(vectors) + 1)]
+    elif config.word_vectors is not None and names is not None:
         vectors, notes = class_vectors(names, config.word_vectors, config.combine)
         print(*(f"Note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
     else:
-        vectors, names_there = read_class_vectors(config.class_vectors)
-        names = names or names_there or [f"class {number}" for number in range(1, len(vectors) + 1)]
-    for where, found in (("class vectors", len(vectors)), ("class names", len(names))):
-        if found != n_classes:
+        raise InputError(
+            "--word_vectors needs class names to look up",
+            where="--class_names",
+            found="nothing",
+            expected="a text file with one name per line",
+            fix="Pass --class_names with --word_vectors.",
+        )
+    for what, count in (("class vectors", len(vectors)), ("class names", len(names))):
+        if count != n_classes:
             raise InputError(
-                f"{where} that do not fit the labels", where=config.class_vectors or config.class_names, found=found,
-                expected=f"{n_classes}, one for each label", cure="Give one row or line for each label, in their order.",
+                f"{what} do not fit the labels",
+                where=config.class_vectors or config.class_names,
+                found=count,
+                expected=f"{n_classes}, one for each label",
+                fix="Give one row or line for each label, in their order.",
             )
     return vectors, names
 
 
-def make_splits(config: SplitsConfig) -> None:
-    """Writes all split files.
+def _class_names(path: Path | None, feature_file: Path) -> list[str] | None:
+    """Return the lines of a text file, or the names in the feature file, where `extract_features.py` writes them."""
+    if path is None:
+        names = read_mat(feature_file, [], ["allclasses_names"]).get("allclasses_names")
+        return None if names is None else [str(name) for name in names]
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            "class names cannot be read",
+            where=path,
+            found=error,
+            expected="a text file in UTF-8",
+            fix="Check the path, and save the file as UTF-8.",
+        ) from None
+
+
+def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return the 1-based labels of classes given by name or by number.
+
+    Args:
+        chosen: names, or numbers from 1 on.
+        names: the names of all classes, in the order of the labels.
 
     Raises:
-        InputError: the input cannot be used, or a split file is there already.
+        InputError: a name or number belongs to no class.
+    """
+    label_of = {name: label for label, name in enumerate(names, start=1)}
+    label_of = {str(label): label for label in range(1, len(names) + 1)} | label_of
+    unknown = [name for name in chosen if name not in label_of]
+    if unknown:
+        raise InputError(
+            "--unseen names classes that do not exist",
+            where="--unseen",
+            found=examples(unknown),
+            expected=f"some of {examples(names)}, or numbers in 1..{len(names)}",
+            fix="Spell the names as the class names do.",
+        )
+    return sorted({label_of[name] for name in chosen})
+
+
+def make_splits(config: SplitsConfig) -> None:
+    """Write all split files.
+
+    Args:
+        config: which files, of which data set.
+
+    Raises:
+        InputError: the input cannot be used, or a split file exists already.
     """
     folder = resolve_folder(config.dataroot) / config.dataset
     try:
         numbers = parse_numbers(config.splits)
     except ValueError as error:
-        raise InputError("unreadable numbers", where="--splits", found=error, expected="1-30", cure="Correct it.") from None
-    files = {number: folder / f"split_{number}" / f"{config.class_embedding}_splits.mat" for number in numbers}
-    there = [path for path in files.values() if path.exists()]
-    if there and not config.overwrite:
         raise InputError(
-            "a split file that is there already", where=there[0], found=f"{len(there)} of {len(files)} files",
-            expected="none, or leave to replace them", cure="Pass --overwrite, other --splits or another name.",
+            "the value is not a list of numbers",
+            where="--splits",
+            found=error,
+            expected="numbers such as 1-30",
+            fix="Correct it.",
+        ) from None
+    files = {number: folder / f"split_{number}" / f"{config.class_embedding}_splits.mat" for number in numbers}
+    existing = [path for path in files.values() if path.exists()]
+    if existing and not config.overwrite:
+        raise InputError(
+            "the split file exists already",
+            where=existing[0],
+            found=f"{len(existing)} of {len(files)} files",
+            expected="none of them",
+            fix="Pass --overwrite to replace them, or choose other --splits or another --class_embedding.",
         )
     feature_file = folder / f"{config.image_embedding}.mat"
     _, labels = read_features(feature_file)
     vectors, names = vectors_and_names(config, int(labels.max()), feature_file)
     for number, path in files.items():
         locations = random_class_split(
-            labels, np.random.default_rng((config.seed, number)), seen=config.seen, hold_out=config.hold_out,
+            labels,
+            np.random.default_rng((config.seed, number)),
+            seen=config.seen,
+            hold_out=config.hold_out,
             validation=config.validation,
+            unseen_classes=unseen_labels(config.unseen, names),
         )
         write_split(path, vectors, names, locations)
         seen, unseen = (len(np.unique(labels[locations[key] - 1])) for key in ("trainval_loc", "test_unseen_loc"))
@@ -135,6 +204,7 @@ def make_splits(config: SplitsConfig) -> None:
 
 
 def main() -> int:
+    """Run the command and return its exit status."""
     config = parse_config(SplitsConfig(), None, __file__, __doc__)
     return exit_status(lambda: make_splits(config))
 

@@ -8,15 +8,15 @@
 | Feedback          | h (B, H)              | H → H → H, LeakyReLU after both                      | f (B, H)            |
 | SemanticDecoder   | x (B, D)              | D → H LeakyReLU =: h; H → A, sigmoid                 | â (B, A), h (B, H)  |
 
-The definitions, with their sources, are in `zsl/tfvaegan/networks.py`; what is decided here is the sizes, and the
+The definitions, with their sources, are in `zslab/tfvaegan/networks.py`; what is decided here is the sizes, and the
 decoder's output: a sigmoid, as its loss is a cross-entropy (`--no_bce_att`: unit norm, as for images). The gate's
 detector is no part of the model: `classifier_entropy.py`.
 """
 
 from __future__ import annotations
 
-from zsl.data.xlsa17 import StageData
-from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.data.dataset import StageData
+from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 
 from config import TfvaeganConfig
 

@@ -2,16 +2,53 @@
 
     python zero-shot-actions/train_tfvaegan.py --dataset hmdb_i3d --split 1 --dataroot DIR [--flag value ...]
 
-Data set by data set, with the settings of the paper, and over many splits, it is called by `action-scripts/run_*.py`.
+The launchers `action-scripts/run_*.py` call it with the paper's settings of each data set, and over many splits.
 """
 
+from __future__ import annotations
+
 import sys
-from pathlib import Path
 
-from zsl.runs.config import parse_config
+from zslab.data.dataset import StageData
+from zslab.experiment import Experiment
+from zslab.flags import fit_batch_size, read_dataset
+from zslab.protocol import run_protocol
+from zslab.runs.config import parse_config
+from zslab.tfvaegan.trainer import TfvaeganTrainer
 
-from config import DEFAULTS
-from util import run
+from classifier import build_heads
+from config import TfvaeganConfig
+from model import build_networks
+
+
+def train(config: TfvaeganConfig) -> int:
+    """Train, measure and report one experiment, unless it has finished before; return the exit status."""
+    with Experiment(config, "tfvaegan") as experiment:
+        config.check()
+        if not experiment.has_finished():
+            dataset = read_dataset(config)
+
+            def build_trainer(data: StageData) -> TfvaeganTrainer:
+                zsl_head, gzsl_head = build_heads(config)
+                return TfvaeganTrainer(
+                    build_networks(config, data),
+                    data,
+                    fit_batch_size(config, config.settings(), data),
+                    zsl_head,
+                    gzsl_head,
+                    experiment.device,
+                    config.manualSeed,
+                    config.engine,
+                    config.precision,
+                    config.cuda_graphs,
+                )
+
+            experiment.start(dataset)
+            outcome = run_protocol(dataset, build_trainer, experiment.folder, config.schedule())
+            experiment.finish(outcome)
+        experiment.report()
+    return experiment.status
+
 
 if __name__ == "__main__":
-    sys.exit(run(parse_config(DEFAULTS[Path(__file__).name], None, __file__, __doc__)))
+    sys.exit(train(parse_config(TfvaeganConfig(), None, __file__, __doc__)))

@@ -17,28 +17,43 @@ from pathlib import Path
 
 import numpy as np
 
-from zsl.data.pickles import read_pickled_matrix
-from zsl.errors import InputError, exit_status
-from zsl.features.extraction import read_attribute_names
-from zsl.features.word_vectors import attribute_vectors
-from zsl.runs.config import parse_config
-from zsl.runs.files import atomic_path
+from zslab.data.formats.pickles import read_pickled_matrix
+from zslab.errors import InputError, exit_status
+from zslab.features.sources import read_attribute_names
+from zslab.features.word_vectors import attribute_vectors
+from zslab.fileio import atomic_path
+from zslab.runs.config import parse_config
 
 # (pattern, replacement), applied to a name one after the other; what is left is split at spaces. Mostly words that
 # word2vec-google-news-300 does not know. A data set that is not here is treated as CUB.
 ATTRIBUTE_WORDS = {
     "CUB": [
-        (r"^has_", ""), (r"\(.*", ""), (r"::|_|-", " "), ("spatulate", "broad"), ("upperparts", "upper parts"),
+        (r"^has_", ""),
+        (r"\(.*", ""),
+        (r"::|_|-", " "),
+        ("spatulate", "broad"),
+        ("upperparts", "upper parts"),
         ("grey", "gray"),
     ],
     "AWA2": [
-        ("newworld", "new world"), ("oldworld", "old world"), ("nestspot", "nest spot"), ("toughskin", "tough skin"),
-        ("longleg", "long leg"), ("chewteeth", "chew teeth"), ("meatteeth", "meat teeth"),
-        ("strainteeth", "strain teeth"), ("quadrapedal", "quadrupedal"),
+        ("newworld", "new world"),
+        ("oldworld", "old world"),
+        ("nestspot", "nest spot"),
+        ("toughskin", "tough skin"),
+        ("longleg", "long leg"),
+        ("chewteeth", "chew teeth"),
+        ("meatteeth", "meat teeth"),
+        ("strainteeth", "strain teeth"),
+        ("quadrapedal", "quadrupedal"),
     ],
     "SUN": [
-        ("/", ""), ("rockstone", "rock stone"), ("dirtsoil", "dirt soil"), ("sunsunny", "sun sunny"),
-        ("electricindoor", "electric indoor"), ("semi-enclosed", "semi enclosed"), ("far-away", "faraway"),
+        ("/", ""),
+        ("rockstone", "rock stone"),
+        ("dirtsoil", "dirt soil"),
+        ("sunsunny", "sun sunny"),
+        ("electricindoor", "electric indoor"),
+        ("semi-enclosed", "semi enclosed"),
+        ("far-away", "faraway"),
     ],
     "DeepFashion": [("-", " "), ("eiffel", "Eiffel")],
 }
@@ -46,6 +61,8 @@ ATTRIBUTE_WORDS = {
 
 @dataclass(frozen=True)
 class WordsConfig:
+    """All flags of this script."""
+
     dataset: str = "CUB"
     """whose table of replacements to use; an unknown one takes CUB's"""
     attribute_names: Path | None = None
@@ -61,7 +78,7 @@ class WordsConfig:
 
 
 def make_vectors(config: WordsConfig) -> tuple[np.ndarray, list[str]]:
-    """(A, dimension) float32, and notes to print.
+    """Return (A, dimension) float32, and notes to print.
 
     Raises:
         InputError: a flag is missing, or a file cannot be used.
@@ -72,8 +89,11 @@ def make_vectors(config: WordsConfig) -> tuple[np.ndarray, list[str]]:
         return matrix, [f"{zero} rows are all zero"] if zero else []
     if config.attribute_names is None or config.vectors is None:
         raise InputError(
-            "no source of vectors", where="--attribute_names / --vectors", found="nothing for one of them",
-            expected="both, or --pickle", cure="Pass the names' file and the word vectors.",
+            "the vectors have no source",
+            where="--attribute_names / --vectors",
+            found="nothing for one of them",
+            expected="both, or --pickle",
+            fix="Pass the names' file and the word vectors.",
         )
     names = read_attribute_names(config.attribute_names)
     table = ATTRIBUTE_WORDS.get(config.dataset, ATTRIBUTE_WORDS["CUB"])
@@ -81,7 +101,7 @@ def make_vectors(config: WordsConfig) -> tuple[np.ndarray, list[str]]:
 
 
 def write_vectors(config: WordsConfig) -> None:
-    """Writes the matrix and says what it lacks."""
+    """Write the matrix and says what it lacks."""
     matrix, notes = make_vectors(config)
     with atomic_path(config.output) as temporary:
         np.save(temporary, matrix)
@@ -89,6 +109,7 @@ def write_vectors(config: WordsConfig) -> None:
 
 
 def main() -> int:
+    """Run the command and return its exit status."""
     config = parse_config(WordsConfig(), None, __file__, __doc__)
     return exit_status(lambda: write_vectors(config))
 

@@ -1,22 +1,26 @@
 """The classifiers of the image experiments: a ZSL head over unseen classes, a GZSL head over all of them.
 
 Both are linear softmax layers trained anew at every evaluation on transformed features, with batches of `syn_num`; the
-head itself is `zsl.classifiers.SoftmaxHead`, what it is trained on and how it is measured `zsl.tfvaegan.classification`.
+head itself is `zslab.classifiers.SoftmaxHead`, what it is trained on and how it is measured `zslab.tfvaegan.evaluate`.
 """
 
 from __future__ import annotations
 
-from zsl.classifiers import SoftmaxHead
+from zslab.classifiers import SoftmaxHead
 
 from config import TfvaeganConfig
 
 
 def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | None]:
-    """The ZSL head and, with `--gzsl`, the GZSL head."""
+    """Return the ZSL head and, with `--gzsl`, the GZSL head."""
+
     def head() -> SoftmaxHead:
         return SoftmaxHead(
-            lr=config.classifier_lr, epochs=config.classifier_epochs, batch_size=config.syn_num,
-            rounded=config.precision == "bf16", cuda_graphs=config.cuda_graphs,
+            lr=config.classifier_lr,
+            epochs=config.classifier_epochs,
+            batch_size=config.syn_num,
+            bf16=config.precision == "bf16",
+            cuda_graphs=config.cuda_graphs,
         )
 
     return head(), head() if config.gzsl else None

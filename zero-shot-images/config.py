@@ -6,23 +6,26 @@ after it overrides them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from tyro.conf import Fixed
 
-from zsl import flags
-from zsl.dazle import trainer as dazle
-from zsl.dazle.model import DazleOptions
-from zsl.protocol import Schedule
-from zsl.tfvaegan.steps import Settings
+from zslab import flags
+from zslab.datasets import RegionSource, Xlsa17Source
+from zslab.dazle.model import DazleOptions
+from zslab.dazle.trainer import DazleSettings
+from zslab.protocol import Schedule
+from zslab.tfvaegan.steps import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class TfvaeganConfig:
+class TfvaeganConfig(flags.TfvaeganFlags):
+    """All flags of TF-VAEGAN on images, with their defaults."""
+
     # ---- data -------------------------------------------------------------------------------------------------------
     dataset: str = "CUB"
     """folder of the data set under --dataroot"""
@@ -56,6 +59,8 @@ class TfvaeganConfig:
     """epochs"""
     batch_size: int = 64
     """samples a step"""
+    fit_batch_size: bool = False
+    """lower --batch_size to the number of training samples where there are fewer, in either stage"""
     critic_iter: int = 5
     """critic steps an iteration"""
     feedback_loop: int = 2
@@ -89,17 +94,17 @@ class TfvaeganConfig:
 
     # ---- transductive -----------------------------------------------------------------------------------------------
     transductive: Fixed[bool] = False
-    """whether unlabelled unseen features are used; set by the training script"""
+    """whether unlabeled unseen features are used; set by the training script"""
     gammaD2: float = 10.0
     """weight of the second critic's loss"""
     gammaG_D2: float = 10.0
     """weight of its adversarial term in the generator's loss"""
     unseen_prior: Literal["uniform", "labels"] = "uniform"
-    """classes to generate for D2: uniform, or labels, the TRUE ones of the unlabelled batch, as the release leaks them"""
+    """classes to generate for D2: uniform, or labels, the TRUE ones of the unlabeled batch, as the release leaks them"""
 
     # ---- classification ---------------------------------------------------------------------------------------------
     syn_num: int = 300
-    """features synthesised for each unseen class; also the heads' batch size"""
+    """features synthesized for each unseen class; also the heads' batch size"""
     transform: bool = True
     """classify [x, Dec(x), h(x)] instead of x"""
     gzsl: bool = True
@@ -139,25 +144,44 @@ class TfvaeganConfig:
 
     @property
     def variant(self) -> str:
-        """What distinguishes the method, in words."""
-        return flags.variant(self, *(["transductive"] if self.transductive else []))
+        """The method's name and what is left out of it."""
+        return flags.tfvaegan_variant(self, *(["transductive"] if self.transductive else []))
 
-    def settings(self) -> Settings:
-        """The release's flag names in the method's words."""
-        return Settings(
-            **flags.shared_settings(self),
+    @property
+    def folder_words(self) -> tuple[str, ...]:
+        """What the name of the run folder says between the data and the seed."""
+        return "tfvaegan", "transductive" if self.transductive else "inductive"
+
+    def check(self) -> None:
+        """Refuse flags that contradict each other."""
+        flags.check_tfvaegan(self)
+
+    def source(self) -> Xlsa17Source:
+        """Return where the data come from."""
+        return Xlsa17Source(self.dataset, self.image_embedding, self.class_embedding)
+
+    def settings(self) -> TfvaeganSettings:
+        """Return the release's flags in the method's words."""
+        return replace(
+            flags.tfvaegan_settings(self),
             critic_unseen_weight=self.gammaD2,
             adversarial_unseen_weight=self.gammaG_D2,
             unseen_prior=self.unseen_prior,
         )
 
+    def method_settings(self) -> dict[str, Any]:
+        """Return what result.json says of the method."""
+        return asdict(self.settings())
+
     def schedule(self) -> Schedule:
-        """How long to train, when to look, and how to choose."""
+        """Return how long to train, when to evaluate and how to choose an epoch."""
         return flags.schedule(self)
 
 
 @dataclass(frozen=True)
-class DazleConfig:
+class DazleConfig(flags.DazleFlags):
+    """All flags of DAZLE, with their defaults."""
+
     # ---- data -------------------------------------------------------------------------------------------------------
     dataset: str = "CUB"
     """folder of the data set under --dataroot"""
@@ -172,7 +196,7 @@ class DazleConfig:
     standard_split: bool = False
     """the split knows no test samples of seen classes, so zero-shot accuracy is all there is to measure"""
     att_change: Literal["none", "negative_to_zero", "to_unit_interval"] = "none"
-    """done to class attributes before they are normalised: negative ones set to 0, or a replaced by (a + 1) / 2"""
+    """done to class attributes before they are normalized: negative ones set to 0, or a replaced by (a + 1) / 2"""
     drop_absent_classes: bool = False
     """leave out classes without samples, which are an error otherwise"""
     w2v: bool = True
@@ -200,19 +224,19 @@ class DazleConfig:
     is_sigmoid: bool = False
     """attribute scores of regions through a sigmoid"""
     non_linear_act: bool = False
-    """attribute scores of pictures through a ReLU"""
+    """attribute scores of images through a ReLU"""
     non_linear_emb: bool = False
     """class scores by a perceptron over attributes instead of their sum"""
     is_conv: bool = False
-    """a 2 x 2 convolution of the region maps first, to half as many channels, with batch normalisation and ReLU"""
+    """a 2 x 2 convolution of the region maps first, to half as many channels, with batch normalization and ReLU"""
 
     # ---- loss -------------------------------------------------------------------------------------------------------
     loss_type: Literal["CE", "rank"] = "CE"
-    """of the labelled class: cross-entropy, or hinge loss against every other class"""
+    """of the labeled class: cross-entropy, or hinge loss against every other class"""
     is_conservative: bool = True
     """unseen classes compete in that loss, too"""
     is_bias: bool = True
-    """add a margin to unseen and subtract it from seen scores: in self-calibration, rank loss, generalised predictions"""
+    """add a margin to unseen and subtract it from seen scores: in self-calibration, rank loss, generalized predictions"""
     bias: float = 1.0
     """that margin"""
     lambda_: float = 0.1
@@ -225,6 +249,8 @@ class DazleConfig:
     """steps between two reports, which then is what epoch means everywhere; 0: as many as batches make up the data"""
     batch_size: int = 50
     """samples a step; class-balanced batches may have fewer"""
+    fit_batch_size: bool = False
+    """lower --batch_size to the number of training samples where there are fewer, in either stage"""
     sampling: Literal["random", "class_balanced"] = "random"
     """batches of any samples, or of equally many samples of each class"""
     lr: float = 1e-4
@@ -260,7 +286,7 @@ class DazleConfig:
 
     @property
     def variant(self) -> str:
-        """What distinguishes the method, in words."""
+        """The method's name and what is left out of it."""
         words = ["DAZLE"]
         words += ["without self-calibration"] if self.lambda_ == 0 else []
         words += ["without margin"] if not self.is_bias else []
@@ -268,31 +294,37 @@ class DazleConfig:
         words += ["uniform attention over attributes"] if self.uniform_att_2 else []
         return ", ".join(words)
 
+    @property
+    def folder_words(self) -> tuple[str, ...]:
+        """What the name of the run folder says between the data and the seed."""
+        return ("dazle", "standard_split") if self.standard_split else ("dazle",)
+
+    def check(self) -> None:
+        """Refuse flags that cannot be."""
+        flags.check_dazle(self)
+
+    def source(self) -> RegionSource:
+        """Return where the region maps come from."""
+        return flags.dazle_source(self)
+
     def options(self) -> DazleOptions:
-        """The model's flags in words."""
+        """Return the model's options."""
         return flags.dazle_options(self)
 
-    def settings(self) -> dazle.Settings:
-        """The training's flags in words."""
-        return dazle.Settings(
-            batch_size=self.batch_size,
-            sampling=self.sampling,
-            iterations=self.iterations_per_epoch,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            loss={"CE": "cross_entropy", "rank": "rank"}[self.loss_type],
-            conservative=self.is_conservative,
-            calibration=self.lambda_,
-            margin=flags.dazle_margin(self),
-        )
+    def settings(self) -> DazleSettings:
+        """Return the training's settings."""
+        return flags.dazle_settings(self)
+
+    def method_settings(self) -> dict[str, Any]:
+        """Return what result.json says of the method."""
+        return asdict(self.settings()) | {"options": asdict(self.options())}
 
     def schedule(self) -> Schedule:
-        """How long to train, when to look, and how to choose."""
-        return Schedule(self.nepoch, self.eval_every, self.checkpoint_every, self.select == "val")
+        """Return how long to train, when to evaluate and how to choose an epoch."""
+        return flags.schedule(self)
 
 
-# Training script -> what its flags change.
+# Training script -> its config without flags.
 DEFAULTS = {
     "train_tfvaegan_inductive.py": TfvaeganConfig(),
     "train_tfvaegan_transductive.py": TfvaeganConfig(transductive=True),

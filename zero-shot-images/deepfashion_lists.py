@@ -11,17 +11,19 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from zsl.data.deepfashion import read_annotation, write_xlsa17
-from zsl.errors import InputError, exit_status
-from zsl.numbers import parse_numbers
-from zsl.runs.config import parse_config
-from zsl.runs.environment import resolve_folder
+from zslab.data.deepfashion import read_annotation, write_xlsa17
+from zslab.errors import InputError, exit_status
+from zslab.int_ranges import parse_numbers
+from zslab.runs.config import parse_config
+from zslab.runs.environment import resolve_folder
 
 TREE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
 class ListsConfig:
+    """Flags of the command."""
+
     lists: Path = TREE / "data" / "DeepFashion"
     """folder with the five lists, or with Anno (Anno_coarse) and Eval"""
     dataroot: Path = TREE / "data"
@@ -33,13 +35,16 @@ class ListsConfig:
 
 
 def convert(config: ListsConfig) -> None:
-    """Reads the lists, writes the data set's files and says what they hold."""
+    """Read the lists, write the data set's files and print what they hold."""
     try:
         unseen = parse_numbers(config.unseen)
     except ValueError as error:
         raise InputError(
-            "unreadable numbers", where="--unseen", found=repr(config.unseen), expected="numbers such as 1-30 or 2,12,15",
-            cure="Number categories from 1, as list_category_cloth.txt has them.",
+            "the value is not a list of numbers",
+            where="--unseen",
+            found=repr(config.unseen),
+            expected="numbers such as 1-30 or 2,12,15",
+            fix="Count categories from 1, in the order of list_category_cloth.txt.",
         ) from error
     folder = resolve_folder(config.dataroot) / config.dataset
     annotation = read_annotation(config.lists)
@@ -49,6 +54,7 @@ def convert(config: ListsConfig) -> None:
 
 
 def main() -> int:
+    """Run the command and return its exit status."""
     config = parse_config(ListsConfig(), None, __file__, __doc__)
     return exit_status(lambda: convert(config))
 

@@ -9,26 +9,34 @@
 | SemanticDecoder   | x (B, D)              | D → H LeakyReLU =: h; H → A, divided by its L2 norm | â (B, A), h (B, H) |
 
 The transductive variant has a second Critic, without attributes. The definitions, with their sources, are in
-`zsl/tfvaegan/networks.py`; what is decided here is that the decoder's output has unit norm, as the attributes do, and the
+`zslab/tfvaegan/networks.py`; what is decided here is that the decoder's output has unit norm, as the attributes do, and the
 sizes.
 
 DAZLE is a model of another kind, from region maps (B, r, D) and class attributes (k, A) to class scores (B, k) and a map of
-attention for every attribute (B, A, r); `zsl/dazle/model.py` has its table.
+attention for every attribute (B, A, r); `zslab/dazle/model.py` has its table.
 """
 
 from __future__ import annotations
 
-import torch
-
-from zsl.data.region_maps import RegionStageData
-from zsl.data.xlsa17 import StageData
-from zsl.dazle.model import Dazle
-from zsl.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.data.dataset import StageData
+from zslab.data.region_dataset import RegionStageData
+from zslab.dazle.model import Dazle
+from zslab.seeds import WEIGHTS, stream
+from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 
 from config import DazleConfig, TfvaeganConfig
 
-__all__ = ["Critic", "Dazle", "Encoder", "Feedback", "Generator", "Networks", "SemanticDecoder", "build_dazle",
-           "build_networks"]
+__all__ = [
+    "Critic",
+    "Dazle",
+    "Encoder",
+    "Feedback",
+    "Generator",
+    "Networks",
+    "SemanticDecoder",
+    "build_dazle",
+    "build_networks",
+]
 
 
 def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
@@ -46,8 +54,13 @@ def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
 
 
 def build_dazle(config: DazleConfig, data: RegionStageData) -> Dazle:
-    """A fresh model of the data's sizes, drawn from the config's seed."""
+    """Return a fresh model of the data's sizes, drawn from the config's seed."""
     return Dazle(
-        data.word_vectors if config.w2v else None, data.attribute_dim, data.feature_dim, config.dim_v, config.options(),
-        torch.Generator().manual_seed(config.manualSeed), data.regions.grid,
+        data.word_vectors if config.w2v else None,
+        data.attribute_dim,
+        data.feature_dim,
+        config.dim_v,
+        config.options(),
+        stream(config.manualSeed, WEIGHTS),
+        data.regions.grid,
     )

@@ -1,18 +1,58 @@
-"""DAZLE on images: dense attribute attention over the regions of a picture.
+"""DAZLE on images: dense attribute attention over the regions of an image.
 
     python zero-shot-images/train_dazle.py --dataset CUB --image_embedding FILE --dataroot DIR [--flag value ...]
 
-Reads the region maps that `extract_features.py` writes, or those of the authors' release. Data set by data set, with the
-settings of the paper, it is called by `image-scripts/run_*_dazle.py`.
+Reads the region maps that `extract_features.py` writes, or those of the authors' release. The launchers
+`image-scripts/run_*_dazle.py` call it with the paper's settings of each data set.
 """
 
+from __future__ import annotations
+
 import sys
-from pathlib import Path
 
-from zsl.runs.config import parse_config
+import torch
 
-from config import DEFAULTS
-from util import run_dazle
+from zslab.data.dataset import StageData
+from zslab.data.region_dataset import RegionStageData
+from zslab.dazle.explain import record_attention
+from zslab.dazle.region_loader import Cached, Streamed
+from zslab.dazle.trainer import DazleTrainer
+from zslab.experiment import Experiment
+from zslab.flags import fit_batch_size, read_regions
+from zslab.protocol import run_protocol
+from zslab.runs.config import parse_config
+
+from config import DazleConfig
+from model import build_dazle
+
+
+def train(config: DazleConfig) -> int:
+    """Train, measure and report one experiment, unless it has finished before; return the exit status."""
+    with Experiment(config, "dazle") as experiment:
+        config.check()
+        if not experiment.has_finished():
+            dataset, device = read_regions(config), experiment.device
+
+            def build_trainer(data: StageData) -> DazleTrainer:
+                assert isinstance(data, RegionStageData)
+                in_memory = config.cache == "memory"
+                maps = (
+                    Cached(data.regions, torch.cat([*data.rows.values()]), device)
+                    if in_memory
+                    else Streamed(data.regions, device)
+                )
+                model, settings = build_dazle(config, data), fit_batch_size(config, config.settings(), data)
+                return DazleTrainer(model, data, settings, device, config.manualSeed, maps, config.precision)
+
+            experiment.start(dataset)
+            outcome = run_protocol(dataset, build_trainer, experiment.folder, config.schedule())
+            with experiment.optional():
+                model = build_dazle(config, dataset.stage("test"))
+                record_attention(experiment.folder.path, dataset, model, config.settings().margin, device)
+            experiment.finish(outcome)
+        experiment.report()
+    return experiment.status
+
 
 if __name__ == "__main__":
-    sys.exit(run_dazle(parse_config(DEFAULTS[Path(__file__).name], None, __file__, __doc__)))
+    sys.exit(train(parse_config(DazleConfig(), None, __file__, __doc__)))

@@ -1,17 +1,57 @@
-"""TF-VAEGAN on images, transductive: unlabelled features of the unseen classes are available in training.
+"""TF-VAEGAN on images, transductive: unlabeled features of the unseen classes are available in training.
 
     python zero-shot-images/train_tfvaegan_transductive.py --dataset CUB --dataroot DIR [--flag value ...]
 
-A second critic judges features generated for unseen classes. Called by `image-scripts/run_*_tfvaegan.py --transductive`.
+A second critic judges features generated for unseen classes. The launchers `image-scripts/run_*_tfvaegan.py` call it with
+`--transductive`.
 """
 
+from __future__ import annotations
+
 import sys
-from pathlib import Path
 
-from zsl.runs.config import parse_config
+from zslab.data.dataset import StageData
+from zslab.experiment import Experiment
+from zslab.flags import fit_batch_size, read_dataset
+from zslab.protocol import run_protocol
+from zslab.runs.config import parse_config
+from zslab.tfvaegan.trainer import TfvaeganTrainer
 
-from config import DEFAULTS
-from util import run
+from classifier import build_heads
+from config import TfvaeganConfig
+from model import build_networks
+
+
+def train(config: TfvaeganConfig) -> int:
+    """Train, measure and report one experiment, unless it has finished before; return the exit status."""
+    with Experiment(config, "tfvaegan") as experiment:
+        config.check()
+        if config.unseen_prior == "labels":
+            print("Warning: --unseen_prior labels tells the generator the class frequencies of the test set.")
+        if not experiment.has_finished():
+            dataset = read_dataset(config)
+
+            def build_trainer(data: StageData) -> TfvaeganTrainer:
+                zsl_head, gzsl_head = build_heads(config)
+                return TfvaeganTrainer(
+                    build_networks(config, data),
+                    data,
+                    fit_batch_size(config, config.settings(), data),
+                    zsl_head,
+                    gzsl_head,
+                    experiment.device,
+                    config.manualSeed,
+                    config.engine,
+                    config.precision,
+                    config.cuda_graphs,
+                )
+
+            experiment.start(dataset)
+            outcome = run_protocol(dataset, build_trainer, experiment.folder, config.schedule())
+            experiment.finish(outcome)
+        experiment.report()
+    return experiment.status
+
 
 if __name__ == "__main__":
-    sys.exit(run(parse_config(DEFAULTS[Path(__file__).name], None, __file__, __doc__)))
+    sys.exit(train(parse_config(TfvaeganConfig(transductive=True), None, __file__, __doc__)))

@@ -15,17 +15,48 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FLAGS = {
-    "dataset": "RADAR", "image_embedding": "SqueezeNet_1024_T", "class_embedding": "w2v_300_gzsl", "split": None,
-    "manual_att": False, "preprocessing": True, "gzsl": True, "gzsl_od": True, "ood_threshold": "release",
-    "ood_epochs": 50, "ood_lr": 1e-3, "ood_batch_size": 64, "ood_hidden": 512,
-    "ngh": 256, "ndh": 256, "batch_size": 64, "critic_iter": 5, "feedback_loop": 2, "lambda1": 10,
-    "nepoch": 100, "eval_every": 10, "gammaD": 10, "gammaG": 10, "lr": 1e-4, "feed_lr": 1e-4, "dec_lr": 1e-4,
-    "classifier_lr": 1e-3, "classifier_epochs": 25, "recons_weight": 0.1, "a1": 1, "a2": 1, "syn_num": 200,
-    "encoded_noise": True, "bce_att": True, "freeze_dec": False, "manualSeed": 806,
+    "dataset": "RADAR",
+    "image_embedding": "SqueezeNet_1024_T",
+    "class_embedding": "w2v_300_gzsl",
+    "split": None,
+    "manual_att": False,
+    "preprocessing": True,
+    "gzsl": True,
+    "gzsl_od": True,
+    "ood_threshold": "release",
+    "ood_epochs": 50,
+    "ood_lr": 1e-3,
+    "ood_batch_size": 64,
+    "ood_hidden": 512,
+    "ngh": 256,
+    "ndh": 256,
+    "batch_size": 64,
+    "critic_iter": 5,
+    "feedback_loop": 2,
+    "lambda1": 10,
+    "nepoch": 100,
+    "eval_every": 10,
+    "gammaD": 10,
+    "gammaG": 10,
+    "lr": 1e-4,
+    "feed_lr": 1e-4,
+    "dec_lr": 1e-4,
+    "classifier_lr": 1e-3,
+    "classifier_epochs": 25,
+    "recons_weight": 0.1,
+    "a1": 1,
+    "a2": 1,
+    "syn_num": 200,
+    "encoded_noise": True,
+    "bce_att": True,
+    "freeze_dec": False,
+    "manualSeed": 806,
 }
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, {("inductive", "frozen"): ("train_tfvaegan.py", FLAGS)}))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, {("inductive", "frozen"): ("train_tfvaegan.py", FLAGS)}))

@@ -13,28 +13,56 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "AWA2", "image_embedding": "res101", "class_embedding": "att", "preprocessing": True, "gzsl": True,
-    "ngh": 4096, "ndh": 4096, "batch_size": 64, "critic_iter": 5, "feedback_loop": 2, "lambda1": 10,
-    "nepoch": 120, "gammaD": 10, "gammaG": 10, "lr": 1e-5, "feed_lr": 1e-4, "dec_lr": 1e-4, "classifier_lr": 1e-3,
-    "recons_weight": 0.1, "a1": 0.01, "a2": 0.01, "syn_num": 1800, "encoded_noise": True, "freeze_dec": True,
+    "dataset": "AWA2",
+    "image_embedding": "res101",
+    "class_embedding": "att",
+    "preprocessing": True,
+    "gzsl": True,
+    "ngh": 4096,
+    "ndh": 4096,
+    "batch_size": 64,
+    "critic_iter": 5,
+    "feedback_loop": 2,
+    "lambda1": 10,
+    "nepoch": 120,
+    "gammaD": 10,
+    "gammaG": 10,
+    "lr": 1e-5,
+    "feed_lr": 1e-4,
+    "dec_lr": 1e-4,
+    "classifier_lr": 1e-3,
+    "recons_weight": 0.1,
+    "a1": 0.01,
+    "a2": 0.01,
+    "syn_num": 1800,
+    "encoded_noise": True,
+    "freeze_dec": True,
     "manualSeed": 9182,
 }
 FINETUNED = FROZEN | {
-    "image_embedding": "res101_finetuned", "nepoch": 800, "gammaD": 1, "gammaG": 1, "lr": 1e-4, "recons_weight": 1,
-    "feed_lr": 1e-5, "dec_lr": 1e-5, "a1": 0.1, "a2": 0.1,
+    "image_embedding": "res101_finetuned",
+    "nepoch": 800,
+    "gammaD": 1,
+    "gammaG": 1,
+    "lr": 1e-4,
+    "recons_weight": 1,
+    "feed_lr": 1e-5,
+    "dec_lr": 1e-5,
+    "a1": 0.1,
+    "a2": 0.1,
 }
 
 VARIANTS = {
     ("inductive", "frozen"): ("train_tfvaegan_inductive.py", FROZEN),
     ("inductive", "finetuned"): ("train_tfvaegan_inductive.py", FINETUNED),
-    ("transductive", "frozen"): (
-        "train_tfvaegan_transductive.py", FROZEN | {"gammaD2": 10, "gammaG_D2": 10, "nepoch": 800}
-    ),
+    ("transductive", "frozen"): ("train_tfvaegan_transductive.py", FROZEN | {"gammaD2": 10, "gammaG_D2": 10, "nepoch": 800}),
     ("transductive", "finetuned"): ("train_tfvaegan_transductive.py", FINETUNED | {"gammaD2": 1, "gammaG_D2": 1}),
 }
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

@@ -19,21 +19,34 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "CUB", "image_embedding": "feature_map_ResNet_101_CUB",
-    "trainable_w2v": True, "normalize_F": True, "normalize_V": False, "uniform_att_1": False, "uniform_att_2": False,
-    "loss_type": "CE", "is_conservative": True, "is_bias": True, "bias": 1, "lambda_": 0.1,
-    "nepoch": 20, "batch_size": 50, "sampling": "random", "lr": 1e-4, "weight_decay": 1e-4, "momentum": 0.9,
+    "dataset": "CUB",
+    "image_embedding": "feature_map_ResNet_101_CUB",
+    "trainable_w2v": True,
+    "normalize_F": True,
+    "normalize_V": False,
+    "uniform_att_1": False,
+    "uniform_att_2": False,
+    "loss_type": "CE",
+    "is_conservative": True,
+    "is_bias": True,
+    "bias": 1,
+    "lambda_": 0.1,
+    "nepoch": 20,
+    "batch_size": 50,
+    "sampling": "random",
+    "lr": 1e-4,
+    "weight_decay": 1e-4,
+    "momentum": 0.9,
     "manualSeed": 214,
 }
 STANDARD = FROZEN | {"weight_decay": 5e-5, "standard_split": True, "split_file": "standard_split/att_splits.mat"}
 
-VARIANTS = {
-    ("proposed_split",): ("train_dazle.py", FROZEN),
-    ("standard_split",): ("train_dazle.py", STANDARD),
-}
+VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN), ("standard_split",): ("train_dazle.py", STANDARD)}
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

@@ -15,13 +15,35 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "CUB", "image_embedding": "res101", "class_embedding": "att", "preprocessing": True, "gzsl": True,
-    "ngh": 4096, "ndh": 4096, "batch_size": 64, "critic_iter": 5, "feedback_loop": 2, "lambda1": 10,
-    "nepoch": 300, "gammaD": 10, "gammaG": 10, "lr": 1e-4, "feed_lr": 1e-5, "dec_lr": 1e-4, "classifier_lr": 1e-3,
-    "recons_weight": 0.01, "a1": 1, "a2": 1, "syn_num": 300, "encoded_noise": True, "freeze_dec": False,
+    "dataset": "CUB",
+    "image_embedding": "res101",
+    "class_embedding": "att",
+    "preprocessing": True,
+    "gzsl": True,
+    "ngh": 4096,
+    "ndh": 4096,
+    "batch_size": 64,
+    "critic_iter": 5,
+    "feedback_loop": 2,
+    "lambda1": 10,
+    "nepoch": 300,
+    "gammaD": 10,
+    "gammaG": 10,
+    "lr": 1e-4,
+    "feed_lr": 1e-5,
+    "dec_lr": 1e-4,
+    "classifier_lr": 1e-3,
+    "recons_weight": 0.01,
+    "a1": 1,
+    "a2": 1,
+    "syn_num": 300,
+    "encoded_noise": True,
+    "freeze_dec": False,
     "manualSeed": 3483,
 }
 FINETUNED = FROZEN | {"image_embedding": "res101_finetuned", "recons_weight": 0.1, "feed_lr": 1e-4}
@@ -35,4 +57,4 @@ VARIANTS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

@@ -13,16 +13,39 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "FLO", "image_embedding": "res101", "class_embedding": "att", "preprocessing": True, "gzsl": True,
-    "ngh": 4096, "ndh": 4096, "batch_size": 64, "critic_iter": 5, "feedback_loop": 2, "lambda1": 10,
-    "nepoch": 500, "gammaD": 10, "gammaG": 10, "lr": 1e-4, "feed_lr": 1e-5, "dec_lr": 1e-4, "classifier_lr": 1e-3,
-    "recons_weight": 0.01, "a1": 0.5, "a2": 0.5, "syn_num": 1200, "encoded_noise": False, "freeze_dec": False,
+    "dataset": "FLO",
+    "image_embedding": "res101",
+    "class_embedding": "att",
+    "preprocessing": True,
+    "gzsl": True,
+    "ngh": 4096,
+    "ndh": 4096,
+    "batch_size": 64,
+    "critic_iter": 5,
+    "feedback_loop": 2,
+    "lambda1": 10,
+    "nepoch": 500,
+    "gammaD": 10,
+    "gammaG": 10,
+    "lr": 1e-4,
+    "feed_lr": 1e-5,
+    "dec_lr": 1e-4,
+    "classifier_lr": 1e-3,
+    "recons_weight": 0.01,
+    "a1": 0.5,
+    "a2": 0.5,
+    "syn_num": 1200,
+    "encoded_noise": False,
+    "stale_feedback": True,
+    "freeze_dec": False,
     "manualSeed": 806,
 }
-TRANSDUCTIVE = FROZEN | {"gammaD2": 10, "gammaG_D2": 10, "encoded_noise": True}
+TRANSDUCTIVE = FROZEN | {"gammaD2": 10, "gammaG_D2": 10, "encoded_noise": True, "stale_feedback": False}
 FINETUNED = {"image_embedding": "res101_finetuned"}
 
 VARIANTS = {
@@ -33,4 +56,4 @@ VARIANTS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

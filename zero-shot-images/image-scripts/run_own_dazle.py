@@ -1,6 +1,6 @@
-"""DAZLE on your own pictures, as `prepare_data.py --write_regions` makes them a data set; it prints this command.
+"""DAZLE on your own images, as `prepare_data.py --write_regions` makes them a data set; it prints this command.
 
-    python zero-shot-images/image-scripts/run_own_dazle.py --dataset MYBIRDS --image_embedding feature_map_resnet101
+python zero-shot-images/image-scripts/run_own_dazle.py --dataset MYBIRDS --image_embedding feature_map_resnet101
 """
 
 import sys
@@ -9,17 +9,37 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "OWN", "image_embedding": "feature_map_resnet101", "split_file": "att_splits.mat", "w2v": True,
-    "trainable_w2v": True, "normalize_F": True, "normalize_V": False, "uniform_att_1": False, "uniform_att_2": False,
-    "loss_type": "CE", "is_conservative": True, "is_bias": True, "bias": 1, "lambda_": 0.1,
-    "nepoch": 30, "batch_size": 50, "sampling": "class_balanced", "lr": 1e-4, "weight_decay": 1e-4, "momentum": 0.9,
-    "manualSeed": 1, "eval_every": 5,
+    "dataset": "OWN",
+    "image_embedding": "feature_map_resnet101",
+    "split_file": "att_splits.mat",
+    "w2v": True,
+    "trainable_w2v": True,
+    "normalize_F": True,
+    "normalize_V": False,
+    "uniform_att_1": False,
+    "uniform_att_2": False,
+    "loss_type": "CE",
+    "is_conservative": True,
+    "is_bias": True,
+    "bias": 1,
+    "lambda_": 0.1,
+    "nepoch": 30,
+    "batch_size": 50,
+    "fit_batch_size": True,
+    "sampling": "class_balanced",
+    "lr": 1e-4,
+    "weight_decay": 1e-4,
+    "momentum": 0.9,
+    "manualSeed": 1,
+    "eval_every": 5,
 }
 
 VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN)}
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

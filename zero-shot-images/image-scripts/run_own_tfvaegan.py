@@ -1,10 +1,10 @@
-"""TF-VAEGAN on your own pictures, as `prepare_data.py` makes them a data set; it prints this command.
+"""TF-VAEGAN on your own images, as `prepare_data.py` makes them a data set; it prints this command.
 
     python zero-shot-images/image-scripts/run_own_tfvaegan.py --dataset MYBIRDS --image_embedding resnet101
     python zero-shot-images/image-scripts/run_own_tfvaegan.py --dataset MYBIRDS --image_embedding resnet101 --select val
 
 The networks are narrow, to train on a CPU in minutes, and so their learning rates are ten times the paper's (docs/results.md
-says why). Without test pictures of unseen classes, `--select val` measures on validation classes.
+says why). Without test images of unseen classes, `--select val` measures on validation classes.
 """
 
 import sys
@@ -13,17 +13,41 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "OWN", "image_embedding": "resnet101", "class_embedding": "att", "preprocessing": True, "gzsl": True,
-    "ngh": 512, "ndh": 512, "batch_size": 32, "critic_iter": 5, "feedback_loop": 2, "lambda1": 10,
-    "nepoch": 30, "gammaD": 10, "gammaG": 10, "lr": 1e-3, "feed_lr": 1e-4, "dec_lr": 1e-3, "classifier_lr": 1e-3,
-    "recons_weight": 0.1, "a1": 1, "a2": 1, "syn_num": 200, "encoded_noise": True, "freeze_dec": False,
-    "manualSeed": 1, "eval_every": 5,
+    "dataset": "OWN",
+    "image_embedding": "resnet101",
+    "class_embedding": "att",
+    "preprocessing": True,
+    "gzsl": True,
+    "ngh": 512,
+    "ndh": 512,
+    "batch_size": 32,
+    "fit_batch_size": True,
+    "critic_iter": 5,
+    "feedback_loop": 2,
+    "lambda1": 10,
+    "nepoch": 30,
+    "gammaD": 10,
+    "gammaG": 10,
+    "lr": 1e-3,
+    "feed_lr": 1e-4,
+    "dec_lr": 1e-3,
+    "classifier_lr": 1e-3,
+    "recons_weight": 0.1,
+    "a1": 1,
+    "a2": 1,
+    "syn_num": 200,
+    "encoded_noise": True,
+    "freeze_dec": False,
+    "manualSeed": 1,
+    "eval_every": 5,
 }
 
 VARIANTS = {("inductive", "frozen"): ("train_tfvaegan_inductive.py", FROZEN)}
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

@@ -15,18 +15,34 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "SUN", "image_embedding": "feature_map_ResNet_101_SUN",
+    "dataset": "SUN",
+    "image_embedding": "feature_map_ResNet_101_SUN",
     "allow_missing_w2v": True,
-    "trainable_w2v": True, "normalize_F": True, "normalize_V": False, "uniform_att_1": False, "uniform_att_2": True,
-    "loss_type": "CE", "is_conservative": True, "is_bias": True, "bias": 1, "lambda_": 0.1,
-    "nepoch": 100, "batch_size": 50, "sampling": "class_balanced", "lr": 1e-4, "weight_decay": 1e-4, "momentum": 0.9,
+    "trainable_w2v": True,
+    "normalize_F": True,
+    "normalize_V": False,
+    "uniform_att_1": False,
+    "uniform_att_2": True,
+    "loss_type": "CE",
+    "is_conservative": True,
+    "is_bias": True,
+    "bias": 1,
+    "lambda_": 0.1,
+    "nepoch": 100,
+    "batch_size": 50,
+    "sampling": "class_balanced",
+    "lr": 1e-4,
+    "weight_decay": 1e-4,
+    "momentum": 0.9,
     "manualSeed": 214,
 }
 
 VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN)}
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

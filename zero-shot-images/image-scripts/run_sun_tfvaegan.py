@@ -13,29 +13,54 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "SUN", "image_embedding": "res101", "class_embedding": "att", "preprocessing": True, "gzsl": True,
-    "ngh": 4096, "ndh": 4096, "batch_size": 64, "critic_iter": 5, "feedback_loop": 2, "lambda1": 10,
-    "nepoch": 400, "gammaD": 1, "gammaG": 1, "lr": 1e-3, "feed_lr": 1e-4, "dec_lr": 1e-4, "classifier_lr": 5e-4,
-    "recons_weight": 0.01, "a1": 0.1, "a2": 0.01, "syn_num": 400, "encoded_noise": True, "freeze_dec": False,
+    "dataset": "SUN",
+    "image_embedding": "res101",
+    "class_embedding": "att",
+    "preprocessing": True,
+    "gzsl": True,
+    "ngh": 4096,
+    "ndh": 4096,
+    "batch_size": 64,
+    "critic_iter": 5,
+    "feedback_loop": 2,
+    "lambda1": 10,
+    "nepoch": 400,
+    "gammaD": 1,
+    "gammaG": 1,
+    "lr": 1e-3,
+    "feed_lr": 1e-4,
+    "dec_lr": 1e-4,
+    "classifier_lr": 5e-4,
+    "recons_weight": 0.01,
+    "a1": 0.1,
+    "a2": 0.01,
+    "syn_num": 400,
+    "encoded_noise": True,
+    "freeze_dec": False,
     "manualSeed": 4115,
 }
 FINETUNED = FROZEN | {
-    "image_embedding": "res101_finetuned", "lr": 1e-4, "recons_weight": 1, "feed_lr": 1e-5, "dec_lr": 1e-5,
-    "encoded_noise": False, "nepoch": 400,
+    "image_embedding": "res101_finetuned",
+    "lr": 1e-4,
+    "recons_weight": 1,
+    "feed_lr": 1e-5,
+    "dec_lr": 1e-5,
+    "encoded_noise": False,
+    "nepoch": 400,
 }
 BOTH_CRITICS = {"gammaD2": 1, "gammaG_D2": 1}
 
 VARIANTS = {
     ("inductive", "frozen"): ("train_tfvaegan_inductive.py", FROZEN),
-    ("inductive", "finetuned"): ("train_tfvaegan_inductive.py", FINETUNED),
-    ("transductive", "frozen"): (
-        "train_tfvaegan_transductive.py", FROZEN | BOTH_CRITICS | {"nepoch": 800, "dec_lr": 1e-4}
-    ),
+    ("inductive", "finetuned"): ("train_tfvaegan_inductive.py", FINETUNED | {"stale_feedback": True}),
+    ("transductive", "frozen"): ("train_tfvaegan_transductive.py", FROZEN | BOTH_CRITICS | {"nepoch": 800, "dec_lr": 1e-4}),
     ("transductive", "finetuned"): ("train_tfvaegan_transductive.py", FINETUNED | BOTH_CRITICS),
 }
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

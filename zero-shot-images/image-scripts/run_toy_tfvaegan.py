@@ -13,14 +13,37 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zsl.runs.launcher import launch  # noqa: E402
+from zslab.launcher import launch  # noqa: E402
+
+from config import DEFAULTS  # noqa: E402
 
 FROZEN = {
-    "dataset": "TOY", "image_embedding": "descriptor", "class_embedding": "att", "preprocessing": True, "gzsl": True,
-    "ngh": 256, "ndh": 256, "batch_size": 64, "critic_iter": 5, "feedback_loop": 2, "lambda1": 10,
-    "nepoch": 50, "gammaD": 10, "gammaG": 10, "lr": 1e-3, "feed_lr": 1e-4, "dec_lr": 1e-3, "classifier_lr": 1e-3,
-    "recons_weight": 0.1, "a1": 1, "a2": 1, "syn_num": 200, "encoded_noise": True, "freeze_dec": False,
-    "manualSeed": 1, "eval_every": 5,
+    "dataset": "TOY",
+    "image_embedding": "descriptor",
+    "class_embedding": "att",
+    "preprocessing": True,
+    "gzsl": True,
+    "ngh": 256,
+    "ndh": 256,
+    "batch_size": 64,
+    "critic_iter": 5,
+    "feedback_loop": 2,
+    "lambda1": 10,
+    "nepoch": 50,
+    "gammaD": 10,
+    "gammaG": 10,
+    "lr": 1e-3,
+    "feed_lr": 1e-4,
+    "dec_lr": 1e-3,
+    "classifier_lr": 1e-3,
+    "recons_weight": 0.1,
+    "a1": 1,
+    "a2": 1,
+    "syn_num": 200,
+    "encoded_noise": True,
+    "freeze_dec": False,
+    "manualSeed": 1,
+    "eval_every": 5,
     "threads": 1,  # networks this small gain nothing from a second one and suffer where others want it too
 }
 
@@ -30,4 +53,4 @@ VARIANTS = {
 }
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, VARIANTS))
+    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))

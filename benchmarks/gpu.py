@@ -1,0 +1,128 @@
+"""Everything to measure on a GPU, in one command of less than ten minutes.
+
+    python benchmarks/gpu.py --dataroot DIR --output results.json      # on a GPU, DIR holds CUB
+    python benchmarks/gpu.py --toy --output results.json               # shows on a CPU that the script works
+
+Each step is a process with a time limit of its own. The JSON is written anew after every step, and a step that fails or
+runs out of time does not stop the others. Nothing is downloaded.
+
+| step          | limit | what                                                                        |
+|---------------|-------|-----------------------------------------------------------------------------|
+| tests         |  60 s | tests/gpu: engines agree on the device, iterations are captured and replayed |
+| speed-<p>     |  30 s | speed.py in fp32, tf32 and bf16: plain, eager, uncaptured, fast             |
+| cub           | 240 s | the release's settings at full width, as many of 300 epochs as fit          |
+| dazle         |  60 s | DAZLE's toy run on the device                                               |
+| splits        |  60 s | splits.py: several action splits by three workers that share the device     |
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime, timezone
+from pathlib import Path
+
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+TAIL = 4000  # characters of a step's output that are kept
+GRACE = 20  # seconds that a step may take to stop when its time is over
+
+
+@dataclass(frozen=True)
+class Step:
+    """One command with its time limit in seconds."""
+
+    name: str
+    command: list[str]
+    limit: float
+
+
+def plan(device: str, toy: bool, dataroot: Path | None, folder: Path) -> list[Step]:
+    """Return the steps in order of worth."""
+    images, out = ROOT / "zero-shot-images" / "image-scripts", ["--output", str(folder), "--device", device]
+    speed = [str(ROOT / "benchmarks" / "speed.py"), "--device", device, "--repeats", "2", "--no-memory"]
+    small = ["--ngh", "32", "--ndh", "32", "--nepoch", "1"] if toy else []
+    steps = [Step("tests", ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu")], 60)]
+    for precision in ("fp32",) if toy else ("fp32", "tf32", "bf16"):
+        rows = ["--quick", "--rows", "iteration with feedback"] if toy else []
+        steps.append(Step(f"speed-{precision}", [*speed, "--precision", precision, *rows], 30))
+    if dataroot is not None:
+        launcher = str(images / "run_cub_tfvaegan.py")
+        steps.append(Step("cub", [launcher, "--dataroot", str(dataroot), "--eval_every", "25", *small, *out], 240))
+    steps.append(Step("dazle", [str(images / "run_toy_dazle.py"), *out, *(["--nepoch", "1"] if toy else [])], 60))
+    splits = ["--splits", "2" if toy else "30", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]
+    steps.append(Step("splits", [str(ROOT / "benchmarks" / "splits.py"), *splits], 60))
+    return [replace(step, limit=10 * step.limit) for step in steps] if toy else steps  # a CPU may be slow
+
+
+def run(step: Step) -> dict[str, object]:
+    """Run a step; when its time is over ask it to stop with SIGINT, on which a training saves its state."""
+    begin, timed_out = time.perf_counter(), False
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            [sys.executable, *step.command],
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            start_new_session=True,  # so that workers are stopped with it
+        )
+        for request in (signal.SIGINT, signal.SIGKILL):
+            try:
+                process.wait(step.limit if not timed_out else GRACE)
+                break
+            except subprocess.TimeoutExpired:
+                timed_out = True
+                os.killpg(process.pid, request)
+        status = process.wait()
+        output.seek(0)
+        text = output.read()[-TAIL:]
+    seconds = time.perf_counter() - begin
+    return asdict(step) | {"status": status, "timed_out": timed_out, "seconds": seconds, "output": text}
+
+
+def environment(device: str) -> dict[str, object]:
+    """Return what the figures depend on."""
+    cuda = torch.cuda.is_available()
+    commit = subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True, text=True).stdout.strip()
+    return {
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit,
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "device": torch.cuda.get_device_name(device) if cuda and device != "cpu" else "cpu",
+    }
+
+
+def main() -> None:
+    """Run all steps, or the chosen ones."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output", type=Path, required=True, help="the JSON file to write")
+    parser.add_argument("--dataroot", type=Path, help="folder that holds CUB; without it that step is left out")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--toy", action="store_true", help="small sizes")
+    parser.add_argument("--steps", nargs="+", help="names of the steps to run; all by default")
+    arguments = parser.parse_args()
+    report: dict[str, object] = {"environment": environment(arguments.device), "steps": {}}
+    with tempfile.TemporaryDirectory() as folder:
+        for step in plan(arguments.device, arguments.toy, arguments.dataroot, Path(folder)):
+            if arguments.steps and step.name not in arguments.steps:
+                continue
+            result = run(step)
+            for path in Path(folder).glob("*/metrics.jsonl"):  # of a training, also of one that ran out of time
+                result.setdefault("metrics", {})[path.parent.name] = [json.loads(line) for line in path.open()]
+            report["steps"][step.name] = result
+            arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+            print(f"{step.name}: status {result['status']}, {result['seconds']:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What several test files need: tiny data sets, small trainers, naive references."""

@@ -1,0 +1,602 @@
+"""The action tree as a user meets it: flags against the published settings, files, errors, splits, sweeps to a report."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import re
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from zslab import launcher
+from zslab.data import actions as action_files
+from zslab.data.actions import existing_splits, shared_features
+from zslab.data.formats.matfile import read_mat
+from zslab.data.splits import random_class_split
+from zslab.errors import InputError
+from zslab.features.word_vectors import class_vectors, clean_name
+from zslab.flags import read_dataset, run_folder
+from zslab.int_ranges import format_numbers, parse_numbers
+from zslab.launcher import as_arguments
+from zslab.report.sweep import write_sweep
+from zslab.runs.config import parse_config
+
+from helpers.project import PROJECT, tree_modules
+
+SCRIPTS = PROJECT / "zero-shot-actions" / "action-scripts"
+TINY_FLAGS = {
+    "ngh": 8,
+    "ndh": 8,
+    "nz": 4,
+    "nepoch": 1,
+    "batch_size": 10,
+    "critic_iter": 1,
+    "syn_num": 4,
+    "classifier_epochs": 2,
+    "ood_epochs": 2,
+    "ood_hidden": 4,
+    "device": "cpu",
+    "threads": 1,
+}
+
+COMMON = {
+    "gammaD": 10,
+    "gammaG": 10,
+    "nepoch": 200,
+    "ngh": 4096,
+    "ndh": 4096,
+    "lambda1": 10,
+    "critic_iter": 5,
+    "batch_size": 64,
+    "lr": 1e-4,
+    "dec_lr": 1e-4,
+    "recons_weight": 0.1,
+    "a1": 1,
+    "a2": 1,
+    "feedback_loop": 2,
+    "encoded_noise": True,
+    "preprocessing": True,
+    "bce_att": True,
+    "manualSeed": 806,
+    "classifier_lr": 1e-3,
+    "classifier_epochs": 25,
+    "gzsl": True,
+    "gzsl_od": True,
+    "ood_threshold": "release",
+    "ood_epochs": 50,
+    "ood_lr": 1e-3,
+    "ood_batch_size": 64,
+    "ood_hidden": 512,
+    "split": 1,
+    "image_embedding": "i3d",
+    "class_embedding": "att",
+    "freeze_dec": False,
+    "beta1": 0.5,
+    "transform": True,
+    "standardization": False,
+    "stale_feedback": False,
+    "eval_every": 1,
+    "select": "none",
+}
+PUBLISHED = {
+    "hmdb51": COMMON | {"dataset": "hmdb_i3d", "syn_num": 1200, "feed_lr": 1e-4, "nz": 300, "manual_att": False},
+    "ucf101": COMMON | {"dataset": "ucf101_i3d", "syn_num": 600, "feed_lr": 1e-5, "nz": 115, "manual_att": True},
+}
+
+
+@pytest.fixture
+def actions() -> Iterator[SimpleNamespace]:
+    """The modules of zero-shot-actions."""
+    names = ("config", "model", "classifier", "classifier_entropy", "train_tfvaegan", "make_splits")
+    with tree_modules("zero-shot-actions") as load:
+        yield SimpleNamespace(**{name: load(name) for name in names})
+
+
+def launcher_module(name: str):
+    """A launcher's module, loaded from its file without leaving its tree on the path."""
+    spec = importlib.util.spec_from_file_location(f"launcher_{name}", SCRIPTS / f"run_{name}_tfvaegan.py")
+    module, path = importlib.util.module_from_spec(spec), list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = path
+    return module
+
+
+def write_features(folder: Path, feature_dim: int = 12, n_classes: int = 8, per_class: int = 6) -> np.ndarray:
+    """i3d.mat with classes that differ; returns the 1-based labels."""
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    labels = rng.permutation(np.repeat(np.arange(n_classes), per_class))
+    features = rng.random((n_classes, feature_dim))[labels] + 0.1 * rng.random((len(labels), feature_dim))
+    scipy.io.savemat(folder / "i3d.mat", {"features": features.T.astype(np.float32), "labels": labels[:, None] + 1})
+    np.save(folder / "vectors.npy", rng.normal(size=(n_classes, 5)))
+    return labels + 1
+
+
+@pytest.fixture
+def root(tmp_path: Path, actions) -> Path:
+    """A dataroot with both data sets in the published layout, 2 splits each, and manual attributes."""
+    for name in ("hmdb_i3d", "ucf101_i3d"):
+        write_features(tmp_path / name)
+        actions.make_splits.make_splits(
+            actions.make_splits.SplitsConfig(
+                dataset=name, dataroot=tmp_path, class_vectors=tmp_path / name / "vectors.npy", splits="1-2"
+            )
+        )
+    np.save(tmp_path / "ucf101_i3d" / "ucf101_manual_att.npy", np.random.default_rng(1).random((8, 7)))
+    return tmp_path
+
+
+def config_of(actions, root: Path, **changes):
+    flags = {"dataset": "hmdb_i3d", "dataroot": root, "output": root / "runs", "split": 1} | TINY_FLAGS | changes
+    return actions.config.TfvaeganConfig(**flags)
+
+
+# Flags ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_launchers_pass_the_published_settings(actions, name: str) -> None:
+    (FLAGS := launcher_module(name).FLAGS)
+    config = parse_config(actions.config.TfvaeganConfig(), as_arguments(FLAGS), "train_tfvaegan.py", "")
+    expected = PUBLISHED[name]
+    assert {key: getattr(config, key) for key in expected} == expected
+    settings = config.settings()
+    assert (settings.attribute_loss, settings.n_synthetic) == ("cross_entropy", expected["syn_num"])
+    zsl, gate = actions.classifier.build_heads(config)
+    assert gate.unseen_head is zsl and gate.rule == "release"
+    for head in (zsl, gate.seen_head):
+        assert (head.epochs, head.lr, head.batch_size) == (25, 1e-3, expected["syn_num"])
+    detector = gate.detector
+    assert (detector.epochs, detector.lr, detector.batch_size, detector.hidden_dim) == (50, 1e-3, 64, 512)
+
+
+def described_fields(tree: str) -> dict[str, tuple[str, str, str]]:
+    """flag -> (type, default, help) of a tree's TfvaeganConfig, as written."""
+    body = next(
+        node.body
+        for node in ast.parse((PROJECT / tree / "config.py").read_text()).body
+        if isinstance(node, ast.ClassDef) and node.name == "TfvaeganConfig"
+    )
+    return {
+        node.target.id: (ast.unparse(node.annotation), ast.unparse(node.value), after.value.value)
+        for node, after in zip(body, body[1:])
+        if isinstance(node, ast.AnnAssign)
+    }
+
+
+def test_flags_that_both_trees_have_are_of_one_type_and_meaning() -> None:
+    images, actions = described_fields("zero-shot-images"), described_fields("zero-shot-actions")
+    shared = images.keys() & actions.keys()
+    assert len(shared) > 40
+    own_help = {"class_embedding"}  # what else it may be called differs
+    own_default = {"dataset", "image_embedding", "nepoch", "feed_lr", "recons_weight", "syn_num", "manualSeed"}
+    for flag in shared:
+        assert images[flag][0] == actions[flag][0], flag
+        assert images[flag][1] == actions[flag][1] or flag in own_default, flag
+        assert images[flag][2] == actions[flag][2] or flag in own_help, flag
+    only_images = {"transductive", "gammaD2", "gammaG_D2", "unseen_prior"}
+    assert images.keys() - shared == only_images
+    assert all(help.strip() for *_, help in actions.values())
+
+
+@pytest.mark.parametrize("bce", [True, False])
+def test_networks_are_built_as_the_table_says(actions, root, bce: bool) -> None:
+    config = config_of(actions, root, bce_att=bce, nz=None)
+    data = read_dataset(config).stage("test")
+    networks = actions.model.build_networks(config, data)
+    a, h = networks.decoder(torch.rand(3, 12))
+    assert a.shape == (3, 5) and h.shape == (3, 8)
+    assert ((a > 0) & (a < 1)).all() if bce else torch.allclose(a.norm(dim=1), torch.ones(3))
+    assert networks.encoder.mean.out_features == 5
+    assert config.settings().attribute_loss == ("cross_entropy" if bce else "cycle")
+
+
+def test_heads_with_and_without_gate(actions, root) -> None:
+    build = actions.classifier.build_heads
+    assert build(config_of(actions, root, gzsl=False))[1] is None
+    assert type(build(config_of(actions, root, gzsl_od=False))[1]).__name__ == "SoftmaxHead"
+    assert type(build(config_of(actions, root))[1]).__name__ == "GatedClassifier"
+
+
+# Files and errors -----------------------------------------------------------------------------------------------------
+
+
+def test_published_and_plain_layout_are_read(actions, root) -> None:
+    dataset = read_dataset(config_of(actions, root, split=2))
+    assert dataset.features.shape == (48, 12) and dataset.attributes.shape == (8, 5)
+    assert [len(np.unique(dataset.labels[dataset.locations[part]])) for part in ("trainval", "test_unseen")] == [4, 4]
+    manual = read_dataset(config_of(actions, root, dataset="ucf101_i3d", manual_att=True))
+    assert manual.attributes.shape == (8, 7) and manual.class_embedding == "manual_att"
+    assert np.allclose(np.linalg.norm(manual.attributes, axis=1), 1)
+    split_file = root / "hmdb_i3d" / "split_1" / "att_splits.mat"
+    split_file.rename(root / "hmdb_i3d" / "att_splits.mat")
+    assert read_dataset(config_of(actions, root, split=None)).name == "hmdb_i3d"
+
+
+def both_sides(root: Path) -> None:
+    path = root / "hmdb_i3d" / "split_1" / "att_splits.mat"
+    content = {key: value for key, value in scipy.io.loadmat(path).items() if not key.startswith("__")}
+    moved, content["test_unseen_loc"] = content["test_unseen_loc"][:1], content["test_unseen_loc"][1:]
+    content["trainval_loc"] = np.vstack([content["trainval_loc"], moved])
+    scipy.io.savemat(path, content)
+
+
+def manual(array):
+    def save(root: Path) -> None:
+        path = root / "ucf101_i3d" / "ucf101_manual_att.npy"
+        path.unlink()
+        if isinstance(array, bytes):
+            path.write_bytes(array)
+        elif array is not None:
+            np.save(path, array)
+
+    return save
+
+
+UCF = {"dataset": "ucf101_i3d", "manual_att": True}
+WRONG = {
+    "class on both sides": ({}, both_sides, ["1 classes both in trainval_loc and test_unseen_loc"]),
+    "split that is not there": ({"split": 17}, None, ["--split: the split does not exist", "got 17", "one of 1-2"]),
+    "no split named": ({"split": None}, None, ["--split: this data set needs a split number", "one of 1-2", "Pass --split 1"]),
+    "no splits at all": ({"class_embedding": "w2v"}, None, ["split_<k> with w2v_splits.mat", "make_splits.py"]),
+    "manual attributes missing": (
+        UCF,
+        manual(None),
+        ["the file of class attributes is missing", "ucf101_manual_att.npy", "--no_manual_att"],
+    ),
+    "manual attributes of few": (
+        UCF,
+        manual(np.ones((5, 7))),
+        ["wrong number of rows", "(5, 7)", "(8, attribute_dim)", "--no_manual_att"],
+    ),
+    "manual attributes transposed": (UCF, manual(np.ones((7, 8))), ["transposed", "(7, 8)", "Save the transpose"]),
+    "manual attributes damaged": (UCF, manual(b"nonsense"), ["class attributes cannot be read", "--no_manual_att"]),
+    "manual attributes with NaN": (UCF, manual(np.full((8, 7), np.nan)), ["NaN or infinity", "ucf101_manual_att.npy"]),
+    "manual attributes empty": (UCF, manual(np.zeros((8, 7))), ["class lacks attributes", "ucf101_manual_att.npy"]),
+    "no folder": ({"dataset": "hmdb"}, None, ["the data set is missing", "data/README.md"]),
+    "no features": ({"image_embedding": "r3d"}, None, ["the file is missing", "r3d.mat"]),
+    "size": ({"resSize": 8192}, None, ["--resSize", "got 8192", "expected 12"]),
+}
+
+
+@pytest.mark.parametrize("changes,damage,words", WRONG.values(), ids=WRONG)
+def test_what_cannot_be_read_is_named(actions, root, changes, damage, words) -> None:
+    if damage:
+        damage(root)
+    with pytest.raises(InputError) as raised:
+        read_dataset(config_of(actions, root, **changes))
+    for word in words:
+        assert word in str(raised.value)
+
+
+def test_flags_that_contradict_each_other_are_refused(actions, root, capsys) -> None:
+    assert actions.train_tfvaegan.train(config_of(actions, root, ood_threshold="val")) == 1
+    assert "--select val" in capsys.readouterr().err
+    assert actions.train_tfvaegan.train(config_of(actions, root, ood_epochs=0)) == 1
+    assert "--ood_epochs" in capsys.readouterr().err
+    config_of(actions, root, ood_threshold="val", gzsl_od=False).check()
+
+
+def test_features_are_read_once_and_again_when_they_change(tmp_path, monkeypatch) -> None:
+    labels, file, cache = write_features(tmp_path), tmp_path / "i3d.mat", tmp_path / "cache"
+    features, found = shared_features(file, cache)
+    assert isinstance(features, np.memmap) and (found == labels).all()
+    assert np.allclose(features, read_mat(file, ["features"])["features"].T)
+    calls, real = [], action_files.read_features
+    monkeypatch.setattr(action_files, "read_features", lambda path: calls.append(path) or real(path))
+    shared_features(file, cache)
+    assert not calls
+    write_features(tmp_path, feature_dim=9)
+    assert shared_features(file, cache)[0].shape == (48, 9) and calls == [file]
+
+
+def test_a_cache_that_was_being_written_is_not_trusted(tmp_path, monkeypatch) -> None:
+    write_features(tmp_path)
+    monkeypatch.setattr(np, "save", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        shared_features(tmp_path / "i3d.mat", tmp_path / "cache")
+    monkeypatch.undo()
+    assert not list((tmp_path / "cache").glob("*.npy"))
+    assert shared_features(tmp_path / "i3d.mat", tmp_path / "cache")[0].shape == (48, 12)
+
+
+# Splits ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n_classes,expected", [(51, (26, 25)), (101, (51, 50)), (27, (14, 13)), (4, (2, 2))])
+def test_splits_are_disjoint_and_half_and_half(n_classes: int, expected: tuple[int, int]) -> None:
+    labels = np.random.default_rng(0).permutation(np.repeat(np.arange(1, n_classes + 1), 10))
+    drawn = [
+        random_class_split(labels, np.random.default_rng((3, k)), seen=0.5, hold_out=0.2, validation=0.25) for k in (1, 1, 2)
+    ]
+    for split in drawn:
+        parts = [split[key] for key in ("trainval_loc", "test_seen_loc", "test_unseen_loc")]
+        assert sorted(np.concatenate(parts)) == list(range(1, len(labels) + 1))  # disjoint, and nothing is left out
+        classes = [set(labels[part - 1]) for part in parts]
+        assert (len(classes[0]), len(classes[2])) == expected and classes[0] == classes[1] and not classes[0] & classes[2]
+        counts = np.bincount(labels[split["test_seen_loc"] - 1], minlength=n_classes + 1)
+        assert set(counts[list(classes[0])]) == {2}  # 20 % of 10
+        train, val = split["train_loc"], split["val_loc"]
+        assert sorted([*train, *val]) == sorted(split["trainval_loc"])
+        assert not set(labels[train - 1]) & set(labels[val - 1])
+        assert len(set(labels[val - 1])) == max(1, round(0.25 * expected[0]))
+    assert all((drawn[0][key] == drawn[1][key]).all() for key in drawn[0])
+    assert set(drawn[0]["test_unseen_loc"]) != set(drawn[2]["test_unseen_loc"]) or n_classes == 4
+
+
+def test_labels_that_cannot_be_split_are_refused() -> None:
+    shares = {"seen": 0.5, "hold_out": 0.2, "validation": 0.25}
+    for labels, word in ((np.array([1, 1, 2, 2]), "too few classes"), (np.arange(1, 9), "has too few samples to hold")):
+        with pytest.raises(InputError, match=word):
+            random_class_split(labels, np.random.default_rng(0), **shares)
+
+
+def test_unseen_classes_can_be_named(actions, root) -> None:
+    make, folder = actions.make_splits, root / "hmdb_i3d"
+    names = [f"action {i}" for i in range(1, 9)]
+    (folder / "names.txt").write_text("\n".join(names), encoding="utf-8-sig")
+    common = {"dataset": "hmdb_i3d", "dataroot": root, "class_vectors": folder / "vectors.npy", "splits": "7-8"}
+    common |= {"class_names": folder / "names.txt"}
+    make.make_splits(make.SplitsConfig(**common, unseen=("action 3", "8")))
+    labels = read_mat(folder / "i3d.mat", ["labels"])["labels"].ravel()
+    held_out = []
+    for number in (7, 8):
+        split = read_mat(
+            folder / f"split_{number}" / "att_splits.mat", ["test_unseen_loc", "test_seen_loc", "allclasses_names"]
+        )
+        assert set(labels[split["test_unseen_loc"].ravel().astype(int) - 1]) == {3, 8}
+        assert list(split["allclasses_names"]) == names
+        held_out.append(set(split["test_seen_loc"].ravel()))
+    assert held_out[0] != held_out[1]
+    with pytest.raises(InputError, match="--unseen names classes that do not exist .got action 9, swim, "):
+        make.make_splits(make.SplitsConfig(**common, unseen=("action 9", "action 1", "swim"), overwrite=True))
+
+
+def test_split_files_are_kept_unless_told(actions, root) -> None:
+    make, path = actions.make_splits, root / "hmdb_i3d" / "split_1" / "att_splits.mat"
+    config = make.SplitsConfig(dataset="hmdb_i3d", dataroot=root, class_vectors=root / "hmdb_i3d" / "vectors.npy", splits="1-3")
+    before = path.read_bytes()
+    with pytest.raises(InputError, match="got 2 of 3 files"):
+        make.make_splits(config)
+    assert path.read_bytes() == before and existing_splits(root / "hmdb_i3d", "att_splits.mat") == [1, 2]
+    make.make_splits(make.SplitsConfig(**(vars(config) | {"overwrite": True, "seed": 9})))
+    assert existing_splits(root / "hmdb_i3d", "att_splits.mat") == [1, 2, 3]
+    assert path.read_bytes() != before
+    assert not [file for file in (root / "hmdb_i3d").rglob(".*") if file.is_file()]
+
+
+@pytest.mark.parametrize(
+    "changes,words",
+    [
+        ({}, "class vectors need exactly one source"),
+        ({"word_vectors": "w.txt"}, "needs class names to look up"),
+        ({"class_vectors": "gone.npy"}, "the file of class vectors is missing"),
+        ({"splits": "3-1"}, "not a list of numbers"),
+    ],
+)
+def test_splits_that_cannot_be_made_are_refused(actions, tmp_path, changes, words) -> None:
+    write_features(tmp_path / "X")
+    changes = {key: value if key == "splits" else tmp_path / value for key, value in changes.items()}
+    with pytest.raises(InputError, match=words):
+        actions.make_splits.make_splits(actions.make_splits.SplitsConfig(dataset="X", dataroot=tmp_path, **changes))
+    assert not list(tmp_path.glob("X/split_*"))
+
+
+def test_names_are_cleaned() -> None:
+    assert clean_name("ApplyEyeMakeup") == clean_name("apply_eye-makeup (1)") == ["apply", "eye", "makeup"]
+    assert clean_name("TaiChi") == ["tai", "chi"] and clean_name("brush_hair") == ["brush", "hair"]
+    assert clean_name("YoYo 2") == ["yo", "yo"] and clean_name("TVShow") == ["tv", "show"]
+
+
+WORDS = {"ride": [1.0, 0.0], "bike": [0.0, 2.0], "Horse": [5.0, 5.0], "other": [9.0, 9.0]}
+
+
+def write_words(path: Path, header: bool = True) -> Path:
+    if path.suffix == ".bin":
+        entries = b"".join(f"{word} ".encode() + struct.pack("<2f", *vector) + b"\n" for word, vector in WORDS.items())
+        path.write_bytes(b"4 2\n" + entries)
+    else:
+        lines = [f"{word} {' '.join(map(str, vector))}" for word, vector in WORDS.items()]
+        path.write_text("\n".join((["4 2"] if header else []) + lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("name,header", [("w.bin", True), ("w.txt", True), ("glove.txt", False)])
+@pytest.mark.parametrize("combine,ride_bike", [("mean", [0.5, 1.0]), ("sum", [1.0, 2.0])])
+def test_class_vectors_from_words(tmp_path, name, header, combine, ride_bike) -> None:
+    path = write_words(tmp_path / name, header)
+    vectors, notes = class_vectors(["RideBike", "horse", "bike_unheard"], path, combine)
+    assert vectors.tolist() == [ride_bike, [5.0, 5.0], [0.0, 2.0]]
+    assert notes == ["bike_unheard: no vector for unheard"]
+    with pytest.raises(InputError, match="no word of 'Archery'"):
+        class_vectors(["RideBike", "Archery"], path, combine)
+
+
+@pytest.mark.parametrize(
+    "name,content",
+    [("w.bin", b"4 2\nride \0\0"), ("w.txt", b"ride 1 x\n"), ("v.txt", b"ride 1 2\nbike 1\n"), ("u.txt", b"ride \xff\n")],
+)
+def test_damaged_word_vectors_are_named(tmp_path, name, content) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="word vectors cannot be read"):
+        class_vectors(["ride bike"], tmp_path / name, "mean")
+
+
+def test_numbers_as_people_write_them() -> None:
+    assert parse_numbers("1-3, 7,2") == [1, 2, 3, 7] and format_numbers([7, 3, 1, 2]) == "1-3,7"
+    for text in ("", "0-2", "3-1", "a", "1--2", "1,"):
+        with pytest.raises(ValueError):
+            parse_numbers(text)
+
+
+# Runs -----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "changes,groups",
+    [
+        ({"ood_threshold": "val", "select": "val"}, {"zsl", "gzsl", "gate"}),
+        ({"gzsl_od": False, "select": "val", "bce_att": False}, {"zsl", "gzsl", "calibrated"}),
+        ({"gzsl": False}, {"zsl"}),
+    ],
+)
+def test_runs_with_and_without_gate(actions, root, monkeypatch, changes, groups) -> None:
+    monkeypatch.setattr("zslab.experiment.write_report", lambda folder: folder / "report.html")
+    config = config_of(actions, root, **changes)
+    assert actions.train_tfvaegan.train(config) == 0
+    folder = run_folder(config)
+    (record,) = folder.read_metrics()
+    assert groups == record.metrics.keys() & {"zsl", "gzsl", "gate", "calibrated"}
+    rows = {row["row"]: row for row in folder.read_result()["rows"]}
+    assert ("val + calibration" in rows) == ("calibrated" in groups)
+    assert (rows["val"]["T1"] is not None) == (config.select == "val")
+    assert (rows["last"]["H"] is not None) == config.gzsl
+    if "gate" in groups:
+        chosen = folder.validation().read_metrics()[0].values("gzsl", "constant")
+        assert any(record.values("gate", "threshold")[0] == pytest.approx(value * np.log(4), rel=1e-6) for value in chosen)
+        arrays = np.load(folder.arrays)
+        assert {
+            f"{tag}_gate_{kind}" for tag in ("last", "val") for kind in ("entropy_seen", "entropy_unseen", "threshold")
+        } <= set(arrays.files)
+
+
+def launch(name: str, *arguments: object, monkeypatch) -> int:
+    """A launcher in this process; the runs it starts are processes of their own."""
+    with tree_modules("zero-shot-actions"):
+        module = launcher_module(name)
+        monkeypatch.setattr(sys, "argv", [f"run_{name}_tfvaegan.py", *map(str, arguments)])
+        variants = {("inductive", "frozen"): ("train_tfvaegan.py", module.FLAGS)}
+        return launcher.launch(module.__doc__, module.TREE, module.DEFAULTS, variants)
+
+
+def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch, capsys) -> None:
+    """8192-d features: HMDB51 as a single run, UCF101 with manual attributes as a sweep that is stopped and continued."""
+    with tree_modules("zero-shot-actions") as load:
+        make = load("make_splits")
+        for name in ("hmdb_i3d", "ucf101_i3d"):
+            write_features(tmp_path / name, feature_dim=8192)
+            make.make_splits(
+                make.SplitsConfig(dataset=name, dataroot=tmp_path, class_vectors=tmp_path / name / "vectors.npy", splits="1-2")
+            )
+    np.save(tmp_path / "ucf101_i3d" / "ucf101_manual_att.npy", np.random.default_rng(1).random((8, 7)))
+    flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs"]
+    assert launch("hmdb51", *flags, "--split", 2, monkeypatch=monkeypatch) == 0
+    (run,) = (tmp_path / "runs").glob("hmdb_i3d-*")
+    result = json.loads((run / "result.json").read_text())
+    assert result["config"]["split"] == 2 and result["data"]["feature_dim"] == 8192
+    assert (run / "plots" / "gate_last.png").stat().st_size > 10_000
+    assert "Out-of-distribution gate" in (run / "report.html").read_text()
+
+    capsys.readouterr()
+    assert launch("ucf101", *flags, "--splits", "1-2", "--workers", 2, monkeypatch=monkeypatch) == 0
+    first = capsys.readouterr().out
+    assert "2 of 2: split" in first and "mean ± sd over 2 splits (1-2)" in first
+    runs = sorted((tmp_path / "runs").glob("ucf101_i3d-*-split[12]-*"))
+    assert len(runs) == 2
+    marks = [json.loads((run / "result.json").read_text())["data"]["fingerprint"] for run in runs]
+    assert marks[0]["content"] == marks[1]["content"] and marks[0]["split"] != marks[1]["split"] and "WARNING" not in first
+    (sweep,) = (tmp_path / "runs").glob("ucf101_i3d-*-splits1-2-*")
+    summary = json.loads((sweep / "summary.json").read_text())
+    last = next(row for row in summary["rows"] if row["row"] == "last")
+    values = [
+        next(row for row in json.loads((run / "result.json").read_text())["rows"] if row["row"] == "last")["T1"] for run in runs
+    ]
+    assert last["T1"]["values"] == values and last["T1"]["mean"] == pytest.approx(np.mean(values))
+    assert last["T1"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    page = (sweep / "report.html").read_text()
+    assert all(f"../{run.name}/report.html" in page for run in runs)
+    assert len(list((tmp_path / "runs" / "feature-cache").glob("ucf101*-features.npy"))) == 1
+
+    # As if it had been stopped before the second split: only that one is run, and the table comes out the same.
+    (runs[1] / "result.json").unlink()
+    before = (runs[0] / "result.json").read_bytes()
+    assert launch("ucf101", *flags, "--splits", "1-2", monkeypatch=monkeypatch) == 0
+    assert "1 of 2 runs have finished before" in capsys.readouterr().out
+    assert (runs[0] / "result.json").read_bytes() == before and (runs[1] / "result.json").exists()
+    assert json.loads((sweep / "summary.json").read_text())["rows"][0] == summary["rows"][0]
+
+
+def test_a_failed_run_stops_the_sweep_and_is_named(tmp_path, monkeypatch, capsys) -> None:
+    with tree_modules("zero-shot-actions") as load:
+        make = load("make_splits")
+        write_features(tmp_path / "hmdb_i3d")
+        make.make_splits(
+            make.SplitsConfig(
+                dataset="hmdb_i3d", dataroot=tmp_path, class_vectors=tmp_path / "hmdb_i3d" / "vectors.npy", splits="1"
+            )
+        )
+    flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs"]
+    assert launch("hmdb51", *flags, "--splits", "16-17", "--workers", 2, monkeypatch=monkeypatch) == 1
+    captured = capsys.readouterr()
+    assert re.search(r"split 1[67] failed", captured.out)
+    assert "--split: " in captured.err and "not complete" in captured.err
+
+
+def test_dry_run_prints_every_command_and_runs_nothing(tmp_path, monkeypatch, capsys) -> None:
+    arguments = ("--splits", "2-3", "--seeds", 1, 2, "--dry-run", "--output", tmp_path / "runs")
+    assert launch("hmdb51", *arguments, monkeypatch=monkeypatch) == 0
+    out = capsys.readouterr().out
+    assert out.count("train_tfvaegan.py") == 4 and "  split = 3" in out and "  manualSeed = 2" in out
+    assert not (tmp_path / "runs").exists()
+    for wrong in (("--splits", "0"), ("--workers", "0"), ("--spl", "1")):
+        with pytest.raises(SystemExit):
+            launch("hmdb51", *wrong, "--dry-run", monkeypatch=monkeypatch)
+
+
+def test_a_sweep_over_splits_and_seeds_says_so(tmp_path) -> None:
+    runs = []
+    for split in (1, 2):
+        for seed in (5, 6):
+            run = tmp_path / f"{split}-{seed}"
+            run.mkdir()
+            value = 0.1 * split + 0.01 * seed
+            row = {"row": "last", "T1": value, "acc_unseen": None, "acc_seen": None, "H": None, "rule": "<b>"}
+            data = {
+                "dataset": "X",
+                "image_embedding": "i3d",
+                "class_embedding": "att",
+                "split_version": "v2",
+                "feature_dim": 4,
+                "attribute_dim": 2,
+                "class_names": ["a", "b"],
+                "seen_classes": [0],
+                "unseen_classes": [1],
+                "counts": {},
+            }
+            (run / "result.json").write_text(
+                json.dumps(
+                    {
+                        "title": "T",
+                        "method": "m",
+                        "version": "0",
+                        "seed": seed,
+                        "config": {"split": split},
+                        "data": data,
+                        "rows": [row],
+                        "AUSUC": {},
+                        "notes": [],
+                        "seconds": 1.0,
+                        "machine": "here",
+                        "command": "train",
+                        "device": "cpu",
+                        "torch": "2",
+                        "schema": 1,
+                    }
+                )
+            )
+            runs.append(run)
+    table = write_sweep(tmp_path / "sweep", runs)
+    assert "mean ± sd over 4 runs (splits 1-2, seeds 5, 6)" in table and "20.5 ±" in table
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert "split 2, seed 6" in page and "&lt;b&gt;" in page and "<b>" not in page

@@ -1,0 +1,248 @@
+"""The demo writes what the predictor says, draws it, and lists what it could not read."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image, ImageColor
+
+from zslab.app.annotate import WIDTH, annotate, readable, readable_class
+from zslab.app.attribute_table import AttributeTable, write_attribute_table
+from zslab.app.demo import csv_writer
+from zslab.app.prediction import AttributeReason, ClassScore, Prediction
+from zslab.app.predictor import Predictor
+from zslab.data.formats.table import from_formula_safe
+from zslab.report.overlay import DIM, overlay
+from zslab.report.style import SEEN, UNSEEN
+
+from helpers.project import PROJECT, tree_modules
+
+
+@pytest.fixture
+def demo():
+    with tree_modules("zero-shot-images") as load:
+        yield load("demo").main
+
+
+def test_files_hold_what_the_predictor_says(birds, demo, tmp_path, capsys) -> None:
+    folder = birds.root / "images" / birds.names[0]
+    assert (
+        demo(
+            [
+                "--model",
+                str(birds.models["dazle"]),
+                str(folder),
+                "--json",
+                str(tmp_path / "o.json"),
+                "--csv",
+                str(tmp_path / "o.csv"),
+                "--annotated",
+                str(tmp_path / "drawn"),
+                "--top",
+                "3",
+                "--batch_size",
+                "4",
+            ]
+        )
+        == 0
+    )
+    expected = list(Predictor.load(birds.models["dazle"]).predict(folder, top=3))
+    assert len(expected) == 6
+    stored = json.loads((tmp_path / "o.json").read_text())
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    printed = capsys.readouterr().out
+    for prediction, entry, row in zip(expected, stored, rows, strict=True):
+        names = [score.name for score in prediction.classes]
+        assert [c["name"] for c in entry["classes"]] == names == [row[f"class_{n}"] for n in (1, 2, 3)]
+        assert float(row["probability_1"]) == pytest.approx(prediction.top.probability, abs=1e-4)
+        assert int(row["seen_1"]) == prediction.top.seen and prediction.image[-30:] in printed
+        assert np.allclose(list(entry["attention"].values())[0], list(prediction.attention.values())[0], atol=1e-4)
+    drawn = sorted((tmp_path / "drawn").iterdir())
+    assert [path.name for path in drawn] == [f"{i}.png" for i in range(6)]
+    with Image.open(drawn[0]) as image:
+        assert image.width == WIDTH
+
+
+def test_images_of_one_name_are_all_drawn_in_folders_as_they_lie(birds, demo, tmp_path) -> None:
+    images = [birds.root / "images" / name / "0.png" for name in birds.names[:2]]
+    twin = tmp_path / "same" / "0.jpg"
+    twin.parent.mkdir()
+    with Image.open(images[0]) as image:
+        image.convert("RGB").save(twin)
+        image.save(twin.with_suffix(".png"))
+    model = ["--model", str(birds.models["tfvaegan"])]
+    assert demo([*model, *map(str, images), "--annotated", str(tmp_path / "drawn")]) == 0
+    assert sorted((tmp_path / "drawn").rglob("*.png")) == [tmp_path / "drawn" / name / "0.png" for name in birds.names[:2]]
+    assert demo([*model, str(twin.parent), "--annotated", str(tmp_path / "flat")]) == 0
+    assert sorted(path.name for path in (tmp_path / "flat").iterdir()) == ["0-2.png", "0.png"]
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(birds) -> None:
+    command = [
+        sys.executable,
+        PROJECT / "zero-shot-images" / "demo.py",
+        "--model",
+        birds.models["tfvaegan"],
+        birds.root / "images",
+    ]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        err = process.stderr.read()
+    assert process.returncode == 130 and "Traceback" not in err and "BrokenPipe" not in err
+
+
+def test_calibration_without_a_constant_is_said(birds, demo, capsys) -> None:
+    photo = str(birds.root / "images" / birds.names[0] / "0.png")
+    assert demo(["--model", str(birds.models["dazle"]), photo, "--calibrated"]) == 0
+    assert "no constant" in capsys.readouterr().err
+
+
+def test_unreadable_images_are_listed_and_the_others_done(birds, demo, tmp_path, capsys) -> None:
+    (tmp_path / "a.jpg").write_text("no image")
+    good = birds.root / "images" / birds.names[0] / "0.png"
+    assert (
+        demo(["--model", str(birds.models["tfvaegan"]), str(tmp_path / "a.jpg"), str(good), "--json", str(tmp_path / "o.json")])
+        == 3
+    )
+    out, err = capsys.readouterr()
+    assert "1 of 2 images could not be read" in err and "a.jpg" in err and "0.png" in out
+    stored = json.loads((tmp_path / "o.json").read_text())
+    assert "not an image" in stored[0]["error"] and stored[1]["error"] is None and stored[1]["classes"]
+
+
+def test_classes_are_added_used_and_saved(birds, demo, tmp_path) -> None:
+    table = AttributeTable(["Newcomer"], birds.table.attribute_names, birds.table.values[:1], "new")
+    with open(tmp_path / "new.csv", "w", encoding="utf-8") as stream:
+        write_attribute_table(stream, table)
+    folder = birds.root / "images" / birds.names[0]
+    assert (
+        demo(
+            [
+                "--model",
+                str(birds.models["dazle"]),
+                str(folder),
+                "--add_classes",
+                str(tmp_path / "new.csv"),
+                "--zsl",
+                "--save_model",
+                str(tmp_path / "more.zsl"),
+                "--json",
+                str(tmp_path / "o.json"),
+                "--top",
+                "99",
+            ]
+        )
+        == 0
+    )
+    stored = json.loads((tmp_path / "o.json").read_text())
+    unseen = {birds.tested, birds.untested, "Newcomer"}
+    assert len(stored) == 6
+    assert all(
+        {c["name"] for c in entry["classes"]} == unseen and not any(c["seen"] for c in entry["classes"]) for entry in stored
+    )
+    assert Predictor.load(tmp_path / "more.zsl").classes_ == [*birds.names, "Newcomer"]
+
+
+@pytest.mark.parametrize(
+    "arguments, status, words",
+    [(["x.png"], 1, "model file cannot be opened"), ([], 1, "--web"), (["x.png", "--batch_size", "0"], 1, "batch_size")],
+)
+def test_wrong_commands_are_explained(birds, demo, tmp_path, capsys, arguments, status, words) -> None:
+    model = tmp_path / "none.zsl" if words == "model file cannot be opened" else birds.models["dazle"]
+    assert demo(["--model", str(model), *arguments]) == status
+    assert words in capsys.readouterr().err
+
+
+def test_missing_images_and_empty_folders_are_named_and_nothing_is_written(birds, demo, tmp_path, capsys) -> None:
+    (tmp_path / "empty").mkdir()
+    for photo, words in (("none.png", "image is missing"), ("empty", "empty")):
+        arguments = ["--model", str(birds.models["dazle"]), str(tmp_path / photo), "--json", str(tmp_path / "o.json")]
+        assert demo(arguments) == 1
+        assert words in capsys.readouterr().err and not (tmp_path / "o.json").exists()
+
+
+def test_the_page_is_opened_with_the_model(birds, demo, monkeypatch) -> None:
+    opened, page = [], ModuleType("zslab.app.web.server")
+    page.launch = lambda predictor, **where: opened.append((predictor, where))
+    monkeypatch.setitem(sys.modules, "zslab.app.web.server", page)
+    assert demo(["--model", str(birds.models["dazle"]), "--web"]) == 0
+    assert demo(["--model", str(birds.models["dazle"]), "--web", "--port", "8000", "--examples", str(birds.root)]) == 0
+    assert opened[0][0].classes_ == birds.names
+    assert [where for _, where in opened] == [
+        {"host": "127.0.0.1", "port": 7860, "examples": None},
+        {"host": "127.0.0.1", "port": 8000, "examples": birds.root},
+    ]
+
+
+@pytest.mark.parametrize("flag", ["--json", "--csv", "--annotated", "--save_model"])
+def test_a_photo_named_as_an_output_is_not_overwritten(birds, demo, tmp_path, capsys, flag) -> None:
+    photo = tmp_path / "victim.jpg"
+    Image.new("RGB", (20, 20), "red").save(photo)
+    content = photo.read_bytes()
+    assert demo(["--model", str(birds.models["dazle"]), str(photo), flag, str(photo)]) == 1
+    assert photo.read_bytes() == content and f"{flag}: the output" in capsys.readouterr().err
+    if flag != "--annotated":
+        assert demo(["--model", str(birds.models["dazle"]), str(photo), flag, str(tmp_path)]) == 1
+        assert "a folder" in capsys.readouterr().err
+        assert [path.name for path in tmp_path.iterdir()] == ["victim.jpg"]
+
+
+def test_names_are_no_formulas_in_csv(tmp_path) -> None:
+    names = ["=1+1", "@SUM(A1)", "'=x", "plain"]
+    with csv_writer(tmp_path / "o.csv", 1) as write:
+        for name in names:
+            write(Prediction("-photo.jpg", [ClassScore(name, 0.5, False)]))
+    rows = list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert [row["class_1"] for row in rows] == ["'=1+1", "'@SUM(A1)", "''=x", "plain"] and rows[0]["image"] == "'-photo.jpg"
+    assert [from_formula_safe(row["class_1"]) for row in rows] == names
+
+
+# ---- the drawing ---------------------------------------------------------------------------------------------------------
+
+PREDICTION = Prediction(
+    "a/bird.png",
+    [ClassScore("one", 0.75, True), ClassScore("two", 0.25, False)],
+    [AttributeReason("has_wing_color::red", 0.4, 0.5, 90.0), AttributeReason("long bill", 0.1, 0.2, 10.0)],
+    {"has_wing_color::red": np.array([[1.0, 0], [0, 0]])},
+)
+
+
+def count(image: Image.Image, color: str) -> int:
+    return int((np.asarray(image) == ImageColor.getrgb(color)).all(axis=2).sum())
+
+
+def test_bars_are_as_long_as_the_probabilities() -> None:
+    photo = Image.new("RGB", (30, 20), "black")
+    drawn = annotate(photo, PREDICTION)
+    legend = 13 * 11  # the mark of either kind in the legend
+    seen, unseen = (count(drawn, color) - legend for color in (SEEN, UNSEEN))
+    assert seen / unseen == pytest.approx(3, rel=0.03)
+    bare = annotate(photo, Prediction("x", PREDICTION.classes))
+    assert bare.width == WIDTH and bare.height < drawn.height
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3000, 10), (10, 3000), (700, 500)])
+def test_images_of_any_shape_are_drawn(size) -> None:
+    best = [ClassScore("c" * 200, 1.0, False)]
+    prediction = Prediction("n" * 300 + ".png", best, PREDICTION.attributes, PREDICTION.attention)
+    assert annotate(Image.new("RGB", size, "red"), prediction).width == WIDTH
+
+
+def test_the_overlay_is_bright_where_attention_is_and_dark_outside_of_the_view() -> None:
+    white = Image.new("RGB", (40, 20), "white")
+    weights = np.array([[1.0, 0.0], [0.0, 0.0]])
+    values = np.asarray(overlay(white, weights, (0.25, 0, 0.75, 1)))[..., 0]
+    dim = int(DIM * 255)
+    assert values[2, 12] == 255 and values[17, 27] == dim and (values[:, :10] == dim).all() and (values[:, 30:] == dim).all()
+    assert (np.asarray(overlay(white, np.ones((2, 2)))) == 255).all()  # even attention leaves the image as it is
+
+
+def test_names_are_for_people() -> None:
+    assert readable("has_wing_color::red") == "wing color: red" and readable("long bill") == "long bill"
+    assert readable_class("028.Red_capped_Parrot") == "Red capped Parrot" and readable_class("3.5 mm plug") == "3.5 mm plug"

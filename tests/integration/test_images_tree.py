@@ -1,0 +1,537 @@
+"""The image tree as a user meets it: launchers' flags against the published settings, runs from config to report."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import fields, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from zslab.errors import InputError
+from zslab.flags import read_dataset, run_folder
+
+from helpers.project import PROJECT, tree_modules
+from helpers.tiny import BASELINE_ROWS, write_tiny
+
+SCRIPTS = PROJECT / "zero-shot-images" / "image-scripts"
+TINY_FLAGS = {
+    "ngh": 8,
+    "ndh": 8,
+    "nepoch": 2,
+    "batch_size": 10,
+    "critic_iter": 2,
+    "syn_num": 5,
+    "classifier_epochs": 3,
+    "device": "cpu",
+    "dataset": "TINY",
+}
+
+# The settings of the release, spec by spec: what every variant has, what frozen inductive features have, what differs.
+COMMON = {
+    "ngh": 4096,
+    "ndh": 4096,
+    "lambda1": 10,
+    "critic_iter": 5,
+    "batch_size": 64,
+    "feedback_loop": 2,
+    "gzsl": True,
+    "preprocessing": True,
+    "standardization": False,
+    "beta1": 0.5,
+    "classifier_epochs": 25,
+    "nz": None,
+    "unseen_prior": "uniform",
+    "stale_feedback": False,
+}
+PUBLISHED = {
+    "cub": dict(
+        dataset="CUB",
+        gammaD=10,
+        gammaG=10,
+        nepoch=300,
+        lr=1e-4,
+        feed_lr=1e-5,
+        dec_lr=1e-4,
+        classifier_lr=1e-3,
+        recons_weight=0.01,
+        a1=1,
+        a2=1,
+        syn_num=300,
+        manualSeed=3483,
+        encoded_noise=True,
+        freeze_dec=False,
+    ),
+    "awa": dict(
+        dataset="AWA2",
+        gammaD=10,
+        gammaG=10,
+        nepoch=120,
+        lr=1e-5,
+        feed_lr=1e-4,
+        dec_lr=1e-4,
+        classifier_lr=1e-3,
+        recons_weight=0.1,
+        a1=0.01,
+        a2=0.01,
+        syn_num=1800,
+        manualSeed=9182,
+        encoded_noise=True,
+        freeze_dec=True,
+    ),
+    "flo": dict(
+        dataset="FLO",
+        gammaD=10,
+        gammaG=10,
+        nepoch=500,
+        lr=1e-4,
+        feed_lr=1e-5,
+        dec_lr=1e-4,
+        classifier_lr=1e-3,
+        recons_weight=0.01,
+        a1=0.5,
+        a2=0.5,
+        syn_num=1200,
+        manualSeed=806,
+        encoded_noise=False,
+        stale_feedback=True,
+        freeze_dec=False,
+    ),
+    "sun": dict(
+        dataset="SUN",
+        gammaD=1,
+        gammaG=1,
+        nepoch=400,
+        lr=1e-3,
+        feed_lr=1e-4,
+        dec_lr=1e-4,
+        classifier_lr=5e-4,
+        recons_weight=0.01,
+        a1=0.1,
+        a2=0.01,
+        syn_num=400,
+        manualSeed=4115,
+        encoded_noise=True,
+        freeze_dec=False,
+    ),
+}
+FINETUNED = {
+    "cub": dict(recons_weight=0.1, feed_lr=1e-4),
+    "awa": dict(
+        gammaD=1, gammaG=1, lr=1e-4, recons_weight=1, feed_lr=1e-5, dec_lr=1e-5, a1=0.1, a2=0.1, freeze_dec=True, nepoch=800
+    ),
+    "flo": {},
+    "sun": dict(gammaD=1, gammaG=1, lr=1e-4, recons_weight=1, dec_lr=1e-5, feed_lr=1e-5, encoded_noise=False, nepoch=400),
+}
+INDUCTIVE_FINETUNED = FINETUNED | {"sun": FINETUNED["sun"] | {"stale_feedback": True}}
+TRANSDUCTIVE = {
+    "cub": dict(gammaD2=10, gammaG_D2=10, nepoch=500),
+    "awa": dict(gammaD2=10, gammaG_D2=10, nepoch=800),
+    "flo": dict(gammaD2=10, gammaG_D2=10, nepoch=500, encoded_noise=True, stale_feedback=False),
+    "sun": dict(gammaD2=1, gammaG_D2=1, nepoch=800, dec_lr=1e-4),
+}
+TRANSDUCTIVE_FINETUNED = {
+    "cub": dict(nepoch=300, recons_weight=0.1, feed_lr=1e-4, gammaD=10, gammaG=10, gammaD2=10, gammaG_D2=10),
+    "awa": FINETUNED["awa"] | dict(gammaD2=1, gammaG_D2=1),
+    "flo": TRANSDUCTIVE["flo"],
+    "sun": FINETUNED["sun"] | dict(gammaD2=1, gammaG_D2=1),
+}
+
+
+def launcher(name: str):
+    """A launcher's module, loaded from its file."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location(f"launcher_{name}", SCRIPTS / f"run_{name}_tfvaegan.py")
+    module = importlib.util.module_from_spec(spec)
+    path = list(sys.path)
+    try:
+        spec.loader.exec_module(module)
+    finally:
+        sys.path[:] = path  # a launcher puts its tree on the path
+    return module
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+@pytest.mark.parametrize("setting", ["inductive", "transductive"])
+@pytest.mark.parametrize("features", ["frozen", "finetuned"])
+def test_launchers_pass_the_published_settings(images, name: str, setting: str, features: str) -> None:
+    from zslab.launcher import as_arguments
+    from zslab.runs.config import parse_config
+
+    script, flags = launcher(name).VARIANTS[setting, features]
+    assert script == f"train_tfvaegan_{setting}.py"
+    default = images.config.TfvaeganConfig(transductive=setting == "transductive")
+    config = parse_config(default, as_arguments(flags), script, "")
+    changes = {
+        ("inductive", "frozen"): {},
+        ("inductive", "finetuned"): INDUCTIVE_FINETUNED,
+        ("transductive", "frozen"): TRANSDUCTIVE,
+        ("transductive", "finetuned"): TRANSDUCTIVE_FINETUNED,
+    }[setting, features]
+    expected = COMMON | PUBLISHED[name] | changes.get(name, {})
+    assert {key: getattr(config, key) for key in expected} == expected
+    assert config.image_embedding == ("res101" if features == "frozen" else "res101_finetuned")
+
+
+def test_every_flag_reaches_the_method(images) -> None:
+    """`settings` maps the release's names onto words; a number of its own for every flag shows which goes where."""
+    config = images.config.TfvaeganConfig(
+        batch_size=2,
+        critic_iter=3,
+        feedback_loop=4,
+        encoded_noise=False,
+        freeze_dec=True,
+        stale_feedback=True,
+        gammaD=5,
+        gammaG=6,
+        recons_weight=7,
+        lambda1=8,
+        a1=9,
+        a2=10,
+        lr=11,
+        beta1=12,
+        feed_lr=13,
+        dec_lr=14,
+        syn_num=15,
+        transform=False,
+        gammaD2=16,
+        gammaG_D2=17,
+        unseen_prior="labels",
+    )
+    s = config.settings()
+    assert (s.batch_size, s.critic_iter, s.feedback_loop) == (2, 3, 4)
+    assert (s.encoded_noise, s.freeze_decoder, s.stale_feedback, s.transform) == (False, True, True, False)
+    assert (s.critic_weight, s.adversarial_weight, s.cycle_weight, s.penalty_weight) == (5, 6, 7, 8)
+    assert (s.feedback_train, s.feedback_synthesis, s.lr, s.beta1, s.feedback_lr, s.decoder_lr) == (9, 10, 11, 12, 13, 14)
+    assert (s.n_synthetic, s.critic_unseen_weight, s.adversarial_unseen_weight, s.unseen_prior) == (15, 16, 17, "labels")
+    assert s.attribute_loss == "cycle"
+    heads = images.classifier.build_heads(replace(config, classifier_lr=0.5, classifier_epochs=18))
+    assert all((head.lr, head.epochs, head.batch_size) == (0.5, 18, 15) for head in heads)
+    assert images.classifier.build_heads(replace(config, gzsl=False))[1] is None
+
+
+def test_every_flag_has_a_help(images) -> None:
+    source = (PROJECT / "zero-shot-images" / "config.py").read_text()
+    for field in fields(images.config.TfvaeganConfig):
+        after = source.split(f"\n    {field.name}: ", 1)[1].split("\n", 2)
+        assert after[1].strip().startswith('"""'), field.name
+
+
+def test_networks_can_be_imported_from_the_tree(images) -> None:
+    for name in ("Encoder", "Generator", "Critic", "Feedback", "SemanticDecoder", "build_networks"):
+        assert hasattr(images.model, name)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"standardization": True}, "the generator cannot produce such features.*got standardization"),
+        ({"preprocessing": False}, "the generator cannot produce such features.*got no preprocessing"),
+        ({"recons_weight": 0.0}, r"--recons_weight: .*used but never trained.*--no_transform"),
+        ({"ngh": 0}, r"--ngh: .*too small \(got 0"),
+        ({"nepoch": 0}, "--nepoch: .*too small"),
+        ({"attSize": 312}, "--attSize: .*contradicts the data .got 312, expected 5"),
+        ({"resSize": 2048}, "--resSize: .*contradicts the data .got 2048, expected 7"),
+        ({"nclass_all": 200}, "--nclass_all: .*contradicts the data .got 200, expected 9"),
+        ({"dataset": "CUB"}, "the data set is missing"),
+        ({"batch_size": 1000}, "batch is larger than the data"),
+        ({"device": "cuda:7"}, "--device: the device is not available"),
+    ],
+)
+def test_flags_that_cannot_be_are_refused(images, tiny, tmp_path, capsys, changes, words) -> None:
+    import re
+
+    config = images.config.TfvaeganConfig(**(TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes))
+    assert images.train_tfvaegan_inductive.train(config) == 1
+    error = capsys.readouterr().err
+    assert re.search(words, error), error
+    assert error.startswith("error: ") and error.count("\n") == 1
+
+
+@pytest.fixture(autouse=True)
+def report(request, monkeypatch) -> None:
+    """Runs in this process draw no report, which takes longer than they do; one test asks for it."""
+    if "with_report" not in request.keywords:
+        monkeypatch.setattr("zslab.experiment.write_report", lambda folder: folder / "report.html")
+
+
+def run_in_process(images, tiny: Path, tmp_path: Path, **changes) -> Path:
+    config = images.config.TfvaeganConfig(**(TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes))
+    assert images.train_tfvaegan_inductive.train(config) == 0
+    return run_folder(config).path
+
+
+@pytest.mark.with_report
+def test_a_run_with_validation_leaves_everything_behind(images, tiny, tmp_path, capsys) -> None:
+    folder = run_in_process(images, tiny, tmp_path, select="val")
+    printed = capsys.readouterr().out
+    for name in (
+        "config.json",
+        "metrics.jsonl",
+        "result.json",
+        "evaluation.npz",
+        "report.html",
+        "log.txt",
+        "model_last.safetensors",
+        "model_val.safetensors",
+        "validation/metrics.jsonl",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert not (folder / "checkpoint.pt").exists()
+    assert list((folder / "tensorboard").iterdir())
+    result = json.loads((folder / "result.json").read_text())
+    rows = {row["row"]: row for row in result["rows"]}
+    assert list(rows) == ["paper", "val", "val + calibration", "last", *BASELINE_ROWS]
+    for name in rows:
+        assert name in printed
+    assert rows["paper"]["H"] >= max(rows["val"]["H"], rows["last"]["H"])
+    assert rows["paper"]["T1"] >= max(rows["val"]["T1"], rows["last"]["T1"])
+    assert result["data"]["split_version"] == "v2" and result["data"]["counts"]["trainval"] == 36
+    # The val row is what the test run measured where the validation run was best.
+    records, validation = (
+        [json.loads(line) for line in (folder / part / "metrics.jsonl").read_text().splitlines()]
+        for part in (".", "validation")
+    )
+    h = np.array([record["gzsl"]["H"] for record in validation])
+    epoch, head = np.unravel_index(h.argmax(), h.shape)
+    assert rows["val"]["H"] == records[epoch]["gzsl"]["H"][head]
+    with np.load(folder / "evaluation.npz") as arrays:
+        confusion = arrays["val_gzsl_confusion"]
+        per_class = np.diag(confusion) / confusion.sum(1)
+        assert per_class[:6].mean() == pytest.approx(rows["val"]["acc_seen"])
+        assert per_class[6:].mean() == pytest.approx(rows["val"]["acc_unseen"])
+        assert arrays["last_zsl_confusion"].sum() == 24
+        curve = arrays["val_curve"]
+        assert result["AUSUC"]["val"] == pytest.approx(
+            np.trapezoid(curve[::-1, 1], curve[::-1, 0]) if hasattr(np, "trapezoid") else result["AUSUC"]["val"]
+        )
+
+
+def test_a_run_is_a_function_of_its_config(images, tiny, tmp_path) -> None:
+    first, second = (run_in_process(images, tiny, tmp_path / name) for name in ("a", "b"))
+    assert first.name == second.name
+    rows = [json.loads((folder / "result.json").read_text())["rows"] for folder in (first, second)]
+    assert rows[0] == rows[1]
+    weights = [load_file(folder / "model_last.safetensors") for folder in (first, second)]
+    assert weights[0].keys() == weights[1].keys() and len(weights[0]) == 30  # 24 of the networks, 3 of each head
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    other = run_in_process(images, tiny, tmp_path / "a", manualSeed=5)
+    assert other.name != first.name
+
+
+def test_a_finished_run_is_reported_again_not_repeated(images, tiny, tmp_path, capsys) -> None:
+    folder = run_in_process(images, tiny, tmp_path)
+    before = (folder / "result.json").stat().st_mtime_ns
+    capsys.readouterr()
+    run_in_process(images, tiny, tmp_path)
+    assert "paper" in capsys.readouterr().out
+    assert (folder / "result.json").stat().st_mtime_ns == before
+    run_in_process(images, tiny, tmp_path, overwrite=True)
+    assert (folder / "result.json").stat().st_mtime_ns > before
+
+
+def test_a_finished_run_without_a_report_draws_it(images, tiny, tmp_path, monkeypatch, capsys) -> None:
+    """As a kill between result and report leaves it."""
+    folder = run_in_process(images, tiny, tmp_path)
+    drawn = []
+    monkeypatch.setattr("zslab.experiment.write_report", lambda folder: drawn.append(folder))
+    run_in_process(images, tiny, tmp_path)
+    assert drawn == [folder] and f"Report: {folder / 'report.html'}" in capsys.readouterr().out
+    (folder / "report.html").write_text("")
+    run_in_process(images, tiny, tmp_path)
+    assert drawn == [folder]
+
+
+def test_a_batch_is_lowered_to_the_data_of_each_stage_on_request(images, tiny, tmp_path, capsys) -> None:
+    folder = run_in_process(images, tiny, tmp_path, batch_size=1000, fit_batch_size=True, select="val")
+    log = (folder / "log.txt").read_text()
+    assert "The test stage has 36 training samples, so a batch has 36 and not 1000." in log
+    assert "The validation stage has " in log and "and not 1000" in log
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"feedback_loop": 1},
+        {"transform": False},
+        {"feedback_loop": 1, "transform": False, "recons_weight": 0.0},
+        {"gzsl": False},
+        {"encoded_noise": False},
+        {"eval_every": 5},
+    ],
+    ids=["without feedback", "without transformation", "f-VAEGAN-D2", "ZSL only", "pure noise", "seldom evaluated"],
+)
+def test_ablations_run(images, tiny, tmp_path, changes) -> None:
+    folder = run_in_process(images, tiny, tmp_path, **changes)
+    result = json.loads((folder / "result.json").read_text())
+    rows = {row["row"]: row for row in result["rows"]}
+    assert (rows["last"]["H"] is None) == (changes.get("gzsl") is False)
+    assert 0 <= rows["last"]["T1"] <= 1
+    assert ("f-VAEGAN" in result["title"]) == (changes.get("recons_weight") == 0.0)
+
+
+def test_data_without_validation_lists_runs_with_a_seeded_split(images, tmp_path) -> None:
+    write_tiny(tmp_path, version="none")
+    folder = run_in_process(images, tmp_path, tmp_path, select="val")
+    result = json.loads((folder / "result.json").read_text())
+    assert result["data"]["split_version"] == "none"
+    assert any("seeded draw" in note for note in result["notes"])
+
+
+def test_without_a_possible_validation_split_the_baselines_are_left_out_and_said(images, tmp_path) -> None:
+    from helpers.tiny import tiny_arrays
+
+    trainval = tiny_arrays()["trainval_loc"]
+    write_tiny(tmp_path, train_loc=trainval[::2], val_loc=trainval[1::2])
+    folder = run_in_process(images, tmp_path, tmp_path)
+    result = json.loads((folder / "result.json").read_text())
+    assert [row["row"] for row in result["rows"]] == ["paper", "val", "last"]
+    assert any("The baselines are left out" in note for note in result["notes"])
+
+
+# ---- through the real commands -------------------------------------------------------------------------------------------
+
+
+def command(*arguments: str, script: str = "run_cub_tfvaegan.py") -> list[str]:
+    return [sys.executable, str(SCRIPTS / script), *arguments]
+
+
+def tiny_arguments(tiny: Path, output: Path) -> list[str]:
+    flags = [word for name, value in TINY_FLAGS.items() for word in (f"--{name}", str(value))]
+    return [*flags, "--dataroot", str(tiny), "--output", str(output)]
+
+
+ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_an_encoding_without_greek_letters_ends_no_run(tiny, tmp_path, encoding) -> None:
+    done = subprocess.run(
+        command(*tiny_arguments(tiny, tmp_path / "runs"), "--nepoch", "1"),
+        capture_output=True,
+        env=ENVIRONMENT | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"?1 " in done.stdout and "λ1" in next((tmp_path / "runs").glob("*/log.txt")).read_text(encoding="utf-8")
+
+
+def test_dry_run_prints_command_and_config_and_runs_nothing(tmp_path) -> None:
+    done = subprocess.run(
+        command("--dry-run", "--finetuned", "--transductive", "--nepoch", "5", "--output", str(tmp_path / "runs")),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert (
+        "train_tfvaegan_transductive.py" in lines[0]
+        and "--nepoch 300" in lines[0]
+        and lines[0].endswith(f"--nepoch 5 --output {tmp_path / 'runs'}")
+    )
+    config = dict(line.strip().split(" = ", 1) for line in lines[1:])
+    assert (config["nepoch"], config["feed_lr"], config["image_embedding"]) == ("5", "0.0001", "res101_finetuned")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_seeds_are_run_one_by_one_and_summarized(tiny, tmp_path) -> None:
+    done = subprocess.run(
+        command(*tiny_arguments(tiny, tmp_path / "runs"), "--seeds", "1", "2"),
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+    )
+    assert done.returncode == 0, done.stderr
+    (summary_file,) = (tmp_path / "runs").glob("*/summary.json")
+    summary = json.loads(summary_file.read_text())
+    assert summary["seeds"] == [1, 2]
+    results = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").glob("*-seed[12]-*/result.json"))]
+    values = [row["H"] for result in results for row in result["rows"] if row["row"] == "last"]
+    (last,) = (row for row in summary["rows"] if row["row"] == "last")
+    assert last["H"]["mean"] == pytest.approx(np.mean(values))
+    assert last["H"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert "±" in done.stdout
+
+
+def test_unknown_and_abbreviated_flags_are_errors(tiny, tmp_path) -> None:
+    for flag in ("--gamma", "--nepochs"):
+        done = subprocess.run(command(flag, "3"), capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
+        assert done.returncode == 2
+        assert flag in done.stderr and "Unrecognized" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, number) -> None:
+    """Ctrl-C (to launcher and script, as a terminal sends it) saves at once; kill -9 loses the epoch in progress."""
+    long = ["--nepoch", "25", "--eval_every", "5"]
+    arguments = [*tiny_arguments(tiny, tmp_path / "runs"), *long]
+    with tree_modules("zero-shot-images") as load:
+        config = load("config").TfvaeganConfig
+    process = subprocess.Popen(
+        command(*arguments),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENVIRONMENT,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 600
+    while not list((tmp_path / "runs").glob("*/checkpoint.pt")):
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    _, errors = process.communicate(timeout=600)
+    if number == signal.SIGINT:
+        assert process.returncode == 130, errors
+        assert "--resume" in errors
+    (folder,) = (tmp_path / "runs").iterdir()
+    assert not (folder / "result.json").exists()
+    refused = subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT)
+    assert refused.returncode == 1 and "an unfinished run" in refused.stderr
+    resumed = subprocess.run(command(*arguments, "--resume"), capture_output=True, text=True, env=ENVIRONMENT)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "Resuming in epoch" in resumed.stdout
+    straight = [*tiny_arguments(tiny, tmp_path / "straight"), *long]
+    subprocess.run(command(*straight), check=True, capture_output=True, env=ENVIRONMENT)
+    found, expected = (
+        [
+            {k: v for k, v in json.loads(line).items() if k != "seconds"}
+            for line in next((tmp_path / name).glob("*/metrics.jsonl")).read_text().splitlines()
+        ]
+        for name in ("runs", "straight")
+    )
+    assert found == expected
+    assert len(found) == 25
+    assert config().nepoch == 300  # the tree's default was not what ran
+
+
+def test_the_toy_set_is_rendered_where_it_is_asked_for(images, tmp_path, monkeypatch) -> None:
+    rendered = []
+
+    def render(root):
+        rendered.append(root)
+        write_tiny(root, name="TOY")
+
+    monkeypatch.setattr("zslab.datasets.make_toy", render)
+    dataset = read_dataset(images.config.TfvaeganConfig(dataset="TOY", dataroot=tmp_path))
+    assert rendered == [tmp_path] and len(dataset.labels) == 72
+
+
+def test_missing_data_tells_what_to_download_and_where_to_put_it(images, tmp_path) -> None:
+    config = images.config.TfvaeganConfig(dataroot=tmp_path, dataset="SUN")
+    with pytest.raises(InputError) as caught:
+        read_dataset(config)
+    message = str(caught.value)
+    for word in (str(tmp_path / "SUN"), "res101.mat", "att_splits.mat", "zslab download SUN", "--dataroot"):
+        assert word in message

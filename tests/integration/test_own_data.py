@@ -1,0 +1,241 @@
+"""A folder of images and a CSV become a data set whose lists can be counted by hand; what is wrong is said plainly."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zslab.app.export import export
+from zslab.app.own_data import OwnData, PrepareOptions, choose_scale, prepare, read_inputs
+from zslab.app.predictor import Predictor
+from zslab.data.formats.matfile import read_mat
+from zslab.data.region_dataset import read_region_maps
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.errors import InputError
+from zslab.features.backbones import BackboneSpec, load_backbone
+
+from helpers.exported_models import train
+from helpers.project import PROJECT
+from helpers.tiny import tiny_arrays, write_tiny
+
+ROWS = {"Red bird": (1, 0, 0), "blue bird": (0, 1, 0), "green-bird": (0, 0, 1), "Grey": (1, 1, 1), "Violet": (1, 1, 0)}
+
+
+@pytest.fixture
+def backbone():
+    return load_backbone(BackboneSpec("descriptor"))
+
+
+def made_of(images, table, folder, backbone, unseen=(), **options) -> OwnData:
+    return prepare(read_inputs(images, table, unseen), folder, backbone, PrepareOptions(**options))
+
+
+def make(root, folders=("001.red_bird", "002.Blue_Bird", "003.green bird", "004.Grey"), rows=None, n=5):
+    """Plain colored images in folders, and the table; the paths of both."""
+    rng = np.random.default_rng(0)
+    for folder in folders:
+        (root / "images" / folder).mkdir(parents=True)
+        for i in range(n):
+            Image.fromarray(rng.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(root / "images" / folder / f"{i}.png")
+    lines = [",".join(map(str, (name, *row))) for name, row in (rows or ROWS).items()]
+    (root / "table.csv").write_text("\n".join(["class,red,blue,green", *lines]) + "\n", encoding="utf-8")
+    return root / "images", root / "table.csv"
+
+
+def test_lists_are_as_counted_by_hand(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["GREY"], test_fraction=0.4, regions=True)
+    assert made.seen == ["Red bird", "blue bird", "green-bird"]
+    assert made.unseen == ["Grey", "Violet"] and made.untested == ["Violet"]
+    assert made.n_images == {"train": 9, "test seen": 6, "test unseen": 5}
+    data = read_xlsa17(tmp_path, "OWN", "descriptor", "att")
+    assert data.class_names == list(ROWS) and data.split_version == "v2"
+    counts = {name: np.bincount(data.labels[rows], minlength=5).tolist() for name, rows in data.locations.items()}
+    assert counts["trainval"] == [3, 3, 3, 0, 0] and counts["test_seen"] == [2, 2, 2, 0, 0]
+    assert counts["test_unseen"] == [0, 0, 0, 5, 0]
+    assert sorted(counts["val"]) == [0, 0, 0, 0, 3] and sum(counts["train"]) == 6  # a quarter of 3 classes: one
+    assert np.allclose(data.attributes, np.array(list(ROWS.values())) / np.sqrt([1, 1, 1, 3, 2])[:, None])
+    assert data.stage("test").unseen_classes.tolist() == [3, 4]
+    assert any("1 of 2 unseen classes have no test samples" in note for note in data.notes)
+    maps = read_region_maps(tmp_path / "OWN" / f"{made.regions}.hdf5", split_file=tmp_path / "OWN" / "att_splits.mat")
+    assert maps.attribute_names == ["red", "blue", "green"] and maps.stage("test").unseen_classes.tolist() == [3, 4]
+    assert np.array_equal(maps.features, data.features)
+
+
+def test_the_same_seed_gives_the_same_lists(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    lists = []
+    for name, seed in (("A", 0), ("B", 0), ("C", 1)):
+        made_of(images, table, tmp_path / name, backbone, seed=seed)
+        content = read_mat(tmp_path / name / "att_splits.mat", ["trainval_loc", "val_loc"])
+        lists.append(np.concatenate([content["trainval_loc"], content["val_loc"]]).tolist())
+    assert lists[0] == lists[1] != lists[2]
+
+
+def test_a_model_of_own_data_is_trained_for_classes_without_any_image(birds, tmp_path) -> None:
+    """All unseen classes without test images: what can be measured is the seen accuracy, and nothing else is claimed."""
+    folder = tmp_path / "images"
+    shutil.copytree(birds.root / "images", folder)
+    shutil.rmtree(folder / birds.tested)
+    made_of(folder, birds.root / "birds.csv", tmp_path / "BIRDS", load_backbone(BackboneSpec("descriptor")))
+    run = train("BIRDS", tmp_path, tmp_path / "runs", "descriptor")
+    result = json.loads((run / "result.json").read_text())
+    rows = {row["row"]: row for row in result["rows"]}
+    assert 0 <= rows["last"]["acc_seen"] <= 1
+    assert [rows["last"][m] for m in ("T1", "acc_unseen", "H")] == [None] * 3 and rows["paper"]["H"] is None
+    assert any("cannot be measured" in note for note in result["notes"]) and result["AUSUC"] == {}
+    assert len(result["data"]["unseen_classes"]) == 2
+    export(run, tmp_path / "m.zsl")
+    found = {p.top.name for p in Predictor.load(tmp_path / "m.zsl").predict(birds.root / "images", unseen_only=True)}
+    assert found <= {birds.tested, birds.untested}
+
+
+def test_only_classes_declared_unseen_may_lack_samples(tmp_path) -> None:
+    arrays = tiny_arrays()
+    att = np.concatenate([arrays["att"], np.full((5, 1), 0.5)], axis=1)
+    names = np.array([[f"bird {i}"] for i in range(10)], dtype=object)
+    write_tiny(tmp_path, att=att, allclasses_names=names)
+    with pytest.raises(InputError, match="a class has no samples"):
+        read_xlsa17(tmp_path, "TINY", "res101", "att")
+    write_tiny(tmp_path, att=att, allclasses_names=names, unseen_classes=np.array([[10.0]]))
+    data = read_xlsa17(tmp_path, "TINY", "res101", "att")
+    assert data.stage("test").unseen_classes.tolist() == [6, 7, 8, 9]
+    assert data.stage("validation").unseen_classes.tolist() == [4, 5]
+    write_tiny(tmp_path, att=att, allclasses_names=names, unseen_classes=np.array([[1.0, 10.0]]))
+    with pytest.raises(InputError, match="unseen_classes"):
+        read_xlsa17(tmp_path, "TINY", "res101", "att")
+
+
+@pytest.mark.parametrize(
+    "folders, rows, options, words",
+    [
+        (("red bird", "blue bird", "owl"), None, {}, "no row of attributes.*owl.*Add a row"),
+        (("red bird", "RED-bird", "blue bird"), None, {}, "several folders belong"),
+        (("red bird",), None, {}, "too few classes .got"),
+        (("red bird", "blue bird"), {"Red bird": (1, 0, 0), "blue bird": (0, 1, 0)}, {}, "--unseen NAME"),
+        (("red bird", "blue bird"), None, {"unseen": ["dodo"]}, "class is unknown.*dodo"),
+        (("red bird", "blue bird"), ROWS | {"Red bird": (0, 0, 0)}, {}, "every value of 'Red bird' is 0"),
+        (("red bird", "blue bird"), ROWS | {"Red bird": (1, "", 0)}, {}, "'Red bird'.*'blue': the cell is empty"),
+        (("red bird", "blue bird"), ROWS | {"Red bird": (1, "many", 0)}, {}, "the cell is no number"),
+        (("red bird", "blue bird"), None, {"test_fraction": 1.5}, "test_fraction"),
+    ],
+)
+def test_what_does_not_fit_is_said_before_anything_is_made(tmp_path, backbone, folders, rows, options, words) -> None:
+    images, table = make(tmp_path, folders, rows, n=2)
+    with pytest.raises(InputError, match=words):
+        made_of(images, table, tmp_path / "OWN", backbone, **options)
+    assert not (tmp_path / "OWN").exists()
+
+
+def test_a_class_with_one_image_and_a_class_named_twice(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    for i in range(1, 5):
+        (images / "004.Grey" / f"{i}.png").unlink()
+    with pytest.raises(InputError, match=r"has too few images .got Grey \(1\)"):
+        made_of(images, table, tmp_path / "OWN", backbone)
+    table.write_text(table.read_text() + "Grey,0,0,1\n")
+    with pytest.raises(InputError, match="a class is named twice.*Grey"):
+        made_of(images, table, tmp_path / "OWN", backbone)
+
+
+def test_constant_attributes_and_equal_rows_are_warned_of(tmp_path, backbone) -> None:
+    images, table = make(tmp_path, rows={name: (*row[:2], 1) for name, row in ROWS.items()})
+    warnings = "\n".join(made_of(images, table, tmp_path / "OWN", backbone).warnings)
+    assert "1 attributes have the same value for all classes: green" in warnings
+    assert "Grey = Violet" in warnings
+
+
+def test_unreadable_images_stop_or_are_left_out_and_listed(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    (images / "004.Grey" / "2.png").write_text("no image")
+    with pytest.raises(InputError, match="1, such as 004.Grey/2.png.*skip_unreadable"):
+        made_of(images, table, tmp_path / "OWN", backbone)
+    assert [path.name for path in (tmp_path / "OWN").iterdir()] == ["unreadable.txt"]
+    made = made_of(images, table, tmp_path / "OWN", backbone, skip_unreadable=True)  # as the message says
+    assert made.left_out == 1 and sum(made.n_images.values()) == 19
+    assert "004.Grey/2.png" in (tmp_path / "OWN" / "unreadable.txt").read_text()
+    made_of(make(tmp_path / "mended")[0], table, tmp_path / "MENDED", backbone)
+    assert not (tmp_path / "MENDED" / "unreadable.txt").exists()
+
+
+@pytest.mark.parametrize(
+    "values, low, high",
+    [
+        ([[0, 1], [0.5, 0]], [0, 0], [1, 1]),  # shares
+        ([[0, 90], [50, 10]], [0, 0], [1, 1]),  # per cent: a factor that rows of unit norm do not feel
+        ([[0.2, 90], [0.4, 10]], [0.2, 10], [0.4, 90]),  # a share beside something larger
+        ([[-1, 300], [1, 100]], [-1, 100], [1, 300]),
+    ],
+)
+def test_attributes_of_different_scales_are_brought_to_one(values, low, high) -> None:
+    scale, _ = choose_scale(np.array(values, dtype=float))
+    assert scale.low.tolist() == low and scale.high.tolist() == high
+
+
+def test_columns_of_different_scales_survive_into_the_model(tmp_path, backbone) -> None:
+    rows = {"Red bird": (1, 120, -3), "blue bird": (0, 300, 5), "green-bird": (0, 200, 1), "Grey": (1, 250, 0)}
+    images, table = make(tmp_path, ("red bird", "blue bird", "green bird"), rows, n=8)
+    made_of(images, table, tmp_path / "OWN", backbone)
+    model = export(train("OWN", tmp_path, tmp_path / "runs", "descriptor", batch_size=8, syn_num=10), tmp_path / "m.zsl")
+    assert model.table.tolist() == [list(map(float, row)) for row in rows.values()]
+    predictor = Predictor.load(tmp_path / "m.zsl").add_class("new", {"red": 0.5, "blue": 210, "green": 1})
+    expected = np.array([0.5, 0.5, 0.5]) / np.sqrt(0.75)
+    assert np.allclose(predictor.model.attributes[-1], expected, atol=1e-6)
+
+
+def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path) -> None:
+    images, table = make(tmp_path)
+    command = [
+        sys.executable,
+        PROJECT / "zero-shot-images" / "prepare_data.py",
+        "--images",
+        images,
+        "--attributes",
+        table,
+        "--name",
+        "OWN",
+        "--dataroot",
+        tmp_path / "data",
+        "--backbone",
+        "descriptor",
+        "--unseen",
+        "Grey",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "3 seen and 2 unseen classes; images: 12 train, 3 test seen, 5 test unseen" in done.stdout
+    assert "run_own_tfvaegan.py --dataset OWN" in done.stdout and "run_own_dazle" not in done.stdout
+    assert "export RUN_FOLDER --output my_model.zsl\n" in done.stdout  # the descriptor has no weights
+    again = subprocess.run(command, capture_output=True, text=True)
+    assert again.returncode == 1 and "--overwrite" in again.stderr
+
+
+def test_a_wrong_path_is_said_before_weights_are_fetched(tmp_path) -> None:
+    _, table = make(tmp_path)
+    command = [
+        sys.executable,
+        PROJECT / "zero-shot-images" / "prepare_data.py",
+        "--images",
+        tmp_path / "none",
+        "--attributes",
+        table,
+        "--dataroot",
+        tmp_path / "data",
+        "--weights",
+        tmp_path / "none.safetensors",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1 and "--images: " in done.stderr, done.stderr
+
+
+@pytest.mark.parametrize("launcher", ["run_own_tfvaegan.py", "run_own_dazle.py"])
+def test_launchers_for_own_data_resolve(launcher) -> None:
+    command = [sys.executable, PROJECT / "zero-shot-images" / "image-scripts" / launcher, "--dry-run"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0 and "dataset = OWN" in done.stdout, done.stderr

@@ -1,0 +1,362 @@
+"""The predictor says what the run said, explains it with its own numbers, and takes new classes in."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from zslab.app.attribute_table import AttributeScale, parse_attribute_table
+from zslab.app.export import export
+from zslab.app.model_file import read_model
+from zslab.app.predictor import Predictor, UnusualAttributesWarning
+from zslab.data.region_dataset import read_region_maps
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.errors import InputError
+from zslab.features import backbones
+from zslab.features.backbones import BackboneSpec
+
+from helpers.exported_models import train_dazle
+
+
+def test_rows(birds):
+    """LazyFeatures of the test samples, seen then unseen, their features and their images."""
+    data = read_xlsa17(birds.root / "data", "BIRDS", "descriptor", "att")
+    maps = read_region_maps(birds.made.folder / f"{birds.made.regions}.hdf5", split_file=birds.made.folder / "att_splits.mat")
+    rows = np.concatenate([data.locations["test_seen"], data.locations["test_unseen"]])
+    files = [str(birds.root / "images" / maps.image_files[row]) for row in rows]
+    return {"tfvaegan": data.features[rows], "dazle": maps.regions.read(rows)}, files, len(data.locations["test_seen"])
+
+
+test_rows.__test__ = False
+
+
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_predictions_equal_those_of_the_run(birds, method) -> None:
+    predictor, (features, files, n_seen) = Predictor.load(birds.models[method]), test_rows(birds)
+    run = np.load(birds.runs[method] / "evaluation.npz")
+    names = np.array(predictor.classes_)
+    for unseen_only, expected in ((False, run["model_last_gzsl_predictions"]), (True, run["model_last_zsl_predictions"])):
+        first = n_seen if unseen_only else 0
+        found = predictor.predict_features(features[method][first:], unseen_only=unseen_only)
+        assert found.tolist() == names[expected].tolist()
+        seen_in_images = [p.top.name for p in predictor.predict(files[first:], batch_size=5, unseen_only=unseen_only)]
+        assert seen_in_images == found.tolist()
+
+
+def test_the_run_predicts_more_than_one_class(birds) -> None:
+    assert len(set(np.load(birds.runs["tfvaegan"] / "evaluation.npz")["model_last_gzsl_predictions"].tolist())) > 3
+
+
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_probabilities_are_the_softmax_of_the_scores_in_question(birds, method) -> None:
+    predictor, (features, _, _) = Predictor.load(birds.models[method]), test_rows(birds)
+    features = features[method][:7]
+    for unseen_only in (False, True):
+        p = predictor.predict_proba(features, unseen_only=unseen_only)
+        scores = predictor.decision_function(features, unseen_only=unseen_only)
+        weights = np.exp(scores - scores.max(axis=1, keepdims=True))
+        assert np.allclose(p, weights / weights.sum(axis=1, keepdims=True), atol=1e-6)
+        assert (p[:, predictor.seen_] == 0).all() if unseen_only else (p > 0).all()
+    lowered = predictor.decision_function(features, calibration=1.5)
+    drop = predictor.decision_function(features) - lowered
+    assert np.allclose(drop[:, predictor.seen_], 1.5, atol=1e-5) and np.allclose(drop[:, ~predictor.seen_], 0)
+
+
+def test_attributes_explain_by_the_decoders_reading(birds) -> None:
+    predictor, (features, files, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
+    model = read_model(birds.models["tfvaegan"])
+    (prediction,) = predictor.predict(files[0], attributes=48, top=3)
+    w = {k.removeprefix("decoder."): v.numpy() for k, v in model.weights.items() if k.startswith("decoder.")}
+    x = (features["tfvaegan"][0] * model.scaling.factor + model.scaling.shift) / model.scaling.divisor
+    h = w["hidden.weight"] @ x + w["hidden.bias"]
+    a = w["attributes.weight"] @ np.where(h > 0, h, 0.2 * h) + w["attributes.bias"]
+    a /= np.linalg.norm(a)
+    row = predictor.classes_.index(prediction.top.name)
+    expected = dict(zip(model.attribute_names, a * model.attributes[row].numpy()))
+    assert {r.name: r.contribution for r in prediction.attributes} == pytest.approx(expected, abs=1e-5)
+    contributions = [r.contribution for r in prediction.attributes]
+    assert contributions == sorted(contributions, reverse=True)
+    assert all(r.value == model.table[row, model.attribute_names.index(r.name)] for r in prediction.attributes)
+    assert len(prediction.classes) == 3 and prediction.attention == {}
+    assert all(c.seen == bool(model.seen[model.class_names.index(c.name)]) for c in prediction.classes)
+
+
+def test_dazle_explains_by_parts_of_its_score_and_shows_where_it_looked(birds) -> None:
+    predictor, (features, files, _) = Predictor.load(birds.models["dazle"]), test_rows(birds)
+    (prediction,) = predictor.predict([files[3]], attributes=48)
+    scores = predictor.decision_function(features["dazle"][3:4])[0]
+    margin = -1 if prediction.top.seen else 1
+    total = sum(reason.contribution for reason in prediction.attributes)
+    assert total == pytest.approx(scores.max() - margin, abs=1e-3)
+    maps = prediction.attention
+    assert set(maps) == {r.name for r in prediction.attributes}
+    assert all(m.shape == (7, 7) and m.min() >= 0 and m.sum() == pytest.approx(1, abs=1e-4) for m in maps.values())
+
+
+def test_a_run_with_an_attribute_that_has_no_word_vector_is_kept_too(birds, tmp_path) -> None:
+    """Its data are opened as the run opened them, every flag of it."""
+    vectors = np.random.default_rng(0).normal(size=(len(birds.table.attribute_names), 12))
+    vectors[3] = 0
+    np.save(tmp_path / "vectors.npy", vectors)
+    run = train_dazle(
+        "BIRDS",
+        birds.root / "data",
+        tmp_path / "runs",
+        birds.made.regions,
+        cache="memory",
+        nepoch=1,
+        split_file=Path("att_splits.mat"),
+        w2v_file=tmp_path / "vectors.npy",
+        allow_missing_w2v=True,
+    )
+    assert export(run, tmp_path / "birds.zsl").weights["vectors"].shape == (len(vectors), 12)
+
+
+def test_a_convolutions_running_statistics_come_along(birds, tmp_path) -> None:
+    """A model with batch normalization predicts what its run did, one image at a time as well, and refuses a lie."""
+    run = train_dazle(
+        "BIRDS",
+        birds.root / "data",
+        tmp_path / "runs",
+        birds.made.regions,
+        cache="memory",
+        nepoch=4,
+        split_file=Path("att_splits.mat"),
+        is_conv=True,
+        non_linear_emb=True,
+        uniform_att_1=True,
+    )
+    model = export(run, tmp_path / "conv.zsl")
+    stored, trained = read_model(tmp_path / "conv.zsl").weights, load_file(run / "model_last.safetensors")
+    statistics = [f"normalization.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")]
+    assert all(torch.equal(stored[name], trained[name]) for name in statistics)
+    assert stored[statistics[0]].any() and stored[statistics[2]] > 4
+    predictor, (features, _, _) = Predictor.load(tmp_path / "conv.zsl"), test_rows(birds)
+    together = predictor.decision_function(features["dazle"])
+    expected = np.load(run / "evaluation.npz")["model_last_gzsl_predictions"]
+    assert together.argmax(axis=1).tolist() == expected.tolist()
+    alone = np.concatenate([predictor.decision_function(row[None]) for row in features["dazle"]])
+    assert np.allclose(alone, together, rtol=1e-4, atol=1e-4)
+    (prediction,) = predictor.predict(test_rows(birds)[1][:1])
+    assert next(iter(prediction.attention.values())).shape == (6, 6)
+    other = replace(model, weights=model.weights | {statistics[0]: stored[statistics[0]] + 1})
+    assert not np.allclose(Predictor(other).decision_function(features["dazle"]), together, rtol=1e-2)
+    with pytest.raises(
+        InputError, match=r"normalization\.running_var: the model file contradicts itself.*no negative variance"
+    ):
+        Predictor(replace(model, weights=model.weights | {statistics[1]: -stored[statistics[1]]}))
+    with pytest.raises(InputError, match=r"normalization\.num_batches_tracked.*torch\.int64"):
+        Predictor(replace(model, weights=model.weights | {statistics[2]: stored[statistics[2]].float()}))
+
+
+def test_a_stream_without_end_is_predicted_a_batch_at_a_time(birds, monkeypatch) -> None:
+    """At any moment no more images have been drawn from the stream, opened or kept than a batch has."""
+    predictor, taken, alive, most = Predictor.load(birds.models["tfvaegan"]), [0], [], [0]
+    opened = backbones.open_image
+
+    def open_and_count(source):
+        image = opened(source)
+        alive.append(weakref.ref(image))
+        most[0] = max(most[0], sum(each() is not None for each in alive))
+        return image
+
+    monkeypatch.setattr(backbones, "open_image", open_and_count)
+    photo = np.full((20, 20, 3), 90, np.uint8)
+
+    def stream():
+        while True:
+            taken[0] += 1
+            yield photo
+
+    predictions = predictor.predict(stream(), batch_size=4)
+    assert taken[0] == 0
+    for number, prediction in enumerate(itertools.islice(predictions, 12)):
+        assert taken[0] <= 4 * (number // 4 + 1)
+        assert prediction.image == f"image {number + 1}"
+    assert most[0] == 1  # of a batch only what the backbone prepared of it is kept
+
+
+def test_unreadable_images_say_why_and_stop_nothing(birds, tmp_path) -> None:
+    predictor, (_, files, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
+    (tmp_path / "text.jpg").write_text("no image")
+    (tmp_path / "clip.mp4").write_bytes(bytes(4) + b"ftypisom" + bytes(100))
+    with open(files[0], "rb") as stream:
+        cut = stream.read(500)
+    stream = io.BytesIO(cut)
+    with Image.open(files[1]) as image:
+        images = [files[0], tmp_path / "text.jpg", stream, tmp_path / "none.png", image, tmp_path / "clip.mp4"]
+        found = list(predictor.predict(images, batch_size=2))
+    assert [p.error is None for p in found] == [True, False, False, False, True, False]
+    assert "not an image" in found[5].error and "got a video" in found[5].error
+    assert "not an image" in found[1].error and "damaged" in found[2].error and "missing" in found[3].error
+    assert found[1].top is None and found[1].classes == [] and found[1].to_json()["error"]
+    assert found[4].top.name == next(predictor.predict(files[1])).top.name
+
+
+def test_a_folder_stands_for_its_images(birds) -> None:
+    predictor = Predictor.load(birds.models["tfvaegan"])
+    found = list(predictor.predict(birds.root / "images" / birds.tested))
+    assert [p.image.rsplit("/", 1)[1] for p in found] == [f"{i}.png" for i in range(6)]
+
+
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_a_class_added_afterwards_is_recognized_better_than_by_chance(birds, method) -> None:
+    """The tested species is taken out and added again by its attributes; among 2 unseen ones chance is a half."""
+    predictor = Predictor.load(birds.models[method])
+    row = dict(zip(birds.table.attribute_names, birds.table.values[birds.names.index(birds.tested)]))
+    folder, before = birds.root / "images" / birds.tested, predictor.copy()
+    predictor.remove_class(birds.tested)
+    assert all(p.top.name == birds.untested for p in predictor.predict(folder, unseen_only=True))
+    assert predictor.add_class(birds.tested, row) is predictor
+    assert predictor.classes_[-1] == birds.tested and not predictor.seen_[-1]
+    found = [p.top.name for p in predictor.predict(folder, unseen_only=True)]
+    assert found.count(birds.tested) >= 5
+    assert list(before.classes_) == birds.names  # a copy goes its own way
+    assert [p.top.name for p in before.predict(folder)] == [
+        p.top.name for p in Predictor.load(birds.models[method]).predict(folder)
+    ]
+
+
+def test_seen_classes_are_not_forgotten_when_classes_come_or_go(birds) -> None:
+    predictor, (features, _, n_seen) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
+    data = read_xlsa17(birds.root / "data", "BIRDS", "descriptor", "att")
+    truth = np.array(data.class_names)[data.labels[data.locations["test_seen"]]]
+    before = (predictor.predict_features(features["tfvaegan"][:n_seen]) == truth).mean()
+    predictor.remove_class(birds.tested)  # renumbers the seen classes behind it
+    after = (predictor.predict_features(features["tfvaegan"][:n_seen]) == truth).mean()
+    assert min(before, after) > 0.25  # chance is 1 in 22
+
+
+@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
+def test_added_classes_change_no_other_score_and_leave_no_trace(birds, tmp_path, method) -> None:
+    predictor, (features, _, _) = Predictor.load(birds.models[method]), test_rows(birds)
+    features = features[method]
+    before = [predictor.decision_function(features, unseen_only=only) for only in (False, True)]
+    predictor.add_class("new 1", birds.table.values[:3].mean(axis=0)).add_class("new 2", birds.table.values[4:7].mean(axis=0))
+    for scores, only in zip(before, (False, True)):
+        added = predictor.decision_function(features, unseen_only=only)
+        assert (
+            np.allclose(added[:, : scores.shape[1]], scores, rtol=1e-4, atol=1e-4)
+            and np.isfinite(added[:, scores.shape[1] :]).all()
+        )
+    predictor.save(tmp_path / "more.zsl")
+    for changed in (predictor, Predictor.load(tmp_path / "more.zsl")):
+        changed.remove_class("new 1").remove_class("new 2")
+        assert changed.classes_ == birds.names
+        for scores, only in zip(before, (False, True)):
+            assert np.array_equal(changed.decision_function(features, unseen_only=only), scores)
+
+
+def test_a_class_in_another_unit_is_warned_of(birds) -> None:
+    predictor, row = Predictor.load(birds.models["dazle"]), birds.table.values[0]
+    with pytest.warns(
+        UnusualAttributesWarning,
+        match=r"of 'millimeters' lie far outside the model's range.*820 .the model's classes have 18 to 82",
+    ):
+        predictor.add_class("millimeters", 10 * row)
+    assert predictor.unusual_values({"fine": row}) == []
+
+
+def test_images_of_every_kind_are_predicted_alike(birds) -> None:
+    predictor, (_, files, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
+    with Image.open(files[0]) as image:
+        array = np.asarray(image.convert("RGB"))
+    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    content = Path(files[0]).read_bytes()
+    kinds = [files[0], content, io.BytesIO(content), Image.fromarray(array), array, tensor, tensor / 255]
+    found = list(predictor.predict([*kinds, np.stack([array, array]), tensor[None]]))
+    assert len(found) == len(kinds) + 3 and {p.error for p in found} == {None}
+    assert len({(p.top.name, round(p.top.probability, 5)) for p in found}) == 1
+    assert next(predictor.predict(content)).top.name == found[0].top.name
+
+
+def test_a_changed_model_is_saved_with_its_classes(birds, tmp_path) -> None:
+    predictor, (features, _, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
+    predictor.add_class("Blue_bird", birds.table.values.mean(axis=0))
+    predictor.save(tmp_path / "more.zsl")
+    again = Predictor.load(tmp_path / "more.zsl")
+    assert again.classes_ == [*birds.names, "Blue_bird"] and np.allclose(again.table, predictor.table)
+    for unseen_only in (False, True):
+        assert np.array_equal(
+            again.decision_function(features["tfvaegan"], unseen_only=unseen_only),
+            predictor.decision_function(features["tfvaegan"], unseen_only=unseen_only),
+        )
+
+
+def test_classes_from_a_csv_and_changed_attributes(birds, tmp_path) -> None:
+    predictor = Predictor.load(birds.models["dazle"])
+    names = predictor.attribute_names
+    header, cells = ";".join(["class", *reversed(names)]), ";".join(f"{v}%" for v in birds.table.values[0][::-1])
+    (tmp_path / "more.csv").write_text(f"{header}\nnew one;{cells}\n")
+    predictor.add_classes(tmp_path / "more.csv")
+    assert np.allclose(predictor.table[-1], birds.table.values[0])
+    # Twice the values are the same row of unit norm.
+    predictor.set_attributes({"new one": 2 * birds.table.values[1]})
+    assert torch.allclose(predictor.model.attributes[-1], predictor.model.attributes[1], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        (lambda p, row: p.add_class(p.classes_[0], row), "exists already"),
+        (lambda p, row: p.add_class("new", row[:-1]), "47 values"),
+        (lambda p, row: p.add_class("new", 0 * row), "has no attributes"),
+        (lambda p, row: p.add_class("new", {"x": 1}), "not the model's"),
+        (lambda p, row: p.add_class("new", [float("nan"), *row[1:]]), "is no number"),
+        (lambda p, row: p.add_class(" ", row), "has no name"),
+        (lambda p, row: p.set_attributes({"nobody": row}), "class is unknown"),
+        (lambda p, row: p.remove_class(p.classes_[0]), "cannot be removed"),
+        (lambda p, row: p.predict([], batch_size=0), "too small"),
+        (lambda p, row: p.predict_features(np.zeros((2, 3))), "have another shape"),
+        (lambda p, row: p.predict_features(np.full((2, 656), np.inf)), "NaN or infinity"),
+    ],
+)
+def test_impossible_wishes_change_nothing(birds, change, words) -> None:
+    predictor = Predictor.load(birds.models["tfvaegan"])
+    with pytest.raises(InputError, match=words):
+        change(predictor, birds.table.values[0])
+    assert predictor.classes_ == birds.names and np.array_equal(predictor.table, read_model(birds.models["tfvaegan"]).table)
+
+
+def test_what_the_network_sees_of_a_image() -> None:
+    crop = BackboneSpec("resnet101", resize=256, crop=192)
+    assert BackboneSpec("descriptor").seen_part((300, 100)) == (0, 0, 1, 1)
+    assert crop.seen_part((100, 100)) == pytest.approx((0.125, 0.125, 0.875, 0.875))
+    assert crop.seen_part((200, 100)) == pytest.approx((0.3125, 0.125, 0.6875, 0.875))
+
+
+def test_attribute_scales() -> None:
+    scale = AttributeScale(np.array([10.0, 0, 5]), np.array([30.0, 1, 5]))
+    found = scale.apply(np.array([[20.0, 1, 7], [30, 0, 5]]), ["a", "b"], "here")
+    assert np.allclose(found, [[0.5 / np.hypot(0.5, 1), 1 / np.hypot(0.5, 1), 0], [1, 0, 0]])
+    with pytest.raises(InputError, match="has no attributes.*'c'"):
+        scale.apply(np.array([[10.0, 0, 9]]), ["c"], "here")
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [
+        ("", "holds no table"),
+        ("class,red\n", "holds no table"),
+        ("class\na\n", "single column"),
+        ("class,red\na,1\na,2\n", "named twice"),
+        ("class,red,red\na,1,2\n", "named twice"),
+        ("class,red\na,\n", "cell is empty"),
+        ("class,red\na,many\n", "line 2 .*'red'"),
+        ("class,red\na,1,2\n", "row has another length"),
+        ("class,\na,1\n", "has no name"),
+        ("class,red\na,inf\n", "is no number"),
+    ],
+)
+def test_tables_that_cannot_be(text, words) -> None:
+    with pytest.raises(InputError, match=words):
+        parse_attribute_table(text, "table.csv")

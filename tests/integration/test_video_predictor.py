@@ -1,0 +1,340 @@
+"""An exported model of actions sees videos as its run's features did, predicts what the run predicted, and refuses the rest."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import shutil
+import weakref
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from helpers.exported_models import train
+from helpers.project import tree_modules
+
+av = pytest.importorskip("av", reason="the extra `video` is not installed: no PyAV")
+pytest.importorskip("torchvision", reason="the extra `video` is not installed: no torchvision")
+
+from zslab.app import export as export_module  # noqa: E402
+from zslab.app.annotate import annotate  # noqa: E402
+from zslab.app.export import export  # noqa: E402
+from zslab.app.model_file import read_model, write_model  # noqa: E402
+from zslab.app.predictor import Predictor  # noqa: E402
+from zslab.data.formats.matfile import read_mat  # noqa: E402
+from zslab.data.xlsa17 import read_features  # noqa: E402
+from zslab.errors import InputError  # noqa: E402
+from zslab.features import video  # noqa: E402
+from zslab.features.modality import VIDEOS  # noqa: E402
+
+from helpers.clips import SMALL, draw_clip  # noqa: E402
+
+CLASSES = ("climb", "drop", "roll", "slide", "turn", "walk")
+FEATURES = "mc3_18"
+
+
+@pytest.fixture(scope="module")
+def actions(tmp_path_factory) -> SimpleNamespace:
+    """Clips of six classes, their features and a split by the scripts, a run with its gate, its model, and its test clips.
+
+    The network is random, its windows short and its images small, which the features file says; look and do not touch.
+    """
+    root = tmp_path_factory.mktemp("actions")
+    for number, name in enumerate(CLASSES):
+        for start in range(4):
+            size = (64 + 8 * number, 64 + 8 * start)
+            draw_clip(root / "videos" / name / f"{start}.mp4", 6 * number + start, 8, down=number % 2 == 0, size=size)
+    np.save(root / "vectors.npy", np.random.default_rng(0).normal(size=(len(CLASSES), 6)))
+    with tree_modules("zero-shot-actions") as load, pytest.MonkeyPatch.context() as patch:
+        script, splits = load("extract_features"), load("make_splits")
+        patch.setattr(
+            script, "load_backbone", lambda spec, *args, **kwargs: video.load_backbone(replace(spec, **SMALL), *args, **kwargs)
+        )
+        config = script.ExtractConfig(
+            videos=root / "videos",
+            dataroot=root / "data",
+            dataset="CLIPS",
+            backbone=FEATURES,
+            weights="none",
+            random_weights=True,
+            device="cpu",
+        )
+        assert script.extract_features(config) == 0
+        splits.make_splits(
+            splits.SplitsConfig(
+                dataset="CLIPS",
+                dataroot=root / "data",
+                image_embedding=FEATURES,
+                class_vectors=root / "vectors.npy",
+                splits="1",
+                hold_out=0.5,
+            )
+        )
+    run = train(
+        "CLIPS",
+        root / "data",
+        root / "runs",
+        FEATURES,
+        tree="zero-shot-actions",
+        split=1,
+        batch_size=4,
+        ood_epochs=20,
+        ood_lr=1e-2,
+    )
+    export(run, root / "actions.zsl", weights="none", random_weights=True)
+    folder = root / "data" / "CLIPS"
+    lists = read_mat(folder / "split_1" / "att_splits.mat", ["test_seen_loc", "test_unseen_loc"])
+    rows = np.concatenate([lists[f"test_{kind}_loc"].ravel().astype(int) - 1 for kind in ("seen", "unseen")])
+    files = read_mat(folder / f"{FEATURES}.mat", ["image_files"])["image_files"]
+    return SimpleNamespace(
+        root=root,
+        run=run,
+        model=root / "actions.zsl",
+        feature_file=folder / f"{FEATURES}.mat",
+        features=read_features(folder / f"{FEATURES}.mat")[0][rows],
+        files=[root / "videos" / files[row] for row in rows],
+        n_seen=lists["test_seen_loc"].size,
+    )
+
+
+def test_videos_are_predicted_as_the_run_predicted_them(actions) -> None:
+    predictor = Predictor.load(actions.model)
+    run, names = np.load(actions.run / "evaluation.npz"), np.array(predictor.classes_)
+    assert predictor.model.settings["gate"] is not None and predictor.modality is VIDEOS
+    for unseen_only, first in ((False, 0), (True, actions.n_seen)):
+        expected = names[run[f"model_last_{'zsl' if unseen_only else 'gzsl'}_predictions"]].tolist()
+        found = list(predictor.predict(actions.files[first:], unseen_only=unseen_only))
+        assert [p.image for p in found] == [str(path) for path in actions.files[first:]]
+        assert [p.top.name for p in found] == expected
+        assert predictor.predict_features(actions.features[first:], unseen_only=unseen_only).tolist() == expected
+    gated = run["model_last_gzsl_predictions"]
+    seen = set(np.flatnonzero(predictor.seen_))
+    assert {k in seen for k in gated.tolist()} == {True, False}  # the gate let some through and held others back
+    assert len(set(gated.tolist())) > 2
+
+
+def test_features_are_those_of_the_extraction_bit_for_bit(actions) -> None:
+    predictor = Predictor.load(actions.model)
+    for path, expected in zip(actions.files, actions.features, strict=True):
+        windows, view = predictor.backbone.read(str(path))
+        assert windows.shape == (2, 3, 4, 56, 56) and view == (0, 0, 1, 1)
+        np.testing.assert_array_equal(predictor.backbone.features(windows[None])[0][0], expected)
+
+
+def test_the_model_holds_the_network_and_how_it_looks(actions) -> None:
+    model = read_model(actions.model)
+    spec = video.VideoSpec.from_json(model.backbone["spec"])
+    assert spec == video.VideoSpec(FEATURES, **SMALL | {"frame_rate": 15.0})
+    loaded = video.load_backbone(spec, model.backbone_weights)
+    assert loaded.digest == model.backbone["digest"] and model.backbone["weights"] == "random weights, seed 0"
+
+
+def test_a_stream_is_predicted_in_the_memory_of_one_video(actions, monkeypatch) -> None:
+    predictor, taken, alive, most = Predictor.load(actions.model), [0], [], [0]
+    read = video.read_windows
+
+    def read_and_count(path, backbone):
+        windows = read(path, backbone)
+        alive.append(weakref.ref(windows))
+        most[0] = max(most[0], sum(each() is not None for each in alive))
+        return windows
+
+    monkeypatch.setattr(video, "read_windows", read_and_count)
+
+    def stream():
+        while True:
+            taken[0] += 1
+            yield actions.files[0]
+
+    for number, _ in enumerate(itertools.islice(predictor.predict(stream()), 4), start=1):
+        assert taken[0] == number
+    assert most[0] == 1
+
+
+def bad_files(actions, folder: Path) -> dict[Path, str]:
+    """Files that are no whole videos -> what must be said of each."""
+    Image.new("RGB", (40, 30), "red").save(folder / "photo.jpg")
+    shutil.copy(folder / "photo.jpg", folder / "photo.mp4")
+    Image.new("RGB", (40, 30), "red").save(folder / "moving.gif", save_all=True, append_images=[Image.new("RGB", (40, 30))])
+    (folder / "notes.txt").write_text("walk\n" * 50)  # FFmpeg would draw it
+    (folder / "list.mp4").write_text(f"ffconcat version 1.0\nfile {actions.files[0]}\n")  # ... and play this
+    (folder / "empty.mp4").write_bytes(b"")
+    content = actions.files[0].read_bytes()
+    (folder / "half.mp4").write_bytes(content[: len(content) * 3 // 4])
+    with av.open(str(folder / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        for packet in [*stream.encode(frame), *stream.encode()]:
+            container.mux(packet)
+    words = {
+        "photo.jpg": "not a video.*got an image",
+        "photo.mp4": "not a video.*got an image",
+        "moving.gif": "not a video.*got an image",
+        "notes.txt": "not a video.*got text",
+        "list.mp4": "not a video.*got text",
+        "empty.mp4": "not a video.*an empty file",
+        "half.mp4": "video is damaged",
+        "sound.mp4": "no video stream",
+        "gone.mp4": "video is missing",
+    }
+    return {folder / name: each for name, each in words.items()}
+
+
+def test_what_is_no_video_says_why_and_stops_nothing(actions, tmp_path) -> None:
+    predictor, bad = Predictor.load(actions.model), bad_files(actions, tmp_path)
+    renamed = tmp_path / "clip.dat"  # the content decides, as it does of images
+    shutil.copy(actions.files[0], renamed)
+    found = list(predictor.predict([renamed, *bad, np.zeros((8, 8, 3), np.uint8), tmp_path / "absent", actions.files[0]]))
+    assert found[0].top == found[-1].top and found[0].top is not None
+    expected = [*bad.values(), "video is not a file.*got ndarray", "video is missing"]
+    for prediction, words in zip(found[1:-1], expected, strict=True):
+        assert re.search(words, prediction.error) and prediction.classes == []
+    assert found[-3].image == f"video {len(found) - 2}"
+    (tmp_path / "images").mkdir()
+    shutil.copy(tmp_path / "photo.jpg", tmp_path / "images")
+    with pytest.raises(InputError, match=r"no videos.*\.mp4"):
+        list(predictor.predict(tmp_path / "images"))
+
+
+def test_the_middle_frame_stands_for_a_video(tmp_path, monkeypatch) -> None:
+    draw_clip(tmp_path / "12:30.mp4", 0, n_frames=9)
+    monkeypatch.chdir(tmp_path)
+    bright = np.asarray(video.middle_frame("12:30.mp4"))[16, :, 0] > 140
+    assert bright.nonzero()[0].mean() == pytest.approx(8 + 7.5, abs=1)  # the fifth of nine: four steps of two pixels
+
+    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64 - 1)
+    with pytest.raises(InputError, match="video is damaged.*64 x 64, more than 4,095 pixels"):
+        video.middle_frame("12:30.mp4")
+
+
+def test_the_demo_of_the_action_tree(actions, tmp_path, capsys) -> None:
+    clips = tmp_path / "clips"
+    for number, path in enumerate(actions.files[:3]):
+        (clips / str(number)).mkdir(parents=True)
+        shutil.copy(path, clips / str(number))
+    (clips / "0" / "broken.mp4").write_text("nothing")
+    Image.new("RGB", (9, 9)).save(clips / "photo.jpg")  # not looked at in a folder of videos
+    with tree_modules("zero-shot-actions") as load:
+        status = load("demo").main(
+            [
+                "--model",
+                str(actions.model),
+                str(clips),
+                "--json",
+                str(tmp_path / "o.json"),
+                "--csv",
+                str(tmp_path / "o.csv"),
+                "--annotated",
+                str(tmp_path / "drawn"),
+                "--top",
+                "2",
+            ]
+        )
+    out, err = capsys.readouterr()
+    assert status == 3 and "1 of 4 videos could not be read" in err and out.startswith("video ")
+    expected = list(Predictor.load(actions.model).predict(clips, top=2))
+    stored, rows = json.loads((tmp_path / "o.json").read_text()), list(csv.DictReader((tmp_path / "o.csv").open()))
+    assert len(expected) == 4 and sum(p.error is None for p in expected) == 3
+    for prediction, entry, row in zip(expected, stored, rows, strict=True):
+        assert entry == json.loads(json.dumps(prediction.to_json())) and row["image"] == prediction.image
+        assert row["error"] == (prediction.error or "") and (row["class_1"] or None) == (prediction.top and prediction.top.name)
+        if prediction.top:
+            path = Path(prediction.image)
+            with Image.open(tmp_path / "drawn" / path.parent.name / f"{path.stem}.png") as drawn:
+                assert np.array_equal(drawn, annotate(video.middle_frame(path), prediction))
+    assert len(list((tmp_path / "drawn").rglob("*.*"))) == 3
+
+
+def test_the_page_says_that_it_shows_no_videos(actions, capsys) -> None:
+    pytest.importorskip("gradio", reason="the extra `web` is not installed")
+    with tree_modules("zero-shot-actions") as load:
+        assert load("demo").main(["--model", str(actions.model), "--web"]) == 1
+    assert "a model of videos" in capsys.readouterr().err
+
+
+def test_weights_may_lie_elsewhere_and_must_be_the_right_ones(actions, tmp_path) -> None:
+    model = export(actions.run, tmp_path / "bare.zsl", weights="none", random_weights=True, embed=False)
+    assert model.backbone_weights == {} and (tmp_path / "bare.zsl").stat().st_size < actions.model.stat().st_size / 10
+    with pytest.raises(InputError, match="does not hold its backbone's weights.*mc3_18"):
+        Predictor.load(tmp_path / "bare.zsl").predict(actions.files)
+    state = read_model(actions.model).backbone_weights
+    name = next(key for key, value in state.items() if value.is_floating_point())
+    for number, changed in enumerate(({}, {name: state[name] + 1})):
+        save_file(state | changed, tmp_path / f"{number}.safetensors")
+    found = list(Predictor.load(tmp_path / "bare.zsl", weights=tmp_path / "0.safetensors").predict(actions.files[:2]))
+    assert [p.top for p in found] == [p.top for p in Predictor.load(actions.model).predict(actions.files[:2])]
+    with pytest.raises(InputError, match="the weights are not those of training"):
+        Predictor.load(tmp_path / "bare.zsl", weights=tmp_path / "1.safetensors").predict(actions.files)
+    with pytest.raises(InputError, match="the weights are not those of the features"):
+        export(actions.run, tmp_path / "no.zsl", weights=tmp_path / "1.safetensors")
+
+
+def test_features_that_do_not_say_what_made_them_make_a_model_of_features(actions, tmp_path, capsys) -> None:
+    shutil.copytree(actions.feature_file.parent, tmp_path / "data" / "CLIPS")
+    content = scipy.io.loadmat(actions.feature_file)
+    scipy.io.savemat(
+        tmp_path / "data" / "CLIPS" / actions.feature_file.name,
+        {key: value for key, value in content.items() if key != "backbone" and not key.startswith("__")},
+    )
+    old = [str(actions.run), "--dataroot", str(tmp_path / "data"), "--output", str(tmp_path / "old.zsl")]
+    assert export_module.main(old) == 0
+    assert "features only" in capsys.readouterr().out
+    predictor = Predictor.load(tmp_path / "old.zsl")
+    expected = Predictor.load(actions.model).predict_features(actions.features)
+    assert predictor.predict_features(actions.features).tolist() == expected.tolist()
+    with tree_modules("zero-shot-actions") as load:
+        assert load("demo").main(["--model", str(tmp_path / "old.zsl"), str(actions.files[0])]) == 1
+    assert "takes features only" in (message := capsys.readouterr().err) and "extract_features.py" in message
+    assert export_module.main([*old, "--backbone", FEATURES]) == 1
+    assert "depend on its windows" in capsys.readouterr().err
+
+
+def test_only_a_video_needs_the_packages_for_videos(actions, monkeypatch) -> None:
+    def missing(name: str):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    predictor = Predictor.load(actions.model)
+    assert len(predictor.predict_features(actions.features)) == len(actions.files)
+    with pytest.raises(InputError, match=r"pip install -e '\.\[video\]'"):
+        predictor.predict(actions.files)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"windows": 0},
+        {"windows": 10**9},
+        {"windows": True},
+        {"windows": "4"},
+        {"frames": 10**6},
+        {"frame_rate": 0},
+        {"frame_rate": float("nan")},
+        {"resize": [0]},
+        {"resize": []},
+        {"crop": [10**6, 10**6]},
+        {"crop": None},
+        {"more": 1},
+        {"name": 3},
+    ],
+)
+def test_a_description_that_lies_is_refused(actions, tmp_path, change) -> None:
+    model = read_model(actions.model)
+    spec = model.backbone["spec"] | change
+    with pytest.raises(InputError, match="number is impossible|cannot be understood"):
+        video.VideoSpec.from_json(spec)
+    if change == {"windows": 10**9}:
+        lie = replace(model, backbone=model.backbone | {"spec": spec}, backbone_weights={"x": torch.zeros(1)})
+        write_model(tmp_path / "lie.zsl", lie)
+        with pytest.raises(InputError, match="number is impossible"):
+            Predictor.load(tmp_path / "lie.zsl").predict(actions.files)

@@ -1,0 +1,369 @@
+"""Backbones: the published recipe, padding, normalization, weights; on untrained networks of torchvision and timm."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors.torch import save_file
+from torch import nn
+
+from zslab.errors import InputError
+from zslab.features import backbones, descriptor
+from zslab.features.backbones import BackboneSpec, load_backbone
+
+GENERATOR = np.random.default_rng(0)
+IMAGE = Image.fromarray(GENERATOR.integers(0, 256, (61, 90, 3), dtype=np.uint8))
+SMALL = dict(resize=64, crop=64)
+
+try:
+    import torchvision
+except ImportError:
+    torchvision = None
+try:
+    import timm
+except ImportError:
+    timm = None
+needs_torchvision = pytest.mark.skipif(torchvision is None, reason="the extra `images` is not installed: no torchvision")
+needs_timm = pytest.mark.skipif(timm is None, reason="the extra `images` is not installed: no timm")
+
+
+def untrained(name: str, **spec) -> backbones.Backbone:
+    return load_backbone(BackboneSpec(name, **SMALL | spec), "none", random_weights=True)
+
+
+def batch_of(n: int, size: int = 64) -> torch.Tensor:
+    return torch.from_numpy(GENERATOR.integers(0, 256, (n, 3, size, size), dtype=np.uint8))
+
+
+# ---- the descriptor and specs -------------------------------------------------------------------------------------------
+
+
+def test_the_descriptor_is_a_backbone_without_weights() -> None:
+    backbone = load_backbone(BackboneSpec("descriptor"))
+    pooled, regions = backbone.features(torch.stack([backbone.prepare(IMAGE), backbone.prepare(IMAGE.rotate(9))]))
+    images = [IMAGE, IMAGE.rotate(9)]
+    np.testing.assert_array_equal(pooled, descriptor.pooled_descriptor(images))
+    np.testing.assert_array_equal(regions.permute(0, 2, 3, 1), descriptor.region_descriptors(images))
+    assert regions.shape == (2, backbone.feature_dim, *backbone.grid) and pooled.shape == (2, backbone.pooled_dim)
+    assert backbone.state_dict() == {} and load_backbone(backbone.spec, {}).digest == ""
+    with pytest.raises(InputError, match="descriptor has no weights"):
+        load_backbone(BackboneSpec("descriptor"), "none", random_weights=True)
+
+
+def test_specs_survive_json_and_have_sensible_defaults() -> None:
+    spec = BackboneSpec("mobilenet_v2", "tensorflow", "half", resize=256)
+    assert BackboneSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+    assert BackboneSpec("resnet101") == BackboneSpec("resnet101", "torch", "imagenet", 224, 224, "bilinear")
+    assert BackboneSpec("timm:resnet18").normalization == "timm"
+    for content in ({"name": 3}, {"nom": "resnet18"}, {"name": "resnet18", "crop": "x"}, []):
+        with pytest.raises(InputError, match="cannot be understood"):
+            BackboneSpec.from_json(content)
+    for wrong in (dict(padding="same"), dict(normalization="timm"), dict(interpolation="magic"), dict(crop=225)):
+        with pytest.raises(InputError, match=f"--.*{next(iter(wrong))}"):
+            BackboneSpec("resnet18", **wrong)
+
+
+# ---- the recipe ---------------------------------------------------------------------------------------------------------
+
+
+@needs_torchvision
+@pytest.mark.parametrize("size", [(90, 61), (61, 90), (64, 64), (40, 33), (227, 227), (500, 335)])
+def test_images_are_resized_and_cropped_as_torchvision_does(size: tuple[int, int]) -> None:
+    transforms = torchvision.transforms
+    image = IMAGE.resize(size)
+    for resize, crop in ((64, 64), (75, 64), (224, 224)):
+        spec = BackboneSpec("resnet18", resize=resize, crop=crop)
+        steps = [transforms.Resize(resize), transforms.CenterCrop(crop), transforms.PILToTensor()]
+        expected = transforms.Compose(steps)(image)
+        found = backbones._Network.prepare(type("", (), {"spec": spec})(), image)
+        torch.testing.assert_close(found, expected, rtol=0, atol=0)
+
+
+@needs_torchvision
+def test_regions_are_those_before_the_last_two_layers() -> None:
+    backbone, batch = untrained("resnet18"), batch_of(3)
+    reference = torchvision.models.resnet18(weights=None).eval()
+    reference.load_state_dict(backbone.state_dict(), strict=False)
+    normalize = torchvision.transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with torch.inference_mode():
+        inputs = normalize(batch / 255)
+        expected = nn.Sequential(*list(reference.children())[:-2])(inputs)
+        reference.fc = nn.Identity()
+        expected_pooled = reference(inputs)
+    pooled, regions = backbone.features(batch)
+    assert regions.shape == (3, 512, 2, 2) and regions.is_contiguous() and regions.dtype == pooled.dtype == torch.float32
+    torch.testing.assert_close(regions, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pooled, expected_pooled, rtol=1e-4, atol=1e-5)
+    assert regions.std() > 0
+
+
+GRIDS = {
+    "resnet101": (2048, 7, 7),
+    "wide_resnet50_2": (2048, 7, 7),
+    "densenet121": (1024, 7, 7),
+    "vgg11_bn": (512, 7, 7),
+    "alexnet": (256, 6, 6),
+    "squeezenet1_1": (512, 13, 13),
+    "mobilenet_v2": (1280, 7, 7),
+    "mobilenet_v3_small": (576, 7, 7),
+    "mnasnet0_5": (1280, 7, 7),
+    "shufflenet_v2_x0_5": (1024, 7, 7),
+    "efficientnet_b0": (1280, 7, 7),
+    "regnet_y_400mf": (440, 7, 7),
+    "convnext_tiny": (768, 7, 7),
+    "swin_t": (768, 7, 7),
+    "swin_v2_t": (768, 7, 7),
+    "maxvit_t": (512, 7, 7),
+}
+
+
+@needs_torchvision
+@pytest.mark.parametrize("name", GRIDS)
+def test_every_family_of_torchvision_gives_its_last_grid(name: str) -> None:
+    # Shapes alone, so that all networks take no time; RegNet's initial weights want to be computed.
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
+        network = torchvision.models.get_model(name, weights=None).eval()
+        setattr(network, list(network._modules)[-1], nn.Identity())
+        assert backbones._TorchvisionGrid(network, name)(torch.empty(2, 3, 224, 224)).shape == (2, *GRIDS[name])
+
+
+@needs_torchvision
+def test_densenet_ends_with_its_activation() -> None:
+    assert untrained("densenet121").features(batch_of(1))[1].min() == 0
+
+
+@needs_torchvision
+def test_a_network_of_tokens_is_refused_with_a_way_out() -> None:
+    with torch.device("meta"), pytest.raises(InputError, match=r"vit_b_16, whose features are tokens.*timm:vit"):
+        backbones._TorchvisionGrid(torchvision.models.vit_b_16().eval(), "vit_b_16")(torch.empty(2, 3, 224, 224))
+
+
+@needs_torchvision
+def test_half_is_the_distance_from_the_middle_grey() -> None:
+    half, imagenet = untrained("mobilenet_v2", normalization="half"), untrained("mobilenet_v2")
+    seen = []
+    half._network.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    batch = torch.tensor([0, 64, 128, 255], dtype=torch.uint8).repeat_interleave(3 * 64 * 64).view(4, 3, 64, 64)
+    assert not torch.allclose(half.features(batch)[0], imagenet.features(batch)[0], atol=0)
+    assert seen[0][:, 1, 3, 3].tolist() == [-1.0, -0.5, 0.0, 127 / 128]
+
+
+@needs_torchvision
+def test_threads_may_share_a_backbone() -> None:
+    backbone, batches = untrained("mobilenet_v2"), [batch_of(2) for _ in range(12)]
+    expected = [backbone.features(batch)[0] for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda batch: backbone.features(batch)[0], batches))
+    for one, other in zip(found, expected):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=0)
+
+
+# ---- padding ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "first", "outputs"),
+    # the first output's window begins at `first` of the input; TensorFlow pads the odd cell right and bottom
+    [(8, 3, 0, 4), (7, 3, -1, 4), (8, 5, -1, 4), (7, 5, -2, 4), (8, 7, -2, 4), (9, 7, -3, 5)],
+)
+def test_tensorflow_pads_right_and_bottom_first(size: int, kernel: int, first: int, outputs: int) -> None:
+    layer = nn.Conv2d(1, 1, kernel, stride=2, padding=kernel // 2, bias=False)
+    nn.init.zeros_(layer.weight).data[0, 0, 0, 0] = 1  # the output is the top left cell of its window
+    assert backbones._pad_as_tensorflow(nn.Sequential(layer)) == 1
+    inputs = torch.arange(1.0, size * size + 1).view(1, 1, size, size)
+    expected = torch.zeros(outputs, outputs)
+    for row in range(outputs):
+        for column in range(outputs):
+            y, x = first + 2 * row, first + 2 * column
+            if y >= 0 and x >= 0:
+                expected[row, column] = inputs[0, 0, y, x]
+    torch.testing.assert_close(layer(inputs)[0, 0], expected, rtol=0, atol=0)
+
+
+@needs_torchvision
+def test_five_convolutions_of_mobilenet_are_padded_as_tensorflow_does() -> None:
+    spec = dict(padding="tensorflow", normalization="half")
+    backbone, batch = untrained("mobilenet_v2", **spec), batch_of(2)
+    reference = torchvision.models.mobilenet_v2(weights=None).eval()
+    reference.load_state_dict(backbone.state_dict(), strict=False)
+    strided = [layer for layer in reference.modules() if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2)]
+    assert len(strided) == 5
+    with torch.inference_mode():
+        inputs = (batch.float() - 128) / 128
+        plain = reference.features(inputs)
+        for layer in strided:
+            layer.padding = (0, 0)
+            layer.register_forward_pre_hook(lambda layer, inputs: F.pad(inputs[0], (0, 1, 0, 1)))
+        expected = reference.features(inputs)
+    found = backbone.features(batch)[1]
+    scale = expected.abs().max()  # untrained, the network shrinks its input
+    torch.testing.assert_close(found / scale, expected / scale, rtol=1e-4, atol=1e-5)
+    assert (found - plain).abs().max() > 0.1 * scale
+
+
+@needs_torchvision
+def test_padding_that_would_change_nothing_is_an_error() -> None:
+    with pytest.raises(InputError, match="padding has no effect.*convnext_tiny"):
+        load_backbone(BackboneSpec("convnext_tiny", padding="tensorflow", **SMALL), "none", random_weights=True)
+
+
+# ---- weights ------------------------------------------------------------------------------------------------------------
+
+
+@needs_torchvision
+def test_weights_come_back_from_tensors_and_files(tmp_path) -> None:
+    backbone, batch = untrained("mobilenet_v2"), batch_of(1)
+    state = backbone.state_dict()
+    with_head = state | {"classifier.1.weight": torch.zeros(7, 1280), "classifier.1.bias": torch.zeros(7)}
+    save_file(with_head, tmp_path / "a.safetensors")
+    torch.save(with_head, tmp_path / "a.pth")
+    without_counters = {name: value for name, value in state.items() if "num_batches" not in name}
+    for weights in (state, without_counters, tmp_path / "a.safetensors", str(tmp_path / "a.pth")):
+        again = load_backbone(backbone.spec, weights)
+        assert again.digest == backbone.digest
+        torch.testing.assert_close(again.features(batch)[0], backbone.features(batch)[0], rtol=0, atol=0)
+    assert json.loads(again.describe()) == {"spec": backbone.spec.to_json(), "weights": "a.pth", "digest": backbone.digest}
+    assert load_backbone(backbone.spec, "none", random_weights=True, seed=1).digest != backbone.digest
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    close, exact = load_backbone(backbone.spec, halved).features(batch)[0], backbone.features(batch)[0]
+    assert 0 < (close - exact).abs().max() < 0.05 * exact.abs().max()
+
+
+@needs_torchvision
+def test_densenet_files_of_old_names_load() -> None:
+    backbone = untrained("densenet121")
+    old = {
+        name.replace("norm1.", "norm.1.").replace("norm2.", "norm.2.").replace("conv1.", "conv.1.").replace("conv2.", "conv.2.")
+        if "denselayer" in name
+        else name: value
+        for name, value in backbone.state_dict().items()
+    }
+    assert set(old) != set(backbone.state_dict())
+    assert load_backbone(backbone.spec, old).digest == backbone.digest
+
+
+@needs_torchvision
+def test_wrong_weights_are_refused(tmp_path) -> None:
+    spec = BackboneSpec("mobilenet_v2", **SMALL)
+
+    class Code:
+        def __reduce__(self):
+            return (open, (str(tmp_path / "ran"), "w"))
+
+    (tmp_path / "code.pth").write_bytes(pickle.dumps({"a": Code()}))
+    torch.save({"weights": Code()}, tmp_path / "zip.pth")
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10\0\0\0")
+    for name, words in (
+        ("code.pth", "may run code"),
+        ("zip.pth", "may run code"),
+        ("cut.safetensors", "cannot be read"),
+        ("none.pth", "no such file"),
+    ):
+        with pytest.raises(InputError, match=words):
+            load_backbone(spec, tmp_path / name)
+    assert not (tmp_path / "ran").exists()
+    with pytest.raises(InputError, match="belong to another network"):
+        load_backbone(spec, untrained("resnet18").state_dict())
+    for weights, random_weights in (("none", False), ("default", True)):
+        with pytest.raises(InputError, match="weights none --random_weights"):
+            load_backbone(spec, weights, random_weights=random_weights)
+    with pytest.raises(InputError, match="backbone is unknown"):
+        load_backbone(BackboneSpec("resnet1001"))
+
+
+@needs_torchvision
+def test_the_published_weights_are_the_default(monkeypatch) -> None:
+    asked = []
+
+    def fetch(chosen: object) -> dict:
+        asked.append(chosen)
+        raise OSError("no network")
+
+    monkeypatch.setattr(torchvision.models.ResNet101_Weights, "get_state_dict", lambda chosen, **options: fetch(chosen))
+    for weights in ("default", "IMAGENET1K_V2"):
+        with pytest.raises(InputError, match="cannot be fetched.*no network.*--weights FILE"):
+            load_backbone(BackboneSpec("resnet101"), weights)
+    assert [chosen.name for chosen in asked] == ["IMAGENET1K_V1", "IMAGENET1K_V2"]
+
+
+def test_a_missing_package_is_named(monkeypatch) -> None:
+    def missing(name: str):
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    for name in ("resnet101", "timm:resnet18"):
+        with pytest.raises(InputError, match=r"\.\[images\]"):
+            load_backbone(BackboneSpec(name))
+    load_backbone(BackboneSpec("descriptor"))
+
+
+# ---- timm ---------------------------------------------------------------------------------------------------------------
+
+
+@needs_timm
+def test_timm_tokens_become_a_grid_without_the_prefix() -> None:
+    spec = dict(resize=224, crop=224)
+    backbone, batch = untrained("timm:vit_tiny_patch16_224", **spec), batch_of(2, 224)
+    reference = timm.create_model("vit_tiny_patch16_224", num_classes=0).eval()
+    reference.load_state_dict(backbone.state_dict())
+    with torch.inference_mode():
+        tokens = reference.forward_features((batch / 255 - 0.5) / 0.5)  # this network's own mean and deviation
+    pooled, regions = backbone.features(batch)
+    assert tokens.shape == (2, 1 + 14 * 14, 192) and backbone.grid == (14, 14)
+    for row, column in ((0, 0), (0, 13), (5, 9), (13, 13)):
+        torch.testing.assert_close(regions[:, :, row, column], tokens[:, 1 + 14 * row + column], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(pooled, tokens[:, 1:].mean(1), rtol=1e-3, atol=1e-4)
+
+
+@needs_timm
+def test_timm_grids_have_their_channels_first() -> None:
+    plain = untrained("timm:resnet18")
+    assert (plain.feature_dim, plain.grid) == (512, (2, 2))
+    last = untrained("timm:swin_tiny_patch4_window7_224", resize=224, crop=224)
+    assert (last.feature_dim, last.grid, last.pooled_dim) == (768, (7, 7), 768)
+    again = load_backbone(plain.spec, plain.state_dict())
+    assert again.digest == plain.digest
+
+
+@needs_timm
+def test_timm_networks_that_cannot_be_used_are_named(monkeypatch) -> None:
+    with pytest.raises(InputError, match="backbone is unknown.*timm:resnet1001"):
+        load_backbone(BackboneSpec("timm:resnet1001"))
+    with pytest.raises(InputError, match="--resize 224 --crop 224"):
+        untrained("timm:vit_tiny_patch16_224")
+
+    def fail(*arguments, **options):
+        raise OSError("no network")
+
+    monkeypatch.setattr(timm, "create_model", fail)
+    with pytest.raises(InputError, match="cannot be fetched.*no network.*--weights FILE"):
+        load_backbone(BackboneSpec("timm:resnet18"))
+
+
+@needs_torchvision
+def test_weights_are_read_by_their_content_and_without_wrappers(tmp_path) -> None:
+    backbone = untrained("mobilenet_v2")
+    state = backbone.state_dict()
+    save_file(state, tmp_path / "safe.pth")
+    torch.save(state, tmp_path / "torch.safetensors")
+    torch.save({"state_dict": {f"module.{name}": value for name, value in state.items()}, "epoch": 3}, tmp_path / "trainer.pth")
+    torch.save(
+        {"model": {f"backbone.{name}": value for name, value in state.items()} | {"head.weight": torch.ones(2)}},
+        tmp_path / "b.pt",
+    )
+    for name in ("safe.pth", "torch.safetensors", "trainer.pth", "b.pt"):
+        assert load_backbone(backbone.spec, tmp_path / name).digest == backbone.digest
+    for content, words in (
+        (b"<!DOCTYPE html><html>Sign in</html>", "got an HTML page"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n", "got a Git LFS pointer"),
+    ):
+        (tmp_path / "c.pth").write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            load_backbone(backbone.spec, tmp_path / "c.pth")

@@ -1,0 +1,116 @@
+"""The softmax head against direct computations; synthesis, transformation and evaluation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from zslab.classifiers import SoftmaxHead
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.metrics import harmonic_mean, mean_class_accuracy
+from zslab.tfvaegan.evaluate import evaluate
+from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.tfvaegan.steps import TfvaeganSettings, generate
+from zslab.tfvaegan.synthesis import synthesize, transform
+
+
+@pytest.fixture
+def dataset(tiny):
+    return read_xlsa17(tiny, "TINY", "res101", "att")
+
+
+def networks(feature_dim: int = 7, attribute_dim: int = 5, hidden: int = 8) -> Networks:
+    torch.manual_seed(0)
+    d, a, h = feature_dim, attribute_dim, hidden
+    return Networks(
+        Encoder(d, a, a, h), Generator(a, a, d, h), Critic(d, a, h), Feedback(h), SemanticDecoder(d, a, h, "unit_norm")
+    )
+
+
+def test_the_head_against_softmax_regression_written_out() -> None:
+    """Two epochs of Adam on softmax cross-entropy, in NumPy, from the same start and in the same order."""
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((10, 4)).astype(np.float32), np.array([7, 2, 5, 2, 7, 5, 5, 2, 7, 7])
+    head = SoftmaxHead(lr=0.05, epochs=2, batch_size=4).fit(
+        torch.from_numpy(x), torch.from_numpy(y), torch.Generator().manual_seed(3)
+    )
+    generator = torch.Generator().manual_seed(3)
+    w = (torch.randn(3, 4, generator=generator) * 0.02).numpy().astype(np.float64)
+    b, classes = np.zeros(3), np.array([2, 5, 7])
+    assert head.classes_.tolist() == classes.tolist()
+    moments, step = {"w": [0, 0], "b": [0, 0]}, 0
+    for _ in range(2):
+        order = torch.randperm(10, generator=generator).numpy()
+        for start in range(0, 10, 4):
+            rows = order[start : start + 4]
+            logits = x[rows] @ w.T + b
+            p = np.exp(logits - logits.max(1, keepdims=True))
+            p /= p.sum(1, keepdims=True)
+            error = (p - (y[rows][:, None] == classes)) / len(rows)
+            step += 1
+            for name, gradient in (("w", error.T @ x[rows]), ("b", error.sum(0))):
+                m, v = moments[name]
+                moments[name] = m, v = [0.5 * m + 0.5 * gradient, 0.999 * v + 0.001 * gradient**2]
+                change = 0.05 * (m / (1 - 0.5**step)) / (np.sqrt(v / (1 - 0.999**step)) + 1e-8)
+                if name == "w":
+                    w = w - change
+                else:
+                    b = b - change
+    assert np.allclose(head.weight_.numpy(), w, atol=1e-5)
+    assert np.allclose(head.bias_.numpy(), b, atol=1e-5)
+    scores = head.scores(torch.from_numpy(x)).numpy()
+    assert np.allclose(scores, x @ w.T + b, atol=1e-4)
+    assert head.predict(torch.from_numpy(x)).tolist() == classes[scores.argmax(1)].tolist()
+
+
+def test_synthesis_makes_n_of_every_class_with_the_feedback_of_synthesis() -> None:
+    nets, attributes = networks(), torch.rand(9, 5)
+    settings = TfvaeganSettings(n_synthetic=3, feedback_synthesis=0.4)
+    made = synthesize(nets, attributes, torch.tensor([2, 7]), settings, torch.Generator().manual_seed(5))
+    assert made.labels.tolist() == [2, 2, 2, 7, 7, 7]
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(5))
+    assert torch.equal(made.features, generate(nets, z, attributes[made.labels], 0.4))
+    without = synthesize(
+        nets,
+        attributes,
+        torch.tensor([2, 7]),
+        TfvaeganSettings(n_synthetic=3, feedback_loop=1),
+        torch.Generator().manual_seed(5),
+    )
+    assert torch.equal(without.features, generate(nets, z, attributes[made.labels], None))
+
+
+def test_transformation_is_feature_attributes_hidden_layer() -> None:
+    nets, x = networks(), torch.rand(10000, 7)
+    a_hat, hidden = nets.decoder(x)
+    found = transform(nets.decoder, x)
+    assert found.shape == (10000, 7 + 5 + 8)
+    assert torch.allclose(found, torch.cat([x, a_hat, hidden], dim=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("stage", ["test", "validation"])
+def test_evaluation_records_what_its_heads_predict(dataset, stage) -> None:
+    data, settings = dataset.stage(stage), TfvaeganSettings(n_synthetic=6)
+    heads = [SoftmaxHead(lr=0.01, epochs=3, batch_size=8) for _ in range(2)]
+    nets = networks()
+    found = evaluate(nets, data, settings, *heads, torch.Generator().manual_seed(0), keep=(2,), constant=0.05)
+    record = found.metrics
+    assert {len(values) for group in record.values() for values in group.values()} == {3}
+    assert ("constant" in record["gzsl"]) == (stage == "validation")
+    # The heads still are as their last epoch left them.
+    x_unseen, x_seen = (transform(nets.decoder, s.features) for s in (data.test_unseen, data.test_seen))
+    t1 = mean_class_accuracy(data.test_unseen.labels, heads[0].predict(x_unseen), data.unseen_classes)
+    assert record["zsl"]["acc"][-1] == t1
+    s = mean_class_accuracy(data.test_seen.labels, heads[1].predict(x_seen), data.test_seen.classes)
+    u = mean_class_accuracy(data.test_unseen.labels, heads[1].predict(x_unseen), data.unseen_classes)
+    assert (record["gzsl"]["acc_seen"][-1], record["gzsl"]["acc_unseen"][-1]) == (s, u)
+    assert record["gzsl"]["H"][-1] == harmonic_mean(s, u)
+    assert record["calibrated"]["acc_unseen"][-1] >= u
+    assert found.snapshots[2].arrays["zsl_confusion"].sum() == len(data.test_unseen)
+    assert found.snapshots[2].arrays["gzsl_confusion"].sum() == len(data.test_unseen) + len(data.test_seen)
+    assert torch.equal(found.snapshots[2].predictions["zsl"], heads[0].predict(x_unseen))
+    assert torch.equal(found.snapshots[2].predictions["gzsl"], heads[1].predict(torch.cat([x_seen, x_unseen])))
+    assert torch.equal(found.snapshots[2].heads["gzsl_head"]["weight"], heads[1].weight_)
+    assert found.snapshots.keys() == {2}
+    assert heads[1].classes_.tolist() == data.classes.tolist()

@@ -1,0 +1,502 @@
+"""The download command and a local server that misbehaves on request. No network needed; seconds."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import functools
+import hashlib
+import io
+import random
+import re
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections import deque
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from zslab.data import download as dl
+from zslab.data import fetch as net
+from zslab.errors import InputError
+
+CONTENT = random.Random(1).randbytes(1_000_000)
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Server(ThreadingHTTPServer):
+    """Serves `files` with ETag, Range and If-Range; `script` holds one misbehavior (a dict) for each coming request.
+
+    Misbehaviors: status=N; send=N (bytes of the body before the connection is cut); hold=Event (wait before cutting);
+    ignore_range; length=TEXT; partial (206 unasked); location=URL; dribble=SECONDS (a byte each time).
+    """
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.files: dict[str, bytes] = {}
+        self.script: deque[dict] = deque()
+        self.seen: list[dict] = []  # of every request: path, range, and how many bytes of body were promised
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+
+    def do_GET(self) -> None:
+        act = self.server.script.popleft() if self.server.script else {}
+        body = self.server.files.get(self.path)
+        seen = {"path": self.path, "range": self.headers["Range"], "sent": 0}
+        self.server.seen.append(seen)
+        if "status" in act or body is None:
+            return self.send_error(act.get("status", 404))
+        if "location" in act:
+            self.send_response(302)
+            self.send_header("Location", act["location"])
+            return self.end_headers()
+        etag, total, start = f'"{hashlib.md5(body).hexdigest()}"', len(body), 0
+        if seen["range"] and not act.get("ignore_range"):
+            start = int(re.fullmatch(r"bytes=(\d+)-", seen["range"])[1])
+            if start >= total:
+                self.send_response(416)
+                self.send_header("Content-Range", f"bytes */{total}")
+                return self.end_headers()
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+        elif "partial" in act:
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes 5-{total - 1}/{total}")
+        else:
+            self.send_response(200)
+        if not act.get("no_version"):
+            self.send_header("ETag", etag)
+        self.send_header("Content-Length", act.get("length", str(total - start)))
+        self.end_headers()
+        while "dribble" in act:
+            self.wfile.write(b"x")
+            time.sleep(act["dribble"])
+        seen["sent"] = min(total - start, act.get("send", total))
+        self.wfile.write(body[start : start + seen["sent"]])
+        self.wfile.flush()
+        if "hold" in act:
+            act["hold"].wait(60)
+
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def server(monkeypatch):
+    monkeypatch.setattr(net, "BACKOFF_S", 0.0)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.setenv(name, "127.0.0.1")
+    server = Server()
+    server.files["/f.bin"] = CONTENT
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def no_check(path: Path) -> None:
+    pass
+
+
+def left_over(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# --- the connection ---------------------------------------------------------------------------------------------------
+
+
+def test_plain_download_leaves_only_the_file(server, tmp_path):
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT
+    assert left_over(tmp_path) == ["f.bin"] and len(server.seen) == 1 and server.seen[0]["range"] is None
+
+
+def test_dropped_connection_continues_by_range(server, tmp_path):
+    server.script.append({"send": 600_000})
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT
+    first, second = server.seen
+    start = int(second["range"].removeprefix("bytes=").removesuffix("-"))
+    assert 0 < start <= first["sent"] and second["sent"] == len(CONTENT) - start
+
+
+def test_resumes_in_a_later_command(server, tmp_path):
+    server.script.extend([{"send": 600_000}] + [{"send": 0}] * net.TRIES)
+    with pytest.raises(InputError, match=r"http.*/f\.bin: the download makes no progress"):
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    part = (tmp_path / "f.bin.part").read_bytes()
+    assert not (tmp_path / "f.bin").exists() and 0 < len(part) < len(CONTENT) and CONTENT.startswith(part)
+    server.seen.clear()
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert server.seen == [{"path": "/f.bin", "range": f"bytes={len(part)}-", "sent": len(CONTENT) - len(part)}]
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT and left_over(tmp_path) == ["f.bin"]
+
+
+def test_server_without_range_starts_over(server, tmp_path):
+    server.script.extend([{"send": 600_000}, {"ignore_range": True}])
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT and server.seen[1]["sent"] == len(CONTENT)
+
+
+def checked(content: bytes):
+    """A check that accepts this content alone, as a checksum or the CRCs of an archive do."""
+
+    def check(path: Path) -> None:
+        if path.read_bytes() != content:
+            raise InputError("it is wrong", where=path, found="other bytes", expected="these", fix="Repeat.")
+
+    return check
+
+
+def test_file_changed_between_tries_is_fetched_anew(server, tmp_path):
+    server.script.extend([{"send": 600_000}] + [{"send": 0}] * net.TRIES)
+    with pytest.raises(InputError):
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    server.files["/f.bin"] = changed = CONTENT[::-1]
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
+    assert (tmp_path / "f.bin").read_bytes() == changed and left_over(tmp_path) == ["f.bin"]
+    assert server.seen[-1]["range"] is None and server.seen[-1]["sent"] == len(changed)
+
+
+def test_file_that_became_shorter_is_fetched_anew(server, tmp_path):
+    (tmp_path / "f.bin.part").write_bytes(CONTENT + b"more")
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(CONTENT))
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT
+
+
+def test_server_that_dribbles_is_given_up(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(net, "STALL_S", 0.2)
+    server.script.append({"dribble": 0.05})
+    with pytest.raises(InputError, match="does not deliver the file"):
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"length": "9" * 5000, "send": 10},
+        {"length": str(1 << 60)},
+        {"partial": True},
+        {"location": "http://[::bad/"},
+        {"location": "gopher://x/y"},
+        {"location": "/f.bin"},
+        {"location": "http://" + "a" * 300 + ".invalid/"},
+    ],
+    ids=["5,000 digits", "2**60 bytes", "206 unasked", "no address", "gopher", "circle", "long host"],
+)
+def test_nonsense_answers_end_in_one_error(server, tmp_path, answer):
+    server.script.extend([answer] * 100)
+    with pytest.raises(InputError):
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(CONTENT))
+    assert not (tmp_path / "f.bin").exists()
+
+
+def test_whole_part_file_is_only_checked(server, tmp_path):
+    def stopped(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", stopped)
+    assert not (tmp_path / "f.bin").exists()
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT
+    assert len(server.seen) == 2 and server.seen[1]["sent"] == 0
+
+
+def test_passing_server_errors_are_retried(server, tmp_path):
+    server.script.extend([{"status": 503}, {"status": 503}])
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT and len(server.seen) == 3
+
+
+def test_missing_file_and_no_server_say_what_to_do(server, tmp_path):
+    with pytest.raises(InputError, match=r"gone\.zip.*HTTP 404.*--base-url.*browser"):
+        net.fetch(server.url + "/gone.zip", tmp_path / "gone.zip", no_check)
+    dead = Server()
+    dead.server_close()
+    with pytest.raises(InputError, match=r"the server cannot be reached.*network.*proxy.*browser"):
+        net.fetch(dead.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert left_over(tmp_path) == []
+
+
+def test_answer_shorter_than_promised_for_ever(server, tmp_path):
+    server.script.extend([{"send": len(CONTENT) - 10}] + [{"send": 0}] * 20)
+    with pytest.raises(InputError, match="makes no progress"):
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert not (tmp_path / "f.bin").exists()
+
+
+def test_failed_check_keeps_the_old_file_and_drops_the_new(server, tmp_path):
+    (tmp_path / "f.bin").write_bytes(b"old")
+    source = dl.Source(server.url + "/f.bin", sha256="0" * 64)
+    found = hashlib.sha256(CONTENT).hexdigest()
+    with pytest.raises(InputError, match=rf"f\.bin: the checksum is wrong \(got SHA-256 {found}, expected 0000"):
+        net.fetch(source.url, tmp_path / "f.bin", lambda path: dl.check_sha256(path, source))
+    assert (tmp_path / "f.bin").read_bytes() == b"old" and left_over(tmp_path) == ["f.bin"]
+
+
+def test_full_disk_is_told_before_the_body_is_read(server, tmp_path, monkeypatch):
+    usage = type("Usage", (), {"free": 1000})
+    monkeypatch.setattr(net.shutil, "disk_usage", lambda folder: usage)
+    with pytest.raises(InputError, match=r"has not enough space.*0 MB free.*at least 1 MB.*--dataroot"):
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert not (tmp_path / "f.bin").exists()
+
+
+def test_disk_that_fills_up_while_writing(server, tmp_path, monkeypatch):
+    def full(bar: object, n: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(InputError, match=r"f\.bin\.part: the file cannot be written.*No space left"),
+    ):
+        patch.setattr(net.tqdm, "update", full)
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert left_over(tmp_path) == ["f.bin.part"]
+    written = (tmp_path / "f.bin.part").stat().st_size
+    assert 0 < written < len(CONTENT)
+    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT and server.seen[1]["range"] == f"bytes={written}-"
+
+
+@pytest.mark.slow
+def test_kill_midway_leaves_no_file_and_can_be_continued(server, tmp_path):
+    target, hold = tmp_path / "f.bin", threading.Event()
+    server.script.append({"send": 900_000, "hold": hold})
+    call = f"net.fetch({server.url + '/f.bin'!r}, pathlib.Path({str(target)!r}), print)"
+    code = f"import pathlib, zslab.data.fetch as net; {call}"
+    process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT)
+    try:
+        part, deadline = tmp_path / "f.bin.part", time.monotonic() + 60
+        while not (part.exists() and part.stat().st_size) and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+    finally:
+        process.kill()
+    assert process.wait() == -signal.SIGKILL
+    hold.set()
+    got = part.read_bytes()
+    assert not target.exists() and got and CONTENT.startswith(got)
+    net.fetch(server.url + "/f.bin", target, no_check)
+    assert target.read_bytes() == CONTENT and server.seen[-1]["range"] == f"bytes={len(got)}-"
+
+
+# --- the content ------------------------------------------------------------------------------------------------------
+
+TINY = dl.PublicSet(dl.Source("https://example.invalid/x/tiny.zip"), 5, 2, 3, classes=4, attributes=6)
+
+LABELS = np.array([[1, 2, 3, 1, 2, 1, 2, 4, 4, 4]]).T
+LOCATIONS = {  # 1-based; the row vector is deliberate
+    "trainval_loc": np.array([[1, 2, 3, 4, 5]]).T,
+    "test_seen_loc": np.array([[6, 7]]).T,
+    "test_unseen_loc": np.array([[8, 9, 10]]),
+}
+
+
+def mat(**arrays: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    scipy.io.savemat(file, arrays)
+    return file.getvalue()
+
+
+@functools.cache  # savemat writes the time of day into the file: made once, the bytes can be compared
+def tiny_files(images: int = TINY.images) -> dict[str, bytes]:
+    lists = LOCATIONS | {"train_loc": np.array([[1, 2, 4, 5]]).T, "val_loc": np.array([[3]])}
+    return {
+        "att_splits.mat": mat(att=np.ones((6, 4)), **lists),
+        "res101.mat": mat(features=np.ones((2048, images), np.int8), labels=LABELS[:images]),
+        "allclasses.txt": b"robin\n",
+    }
+
+
+def zipped(members: dict[str, bytes]) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return file.getvalue()
+
+
+def tiny_archive(**changed: bytes) -> bytes:
+    files = {f"x/data/TINY/{name}": content for name, content in (tiny_files() | changed).items()}
+    return zipped(files | {"x/README": b"read", "x/data/OTHER/res101.mat": b"other", "__MACOSX/x/data/TINY/._res101.mat": b""})
+
+
+@pytest.fixture
+def tiny(server, monkeypatch):
+    monkeypatch.setitem(dl.PUBLIC_SETS, "TINY", TINY)
+    server.files["/tiny.zip"] = tiny_archive()
+    return server
+
+
+def test_command_extracts_the_wanted_set_only(tiny, tmp_path, caplog):
+    with caplog.at_level("INFO"):
+        assert dl.main(["TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
+    assert left_over(tmp_path) == ["TINY", "archives"] and left_over(tmp_path / "archives") == ["tiny.zip"]
+    assert {path.name: path.read_bytes() for path in (tmp_path / "TINY").iterdir()} == tiny_files()
+    assert "10 images, 4 classes, Proposed Split v2" in caplog.text
+    assert dl.main(["TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
+    assert len(tiny.seen) == 1  # the second time nothing is fetched
+
+
+def test_good_files_of_the_user_are_left_alone(tiny, tmp_path):
+    (tmp_path / "TINY").mkdir()
+    mine = mat(att=np.full((6, 4), 2.0), **LOCATIONS)
+    (tmp_path / "TINY" / "att_splits.mat").write_bytes(mine)
+    (tmp_path / "TINY" / "allclasses.txt").write_text("mine")
+    dl.download(["TINY"], tmp_path, tiny.url)
+    assert (tmp_path / "TINY" / "att_splits.mat").read_bytes() == mine
+    assert (tmp_path / "TINY" / "allclasses.txt").read_text() == "mine"
+    assert (tmp_path / "TINY" / "res101.mat").read_bytes() == tiny_files()["res101.mat"]
+
+
+def test_unpublished_counts_are_refused_and_the_old_file_stays(tiny, tmp_path, capsys):
+    tiny.files["/tiny.zip"] = tiny_archive(**{"res101.mat": tiny_files(images=9)["res101.mat"]})
+    (tmp_path / "TINY").mkdir()
+    (tmp_path / "TINY" / "res101.mat").write_bytes(b"old")
+    assert dl.main(["TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 1
+    message = capsys.readouterr().err
+    assert re.search(r"tiny\.zip.*res101\.mat: features is not as published \(got shape \(2048, 9\)", message)
+    assert "expected shape (2048, 10)" in message
+    assert (tmp_path / "TINY" / "res101.mat").read_bytes() == b"old"
+    assert not [path for path in (tmp_path / "TINY").iterdir() if "tmp" in path.name]
+
+
+def test_missing_key_is_named(tmp_path):
+    (tmp_path / "a.mat").write_bytes(mat(features=np.ones((2048, 10))))
+    with pytest.raises(InputError, match=r"a\.mat: labels is not as published \(got no such key, expected 10"):
+        dl.check_mat(tmp_path / "a.mat", TINY.expected()["res101.mat"], "a.mat")
+
+
+def test_matlab_73_shapes_are_turned_back(tmp_path):
+    import h5py
+
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["features"] = np.ones((10, 2048), np.int8)
+    assert dl.mat_shapes(tmp_path / "a.mat", "a.mat") == {"features": (2048, 10)}
+
+
+@pytest.mark.parametrize(
+    "content", [b"<html>Log in to the network</html>", tiny_archive()[:-200]], ids=["web page", "cut short"]
+)
+def test_what_is_no_archive_is_thrown_away(tiny, tmp_path, content):
+    tiny.files["/tiny.zip"] = content
+    with pytest.raises(InputError, match=r"tiny\.zip(\.part)?: the archive is damaged"):
+        dl.download(["TINY"], tmp_path, tiny.url)
+    assert left_over(tmp_path / "archives") == []
+    tiny.files["/tiny.zip"] = tiny_archive()
+    dl.download(["TINY"], tmp_path, tiny.url)
+
+
+def test_damaged_member_is_found_by_its_crc(tiny, tmp_path):
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w") as archive:
+        archive.writestr("x/data/TINY/res101.mat", b"a" * 5000)
+    broken = stored.getvalue().replace(b"aaaa", b"aaab", 1)
+    tiny.files["/tiny.zip"] = broken
+    with pytest.raises(InputError, match=r"the archive is damaged.*x/data/TINY/res101\.mat"):
+        dl.download(["TINY"], tmp_path, tiny.url)
+    (tmp_path / "archives" / "tiny.zip").write_bytes(broken)  # put there by hand
+    with pytest.raises(InputError, match="the archive is damaged"):
+        dl.extract(tmp_path / "archives" / "tiny.zip", "TINY", tmp_path / "TINY", {"res101.mat": {}})
+    assert left_over(tmp_path) == ["archives"]
+
+
+@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "x/../../evil.txt", "..\\evil.txt", "C:/evil.txt"])
+def test_zip_slip_is_refused(tiny, tmp_path, name):
+    tiny.files["/tiny.zip"] = zipped({f"x/data/TINY/{k}": v for k, v in tiny_files().items()} | {name: b"evil"})
+    with pytest.raises(InputError, match="not safe to unpack"):
+        dl.download(["TINY"], tmp_path / "root", tiny.url)
+    assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "root" / "TINY").exists()
+
+
+def test_links_and_bombs_are_refused(tmp_path, monkeypatch):
+    link = zipfile.ZipInfo("x/data/TINY/res101.mat")
+    link.external_attr = (stat.S_IFLNK | 0o777) << 16
+    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
+        archive.writestr(link, "/etc/passwd")
+    with pytest.raises(InputError, match=r"not safe to unpack.*res101\.mat"):
+        dl.check_archive(tmp_path / "link.zip")
+    monkeypatch.setattr(dl, "MAX_UNPACKED", 10_000)
+    (tmp_path / "bomb.zip").write_bytes(zipped({"x": bytes(10_001)}))
+    with pytest.raises(InputError, match=r"not safe to unpack.*unpacked"):
+        dl.check_archive(tmp_path / "bomb.zip")
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
+def test_damaged_members_of_any_compression_are_refused(tmp_path, method):
+    stored = io.BytesIO()
+    with zipfile.ZipFile(stored, "w", method) as archive:
+        archive.writestr("x/data/TINY/res101.mat", random.Random(2).randbytes(5000))
+    for position in range(70, 4000, 397):
+        content = bytearray(stored.getvalue())
+        content[position] ^= 0xFF
+        (tmp_path / "a.zip").write_bytes(content)
+        with pytest.raises(InputError):
+            dl.check_archive(tmp_path / "a.zip")
+
+
+def test_names_too_long_for_a_disk_are_refused(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zipped({"x/data/TINY/" + "a" * 60_000: b""}))
+    with pytest.raises(InputError, match="not safe to unpack") as caught:
+        dl.check_archive(tmp_path / "a.zip")
+    assert len(str(caught.value)) < 1000
+
+
+def test_archive_without_the_set_or_its_files(tmp_path):
+    (tmp_path / "a.zip").write_bytes(zipped({"x/data/OTHER/res101.mat": b""}))
+    with pytest.raises(InputError, match=r"a\.zip: the archive lacks data set TINY \(got res101\.mat in x/data/OTHER"):
+        dl.extract(tmp_path / "a.zip", "TINY", tmp_path / "TINY", TINY.expected())
+    (tmp_path / "b.zip").write_bytes(zipped({"x/data/TINY/res101.mat": b""}))
+    with pytest.raises(InputError, match=r"archive lacks files.*expected att_splits\.mat"):
+        dl.extract(tmp_path / "b.zip", "TINY", tmp_path / "TINY", TINY.expected())
+
+
+def test_sentences_are_fetched_and_checked_by_their_checksum(tiny, tmp_path, monkeypatch):
+    good = mat(att=np.ones((1024, 4)), **LOCATIONS)
+    source = dl.Source("https://example.invalid/sent_splits.mat", hashlib.sha256(good).hexdigest())
+    monkeypatch.setitem(dl.PUBLIC_SETS, "TINY", dataclasses.replace(TINY, sentences=source))
+    tiny.files["/sent_splits.mat"] = good + b"x"
+    with pytest.raises(InputError, match=r"sent_splits\.mat: the checksum is wrong"):
+        dl.download(["TINY"], tmp_path, tiny.url)
+    assert not (tmp_path / "TINY" / "sent_splits.mat").exists() and (tmp_path / "TINY" / "res101.mat").exists()
+    tiny.files["/sent_splits.mat"] = good
+    dl.download(["TINY"], tmp_path, tiny.url)
+    assert (tmp_path / "TINY" / "sent_splits.mat").read_bytes() == good
+
+
+# --- the command ------------------------------------------------------------------------------------------------------
+
+
+def test_unknown_name_lists_the_known(tmp_path, capsys):
+    assert dl.main(["CUB", "BIRDS", "--dataroot", str(tmp_path)]) == 1
+    message = capsys.readouterr().err
+    assert "got BIRDS" in message and "CUB, AWA2, SUN, FLO" in message
+    assert left_over(tmp_path) == []
+
+
+def test_list_needs_no_network(capsys):
+    assert dl.main(["--list"]) == 0
+    assert "https://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip" in capsys.readouterr().out
+
+
+def test_published_numbers_of_images():
+    images = {"CUB": 11788, "AWA2": 37322, "SUN": 14340, "FLO": 8189, "AWA1": 30475, "APY": 15339}
+    assert {name: dataset.images for name, dataset in dl.PUBLIC_SETS.items()} == images

@@ -1,0 +1,239 @@
+"""Features that are read by the row: the same numbers, accuracies and refusals as features in memory."""
+
+from __future__ import annotations
+
+import mmap
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+import torch
+
+from zslab.baselines.comparison import run_baselines
+from zslab.classifiers import SoftmaxHead
+from zslab.data import lazy as rows
+from zslab.data.dataset import Dataset
+from zslab.data.lazy import (
+    ConcatenatedFeatures,
+    LazyFeatures,
+    StoredFeatures,
+    TransformedFeatures,
+    join,
+    read_rows,
+    transformed,
+)
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.errors import InputError
+from zslab.ood import EntropyDetector
+
+from helpers.tfvaegan_trainer import build
+from helpers.tiny import tiny_arrays, write_tiny
+
+
+@pytest.fixture
+def nothing_fits(monkeypatch) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+
+
+def write_mapped(root: Path, dtype: type = np.float16, **changes: np.ndarray) -> Path:
+    """TINY with its features, rounded to `dtype`, in .npy files, and as MAT the very same numbers in a .mat file."""
+    arrays = tiny_arrays() | changes
+    features = arrays["features"].astype(dtype)
+    folder = write_tiny(root, "MAPPED", **changes)
+    (folder / "res101.mat").unlink()
+    np.save(folder / "res101_features.npy", features.T)
+    np.save(folder / "res101_labels.npy", arrays["labels"].ravel())
+    folder = write_tiny(root, "MAT", **changes)
+    scipy.io.savemat(folder / "res101.mat", {"features": features.astype(np.float32), "labels": arrays["labels"]})
+    return root
+
+
+def read(root: Path, name: str) -> Dataset:
+    return read_xlsa17(root, name, "res101", "att")
+
+
+def test_rows_are_the_matrix() -> None:
+    """Reading, viewing and joining against indexing a matrix that was made as a whole."""
+    rng = np.random.default_rng(0)
+    array, numbers = rng.random((30, 4)).astype(np.float16), rng.permutation(30)[:20]
+    stored = StoredFeatures(array, numbers, lambda x: 2 * x.astype(np.float32) + 1)
+    whole = 2 * torch.from_numpy(array[numbers].astype(np.float32)) + 1
+    tensor = torch.rand(7, 4)
+    cases = [
+        (stored, whole),
+        (TransformedFeatures(stored, lambda x: torch.cat([x, x.square()], dim=1)), torch.cat([whole, whole.square()], dim=1)),
+        (ConcatenatedFeatures([stored, tensor, stored]), torch.cat([whole, tensor, whole])),
+        (TransformedFeatures(ConcatenatedFeatures([tensor, stored]), torch.sqrt), torch.cat([tensor, whole]).sqrt()),
+    ]
+    for found, expected in cases:
+        n = len(expected)
+        assert found.shape == tuple(expected.shape) and len(found) == n
+        index = torch.randint(n, (3, 5), generator=torch.Generator().manual_seed(0))
+        assert found[index].dtype == torch.float32
+        torch.testing.assert_close(found[index], expected[index])
+        torch.testing.assert_close(found[::3], expected[::3])
+        torch.testing.assert_close(torch.cat(list(found.split(6))), expected)
+
+
+def test_what_fits_is_made_as_a_whole(monkeypatch) -> None:
+    x = torch.rand(6, 4)
+    monkeypatch.setattr(rows, "IN_MEMORY", 4 * 12 * 4)
+    assert isinstance(join(x, x), torch.Tensor) and isinstance(join(x, x, x), LazyFeatures)
+    double = lambda part: torch.cat([part, part], dim=1)  # noqa: E731
+    assert isinstance(transformed(x, double, 8), torch.Tensor) and isinstance(
+        transformed(torch.cat([x, x]), double, 8), LazyFeatures
+    )
+    assert isinstance(join(x, TransformedFeatures(x, torch.sqrt)), LazyFeatures)
+
+
+@pytest.mark.parametrize("stage", ["test", "validation"])
+@pytest.mark.parametrize("scaling", ["minmax", "standard", "none"])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_mapped_features_are_scaled_as_those_in_memory(tmp_path, nothing_fits, stage, scaling, dtype) -> None:
+    write_mapped(tmp_path, dtype)
+    found, expected = (read(tmp_path, name).stage(stage, scaling) for name in ("MAPPED", "MAT"))
+    for name in ("train", "test_seen", "test_unseen"):
+        mine, theirs = getattr(found, name), getattr(expected, name)
+        assert isinstance(mine.features, LazyFeatures) and isinstance(theirs.features, torch.Tensor)
+        assert torch.equal(mine.features[:], theirs.features)
+        assert torch.equal(mine.labels, theirs.labels)
+    assert found.feature_dim == expected.feature_dim
+
+
+def test_mapped_features_that_fit_are_read_whole(tmp_path) -> None:
+    write_mapped(tmp_path)
+    assert isinstance(read(tmp_path, "MAPPED").stage("test").train.features, torch.Tensor)
+
+
+def test_a_scaling_fitted_in_parts_is_the_whole_ones(tmp_path, monkeypatch) -> None:
+    write_mapped(tmp_path)
+    whole = read(tmp_path, "MAT").stage("test", "standard").train.features
+    monkeypatch.setattr("zslab.data.dataset.CHUNK", 5)
+    torch.testing.assert_close(read(tmp_path, "MAT").stage("test", "standard").train.features, whole)
+    low_high = read(tmp_path, "MAT").stage("test").train.features
+    assert low_high.min() == 0 and low_high.max() == 1
+
+
+def same_numbers(monkeypatch, root: Path, transductive: bool = False) -> tuple:
+    """Trainers on the same numbers, read by the row and in memory."""
+    monkeypatch.setattr("helpers.tfvaegan_trainer.read_xlsa17", lambda root, *_: read(root, "MAPPED"))
+    streamed = build(root, transductive)
+    monkeypatch.setattr("helpers.tfvaegan_trainer.read_xlsa17", lambda root, *_: read(root, "MAT"))
+    return streamed, build(root, transductive)
+
+
+@pytest.mark.parametrize("transductive", [False, True])
+def test_training_and_evaluation_on_streamed_features_are_those_in_memory(tmp_path, monkeypatch, transductive) -> None:
+    """First with streamed features only, then with nothing made as a whole: transformed features are never kept."""
+    write_mapped(tmp_path)
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    streamed, memory = same_numbers(monkeypatch, tmp_path, transductive)
+    assert isinstance(streamed.data.train.features, LazyFeatures) and isinstance(memory.data.train.features, torch.Tensor)
+    for _ in range(2):
+        assert streamed.train_epoch(lambda: True) == memory.train_epoch(lambda: True)
+    record = streamed.evaluate(keep={1})
+    monkeypatch.setattr(rows, "IN_MEMORY", 2**30)
+    expected = memory.evaluate(keep={1})
+    assert record.metrics == expected.metrics
+    assert isinstance(record.synthetic.features, torch.Tensor)
+    torch.testing.assert_close(streamed.gzsl.weight_, memory.gzsl.weight_, rtol=1e-5, atol=1e-7)
+
+
+def test_a_head_learns_from_rows_what_it_learns_from_a_matrix() -> None:
+    torch.manual_seed(1)
+    x, labels = torch.rand(50, 6), torch.arange(50) % 4
+    settings = {"epochs": 3, "batch_size": 12}
+    whole = SoftmaxHead(**settings).fit(x.square(), labels, torch.Generator().manual_seed(2))
+    found = SoftmaxHead(**settings).fit(TransformedFeatures(x, torch.square), labels, torch.Generator().manual_seed(2))
+    assert found.weight_.equal(whole.weight_)
+    torch.testing.assert_close(found.scores(TransformedFeatures(x, torch.square)), whole.scores(x.square()))
+    assert found.predict(TransformedFeatures(x, torch.square)).equal(whole.predict(x.square()))
+
+
+def test_a_detector_learns_from_rows_what_it_learns_from_a_matrix() -> None:
+    torch.manual_seed(1)
+    seen, unseen, labels = torch.rand(30, 6), torch.rand(20, 6), torch.arange(30) % 4
+    whole, found = EntropyDetector(epochs=2, batch_size=8, hidden_dim=9), EntropyDetector(epochs=2, batch_size=8, hidden_dim=9)
+    whole.fit(seen.square(), labels, unseen.square(), torch.Generator().manual_seed(2))
+    found.fit(
+        *(TransformedFeatures(seen, torch.square), labels, TransformedFeatures(unseen, torch.square)),
+        torch.Generator().manual_seed(2),
+    )
+    torch.testing.assert_close(found.entropy(TransformedFeatures(seen, torch.square)), whole.entropy(seen.square()))
+
+
+def test_baselines_in_parts_are_the_baselines(tmp_path, monkeypatch) -> None:
+    """The same results from rows read in parts; the perceptron, which needs its samples in memory, is left out."""
+    write_mapped(tmp_path)
+    whole = run_baselines(*(read(tmp_path, "MAT").stage(stage) for stage in ("validation", "test")))
+    monkeypatch.setattr("zslab.baselines.base.CHUNK", 5)
+    monkeypatch.setattr("zslab.baselines.eszsl.CHUNK", 5)
+    monkeypatch.setattr("zslab.baselines.comparison.CHUNK", 5)
+    monkeypatch.setattr("zslab.data.dataset.fits", lambda *_: False)
+    validation, test = (read(tmp_path, "MAPPED").stage(stage) for stage in ("validation", "test"))
+    assert isinstance(test.train.features, LazyFeatures)
+    streamed = run_baselines(validation, test)
+    assert [result.name for result in streamed] == ["ESZSL", "ESZSL, centered", "prototype regression"]
+    for result, expected in zip(streamed, whole):
+        assert (result.t1, result.plain, result.calibrated) == (expected.t1, expected.plain, expected.calibrated)
+        assert result.constant == pytest.approx(expected.constant, abs=1e-5)
+
+
+def test_damaged_numpy_features_are_refused(tmp_path) -> None:
+    folder = write_mapped(tmp_path) / "MAPPED"
+    features, labels = np.load(folder / "res101_features.npy"), np.load(folder / "res101_labels.npy")
+
+    def refused(match: str) -> None:
+        with pytest.raises(InputError, match=match):
+            read(tmp_path, "MAPPED")
+
+    broken = features.copy()
+    broken[17, 2] = np.inf
+    np.save(folder / "res101_features.npy", broken)
+    refused(r"res101_features\.npy: features contain NaN or infinity .got the first in row 18")
+    np.save(folder / "res101_features.npy", features.astype(np.int32))
+    refused(r"do not match.*int32")
+    np.save(folder / "res101_features.npy", features.T)
+    refused(r"do not match.*float16 \(7, 72\)")
+    np.save(folder / "res101_features.npy", features)
+    np.save(folder / "res101_labels.npy", labels - 1)
+    refused(r"res101_labels\.npy: labels are out of range .got 0\.\.8")
+    (folder / "res101_labels.npy").unlink()
+    refused(r"res101_labels\.npy: the file of labels is missing")
+    np.save(folder / "res101_labels.npy", labels)
+    (folder / "res101_features.npy").write_bytes(b"nothing")
+    refused(r"res101_features\.npy: features cannot be read")
+    (folder / "res101_labels.npy").write_bytes(b"nothing")
+    np.save(folder / "res101_features.npy", features)
+    refused(r"res101_labels\.npy: labels cannot be read")
+
+
+@pytest.mark.parametrize("rows_wanted", [[], [7], [3, 2, 3], [0, 499, 20], list(range(100, 200))])
+@pytest.mark.parametrize("mapped", [False, True])
+def test_rows_are_the_same_however_they_are_read(tmp_path, rows_wanted, mapped) -> None:
+    array = np.random.default_rng(0).random((500, 3)).astype(np.float16)
+    np.save(tmp_path / "array.npy", array)
+    source = np.load(tmp_path / "array.npy", mmap_mode="r") if mapped else array
+    wanted = np.array(rows_wanted, dtype=np.int64)
+    np.testing.assert_array_equal(read_rows(source, wanted), array[wanted])
+
+
+@pytest.mark.skipif(not hasattr(mmap, "MADV_RANDOM"), reason="the system cannot be told")
+@pytest.mark.parametrize(("rows_wanted", "advice"), [([0, 400, 20], ["MADV_RANDOM", "MADV_NORMAL"]), (range(100), [])])
+def test_scattered_rows_are_not_read_ahead_of(rows_wanted, advice) -> None:
+    """Read-ahead of megabytes a row made a batch from a cold disk forty times slower."""
+
+    class Mapping:
+        told = []
+
+        def madvise(self, option: int) -> None:
+            self.told.append(option)
+
+    class Mapped(np.ndarray):
+        _mmap = Mapping()
+
+    array = np.zeros((500, 2)).view(Mapped)
+    Mapping.told.clear()
+    read_rows(array, np.array(rows_wanted))
+    assert Mapping.told == [getattr(mmap, name) for name in advice]

@@ -1,0 +1,133 @@
+"""The rows of a result from records made by hand: what is chosen, where, by which rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+import torch
+
+from zslab.baselines.comparison import BaselineResult, Generalized
+from zslab.metrics import SeenUnseenCurve
+from zslab.runs.records import EpochRecord, Metrics
+from zslab.selection import Choice, Selection, areas, best, result_rows, select
+
+
+def record(epoch: int, t1: list[float], h: list[float] | None, **more) -> EpochRecord:
+    metrics: Metrics = {"zsl": {"acc": t1}}
+    if h is not None:
+        seen, unseen = [x + 0.1 for x in h], [x - 0.1 for x in h]
+        metrics["gzsl"] = {"acc_seen": seen, "acc_unseen": unseen, "H": h, "AUSUC": h} | more
+    return EpochRecord(epoch, metrics=metrics)
+
+
+def with_calibrated(records: list[EpochRecord], measures: dict | None = None) -> list[EpochRecord]:
+    """Records whose evaluated epochs have calibrated measures: those given, or the plain ones."""
+    return [
+        replace(r, metrics=r.metrics | {"calibrated": measures or r.metrics["gzsl"]}) if "gzsl" in r.metrics else r
+        for r in records
+    ]
+
+
+TEST = [
+    record(0, [0.1, 0.2, 0.3], [0.5, 0.2, 0.1]),
+    EpochRecord(1),  # an epoch without evaluation
+    record(2, [0.6, 0.4, 0.2], [0.3, 0.3, 0.4]),
+    record(3, [0.5, 0.1, 0.25], [0.2, 0.35, 0.15]),
+]
+VALIDATION = [
+    record(0, [0.1, 0.1, 0.1], [0.1, 0.1, 0.1], constant=[1.0, 1.1, 1.2]),
+    record(2, [0.1, 0.7, 0.7], [0.2, 0.1, 0.1], constant=[2.0, 2.1, 2.2]),
+    record(3, [0.7, 0.1, 0.1], [0.1, 0.6, 0.1], constant=[3.0, 3.1, 3.2]),
+]
+
+
+def rows(
+    selection: Selection | None, records: list[EpochRecord] = TEST, baselines: Sequence[BaselineResult] = ()
+) -> dict[str, dict]:
+    return {row["row"]: row for row in result_rows(records, selection, baselines)}
+
+
+def test_the_best_is_the_earliest_of_equals() -> None:
+    assert best(VALIDATION, "zsl", "acc") == Choice(2, 1)
+    assert best(TEST, "gzsl", "H") == Choice(0, 0)
+    assert best([record(0, [0.1], None)], "gzsl", "H") is None
+
+
+def test_paper_takes_the_best_on_test_for_t1_and_h_each() -> None:
+    row = rows(None)["paper"]
+    assert (row["T1"], row["T1_at"]) == (0.6, "epoch 3, head epoch 1")
+    assert (row["H"], row["acc_seen"], row["acc_unseen"]) == (0.5, 0.6, 0.4)
+    assert row["H_at"] == "epoch 1, head epoch 1"
+
+
+def test_val_looks_up_what_validation_chose() -> None:
+    selection = select(VALIDATION)
+    assert selection == Selection(t1=Choice(2, 1), h=Choice(3, 1), constant=3.1)
+    row = rows(selection, with_calibrated(TEST))["val"]
+    assert (row["T1"], row["T1_at"]) == (0.4, "epoch 3, head epoch 2")
+    assert (row["H"], row["H_at"]) == (0.35, "epoch 4, head epoch 2")
+
+
+def test_without_validation_the_row_is_empty_and_says_how_to_fill_it() -> None:
+    row = rows(None)["val"]
+    assert row["T1"] is None and row["H"] is None and "--select val" in row["rule"]
+    assert "val + calibration" not in rows(None)
+
+
+def test_last_is_the_last_head_epoch_of_the_last_epoch() -> None:
+    row = rows(None)["last"]
+    assert (row["T1"], row["H"], row["T1_at"]) == (0.25, 0.15, "epoch 4, head epoch 3")
+
+
+def test_calibration_reads_the_calibrated_measures_at_the_same_place() -> None:
+    calibrated = {"acc_seen": [0.0, 0.7, 0.0], "acc_unseen": [0.0, 0.8, 0.0], "H": [0.0, 0.75, 0.0]}
+    row = rows(select(VALIDATION), with_calibrated(TEST, calibrated))["val + calibration"]
+    assert (row["T1"], row["acc_seen"], row["acc_unseen"], row["H"]) == (0.4, 0.7, 0.8, 0.75)
+    assert "3.1" in row["rule"]
+
+
+def test_without_gzsl_there_is_no_h() -> None:
+    records = [record(0, [0.1, 0.3], None), record(1, [0.2, 0.1], None)]
+    for row in rows(select(records), records).values():
+        assert row["H"] is None and row["acc_seen"] is None
+    assert rows(select(records), records)["last"]["T1"] == 0.1
+
+
+def test_baselines_stand_below() -> None:
+    baseline = BaselineResult(
+        name="ESZSL",
+        t1=0.3,
+        plain=Generalized(acc_seen=0.2, acc_unseen=0.1),
+        calibrated=Generalized(acc_seen=0.15, acc_unseen=0.15),
+        curve=SeenUnseenCurve(torch.tensor([0.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.5])),
+        constant=0.25,
+        settings={"T1": {"gamma": 1.0, "lambda_": 2.0}},
+        seconds=0.1,
+    )
+    found = rows(None, baselines=[baseline])
+    plain, calibrated = found["ESZSL"], found["ESZSL + calibration"]
+    assert (plain["T1"], plain["acc_seen"], plain["acc_unseen"], plain["H"]) == (0.3, 0.2, 0.1, pytest.approx(0.4 / 3))
+    assert (calibrated["T1"], calibrated["acc_seen"], calibrated["H"]) == (0.3, 0.15, pytest.approx(0.15))
+    assert plain["rule"].endswith("T1: gamma 1, lambda 2; constant 0.25")
+    assert list(found) == ["paper", "val", "last", "ESZSL", "ESZSL + calibration"]
+    assert areas(TEST, None, [baseline])["ESZSL"] == pytest.approx(0.25)
+
+
+def test_choices_print_counted_from_one() -> None:
+    assert str(Choice(0, 24)) == "epoch 1, head epoch 25"
+
+
+def test_a_method_without_heads_does_not_speak_of_head_epochs() -> None:
+    records = [record(0, [0.3], [0.2], constant=[1.0]), record(1, [0.2], [0.4], constant=[2.0])]
+    selection = select(records)
+    assert selection == Selection(t1=Choice(0, 0), h=Choice(1, 0), constant=2.0)
+    found = result_rows(records, selection, ())
+    assert [(row["T1_at"], row["H_at"]) for row in found] == [("epoch 1", "epoch 2")] * 2 + [("epoch 2", "epoch 2")]
+    assert not any("head" in row["rule"] for row in found)
+
+
+@pytest.mark.parametrize("records", [VALIDATION, VALIDATION[::-1]])
+def test_choices_do_not_depend_on_the_order_of_records(records) -> None:
+    assert select(records) == select(VALIDATION)

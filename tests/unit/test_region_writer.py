@@ -1,0 +1,117 @@
+"""Writing region files: whole or not at all, whatever happens, and nothing that half precision cannot hold."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from zslab.data.region_dataset import read_region_maps
+from zslab.data.region_file import RegionFile
+from zslab.data.region_writer import write_region_file
+from zslab.errors import InputError
+
+from helpers.region_examples import CONTENT, GRID, D, N, write_maps, write_ours
+
+
+def blocks(size: int = 10, die_at: int | None = None) -> Iterator[np.ndarray]:
+    for start in range(0, N, size):
+        if start == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield CONTENT["feature_map"][start : start + size]
+
+
+@pytest.mark.parametrize("size", [1, 10, N])
+def test_blocks_of_any_size_make_the_same_file(tmp_path: Path, size: int) -> None:
+    write_maps(tmp_path / "maps.hdf5", blocks(size))
+    assert (tmp_path / "maps.hdf5").read_bytes() == write_ours(tmp_path / "whole.hdf5").read_bytes()
+    data = read_region_maps(tmp_path / "maps.hdf5")
+    assert np.array_equal(data.regions.read(np.arange(N)), CONTENT["feature_map"])
+    assert np.array_equal(data.features, CONTENT["pooled"]) and np.array_equal(data.labels, CONTENT["labels"])
+    with h5py.File(tmp_path / "maps.hdf5") as file:
+        assert file.attrs["format_version"] == 1
+
+
+def test_a_killed_writer_leaves_the_earlier_file(tmp_path: Path) -> None:
+    path = write_ours(tmp_path / "maps.hdf5")
+    before, child = path.read_bytes(), os.fork()
+    if child == 0:
+        try:
+            write_maps(path, blocks(die_at=40))
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    assert path.read_bytes() == before
+
+
+def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
+    maps = CONTENT["feature_map"].astype(np.float32)
+    maps[38, 0, 0, 0] = 70000
+    with pytest.raises(InputError, match="image 38, counted from 0, expected numbers that float16 can hold"):
+        write_maps(tmp_path / "maps.hdf5", [maps[:30], maps[30:]])
+    assert not list(tmp_path.iterdir())
+    with pytest.raises(ValueError, match="71 maps and 72 labels for 72 images"):
+        write_maps(tmp_path / "maps.hdf5", [CONTENT["feature_map"][1:]])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    child = os.fork()
+    if child == 0:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
+            maps = np.zeros((100, 64, 7, 7), np.float16)
+            try:
+                write_region_file(
+                    tmp_path / "maps.hdf5",
+                    [maps] * 5,
+                    shape=(500, 64, 7, 7),
+                    dtype="float16",
+                    labels=np.zeros(500),
+                    locations={},
+                    att=None,
+                )
+            except InputError as error:
+                os._exit(7 if "write" in str(error) or "written" in str(error) else 8)
+        finally:
+            os._exit(9)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+    assert not list(tmp_path.iterdir())
+
+
+def test_289_000_images_cost_no_memory_to_open(tmp_path: Path) -> None:
+    n, path = 289_000, tmp_path / "large.hdf5"
+    indices = np.array([n - 1, 0, 144_000])
+    maps = np.random.default_rng(0).normal(size=(3, 64, 7, 7)).astype(np.float16)
+    with h5py.File(path, "w") as file:
+        stored = file.create_dataset("feature_map", (n, 64, 7, 7), "float16")
+        for index, of_image in zip(indices, maps):
+            stored[index] = of_image
+    assert os.path.getsize(path) > n * 64 * 49 * 2
+    assert os.stat(path).st_blocks * 512 < 4 * 2**20  # nothing but the three maps takes room
+    regions = RegionFile(path)
+    assert regions.n == n
+    assert np.array_equal(regions.read(indices[[2, 0, 1]]), maps[[2, 0, 1]])
+
+
+def test_the_mean_over_the_regions_stands_in_for_pooled_features(tmp_path: Path) -> None:
+    maps = CONTENT["feature_map"]
+    write_region_file(
+        tmp_path / "maps.hdf5",
+        blocks(),
+        shape=(N, D, *GRID),
+        dtype="float32",
+        labels=CONTENT["labels"],
+        locations={},
+        att=None,
+        pooled="mean",
+    )
+    with h5py.File(tmp_path / "maps.hdf5") as file:
+        np.testing.assert_allclose(file["pooled"], maps.astype(np.float64).mean((2, 3)), atol=1e-6)
+        assert file["pooled"].dtype == np.float32

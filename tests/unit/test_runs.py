@@ -1,0 +1,198 @@
+"""Files whole or absent, checkpoints that can be trusted, metrics that survive a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import resource
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from zslab.errors import InputError
+from zslab.fileio import atomic_path, read_json, write_json
+from zslab.runs.config import config_digest
+from zslab.runs.environment import PROJECT_ROOT, resolve_device, resolve_folder
+from zslab.runs.folder import RunFolder
+from zslab.runs.records import EpochRecord
+
+
+@pytest.fixture
+def folder(tmp_path) -> RunFolder:
+    made = RunFolder(tmp_path / "run", "digest-1")
+    made.open({"nepoch": 3}, resume=False, overwrite=False)
+    yield made
+    made.close()
+
+
+def record(epoch: int) -> EpochRecord:
+    return EpochRecord(epoch, {"vae": 1.0}, 2.0, {"lambda1": 0.5}, {"zsl": {"acc": [0.1, 0.2]}})
+
+
+def test_a_failed_write_leaves_the_earlier_file(tmp_path) -> None:
+    path = tmp_path / "result.json"
+    write_json(path, {"a": 1})
+    with pytest.raises(RuntimeError), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["result.json"]
+    with pytest.raises(ValueError):
+        write_json(path, {"a": float("nan")})
+    assert read_json(path) == {"a": 1}
+
+
+def test_a_full_disk_is_said_plainly_and_spoils_nothing(folder) -> None:
+    """A limit on the size of files stands in for a full disk: the write fails in the middle in the same way."""
+    folder.save_checkpoint({"epoch": 1})
+    before = folder.checkpoint.read_bytes()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        with pytest.raises(InputError, match=r"checkpoint\.pt: the file cannot be written.*Free some space"):
+            folder.save_checkpoint({"epoch": 2, "weights": torch.rand(100_000)})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert folder.checkpoint.read_bytes() == before
+    assert not list(folder.path.glob("*.tmp*")) and not list(folder.path.glob(".*tmp*"))
+
+
+def test_checkpoints_come_back_as_they_were(folder) -> None:
+    assert folder.load_checkpoint() is None
+    state = {"epoch": 2, "weights": torch.rand(3, dtype=torch.float64), "sums": {"vae": torch.tensor(2.0)}}
+    folder.save_checkpoint(state)
+    loaded = folder.load_checkpoint()
+    assert loaded["epoch"] == 2
+    assert torch.equal(loaded["weights"], state["weights"])
+
+
+def test_a_checkpoint_of_another_config_is_refused(folder) -> None:
+    folder.save_checkpoint({"epoch": 2})
+    with pytest.raises(InputError, match=r"another config.*got config digest-1, expected config digest-2"):
+        RunFolder(folder.path, "digest-2").load_checkpoint()
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
+def test_a_truncated_checkpoint_is_refused(folder, share) -> None:
+    folder.save_checkpoint({"weights": torch.rand(1000)})
+    content = folder.checkpoint.read_bytes()
+    folder.checkpoint.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"checkpoint\.pt: the checkpoint cannot be read"):
+        folder.load_checkpoint()
+
+
+class Malicious:
+    def __init__(self, path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+def test_a_checkpoint_that_would_run_code_is_refused(folder, tmp_path) -> None:
+    trap = tmp_path / "sprung"
+    for write in (
+        lambda: torch.save({"digest": "digest-1", "state": Malicious(trap)}, folder.checkpoint),
+        lambda: folder.checkpoint.write_bytes(pickle.dumps(Malicious(trap), protocol=2)),
+    ):
+        write()
+        with pytest.raises(InputError, match="the checkpoint cannot be read"):
+            folder.load_checkpoint()
+        assert not trap.exists()
+
+
+def test_metrics_survive_a_kill_in_the_middle_of_a_line(folder) -> None:
+    for epoch in range(3):
+        folder.append_metrics(record(epoch))
+    with open(folder.metrics, "a") as file:
+        file.write('{"epoch": 3, "los')
+    assert [r.epoch for r in folder.read_metrics()] == [0, 1, 2]
+    folder.truncate_metrics(2)
+    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [0, 1]
+    lines = folder.metrics.read_text().splitlines()
+    folder.metrics.write_text("\n".join([lines[0][:20], lines[1], ""]))
+    with pytest.raises(InputError, match=r"metrics\.jsonl, line 1"):
+        folder.read_metrics()
+
+
+def test_tensorboard_gets_the_values_of_the_metrics(folder) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    for epoch in range(2):
+        folder.append_metrics(record(epoch))
+    events = EventAccumulator(str(folder.path / "tensorboard")).Reload()
+    assert [(e.step, round(e.value, 6)) for e in events.Scalars("zsl/acc")] == [(0, 0.2), (1, 0.2)]
+    assert set(events.Tags()["scalars"]) == set(record(0).scalars()) == {"losses/vae", "lambda1", "zsl/acc", "seconds"}
+
+
+def test_an_unfinished_run_needs_a_word(folder) -> None:
+    folder.save_checkpoint({"epoch": 1})
+    folder.append_metrics(record(0))
+    folder.close()
+    again = RunFolder(folder.path, "digest-1")
+    with pytest.raises(InputError, match=r"unfinished run.*1 recorded epochs.*--resume.*--overwrite"):
+        again.open({}, resume=False, overwrite=False)
+    again.open({}, resume=True, overwrite=False)
+    assert again.load_checkpoint() == {"epoch": 1}
+    again.close()
+    again.open({}, resume=False, overwrite=True)
+    assert again.load_checkpoint() is None and again.read_metrics() == []
+    again.close()
+
+
+def test_a_run_stopped_in_its_validation_stage_is_unfinished_too(folder) -> None:
+    folder.validation().path.mkdir()
+    folder.validation().save_checkpoint({"epoch": 1})
+    folder.close()
+    with pytest.raises(InputError, match="unfinished run"):
+        folder.open({}, resume=False, overwrite=False)
+    folder.open({}, resume=True, overwrite=False)
+    folder.finish({"rows": []})
+    assert folder.finished and folder.validation().load_checkpoint() is None
+
+
+def test_two_processes_cannot_use_one_folder(folder) -> None:
+    with pytest.raises(InputError, match="another process uses this run folder"):
+        RunFolder(folder.path, "digest-1").open({}, resume=True, overwrite=False)
+
+
+def test_arrays_are_added_and_replaced(folder) -> None:
+    folder.update_arrays({"a": np.arange(3), "b": np.zeros(2)})
+    folder.update_arrays({"b": np.ones(2)})
+    with np.load(folder.arrays) as arrays:
+        assert arrays["a"].tolist() == [0, 1, 2] and arrays["b"].tolist() == [1, 1]
+
+
+def test_results_that_are_missing_or_damaged_are_refused(folder) -> None:
+    with pytest.raises(InputError, match=r"result\.json: the file is missing"):
+        folder.read_result()
+    folder.result.write_text('{"rows": [')
+    with pytest.raises(InputError, match=r"result\.json: the file is not valid JSON"):
+        folder.read_result()
+
+
+def test_a_digest_is_the_identity_of_a_config(images) -> None:
+    config = images.config.TfvaeganConfig
+    assert config_digest(config()) == config_digest(config(resume=True, output="elsewhere", dataroot="there"))
+    assert config_digest(config()) != config_digest(config(manualSeed=7))
+    assert config_digest(config()) != config_digest(config(lr=2e-4))
+
+
+def test_devices_that_are_not_there_are_refused() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    for name in ("warp", "cuda:99", "meta", "mps"):
+        with pytest.raises(InputError, match=rf"--device: the device is not available \(got {name}"):
+            resolve_device(name)
+
+
+def test_a_relative_folder_is_looked_for_here_then_in_the_project(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert resolve_folder("zslab") == PROJECT_ROOT / "zslab"
+    (tmp_path / "zslab").mkdir()
+    assert resolve_folder("zslab") == tmp_path / "zslab"
+    assert resolve_folder("new") == tmp_path / "new"

@@ -1,0 +1,351 @@
+"""Reading the xlsa17 layout: both MATLAB versions, scaling, split versions, validation without leakage, clear refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import scipy.io
+import scipy.sparse
+import torch
+
+from zslab.data.splits import PROPOSED_SPLIT, recognize_split
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.errors import InputError
+
+from helpers.project import SHARED_DATA
+from helpers.tiny import tiny_arrays, write_tiny
+
+
+def read(root: Path, **kwargs):
+    return read_xlsa17(root, kwargs.get("dataset", "TINY"), "res101", "att")
+
+
+def write_v73(path: Path, arrays: dict[str, np.ndarray]) -> None:
+    """As MATLAB's -v7.3 does: HDF5, transposed, strings as references to UTF-16 codes."""
+    with h5py.File(path, "w") as file:
+        for name, value in arrays.items():
+            if getattr(value, "dtype", None) == np.dtype(object):
+                cells = file.create_dataset(name, value.T.shape, dtype=h5py.ref_dtype)
+                for i, text in enumerate(value.ravel()):
+                    text = text if isinstance(text, str) else text.item()
+                    codes = np.array([[ord(c)] for c in text], dtype=np.uint16)
+                    cells[0, i] = file.create_dataset(f"#refs#/{name}{i}", data=codes).ref
+            elif scipy.sparse.issparse(value):
+                group = file.create_group(name)
+                group.attrs["MATLAB_sparse"] = np.uint64(value.shape[0])
+                group["ir"], group["jc"], group["data"] = value.indices, value.indptr, value.data
+            elif not name.startswith("__"):
+                file[name] = np.asarray(value).T
+
+
+def test_what_is_read_is_what_was_written(tiny: Path) -> None:
+    data, arrays = read(tiny), tiny_arrays()
+    assert np.array_equal(data.features, arrays["features"].T)
+    assert data.features.flags["C_CONTIGUOUS"] and data.features.dtype == np.float32
+    assert np.array_equal(data.labels, arrays["labels"].ravel() - 1)
+    assert np.allclose(np.linalg.norm(data.attributes, axis=1), 1)
+    expected = arrays["att"].T / np.linalg.norm(arrays["att"].T, axis=1, keepdims=True)
+    assert np.allclose(data.attributes, expected)
+    assert data.class_names[3] == "bird 3"
+    assert np.array_equal(data.locations["trainval"], arrays["trainval_loc"].ravel() - 1)
+    assert data.counts == {"trainval": 36, "test_seen": 12, "test_unseen": 24, "train": 24, "val": 12}
+
+
+def test_version_7_3_reads_like_version_5(tiny: Path) -> None:
+    from_v5, arrays = read(tiny), tiny_arrays()
+    write_v73(tiny / "TINY" / "res101.mat", {k: arrays[k] for k in ("features", "labels")})
+    write_v73(tiny / "TINY" / "att_splits.mat", {k: v for k, v in arrays.items() if k not in ("features", "labels")})
+    from_v73 = read(tiny)
+    assert np.array_equal(from_v73.features, from_v5.features)
+    assert np.array_equal(from_v73.labels, from_v5.labels)
+    assert np.array_equal(from_v73.attributes, from_v5.attributes)
+    assert from_v73.class_names == from_v5.class_names
+    for key, value in from_v5.locations.items():
+        assert np.array_equal(from_v73.locations[key], value)
+
+
+def test_scaling_is_fitted_on_the_training_samples_alone(tmp_path: Path) -> None:
+    unseen = tiny_arrays()["labels"].ravel() > 6
+    write_tiny(tmp_path, features=np.where(unseen, 3, 1) * tiny_arrays()["features"])
+    data = read(tmp_path)
+    raw = data.features[data.locations["trainval"]]
+    stage = data.stage("test")
+    low, high = raw.min(0), raw.max(0)
+    scaled = (raw - low) / (high - low)
+    assert np.allclose(stage.train.features.numpy(), scaled / scaled.max(), atol=1e-6)
+    unseen = data.features[data.locations["test_unseen"]]
+    assert np.allclose(stage.test_unseen.features.numpy(), (unseen - low) / (high - low), atol=1e-6)
+    assert stage.test_unseen.features.max() > 1  # test samples may leave the training range
+    assert stage.train.features.max() <= 1.0
+    standard = data.stage("test", "standard").train.features
+    assert torch.allclose(standard.mean(0), torch.zeros(7), atol=1e-5)
+    assert torch.allclose(standard.std(0, correction=0), torch.ones(7), atol=1e-5)
+    assert torch.equal(data.stage("test", "none").train.features, torch.from_numpy(raw))
+
+
+def test_a_constant_dimension_does_not_divide_by_zero(tmp_path: Path) -> None:
+    features = tiny_arrays()["features"]
+    features[2] = 3.5
+    write_tiny(tmp_path, features=features)
+    assert torch.isfinite(read(tmp_path).stage("test").train.features).all()
+
+
+@pytest.mark.parametrize("version", ["v1", "v2", "none"])
+def test_validation_never_touches_a_test_sample(tmp_path: Path, version: str) -> None:
+    write_tiny(tmp_path, version=version)
+    data = read(tmp_path)
+    assert data.split_version == version
+    train, hold_out, val = data.validation_locations(seed=1)
+    trainval = set(data.locations["trainval"].tolist())
+    parts = [set(part.tolist()) for part in (train, hold_out, val)]
+    assert set.union(*parts) <= trainval
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    if version != "none":
+        assert set.union(*parts) == trainval
+    train_classes, hold_out_classes, val_classes = (set(data.labels[p].tolist()) for p in (train, hold_out, val))
+    assert hold_out_classes == train_classes
+    assert not train_classes & val_classes
+    assert len(hold_out) == len(train_classes)  # 20 % of 6 samples a class: one
+    if version == "none":
+        assert len(val_classes) == 2  # a quarter of 6 seen classes, rounded
+    stage = data.stage("validation", seed=1)
+    assert stage.train.features.max() == 1.0  # fitted on these samples, not on trainval
+    assert stage.seen_classes.tolist() == sorted(train_classes)
+    assert stage.unseen_classes.tolist() == sorted(val_classes)
+    assert stage.classes.tolist() == sorted(train_classes | val_classes)
+    assert np.array_equal(train, data.validation_locations(seed=1)[0])
+    assert not np.array_equal(train, data.validation_locations(seed=2)[0])
+
+
+def test_version_1_would_leak_if_test_seen_were_not_removed(tmp_path: Path) -> None:
+    write_tiny(tmp_path, version="v1")
+    data = read(tmp_path)
+    assert len(np.intersect1d(data.locations["train"], data.locations["test_seen"])) == 8
+    assert "removed" in data.notes[0]
+
+
+def test_published_counts_are_checked_where_the_name_is_known(tmp_path: Path) -> None:
+    write_tiny(tmp_path, name="CUB")
+    (note,) = read(tmp_path, dataset="CUB").notes
+    assert "not the published Proposed Split of CUB" in note and "(36, 12, 24, 6, 3)" in note
+
+
+@pytest.mark.parametrize("dataset", sorted(PROPOSED_SPLIT))
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_split_versions_by_published_counts(dataset: str, version: str) -> None:
+    trainval, test_seen, test_unseen, n_seen, n_unseen = PROPOSED_SPLIT[dataset]
+    bounds = np.cumsum([0, trainval, test_seen, test_unseen])
+    locations = {key: np.arange(a, b) for key, a, b in zip(("trainval", "test_seen", "test_unseen"), bounds, bounds[1:])}
+    labels = np.concatenate(
+        [np.arange(trainval) % n_seen, np.arange(test_seen) % n_seen, n_seen + np.arange(test_unseen) % n_unseen]
+    )
+    pool = np.concatenate([locations["trainval"], locations["test_seen"]]) if version == "v1" else locations["trainval"]
+    half = n_seen // 2
+    locations |= {"train": pool[labels[pool] < half], "val": pool[labels[pool] >= half]}
+    found, notes = recognize_split(dataset, locations, labels)
+    assert found == version
+    assert not any("not the published" in note for note in notes)
+
+
+@pytest.mark.skipif(not SHARED_DATA.is_dir(), reason="the real split files of ../shared/data are not here")
+@pytest.mark.parametrize(
+    ("path", "version"),
+    [
+        ("CUB/att_splits", "v1"),
+        ("CUB/att_splits_v2", "v2"),
+        ("CUB/sent_splits", "v1"),
+        ("AWA2/att_splits", "v1"),
+        ("AWA2/att_splits_v2", "v2"),
+        ("SUN/att_splits", "v1"),
+        ("SUN/att_splits_v2", "v2"),
+        ("FLO/att_splits", "v1"),
+        ("AWA1/att_splits", "v1"),
+        ("APY/att_splits", "v2"),
+    ],
+)
+def test_real_split_files_are_recognized(path: str, version: str) -> None:
+    content = scipy.io.loadmat(SHARED_DATA / f"{path}.mat")
+    keys = ("trainval", "test_seen", "test_unseen", "train", "val")
+    locations = {key: content[f"{key}_loc"].ravel().astype(int) - 1 for key in keys}
+    name = path.split("/")[0]
+    # Labels are not in split files; any that agree with the lists' sizes serve to recognize the version.
+    labels = np.zeros(sum(len(locations[key]) for key in keys[:3]), dtype=int)
+    found, notes = recognize_split(name, locations, labels)
+    assert found == version
+    assert tuple(len(locations[key]) for key in keys[:3]) == PROPOSED_SPLIT[name][:3]
+
+
+ARRAYS = tiny_arrays()
+
+
+def spoiled(name: str, row: int, column: int, value: float) -> np.ndarray:
+    array = ARRAYS[name].astype(np.float64)
+    array[row, column] = value
+    return array
+
+
+REFUSALS = {
+    "features transposed": ({"features": ARRAYS["features"].T}, ["features are transposed", "res101.mat", "(72, 7)"]),
+    "features and labels differ": ({"labels": ARRAYS["labels"][:-1]}, ["do not match", "res101.mat", "(71, 1)"]),
+    "NaN": ({"features": spoiled("features", 3, 10, np.nan)}, ["NaN or infinity", "1 of 72", "column 11"]),
+    "infinity": ({"features": spoiled("features", 3, 70, np.inf)}, ["NaN or infinity", "column 71"]),
+    "label 0": ({"labels": ARRAYS["labels"] - 1}, ["labels are out of range", "0..8", "Add 1"]),
+    "label too large": ({"labels": ARRAYS["labels"] + 1}, ["has no attributes", "label 10", "1..9"]),
+    "label and a half": ({"labels": ARRAYS["labels"] + 0.5}, ["labels are out of range", "whole numbers"]),
+    "wrong key in features": ({"labels": None}, ["variable labels is missing", "res101.mat"]),
+    "wrong key in splits": ({"test_seen_loc": None}, ["variable test_seen_loc is missing", "att_splits.mat"]),
+    "empty split": ({"test_unseen_loc": np.zeros((0, 1))}, ["test_unseen_loc is empty", "att_splits.mat"]),
+    "0-based split": (
+        {"trainval_loc": ARRAYS["trainval_loc"] - ARRAYS["trainval_loc"].min()},
+        ["trainval_loc is out of range", "0..", "1..72"],
+    ),
+    "split beyond the data": ({"val_loc": ARRAYS["val_loc"] + 72}, ["val_loc is out of range", "1..72"]),
+    "split with a repetition": ({"test_seen_loc": np.repeat(ARRAYS["test_seen_loc"], 2)[:, None]}, ["names a sample twice"]),
+    "shared samples": ({"test_seen_loc": ARRAYS["trainval_loc"][:5]}, ["the splits overlap", "5 samples both in trainval_loc"]),
+    "shared train and unseen": ({"train_loc": ARRAYS["test_unseen_loc"]}, ["the splits overlap", "train_loc"]),
+    "shared classes": (
+        {
+            "trainval_loc": np.vstack([ARRAYS["trainval_loc"], ARRAYS["test_unseen_loc"][:1]]),
+            "test_unseen_loc": ARRAYS["test_unseen_loc"][1:],
+        },
+        ["the splits overlap", "1 classes both in trainval_loc and test_unseen_loc"],
+    ),
+    "stranger in test_seen": (
+        {"trainval_loc": ARRAYS["trainval_loc"][ARRAYS["labels"].ravel()[ARRAYS["trainval_loc"].ravel() - 1] != 2]},
+        ["seen test class has no training samples"],
+    ),
+    "class lacks attributes": ({"att": np.where(np.arange(9) == 4, 0, ARRAYS["att"])}, ["class lacks attributes", "is 5"]),
+    "attribute NaN": ({"att": np.where(np.arange(9) == 4, np.nan, ARRAYS["att"])}, ["class lacks attributes", "is 5"]),
+    "class has no samples": (
+        {"att": np.hstack([ARRAYS["att"], ARRAYS["att"][:, :1]]), "allclasses_names": None},
+        ["class has no samples", "1 of 10 classes", "10"],
+    ),
+    "a name too few": ({"allclasses_names": ARRAYS["allclasses_names"][1:]}, ["class names do not fit", "8 names", "9 names"]),
+    "names are numbers": ({"allclasses_names": np.arange(9.0)[:, None]}, ["class names do not fit", "float64 (9, 1)"]),
+    "one number as names": ({"allclasses_names": np.array(9.0)}, ["class names do not fit", "float64 (1, 1)"]),
+    "no features": ({"features": np.zeros((7, 0)), "labels": np.zeros((0, 1))}, ["features are empty", "(7, 0)"]),
+    "features of width 0": ({"features": np.zeros((0, 72))}, ["features are empty", "(0, 72)"]),
+    "label 2**63": ({"labels": ARRAYS["labels"].astype(np.uint64) + np.uint64(2**63)}, ["labels are out of range", "922337"]),
+    "label NaN": ({"labels": spoiled("labels", 3, 0, np.nan)}, ["labels are out of range", "nan"]),
+    "label 1e300": ({"labels": spoiled("labels", 3, 0, 1e300)}, ["labels are out of range", "1e+300"]),
+    "list with 2**63": (
+        {"val_loc": ARRAYS["val_loc"].astype(np.uint64) + np.uint64(2**63)},
+        ["val_loc is out of range", "922337"],
+    ),
+    "list with NaN": ({"val_loc": spoiled("val_loc", 0, 0, np.nan)}, ["val_loc is out of range", "nan"]),
+    "att is empty": ({"att": np.zeros((0, 9))}, ["att is not a matrix of numbers", "(0, 9)"]),
+    "att beyond float64": ({"att": spoiled("att", 2, 4, 1e300)}, ["class lacks attributes", "is 5"]),
+    "labels are text": ({"labels": np.array([["a"]] * 72)}, ["not numbers"]),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_bad_input_is_refused_with_file_found_expected_and_fix(tmp_path: Path, case: str) -> None:
+    changes, words = REFUSALS[case]
+    write_tiny(tmp_path, **changes)
+    with pytest.raises(InputError) as caught:
+        read(tmp_path)
+    message = str(caught.value)
+    for word in [*words, ".mat", "(got ", ", expected "]:
+        assert word in message, message
+    assert caught.value.fix and "\n" not in message
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+def test_masks_and_sparse_matrices_are_read_like_lists_and_dense_ones(tiny: Path, hdf5: bool) -> None:
+    plain = read(tiny)
+    changes: dict[str, object] = {name: scipy.sparse.csc_matrix(ARRAYS[name]) for name in ("features", "att", "labels")}
+    for name in ("trainval_loc", "test_seen_loc", "test_unseen_loc", "train_loc"):
+        changes[name] = np.isin(np.arange(1, 73), ARRAYS[name])[:, None]
+    changes["val_loc"] = scipy.sparse.csc_matrix(ARRAYS["val_loc"])
+    write_tiny(tiny, **changes)
+    if hdf5:
+        for file in ("res101.mat", "att_splits.mat"):
+            write_v73(tiny / "TINY" / file, scipy.io.loadmat(tiny / "TINY" / file))
+    data = read(tiny)
+    assert np.array_equal(data.features, plain.features) and np.array_equal(data.attributes, plain.attributes)
+    assert np.array_equal(data.labels, plain.labels) and data.class_names == plain.class_names
+    assert {name: sorted(indices) for name, indices in data.locations.items()} == {
+        name: sorted(indices) for name, indices in plain.locations.items()
+    }
+
+
+def test_names_written_from_python_are_read_and_absent_ones_are_noted(tiny: Path) -> None:
+    names = [f"bird é {i}" for i in range(9)]
+    arrays = {k: v for k, v in ARRAYS.items() if k not in ("features", "labels", "allclasses_names")}
+    write_v73(tiny / "TINY" / "att_splits.mat", arrays)
+    data = read(tiny)
+    assert data.class_names[8] == "class 9" and data.notes == [
+        "att_splits.mat has no allclasses_names: classes are called class 1 ... class 9."
+    ]
+    for stored in (names, np.array([name.encode() for name in names])):
+        write_v73(tiny / "TINY" / "att_splits.mat", arrays)
+        with h5py.File(tiny / "TINY" / "att_splits.mat", "a") as file:
+            file["allclasses_names"] = stored
+        data = read(tiny)
+        assert data.class_names == names and data.notes == []
+
+
+def test_missing_values_of_awa_are_noted(tmp_path: Path) -> None:
+    write_tiny(tmp_path, att=np.where(np.arange(9) == 4, -1, np.round(100 * ARRAYS["att"])))
+    (note,) = read(tmp_path).notes
+    assert "5 entries of -1" in note and "missing values" in note
+
+
+def test_kinds_of_matlab_variables_that_are_not_read_are_named(tiny: Path) -> None:
+    for names, words in (
+        ({"a": 1.0}, "allclasses_names is a struct"),
+        (np.array([[1 + 2j]]), "allclasses_names is a complex array"),
+        (np.array([[np.ones(2)], [np.ones(3)]], dtype=object), "allclasses_names is a cell array of something else than text"),
+    ):
+        write_tiny(tiny, allclasses_names=names)
+        with pytest.raises(InputError, match=f"att_splits.mat: variable {words}.*cellstr"):
+            read(tiny)
+    (tiny / "elsewhere.mat").write_bytes((tiny / "TINY" / "att_splits.mat").read_bytes())
+    with h5py.File(tiny / "TINY" / "att_splits.mat", "w") as file:
+        file["att"] = h5py.ExternalLink(str(tiny / "elsewhere.h5"), "att")
+    with pytest.raises(InputError, match="variable att is a link to another file"):
+        read(tiny)
+
+
+def test_overlapping_validation_classes_are_refused_when_asked_for(tmp_path: Path) -> None:
+    trainval = ARRAYS["trainval_loc"]
+    write_tiny(tmp_path, train_loc=trainval[::2], val_loc=trainval[1::2])
+    data = read(tmp_path)
+    with pytest.raises(InputError, match="the lists share classes.*classes in both"):
+        data.stage("validation")
+    assert len(data.stage("test").train) == 36
+
+
+def test_missing_files_are_refused_with_what_is_there(tiny: Path) -> None:
+    with pytest.raises(InputError, match="NOWHERE: the data set is missing.*data/README.md"):
+        read_xlsa17(tiny, "NOWHERE", "res101", "att")
+    with pytest.raises(InputError, match="resnet.mat: the file is missing .got only att_splits.mat, res101.mat"):
+        read_xlsa17(tiny, "TINY", "resnet", "att")
+    with pytest.raises(InputError, match="sent_splits.mat: the file is missing"):
+        read_xlsa17(tiny, "TINY", "res101", "sent")
+
+
+@pytest.mark.parametrize("hdf5", [False, True])
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
+def test_truncated_files_are_refused(tiny: Path, hdf5: bool, share: float) -> None:
+    path = tiny / "TINY" / "res101.mat"
+    if hdf5:
+        write_v73(path, {k: ARRAYS[k] for k in ("features", "labels")})
+    content = path.read_bytes()
+    path.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(InputError, match=r"res101\.mat"):
+        read(tiny)
+
+
+@pytest.mark.skipif(not (SHARED_DATA / "CUB").is_dir(), reason="the real features of ../shared/data are not here")
+def test_real_features_read_and_scale() -> None:
+    data = read_xlsa17(SHARED_DATA, "CUB", "resnet_fc1000", "att")
+    assert data.features.min() < 0  # logits
+    stage = data.stage("test")
+    assert (stage.train.features.min(), stage.train.features.max()) == (0, 1)
+    assert (len(stage.seen_classes), len(stage.unseen_classes)) == (150, 50)
+    assert len(read_xlsa17(SHARED_DATA, "CUB", "resnet_fc1000", "sent").attributes[0]) == 1024

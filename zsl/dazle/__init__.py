@@ -1,1 +1,0 @@
-"""DAZLE: dense attribute-based attention for fine-grained generalised zero-shot learning."""

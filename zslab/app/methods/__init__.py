@@ -1,0 +1,1 @@
+"""How an exported model classifies: one module for each method, behind the protocol of `base`."""

@@ -1,0 +1,129 @@
+"""What the weights, flags and training data of a run become in a model file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from zslab.app.methods.tfvaegan import SERVED
+from zslab.app.model_file import Model
+from zslab.data.dataset import Dataset, Samples, fit_scaling
+from zslab.data.region_dataset import RegionDataset
+from zslab.errors import InputError
+from zslab.report.run import FinishedRun
+
+HEADS = ("zsl_head", "gzsl_head", "seen_head", "detector")
+
+
+def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict[str, int | float]]:
+    """Return the tensors of a run's model, and its "epoch", "head_epoch" and, where there is one, "constant"."""
+    path = run.path / f"model_{choice}.safetensors"
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        about: dict[str, int | float] = {key: int(metadata[key]) for key in ("epoch", "head_epoch")}
+    except FileNotFoundError:
+        raise InputError(
+            "the run has no such model",
+            where=path,
+            found="nothing",
+            expected="a file that the run wrote at its end",
+            fix="Pass --choice last." if choice == "val" else "Train again.",
+        ) from None
+    except Exception as error:  # the container's parser has errors of its own, which derive from nothing useful
+        raise InputError(
+            "the weights cannot be read",
+            where=path,
+            found=f"{type(error).__name__}: {error}",
+            expected="the safetensors file that the run wrote",
+            fix="Copy it again, or train again.",
+        ) from None
+    if "constant" in metadata:
+        about["constant"] = float(metadata["constant"])
+    return tensors, about
+
+
+def with_dazle(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset, method: Mapping[str, object]) -> Model:
+    """Add what `zslab.app.methods.dazle` needs; `method` holds the settings of the run's result."""
+    settings = {
+        "feature_dim": dataset.regions.feature_dim,
+        "word_dim": tensors["vectors"].shape[1],
+        "grid": list(dataset.regions.grid),
+        "options": method["options"],
+        "margin": method["margin"],
+        "half_precision_regions": dataset.regions.dtype == np.float16,
+        "calibration": model.origin.get("constant", 0.0),
+    }
+    return replace(model, settings=settings, weights=tensors)
+
+
+def with_tfvaegan(
+    model: Model,
+    tensors: dict[str, Tensor],
+    dataset: Dataset,
+    method: Mapping[str, object],
+    gate_threshold: float | None,
+    max_per_class: int,
+    seed: int,
+) -> Model:
+    """Add what `zslab.app.methods.tfvaegan` needs.
+
+    Args:
+        model: what is known of the run already.
+        tensors: all weights of the run.
+        dataset: its data.
+        method: the settings of its result.
+        gate_threshold: in nats; None for a run without a gate.
+        max_per_class: number of training features of each seen class to keep.
+        seed: of their choice.
+    """
+    train = dataset.locations["trainval"]
+    scaling = fit_scaling(dataset.features, train, "minmax")
+    generator, labels = np.random.default_rng(seed), dataset.labels[train]
+    kept = np.concatenate(
+        [np.sort(generator.permutation(np.flatnonzero(labels == k))[:max_per_class]) for k in np.unique(labels)]
+    )
+    features, labels = scaling(dataset.features[train[kept]]), labels[kept]
+    return replace(
+        model,
+        settings=_tfvaegan_settings(model.config, method, tensors, model.origin.get("constant", 0.0), gate_threshold),
+        scaling=scaling,
+        weights={name: value for name, value in tensors.items() if name.split(".")[0] in (*SERVED, *HEADS)},
+        train=Samples(torch.from_numpy(features), torch.from_numpy(labels)) if len(kept) else None,
+        train_share=max(len(kept), 1) / len(train),
+    )
+
+
+def _tfvaegan_settings(
+    config: Mapping[str, object],
+    method: Mapping[str, object],
+    tensors: dict[str, Tensor],
+    constant: object,
+    gate_threshold: float | None,
+) -> dict[str, object]:
+    hidden_dim, feature_dim = tensors["decoder.hidden.weight"].shape
+    attribute_dim = len(tensors["decoder.attributes.bias"])
+    gate = None
+    if gate_threshold is not None:
+        gate = {"rule": config["ood_threshold"], "hidden_dim": config["ood_hidden"], "threshold": gate_threshold}
+    return {
+        "feature_dim": feature_dim,
+        "hidden_dim": hidden_dim,
+        "latent_dim": tensors["generator.hidden.weight"].shape[1] - attribute_dim,
+        "decoder_output": "sigmoid" if method["attribute_loss"] == "cross_entropy" else "unit_norm",
+        "decoder_trained": config["recons_weight"] != 0,
+        "transform": config["transform"],
+        "uses_feedback": config["feedback_loop"] != 1,
+        "feedback_synthesis": config["a2"],
+        "n_synthetic": config["syn_num"],
+        "head_lr": config["classifier_lr"],
+        "head_epochs": config["classifier_epochs"],
+        "head_batch_size": config["syn_num"],
+        "calibration": 0.0 if gate else constant,
+        "gate": gate,
+    }

@@ -1,0 +1,164 @@
+"""What the baselines have in common: centering, and scores that are products of features and class prototypes.
+
+A baseline follows scikit-learn: settings are constructor arguments, `fit` learns, learned arrays end in an underscore.
+`path` fits many settings for little more than the price of one, because all share one preparation of the training samples.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, ClassVar
+
+import torch
+from torch import Tensor
+
+from zslab.data.lazy import CHUNK, LazyFeatures
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+Settings = Mapping[str, float]
+
+
+def class_sums(features: Tensor | LazyFeatures, targets: Tensor, n_classes: int, mean: Tensor) -> Tensor:
+    """Return the sums of centered features per class, (n_classes, d) float64, reading `features` (n, d) in parts.
+
+    Args:
+        features: (n, d).
+        targets: (n,) column of every sample's class, in 0..n_classes − 1.
+        n_classes: number of classes.
+        mean: (d,) to subtract from every feature.
+    """
+    sums = mean.new_zeros(n_classes, len(mean), dtype=torch.float64)
+    for part, columns in zip(features.split(CHUNK), targets.split(CHUNK)):
+        sums.index_add_(0, columns, part.double() - mean)
+    return sums
+
+
+def mean_of_class_means(features: Tensor | LazyFeatures, targets: Tensor) -> Tensor:
+    """Return the mean (d,) float64 of the class means of `features` (n, d); `targets` (n,) are 0..s − 1."""
+    counts = torch.bincount(targets)
+    zero = torch.zeros(features.shape[1], dtype=torch.float64, device=targets.device)
+    return (class_sums(features, targets, len(counts), zero) / counts[:, None]).mean(dim=0)
+
+
+@dataclass(frozen=True)
+class TrainingSet:
+    """The training samples of a baseline, with what centering subtracts.
+
+    Attributes:
+        features: (n, d), not centered.
+        targets: (n,) the rank of every sample's class among the seen classes.
+        feature_mean: (d,) float64, the mean of the class means; zeros without centering.
+        attributes: (C, a) float64 of all classes, minus their mean over the seen classes where centering is on.
+        seen: (s,) rows of `attributes` that have training samples, ascending.
+    """
+
+    features: Tensor | LazyFeatures
+    targets: Tensor
+    feature_mean: Tensor
+    attributes: Tensor
+    seen: Tensor
+
+    @property
+    def counts(self) -> Tensor:
+        """Number of samples of every seen class, (s,)."""
+        return torch.bincount(self.targets)
+
+    def class_sums(self) -> Tensor:
+        """Return the sums of the centered features of every seen class, (s, d) float64."""
+        return class_sums(self.features, self.targets, len(self.seen), self.feature_mean)
+
+
+@dataclass
+class Baseline(ABC):
+    """A classifier that scores class k by the inner product of a transformed feature and the class's prototype.
+
+    Attributes:
+        center: subtract from features the mean of the class means, and from attributes their mean over the seen classes.
+        feature_mean_: (d,) float32 that `transform` subtracts. Set by `fit`, as is
+        prototypes_: (C, d) float32, one row for every row of the attribute matrix.
+    """
+
+    name: ClassVar[str]
+    grid: ClassVar[tuple[Settings, ...]]  # what is tried on validation
+
+    center: bool = True
+    feature_mean_: Tensor = field(init=False, repr=False)
+    prototypes_: Tensor = field(init=False, repr=False)
+
+    @abstractmethod
+    def _solver(self, data: TrainingSet) -> Callable[[Self], Tensor]:
+        """Return what gives the prototypes (C, d) for a baseline's settings, having done all that they do not change."""
+
+    def fit(self, features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor) -> Self:
+        """Learn from the samples of the seen classes.
+
+        Args:
+            features: (n, d) training features.
+            labels: (n,) rows of `attributes`; the classes that occur are the seen ones.
+            attributes: (C, a) of all classes.
+        """
+        (fitted,) = self.path(features, labels, attributes, [{}])
+        self.feature_mean_, self.prototypes_ = fitted.feature_mean_, fitted.prototypes_
+        return self
+
+    def path(
+        self, features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor, grid: Iterable[Settings]
+    ) -> Iterator[Self]:
+        """Yield one fitted copy for every element of `grid`, which names the settings that differ from this object's."""
+        data = training_set(features, labels, attributes, self.center)
+        solve = self._solver(data)
+        for settings in grid:
+            fitted = copy(self)
+            for name, value in settings.items():
+                setattr(fitted, name, value)
+            fitted.feature_mean_, fitted.prototypes_ = data.feature_mean.float(), solve(fitted).float()
+            yield fitted
+
+    def transform(self, features: Tensor) -> Tensor:
+        """Return what prototypes are multiplied with, (n, d), for features (n, d)."""
+        return features - self.feature_mean_
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return the score of every class, (n, C), for features (n, d)."""
+        return self.transform(features) @ self.prototypes_.T
+
+    def predict(self, features: Tensor, classes: Tensor) -> Tensor:
+        """Return the best of some classes (k,) for features (n, d), as rows of the attribute matrix (n,)."""
+        return classes[self.scores(features)[:, classes].argmax(dim=1)]
+
+
+def ridge_solver(gram: Tensor, right: Tensor) -> Callable[[float], Tensor]:
+    """Return λ -> (G + λI)⁻¹R for a positive semidefinite G (k, k) and R (k, m); every λ is solved for once."""
+
+    @cache
+    def solve(weight: float) -> Tensor:
+        factor = torch.linalg.cholesky(gram + weight * torch.eye(len(gram), dtype=gram.dtype, device=gram.device))
+        return torch.cholesky_solve(right, factor)
+
+    return solve
+
+
+def class_weights(data: TrainingSet) -> Callable[[float], Tensor]:
+    """Return λ -> (SSᵀ + λI)⁻¹SAᵀ (s, C): how ridge regression on attributes composes class k of the seen classes.
+
+    With S (s, a) the attributes of the seen classes and A (C, a) those of all, it equals S(SᵀS + λI)⁻¹Aᵀ.
+    """
+    seen = data.attributes[data.seen]
+    return ridge_solver(seen @ seen.T, seen @ data.attributes.T)
+
+
+def training_set(features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor, center: bool) -> TrainingSet:
+    """Gather a baseline's training samples and measure what centering subtracts."""
+    seen, targets = labels.unique(return_inverse=True)
+    feature_mean = torch.zeros(features.shape[1], dtype=torch.float64, device=labels.device)
+    attributes = attributes.double()
+    if center:
+        feature_mean = mean_of_class_means(features, targets)
+        attributes = attributes - attributes[seen].mean(dim=0)
+    return TrainingSet(features, targets, feature_mean, attributes, seen)

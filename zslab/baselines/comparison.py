@@ -1,0 +1,187 @@
+"""Baselines with everything chosen on validation: settings, the constant of calibration, and what the test set then says.
+
+T1, H and H after calibration have settings of their own: those with the highest value on the validation stage. The
+seen/unseen curve and its area belong to the settings chosen for H after calibration.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from zslab.baselines.base import Baseline, Settings
+from zslab.baselines.class_normalization import ClassNormalizedMlp
+from zslab.baselines.eszsl import Eszsl
+from zslab.baselines.prototypes import PrototypeRegression
+from zslab.data.dataset import StageData
+from zslab.data.lazy import CHUNK, LazyFeatures
+from zslab.errors import InputError
+from zslab.metrics import SeenUnseenCurve, harmonic_mean, margin_curve, mean_class_accuracy
+
+# Row of the result table -> the baseline, in the order of the rows.
+BASELINES: dict[str, Baseline] = {
+    "ESZSL": Eszsl(center=False),
+    "ESZSL, centered": Eszsl(),
+    "prototype regression": PrototypeRegression(),
+    "class-normalized MLP": ClassNormalizedMlp(),
+}
+
+
+@dataclass(frozen=True)
+class Generalized:
+    """Accuracies over all classes, per class and averaged: of seen classes, of unseen ones, and their harmonic mean."""
+
+    acc_seen: float
+    acc_unseen: float
+
+    @property
+    def h(self) -> float:
+        """Harmonic mean of the two."""
+        return harmonic_mean(self.acc_seen, self.acc_unseen)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One fitted baseline on one stage: T1, and the curve that has every calibration's accuracies."""
+
+    t1: float
+    curve: SeenUnseenCurve
+
+    def generalized(self, constant: float = 0.0) -> Generalized:
+        """Return the accuracies with `constant` subtracted from all seen scores."""
+        return Generalized(*self.curve.at(constant))
+
+
+@dataclass(frozen=True)
+class BaselineResult:
+    """A baseline with everything chosen on validation.
+
+    Attributes:
+        name: its row in the result table.
+        t1: accuracy on unseen classes alone.
+        plain: accuracies over all classes, and
+        calibrated: with `constant` subtracted from all seen scores.
+        curve: the seen/unseen curve; its area is AUSUC.
+        constant: the best on validation.
+        settings: "T1", "H", "calibrated H" -> the settings chosen for it.
+        seconds: for all of it.
+    """
+
+    name: str
+    t1: float
+    plain: Generalized
+    calibrated: Generalized
+    curve: SeenUnseenCurve
+    constant: float
+    settings: dict[str, Settings]
+    seconds: float
+
+    @property
+    def choices(self) -> str:
+        """The chosen settings and the constant, to be read."""
+        listed = (
+            f"{measure}: " + ", ".join(f"{name.rstrip('_')} {value:g}" for name, value in settings.items())
+            for measure, settings in self.settings.items()
+        )
+        return "; ".join([*listed, f"constant {self.constant:.4g}"])
+
+
+def measure(models: Sequence[Baseline], data: StageData) -> Iterator[Measured]:
+    """Measure fitted baselines that transform features alike, reading the test features once and in parts."""
+    prototypes = torch.stack([model.prototypes_ for model in models])
+    sides = (data.seen_classes, data.unseen_classes)
+    margins, best = [], []
+    for samples in (data.test_seen, data.test_unseen):
+        for part in samples.features.split(CHUNK):
+            x = models[0].transform(part)
+            per_model = [[(x @ p[side].T).max(dim=1) for side in sides] for p in prototypes]
+            margins.append(torch.stack([seen.values - unseen.values for seen, unseen in per_model]))
+            best.append(torch.stack([torch.stack([side[m.indices] for side, m in zip(sides, pair)]) for pair in per_model]))
+    labels, unseen = data.test_labels, data.test_unseen
+    for margin, (if_seen, if_unseen) in zip(torch.cat(margins, dim=1), torch.cat(best, dim=2)):
+        t1 = mean_class_accuracy(unseen.labels, if_unseen[len(data.test_seen) :], unseen.classes)
+        yield Measured(t1, margin_curve(margin, if_seen, if_unseen, labels, *sides))
+
+
+def run_baseline(name: str, baseline: Baseline, validation: StageData, test: StageData) -> BaselineResult:
+    """Choose settings and constant on `validation`, then fit and measure on `test`.
+
+    Args:
+        name: the row of the result table.
+        baseline: what to run; its own settings do not matter where its grid names them.
+        validation: the stage that trains on the train classes and measures on a hold-out and the validation classes.
+        test: the final experiment's stage.
+
+    Raises:
+        InputError: the test stage has no pooled features, or lacks test samples of seen or of unseen classes.
+    """
+    check_stage(test)
+    start = time.perf_counter()
+
+    def measured(data: StageData, grid: Sequence[Settings]) -> list[Measured]:
+        models = list(baseline.path(data.train.features, data.train.labels, data.attributes, grid))
+        return list(measure(models, data))
+
+    tried = measured(validation, baseline.grid)
+    constants = [m.curve.best_constant() for m in tried]
+    criteria = {
+        "T1": [m.t1 for m in tried],
+        "H": [m.generalized().h for m in tried],
+        "calibrated H": [m.generalized(constant).h for m, constant in zip(tried, constants)],
+    }
+    chosen = {name: values.index(max(values)) for name, values in criteria.items()}
+    settings = {name: baseline.grid[index] for name, index in chosen.items()}
+    constant = constants[chosen["calibrated H"]]
+    for_t1, for_h, for_calibrated = measured(test, list(settings.values()))
+    return BaselineResult(
+        name=name,
+        t1=for_t1.t1,
+        plain=for_h.generalized(),
+        calibrated=for_calibrated.generalized(constant),
+        curve=for_calibrated.curve,
+        constant=constant,
+        settings=settings,
+        seconds=time.perf_counter() - start,
+    )
+
+
+def run_baselines(validation: StageData, test: StageData) -> list[BaselineResult]:
+    """Run every baseline of `BASELINES`; see `run_baseline`.
+
+    The perceptron is left out where the samples, which it reads in random order and many times, are not in memory, and where a
+    stage trains on a single class, which its batch normalization cannot normalize.
+    """
+    unfit = isinstance(test.train.features, LazyFeatures) or min(len(validation.seen_classes), len(test.seen_classes)) < 2
+    return [
+        run_baseline(name, baseline, validation, test)
+        for name, baseline in BASELINES.items()
+        if not (unfit and isinstance(baseline, ClassNormalizedMlp))
+    ]
+
+
+def check_stage(test: StageData) -> None:
+    """Refuse a test stage that no baseline can be measured on.
+
+    Raises:
+        InputError: it has no pooled features, or lacks test samples of seen or of unseen classes.
+    """
+    if test.train.features.shape[1] == 0:
+        raise InputError(
+            "the data set has no pooled features",
+            where="the baselines",
+            found="region maps alone",
+            expected="one feature vector per image",
+            fix="Files written by extract_features.py and by `python -m zslab.data.repack` have them.",
+        )
+    for side, samples in (("seen", test.test_seen), ("unseen", test.test_unseen)):
+        if len(samples) == 0:
+            raise InputError(
+                f"the split has no test samples of {side} classes",
+                where="the baselines",
+                found=f"an empty test_{side}",
+                expected="a split for generalized zero-shot learning",
+                fix="Use a generalized split, such as the Proposed Split.",
+            )

@@ -1,0 +1,97 @@
+"""How names of classes from folders, tables and the command line are compared, and how people read them.
+
+Two spellings are the same name if they agree after Unicode normalization, without regard to case and to what separates
+words: "Black_footed Albatross" and "black-footed albatross". A running number, as in CUB's "001.Black_footed_Albatross",
+is left off where every name of a list has one. "C", "C++" and "C#", or "1.5 mm screw" and "2.5 mm screw", stay apart.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+
+from zslab.errors import InputError, examples
+
+RUNNING_NUMBER = re.compile(r"\d+\.(?=[^\W\d_])")
+
+
+def normalized(name: str) -> str:
+    """Return a name in NFC and lower case, with single spaces for white space, underscores and inner hyphens."""
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    return " ".join(re.sub(r"(?<=[^\s_-])-(?=[^\s_-])", " ", text).replace("_", " ").split())
+
+
+def _letters_joined(name: str) -> str:
+    """Return a normalized name without apostrophes, abbreviation points and the spaces between letters."""
+    text = re.sub(r"['’`]|\.(?!\d)", "", normalized(name))
+    return re.sub(r"(?<=[^\W\d_])[+ ](?=[^\W\d_])", "", text)
+
+
+def without_numbers(names: Sequence[str]) -> list[str]:
+    """Return the names without their running numbers; unchanged unless all have one and stay different without it."""
+    if not all(RUNNING_NUMBER.match(name) for name in names):
+        return list(names)
+    stripped = [RUNNING_NUMBER.sub("", name, count=1) for name in names]
+    return stripped if len(set(map(normalized, stripped))) == len(stripped) else list(names)
+
+
+def readable_names(names: Sequence[str]) -> dict[str, str]:
+    """Return each class name as people read it, with spaces for underscores and without a running number that all have."""
+    shown = [" ".join(name.replace("_", " ").split()) for name in without_numbers(names)]
+    return dict(zip(names, shown)) if len(set(shown)) == len(set(names)) else {name: name for name in names}
+
+
+def repeated(names: Sequence[str]) -> list[list[str]]:
+    """Return the groups of names that are spellings of one name."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        groups[normalized(name)].append(name)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def match_names(names: Sequence[str], known: Sequence[str], where: object) -> list[int | None]:
+    """Find names in a list: exactly if possible, otherwise by their normalized spelling.
+
+    Args:
+        names: what to look for.
+        known: the list, each name once.
+        where: what `names` come from, for messages.
+
+    Returns:
+        For each name its index in `known`, or None.
+
+    Raises:
+        InputError: a name has no exact match and fits several of the list.
+    """
+    bare_names, bare_known = without_numbers(names), without_numbers(known)
+    levels: list[tuple[Callable[[str], str], Sequence[str], Sequence[str]]] = [
+        (str, names, known),
+        (lambda name: unicodedata.normalize("NFC", name), names, known),
+        (normalized, names, known),
+        (normalized, bare_names, bare_known),
+        (_letters_joined, names, known),
+        (_letters_joined, bare_names, bare_known),
+    ]
+    found: list[int | None] = [None] * len(names)
+    missing = list(range(len(names)))
+    for spelling, given, listed in levels:
+        if not missing:
+            break
+        places: dict[str, list[int]] = defaultdict(list)
+        for place, name in enumerate(listed):
+            places[spelling(name)].append(place)
+        for number in missing:
+            fitting = places.get(spelling(given[number]), [])
+            if len(fitting) > 1:
+                raise InputError(
+                    "a name fits several classes",
+                    where=where,
+                    found=repr(names[number]),
+                    expected="the exact name of one of " + examples([known[place] for place in fitting]),
+                    fix="Write the name as the list has it.",
+                )
+            found[number] = fitting[0] if fitting else None
+        missing = [number for number in missing if found[number] is None]
+    return found

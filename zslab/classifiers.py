@@ -1,0 +1,135 @@
+"""The linear softmax head that TF-VAEGAN trains on real and synthesized features.
+
+The interface follows scikit-learn: settings in the constructor, training in `fit`, learned arrays end in an underscore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from zslab.cuda_graphs import can_capture, capture_verified
+from zslab.data.lazy import CHUNK, LazyFeatures
+from zslab.precision import linear
+
+
+@dataclass
+class SoftmaxHead:
+    """One linear layer with softmax cross-entropy, trained by Adam on fixed features (TF-VAEGAN, release).
+
+    Attributes:
+        lr: Adam's learning rate; its betas are (0.5, 0.999) as in the release.
+        epochs: passes over the samples.
+        batch_size: samples per update; the last batch of an epoch may be smaller.
+        bf16: whether training computes its matrix products in bfloat16. Weights, gradients, Adam's moments and scores are
+            float32.
+        cuda_graphs: whether training on CUDA replays a captured step for every full batch.
+        classes_: (k,) class index of every output, ascending; set by `fit`.
+        weight_: (k, d); set by `fit`.
+        bias_: (k,); set by `fit`.
+
+    Examples:
+        >>> import torch
+        >>> features = torch.tensor([[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.2]])
+        >>> labels = torch.tensor([3, 3, 8, 8])
+        >>> head = SoftmaxHead(lr=0.1, batch_size=4).fit(features, labels, torch.Generator().manual_seed(0))
+        >>> head.predict(features).tolist()
+        [3, 3, 8, 8]
+        >>> head.scores(features).shape
+        torch.Size([4, 2])
+    """
+
+    lr: float = 1e-3
+    epochs: int = 25
+    batch_size: int = 300
+    bf16: bool = False
+    cuda_graphs: bool = True
+    classes_: Tensor = field(init=False, repr=False, compare=False)
+    weight_: Tensor = field(init=False, repr=False, compare=False)
+    bias_: Tensor = field(init=False, repr=False, compare=False)
+
+    def fit(self, features: Tensor | LazyFeatures, labels: Tensor, generator: torch.Generator) -> SoftmaxHead:
+        """Train for all epochs; see `fit_epochs` for the arguments."""
+        for _ in self.fit_epochs(features, labels, generator):
+            pass
+        return self
+
+    def fit_epochs(self, features: Tensor | LazyFeatures, labels: Tensor, generator: torch.Generator) -> Iterator[int]:
+        """Train, and return control after each epoch so that the caller can evaluate the head.
+
+        Args:
+            features: (n, d).
+            labels: (n,) class indices; the head gets one output for each that occurs.
+            generator: on the features' device; draws the initial weights and the order of the samples.
+
+        Yields:
+            The 0-based number of the epoch that just ended.
+        """
+        self.classes_, targets = labels.unique(return_inverse=True)
+        n, device = len(features), features.device
+        dtype = features.dtype if isinstance(features, Tensor) else torch.float32
+        weight = torch.empty(len(self.classes_), features.shape[1], dtype=dtype, device=device)
+        weight = weight.normal_(std=0.02, generator=generator).requires_grad_()
+        bias = torch.zeros(len(self.classes_), dtype=dtype, device=device, requires_grad=True)
+        self.weight_, self.bias_ = weight.detach(), bias.detach()  # share the parameters' memory
+        adam = torch.optim.Adam([weight, bias], lr=self.lr, betas=(0.5, 0.999), fused=True, capturable=device.type == "cuda")
+        precision = torch.bfloat16 if self.bf16 else dtype
+
+        def update(batch: Tensor) -> None:
+            with torch.enable_grad():
+                loss = F.cross_entropy(linear(features[batch], weight.to(precision), bias), targets[batch])
+            weight.grad, bias.grad = torch.autograd.grad(loss, (weight, bias))
+            adam.step()
+
+        size = min(self.batch_size, n)
+        order, offsets = torch.arange(n, device=device), torch.arange(size, device=device)
+        position = torch.zeros((), dtype=torch.int64, device=device)
+
+        def next_full_batch() -> dict[str, Tensor]:
+            """Update on the next full batch of `order`; free of host reads, so that a CUDA graph can capture it."""
+            update(order[(position + offsets) % n])  # the capture takes more batches than a small set has
+            position.add_(size)
+            return {}
+
+        def changed() -> dict[str, Tensor]:
+            moments = {f"{key} {i}": value for i, state in enumerate(adam.state.values()) for key, value in state.items()}
+            return {"weight": self.weight_, "bias": self.bias_, "position": position} | moments
+
+        step = next_full_batch
+        if can_capture(device) and self.cuda_graphs and isinstance(features, Tensor):
+            step = capture_verified(step, changed, generator, "softmax head")
+        for epoch in range(self.epochs):
+            order.copy_(torch.randperm(n, generator=generator, device=device))
+            position.zero_()
+            for _ in range(n // size):
+                step()
+            if n % size:
+                update(order[n - n % size :])
+            yield epoch
+
+    def scores(self, features: Tensor | LazyFeatures) -> Tensor:
+        """Return the logits (n, k) of features (n, d), columns in the order of `classes_`."""
+        if isinstance(features, LazyFeatures):
+            scores = self.weight_.new_empty(len(features), len(self.classes_))
+            for part, out in zip(features.split(CHUNK), scores.split(CHUNK)):
+                out.copy_(self.scores(part))
+            return scores
+        return F.linear(features, self.weight_, self.bias_)
+
+    def predict(self, features: Tensor | LazyFeatures) -> Tensor:
+        """Return the class indices (n,) predicted for features (n, d)."""
+        if isinstance(features, LazyFeatures):
+            return torch.cat([self.predict(part) for part in features.split(CHUNK)])
+        return self.classes_[self.scores(features).argmax(dim=1)]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return a copy of what `fit` learned: "weight", "bias" and "classes"."""
+        return {name: getattr(self, f"{name}_").clone() for name in ("weight", "bias", "classes")}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Restore what `state_dict` returned."""
+        self.weight_, self.bias_, self.classes_ = (state[name].clone() for name in ("weight", "bias", "classes"))

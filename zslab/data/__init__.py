@@ -1,0 +1,1 @@
+"""Data sets: readers, checks, splits, scaling and downloads."""

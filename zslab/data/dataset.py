@@ -1,0 +1,265 @@
+"""A data set as the methods see it: samples with labels, class attributes, and their split into stages.
+
+`Dataset.stage` gives the tensors of the final experiment (train on trainval, test on test_seen and test_unseen) or of the
+validation experiment (train on the train classes, "test" on a hold-out of them and on the val classes), each scaled with
+the statistics of its own training samples.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from torch import Tensor
+
+from zslab.data.lazy import CHUNK, StoredFeatures, fits
+from zslab.data.splits import VALIDATION_CLASSES, draw_hold_out
+from zslab.errors import InputError
+
+Stage = Literal["test", "validation"]
+Scaling = Literal["minmax", "standard", "none"]
+
+HOLD_OUT = 0.2  # share of each train class's samples that stands in for test_seen in the validation stage
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Samples with labels.
+
+    Attributes:
+        features: (n, feature_dim) float32, in memory or read on demand.
+        labels: (n,) int64, rows of the attribute matrix.
+    """
+
+    features: Tensor | StoredFeatures
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def classes(self) -> Tensor:
+        """(k,) classes that have samples here, ascending."""
+        classes: Tensor = torch.unique(self.labels)
+        return classes
+
+    def to(self, device: torch.device) -> Samples:
+        """Return the same samples on another device."""
+        return Samples(self.features.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class StageData:
+    """The training and test samples of one experiment.
+
+    Attributes:
+        stage: "test" or "validation".
+        attributes: (C, attribute_dim) float32, rows of unit L2 norm.
+        seen_classes: (s,) rows of `attributes` that have training samples.
+        unseen_classes: (u,) rows of `attributes` without any.
+        train: the training samples, seen classes only.
+        test_seen: other samples of the seen classes.
+        test_unseen: the samples of the unseen classes, of which the test stage may have some without any.
+    """
+
+    stage: Stage
+    attributes: Tensor
+    seen_classes: Tensor
+    unseen_classes: Tensor
+    train: Samples
+    test_seen: Samples
+    test_unseen: Samples
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the features."""
+        return self.train.features.shape[1]
+
+    @property
+    def attribute_dim(self) -> int:
+        """Width of the attribute vectors."""
+        return self.attributes.shape[1]
+
+    @property
+    def classes(self) -> Tensor:
+        """(s + u,) seen and unseen classes, ascending."""
+        return torch.cat([self.seen_classes, self.unseen_classes]).sort().values
+
+    @property
+    def test_labels(self) -> Tensor:
+        """(n,) labels of test_seen followed by test_unseen."""
+        return torch.cat([self.test_seen.labels, self.test_unseen.labels])
+
+    def to(self, device: torch.device) -> StageData:
+        """Return the same experiment on another device."""
+        moved = {
+            name: getattr(self, name).to(device)
+            for name in ("attributes", "seen_classes", "unseen_classes", "train", "test_seen", "test_unseen")
+        }
+        return replace(self, **moved)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A feature file and a split file, read and checked, not scaled.
+
+    Attributes:
+        name: folder of the data set.
+        image_embedding: name of the feature file, without its suffix.
+        class_embedding: name of the split file, without "_splits.mat".
+        features: (N, feature_dim) float32; or float16 or float32, mapped from disk.
+        labels: (N,) int64, 0-based rows of `attributes`.
+        attributes: (C, attribute_dim) float32, rows of unit L2 norm.
+        class_names: C names ("class 1", ... where the file has none).
+        locations: name without "_loc" -> 0-based sample indices, for the lists that the file has.
+        split_version: "v1", "v2", "custom" or "none" (no train/val lists); see `splits.recognize_split`.
+        notes: sentences that belong beside every result on this data.
+        unseen_classes: rows of `attributes` that the split file declares unseen, with or without samples. Classes of
+            test_unseen need not be among them.
+    """
+
+    name: str
+    image_embedding: str
+    class_embedding: str
+    features: np.ndarray
+    labels: np.ndarray
+    attributes: np.ndarray
+    class_names: list[str]
+    locations: dict[str, np.ndarray]
+    split_version: str
+    notes: list[str] = field(default_factory=list)
+    unseen_classes: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
+
+    def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> StageData:
+        """Return the tensors of one experiment, scaled with the statistics of its own training samples.
+
+        Args:
+            stage: "test" trains on trainval; "validation" never touches test_seen nor test_unseen.
+            scaling: "minmax" (each dimension to [0, 1], then divided by the largest training value), "standard" or "none".
+            seed: seed of the validation stage's hold-out, and of its classes where the file has no train/val lists.
+        """
+        train, seen, unseen = self.stage_locations(stage, seed)
+        scale = fit_scaling(self.features, train, scaling)
+        streamed = isinstance(self.features, np.memmap) and not fits(*self.features.shape)
+
+        def samples(indices: np.ndarray) -> Samples:
+            rows = StoredFeatures(self.features, indices, scale)
+            return Samples(rows if streamed else rows[:], torch.from_numpy(self.labels[indices]))
+
+        parts = samples(train), samples(seen), samples(unseen)
+        unseen_classes = parts[2].classes
+        if stage == "test":
+            unseen_classes = torch.cat([unseen_classes, torch.from_numpy(self.unseen_classes)]).unique()
+        return StageData(
+            stage,
+            torch.from_numpy(self.attributes),
+            parts[0].classes,
+            unseen_classes,
+            train=parts[0],
+            test_seen=parts[1],
+            test_unseen=parts[2],
+        )
+
+    def stage_locations(self, stage: Stage, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the sample indices (train, test_seen, test_unseen) of a stage; for `seed` see `stage`."""
+        if stage == "validation":
+            return self.validation_locations(seed)
+        return self.locations["trainval"], self.locations["test_seen"], self.locations["test_unseen"]
+
+    def validation_locations(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return sample indices (train, hold-out of the train classes, val classes), drawn from trainval alone.
+
+        Whatever train_loc and val_loc contain beyond trainval is dropped: in version 1 of the Proposed Split that is all
+        of test_seen.
+
+        Args:
+            seed: seed of the hold-out, and of the val classes where the file has no train/val lists.
+
+        Raises:
+            InputError: a class is on both sides, or a side has no samples.
+        """
+        generator = np.random.default_rng(seed)
+        trainval = self.locations["trainval"]
+        if self.split_version == "none":
+            seen = generator.permutation(np.unique(self.labels[trainval]))
+            val_classes = seen[: max(1, round(VALIDATION_CLASSES * len(seen)))]
+            is_val = np.isin(self.labels[trainval], val_classes)
+            train, val = trainval[~is_val], trainval[is_val]
+        else:
+            train, val = (np.intersect1d(self.locations[key], trainval) for key in ("train", "val"))
+        where = f"train_loc and val_loc of {self.name} ({self.class_embedding}_splits.mat)"
+        shared = np.intersect1d(self.labels[train], self.labels[val])
+        if len(shared):
+            raise InputError(
+                "the lists share classes",
+                where=where,
+                found=f"{len(shared)} classes in both, e.g. {shared[0] + 1}",
+                expected="train classes and val classes without a common class",
+                fix="Use a split file whose train_loc and val_loc differ by class, or leave out --select val.",
+            )
+        hold_out = draw_hold_out(train, self.labels, HOLD_OUT, generator)
+        if not (len(hold_out) and len(val)):
+            raise InputError(
+                "the validation split has an empty part",
+                where=where,
+                found=f"{len(hold_out)} hold-out and {len(val)} val samples",
+                expected="samples in both",
+                fix="Leave out --select val, or give the file train_loc and val_loc.",
+            )
+        return np.setdiff1d(train, hold_out), hold_out, val
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Number of samples in each list."""
+        return {name: len(indices) for name, indices in self.locations.items()}
+
+
+@dataclass(frozen=True)
+class FeatureScaling:
+    """The scaling of features before training: (x * factor + shift) / divisor, elementwise.
+
+    Attributes:
+        factor: (D,) float64.
+        shift: (D,) float64.
+        divisor: one number for all dimensions.
+    """
+
+    factor: np.ndarray
+    shift: np.ndarray
+    divisor: float
+
+    def __call__(self, features: np.ndarray) -> np.ndarray:
+        """Scale features (n, D) in float64; return (n, D) float32."""
+        scaled = np.asarray(features, dtype=np.float64) * self.factor
+        scaled += self.shift
+        scaled /= self.divisor
+        return np.ascontiguousarray(scaled, dtype=np.float32)
+
+
+def fit_scaling(features: np.ndarray, train: np.ndarray, scaling: Scaling) -> FeatureScaling:
+    """Fit the scaling of a stage to its training features, in float64, reading them in parts.
+
+    Args:
+        features: (N, D), in memory or mapped from disk.
+        train: (n,) rows of `features`.
+        scaling: "minmax", "standard" or "none".
+
+    Returns:
+        For "minmax": each dimension to [0, 1], then divided by the largest training value: rounding can leave it slightly
+        above 1, which binary cross-entropy does not accept. For "standard": mean 0, standard deviation 1.
+    """
+    ones = np.ones(features.shape[1])
+    if scaling == "none":
+        return FeatureScaling(ones, np.zeros_like(ones), 1.0)
+    scaler, rows = StandardScaler() if scaling == "standard" else MinMaxScaler(), np.sort(train)
+    for start in range(0, len(rows), CHUNK):
+        scaler.partial_fit(features[rows[start : start + CHUNK]].astype(np.float64))
+    if scaling == "standard":
+        factor = 1 / scaler.scale_
+        return FeatureScaling(factor, -scaler.mean_ * factor, 1.0)
+    fitted = FeatureScaling(scaler.scale_, scaler.min_, 1.0)
+    largest = float(fitted(scaler.data_max_).max())  # rounding keeps order, so no other sample comes out larger
+    return replace(fitted, divisor=largest) if largest > 0 else fitted

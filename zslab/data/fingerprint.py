@@ -1,0 +1,66 @@
+"""A fingerprint of a data set, a few digits of a hash, which tells whether two runs were trained on the same data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+import numpy as np
+
+from zslab.data.dataset import Dataset
+from zslab.data.lazy import read_rows
+from zslab.data.region_dataset import RegionDataset
+
+ROWS = 1000  # feature vectors that are read
+MAPS = 32  # region maps that are read
+PACKED_MAPS = 2  # region maps that are read from a file in which one image costs unpacking many
+DIGITS = 12
+
+
+def fingerprint(dataset: Dataset) -> dict[str, str]:
+    """Return digests of a data set's content, 12 hexadecimal digits each.
+
+    They depend on the values alone, not on where the files lie, on what made them, or on whether features are loaded or
+    memory-mapped.
+
+    Features and region maps are sampled: 1,000 feature vectors and 32 maps (2 of a file that is slow to read), evenly spaced,
+    the first and last among them. A change elsewhere that keeps shape and precision goes unnoticed. Attribute names and image
+    files do not count, since no result depends on them.
+
+    Returns:
+        "content": labels, attributes, class names, features, region maps and word vectors, which the class splits of an action
+        set share; "split": which samples are for training and testing, and which classes are declared unseen.
+    """
+    features = dataset.features
+    content: list[np.ndarray | str] = [
+        dataset.labels,
+        dataset.attributes,
+        str(features.shape),
+        read_rows(features, _evenly(len(features), ROWS)),
+    ]
+    if isinstance(dataset, RegionDataset):
+        regions, vectors = dataset.regions, dataset.word_vectors
+        maps = regions.read(_evenly(regions.n, MAPS if regions.streams else PACKED_MAPS))
+        content += [str(regions.n), maps] + ([] if vectors is None else [vectors])
+    split: list[np.ndarray | str] = [dataset.unseen_classes]
+    for name, rows in sorted(dataset.locations.items()):
+        split += [name, rows]
+    return {"content": _digest([*content, *dataset.class_names]), "split": _digest(split)}
+
+
+def _evenly(n: int, count: int) -> np.ndarray:
+    """Return the numbers of at most `count` of n rows, ascending and evenly spaced."""
+    return np.arange(n) if n <= count else np.arange(count) * (n - 1) // (count - 1)
+
+
+def _digest(parts: Sequence[np.ndarray | str]) -> str:
+    """Return the digest of arrays and texts in their order; kind and length of each count, so that none can pass for two."""
+    digest = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, str):
+            kind, content = "text", part.encode()
+        else:
+            array = np.ascontiguousarray(part, part.dtype.newbyteorder("<"))  # as most machines have it, whatever this one
+            kind, content = f"{array.dtype.str} {array.shape}", array.tobytes()
+        digest.update(f"{kind} {len(content)}\n".encode() + content)
+    return digest.hexdigest()[:DIGITS]

@@ -1,0 +1,1 @@
+"""Readers of single file formats: MATLAB, NumPy and pickles."""

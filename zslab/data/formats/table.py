@@ -1,0 +1,188 @@
+"""Tables as people keep them: CSV with commas, semicolons or tabs, "Unicode text", or an Excel workbook, as rows of text.
+
+Names that a spreadsheet program would take for a formula ("=1+1", "@SUM") are written with an apostrophe before them, as
+the makers of spreadsheets advise, and lose it again when they are read.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zslab.errors import InputError
+
+LARGEST = 64 * 2**20  # bytes of a file
+LARGEST_UNPACKED = 512 * 2**20  # bytes of a workbook's parts
+MOST_CELLS = 20_000_000
+FORMULA = re.compile(r"'*[=+\-@\t\r]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        rows: (number of the line, cells without surrounding white space); empty lines, and columns that are empty from top
+            to bottom at the right end, are left out.
+        delimiter: what separated the cells; "," for a workbook, whose numbers have points.
+    """
+
+    rows: list[tuple[int, list[str]]]
+    delimiter: str
+
+
+def formula_safe(text: str) -> str:
+    """Return text that no spreadsheet program runs as a formula; see `from_formula_safe`."""
+    return f"'{text}" if FORMULA.match(text) else text
+
+
+def from_formula_safe(text: str) -> str:
+    """Return the text that `formula_safe` was given."""
+    return text[1:] if text[:1] == "'" and FORMULA.match(text) else text
+
+
+def read_table(path: Path) -> Table:
+    """Read a CSV file or an Excel workbook (.xlsx, its first sheet); the content decides which it is.
+
+    Raises:
+        InputError: the file is missing, too large, or no table of text.
+    """
+    path = Path(path)
+    try:
+        size = path.stat().st_size
+        if size > LARGEST:
+            raise InputError(
+                "the table is too large",
+                where=path,
+                found=f"{size:,} bytes",
+                expected=f"at most {LARGEST:,}",
+                fix="Check that this is the table of attributes.",
+            )
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            "the table cannot be read",
+            where=path,
+            found=error.strerror or error,
+            expected="a CSV file or an Excel workbook",
+            fix="Check the path.",
+        ) from None
+    if content.startswith(b"PK\x03\x04"):
+        return _tidy(_workbook_rows(path, content), ",", path)
+    return parse_table(_decoded(path, content), str(path))
+
+
+def parse_table(text: str, source: str) -> Table:
+    """Split the text of a CSV file into rows.
+
+    Raises:
+        InputError: the text is no CSV.
+    """
+    text = text.removeprefix("\ufeff")
+    start = text.lstrip()
+    declared = re.match(r"sep=([,;\t])\r?\n", start)  # Excel's own way to name the separator
+    unquoted = re.sub(r'"[^"]*"', "", start[:1_000_000]).split("\n", 1)[0]
+    delimiter = declared[1] if declared else max(",;\t", key=unquoted.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+
+    def rows() -> Iterator[tuple[int, list[str]]]:
+        for cells in reader:
+            if not (declared and reader.line_num == 1 + text[: len(text) - len(start)].count("\n")):
+                yield reader.line_num, cells
+
+    try:
+        return _tidy(rows(), delimiter, source)
+    except csv.Error as error:
+        raise InputError(
+            "the table is no CSV",
+            where=source,
+            found=error,
+            expected="cells with a separator between them",
+            fix="Save the table as CSV (UTF-8).",
+        ) from None
+
+
+def _decoded(path: Path, content: bytes) -> str:
+    """Return the text of a file in UTF-8, or in UTF-16 with its byte order mark."""
+    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        raise InputError(
+            "the table is not text in UTF-8",
+            where=path,
+            found="an old Excel workbook" if content.startswith(b"\xd0\xcf\x11\xe0") else "other bytes",
+            expected="CSV (UTF-8) or .xlsx",
+            fix="Save the table as CSV (UTF-8).",
+        )
+    return text
+
+
+def _workbook_rows(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows of a workbook's first sheet as text."""
+    try:
+        import openpyxl
+    except ImportError:
+        raise InputError(
+            "an Excel workbook needs another package",
+            where=path,
+            found="no openpyxl",
+            expected="openpyxl",
+            fix="Install it with `pip install -e '.[images]'`, or save the table as CSV (UTF-8).",
+        ) from None
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            unpacked = sum(part.file_size for part in archive.infolist())
+        if unpacked > LARGEST_UNPACKED:
+            raise ValueError(f"{unpacked:,} bytes unpacked, more than {LARGEST_UNPACKED:,}")
+        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
+        for number, row in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
+            yield number, [_cell_text(value) for value in row]
+    except InputError:
+        raise
+    except Exception as error:  # openpyxl raises almost anything for a damaged workbook
+        raise InputError(
+            "the workbook cannot be read",
+            where=path,
+            found=f"{type(error).__name__}: {error}",
+            expected="an Excel workbook (.xlsx)",
+            fix="Save the table as CSV (UTF-8).",
+        ) from None
+
+
+def _cell_text(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        return f"{value:.15g}"
+    return "" if value is None else str(value)
+
+
+def _tidy(rows: Iterator[tuple[int, list[str]]], delimiter: str, source: object) -> Table:
+    """Strip cells, and drop empty rows and empty columns at the right end."""
+    kept, width, n_cells = [], 0, 0
+    for number, row in rows:
+        cells = [cell.strip() for cell in row]
+        n_cells += len(cells)
+        if n_cells > MOST_CELLS:
+            raise InputError(
+                "the table is too large",
+                where=source,
+                found=f"more than {MOST_CELLS:,} cells",
+                expected="a row for each class and a column for each attribute",
+                fix="Check that this is the table of attributes.",
+            )
+        filled = len(cells)
+        while filled and not cells[filled - 1]:
+            filled -= 1
+        if filled:
+            kept.append((number, cells))
+            width = max(width, filled)
+    return Table([(number, cells[:width]) for number, cells in kept], delimiter)

@@ -1,0 +1,118 @@
+"""Writing region files in the layout that `zslab.data.region_file` reads with one access for each image."""
+
+from __future__ import annotations
+
+import errno
+import math
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import h5py
+import numpy as np
+
+from zslab.errors import InputError
+from zslab.fileio import atomic_path
+
+FORMAT_VERSION = 1
+OVERHEAD = 2**20  # bytes for names, backbone and HDF5's own structures
+
+
+def write_region_file(
+    path: Path,
+    maps: Iterable[np.ndarray],
+    *,
+    shape: tuple[int, int, int, int],
+    dtype: str,
+    labels: np.ndarray,
+    locations: Mapping[str, np.ndarray],
+    att: np.ndarray | None,
+    pooled: np.ndarray | Literal["mean"] | None = None,
+    original_att: np.ndarray | None = None,
+    w2v_att: np.ndarray | None = None,
+    class_names: Sequence[str] | None = None,
+    attribute_names: Sequence[str] | None = None,
+    image_files: Sequence[str] | None = None,
+    backbone: str | None = None,
+) -> None:
+    """Write a region file, whole or not at all.
+
+    Args:
+        path: file to write.
+        maps: the region maps in the order of the images, in blocks (b, D, gh, gw) of any size.
+        shape: (N, D, gh, gw) of all of them.
+        dtype: precision to store them in, "float16" or "float32".
+        labels: (N,) 0-based.
+        locations: name without "_loc" -> 0-based image numbers.
+        att: (C, A) class attributes, or None.
+        pooled: (N, P) features of whole images; "mean" for the mean over the regions.
+        original_att: (C, A) class attributes before normalization.
+        w2v_att: (A, v) word vectors of the attributes.
+        class_names: C names.
+        attribute_names: A names.
+        image_files: N paths relative to the image folder.
+        backbone: JSON text that describes what made the maps.
+
+    Raises:
+        InputError: a value is not finite in the precision of the file, or the disk is full.
+    """
+    arrays = {f"{name}_loc": np.asarray(indices, dtype=np.int64) for name, indices in locations.items()}
+    arrays["labels"] = np.asarray(labels, dtype=np.int64)
+    optional = {"att": att, "original_att": original_att, "w2v_att": w2v_att}
+    texts = {"class_names": class_names, "attribute_names": attribute_names, "image_files": image_files}
+    arrays |= {name: np.asarray(array) for name, array in optional.items() if array is not None}
+    for name, text in texts.items():
+        if text is not None:
+            encoded = np.array([str(each).encode() for each in text])
+            arrays[name] = encoded.astype(h5py.string_dtype(length=encoded.itemsize))
+    n_bytes = math.prod(shape) * np.dtype(dtype).itemsize + sum(array.nbytes for array in arrays.values())
+    if pooled is not None:
+        n_bytes += 4 * (shape[0] * shape[1] if isinstance(pooled, str) else pooled.size)
+    with atomic_path(path) as temporary, _new_file(temporary, n_bytes + OVERHEAD) as file:
+        for name, array in arrays.items():
+            file[name] = array
+        if backbone is not None:
+            file.attrs["backbone"] = backbone
+        file.attrs["format_version"] = FORMAT_VERSION
+        stored, start = file.create_dataset("feature_map", shape, dtype), 0
+        means = []
+        for block in maps:
+            stored[start : start + len(block)] = _cast(block, dtype, path, start)
+            start += len(block)
+            if isinstance(pooled, str):
+                means.append(block.mean((2, 3), dtype=np.float32))
+        if pooled is not None:
+            file["pooled"] = np.concatenate(means) if isinstance(pooled, str) else np.asarray(pooled, dtype=np.float32)
+        if not (start == shape[0] == len(labels)):
+            raise ValueError(f"{start} maps and {len(labels)} labels for {shape[0]} images")
+
+
+@contextmanager
+def _new_file(path: Path, n_bytes: int) -> Iterator[h5py.File]:
+    """Create an HDF5 file after making sure that the disk has room for it: the HDF5 library crashes on a full disk."""
+    with open(path, "wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, n_bytes)
+        elif shutil.disk_usage(path.parent).free < n_bytes:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with h5py.File(path, "w") as file:
+        yield file
+
+
+def _cast(maps: np.ndarray, dtype: str, path: Path, first: int) -> np.ndarray:
+    """Return maps of images from number `first` on in the precision of the file, if they are finite in it."""
+    with np.errstate(over="ignore"):
+        stored = maps.astype(dtype, copy=False)
+    finite = np.isfinite(stored).reshape(len(stored), -1).all(axis=1)
+    if not finite.all():
+        raise InputError(
+            "region maps contain NaN or infinity",
+            where=path,
+            found=f"image {first + int(np.flatnonzero(~finite)[0])}, counted from 0",
+            expected=f"numbers that {dtype} can hold",
+            fix="Look at that image, or store the maps as float32.",
+        )
+    return stored

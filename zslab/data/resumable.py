@@ -1,0 +1,172 @@
+"""Rows of a long extraction, kept on disk while it runs, so that a later call continues where a kill stopped the first."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from filelock import FileLock, Timeout
+
+from zslab.errors import InputError
+from zslab.fileio import plain_disk_errors
+
+FileKey = tuple[str, int, int]  # name, size in bytes, time of the last change in nanoseconds
+
+
+def file_key(path: Path, name: str) -> FileKey:
+    """Return the key of a file that goes by `name`; a file that changes gets another key.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    status = path.stat()
+    return name, status.st_size, status.st_mtime_ns
+
+
+class ResumableRows:
+    """A growing file of rows beside a record of what each row belongs to.
+
+    `<name>.rows` holds the rows one after the other, to be memory-mapped. `<name>.jsonl` holds the settings in its first line,
+    then one line for each row, its key. A row is flushed to disk before its line is written, so that a row with a line is
+    whole whatever stopped the process.
+
+    Attributes:
+        positions: key -> position of its row in the file. Of a key that was added twice the later row counts.
+    """
+
+    def __init__(self, path: Path, row_type: np.dtype, settings: Mapping[str, object]):
+        """Begin a record, or continue the one that is there.
+
+        Args:
+            path: the record, `<name>.jsonl`.
+            row_type: NumPy type of one row, with a field for each array.
+            settings: what the rows depend on besides their keys, as JSON can say it.
+
+        Raises:
+            InputError: the record is damaged, belongs to other settings or is in use, or the disk is full.
+        """
+        self.path, self.row_type = Path(path), row_type
+        self.rows_path = self.path.with_suffix(".rows")
+        self.positions: dict[FileKey, int] = {}
+        self._n_rows = 0
+        fields = {name: str(row_type[name]) for name in row_type.names or ()}
+        self._settings = json.loads(json.dumps({**settings, "fields": fields}))
+        self._lock = FileLock(f"{self.path}.lock")
+        with plain_disk_errors(self.path):
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=0)
+            except Timeout:
+                raise InputError(
+                    "another process is writing this extraction",
+                    where=self.path,
+                    found=f"the lock {Path(self._lock.lock_file).name}",
+                    expected="one process at a time",
+                    fix="Wait until that process has ended, or stop it.",
+                ) from None
+            try:
+                self._open()
+            except BaseException:
+                self._unlock()
+                raise
+
+    def _open(self) -> None:
+        length = self._read_record() if self.path.exists() else 0
+        self.rows_path.touch()
+        self._rows_file = open(self.rows_path, "r+b", buffering=0)  # noqa: SIM115 - closed by close()
+        self._record = open(self.path, "ab")  # noqa: SIM115 - closed by close()
+        self._record.truncate(length)
+        if not length:
+            self._write_record(self._settings)
+
+    def _read_record(self) -> int:
+        """Read the keys of the rows that are whole, and return the length of their part of the record in bytes."""
+        n_stored = os.path.getsize(self.rows_path) // self.row_type.itemsize if self.rows_path.exists() else 0
+        lines = self.path.read_bytes().split(b"\n")[:-1]  # what follows the last newline was cut off
+        if not lines:
+            return 0
+        try:
+            settings = json.loads(lines[0])
+            keys = [(str(name), int(size), int(time)) for name, size, time in map(json.loads, lines[1 : 1 + n_stored])]
+        except (ValueError, TypeError) as error:
+            raise InputError(
+                "the record of an unfinished extraction is damaged",
+                where=self.path,
+                found=error,
+                expected="JSON lines as they were written",
+                fix="Pass --overwrite to start again.",
+            ) from None
+        if settings != self._settings:
+            raise InputError(
+                "the unfinished extraction has other settings",
+                where=self.path,
+                found=settings,
+                expected=self._settings,
+                fix="Repeat the command it was made with, or pass --overwrite to start again.",
+            )
+        self.positions = {key: position for position, key in enumerate(keys)}
+        self._n_rows = len(keys)
+        return sum(len(line) + 1 for line in lines[: 1 + len(keys)])
+
+    def _write_record(self, *values: object) -> None:
+        self._record.write("".join(json.dumps(value) + "\n" for value in values).encode())
+        self._record.flush()
+
+    def add(self, keys: Sequence[FileKey], rows: np.ndarray) -> None:
+        """Write some rows and make sure that they are on disk.
+
+        Args:
+            keys: b keys.
+            rows: (b,) of `row_type`.
+
+        Raises:
+            InputError: the disk is full; rows written before stay.
+        """
+        with plain_disk_errors(self.path):
+            self._rows_file.seek(self._n_rows * self.row_type.itemsize)
+            content = memoryview(rows.astype(self.row_type, copy=False).tobytes())
+            while content:
+                content = content[self._rows_file.write(content) :]
+            os.fsync(self._rows_file.fileno())
+            self._write_record(*keys)
+        self.positions |= {key: self._n_rows + number for number, key in enumerate(keys)}
+        self._n_rows += len(keys)
+
+    def rows(self) -> np.ndarray:
+        """Return all rows, memory-mapped, in the order in which they were added."""
+        if not self._n_rows:  # an empty file cannot be mapped
+            return np.empty(0, self.row_type)
+        return np.memmap(self.rows_path, self.row_type, "r", shape=(self._n_rows,))
+
+    def close(self) -> None:
+        """Leave the files for a later call; a second time does nothing."""
+        self._rows_file.close()
+        self._record.close()
+        self._unlock()
+
+    def remove(self) -> None:
+        """Delete the files: the results have been written elsewhere."""
+        self._rows_file.close()
+        self._record.close()
+        remove_rows(self.path)
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
+
+    def __enter__(self) -> ResumableRows:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def remove_rows(path: Path) -> None:
+    """Delete an unfinished extraction, if there is one."""
+    path.unlink(missing_ok=True)  # first the record, without which rows mean nothing
+    path.with_suffix(".rows").unlink(missing_ok=True)

@@ -1,0 +1,233 @@
+"""Splits of samples and classes: the rules that draw them, their published versions, and the files that hold them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import scipy.io
+
+from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.npyfile import read_matrix
+from zslab.errors import InputError
+from zslab.fileio import atomic_path
+
+LOCATIONS = ("trainval_loc", "test_seen_loc", "test_unseen_loc", "train_loc", "val_loc")
+VALIDATION_CLASSES = 0.25  # share of the seen classes that validation treats as unseen where a file has no val_loc
+
+# Samples (trainval, test_seen, test_unseen) and classes (seen, unseen) of the Proposed Split, Xian et al., TPAMI 2018;
+# FLO as used by f-CLSWGAN (CVPR 2018).
+PROPOSED_SPLIT = {
+    "CUB": (7057, 1764, 2967, 150, 50),
+    "AWA2": (23527, 5882, 7913, 40, 10),
+    "AWA1": (19832, 4958, 5685, 40, 10),
+    "SUN": (10320, 2580, 1440, 645, 72),
+    "FLO": (5631, 1403, 1155, 82, 20),
+    "APY": (5932, 1483, 7924, 20, 12),
+}
+
+
+def draw_hold_out(samples: np.ndarray, labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
+    """Draw the samples to test on from each class.
+
+    Args:
+        samples: (n,) indices of `labels`.
+        labels: (N,) class numbers.
+        share: of every class's samples; at least one sample is drawn and at least one is left.
+
+    Returns:
+        (h,) some of `samples`, ascending. A class with a single sample contributes none.
+    """
+    drawn = [np.array([], dtype=np.int64)]
+    for label in np.unique(labels[samples]):
+        members = generator.permutation(samples[labels[samples] == label])
+        drawn.append(members[: min(max(1, round(share * len(members))), len(members) - 1)])
+    return np.sort(np.concatenate(drawn))
+
+
+def random_class_split(
+    labels: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    seen: float,
+    hold_out: float,
+    validation: float,
+    unseen_classes: Sequence[int] = (),
+) -> dict[str, np.ndarray]:
+    """Draw which classes are seen, and one split.
+
+    With half of the classes seen and a fifth held out, this is how the 30 splits of HMDB51 and UCF101 were made that
+    zero-shot action recognition is measured on.
+
+    Args:
+        labels: (N,) class numbers; every class that occurs takes part.
+        generator: source of the random numbers.
+        seen: share of the classes that is seen, rounded up.
+        hold_out: as for `split_of_classes`.
+        validation: as for `split_of_classes`.
+        unseen_classes: the unseen class numbers, instead of a drawn share.
+
+    Returns:
+        As `split_of_classes`.
+
+    Raises:
+        InputError: there are too few classes, or a class has too few samples to hold one out.
+    """
+    classes = generator.permutation(np.unique(labels))
+    if len(unseen_classes):
+        seen_classes = classes[~np.isin(classes, unseen_classes)]
+    else:
+        seen_classes = classes[: int(np.ceil(seen * len(classes)))]
+    if not 2 <= len(seen_classes) < len(classes):
+        raise InputError(
+            "there are too few classes to split",
+            where="labels",
+            found=f"{len(classes)} classes, {len(seen_classes)} of them seen",
+            expected="at least 2 seen classes and 1 unseen class",
+            fix="Use a data set with more classes, or make fewer of them unseen.",
+        )
+    return split_of_classes(labels, seen_classes, generator, hold_out=hold_out, validation=validation)
+
+
+def split_of_classes(
+    labels: np.ndarray, seen_classes: np.ndarray, generator: np.random.Generator, *, hold_out: float, validation: float
+) -> dict[str, np.ndarray]:
+    """Split the samples of known seen and unseen classes.
+
+    Args:
+        labels: (N,) class numbers.
+        seen_classes: (s,) at least two, in random order: validation takes the first ones. All others are unseen.
+        generator: source of the random numbers.
+        hold_out: share of every seen class's samples that becomes test_seen.
+        validation: share of the seen classes that val_loc takes; train_loc takes the others'. At least one class each.
+
+    Returns:
+        trainval_loc, test_seen_loc, test_unseen_loc, train_loc, val_loc: ascending 1-based sample numbers. train and val
+        are parts of trainval (as in version 2 of the Proposed Split), so validation sees no test sample.
+
+    Raises:
+        InputError: a class has too few samples to hold one out.
+    """
+    is_seen = np.isin(labels, seen_classes)
+    values, counts = np.unique(labels[is_seen], return_counts=True)
+    if (counts < 2).any():
+        raise InputError(
+            "a class has too few samples to hold one out",
+            where="labels",
+            found=f"1 sample of class {values[counts < 2][0]}",
+            expected="at least 2 samples of every seen class",
+            fix="Leave that class out, or add samples.",
+        )
+    n_validation = min(max(1, round(validation * len(seen_classes))), len(seen_classes) - 1)
+    is_held_out = np.zeros(len(labels), dtype=bool)
+    is_held_out[draw_hold_out(np.flatnonzero(is_seen), labels, hold_out, generator)] = True
+    is_validation, is_trainval = np.isin(labels, seen_classes[:n_validation]), is_seen & ~is_held_out
+    masks = {
+        "trainval_loc": is_trainval,
+        "test_seen_loc": is_held_out,
+        "test_unseen_loc": ~is_seen,
+        "train_loc": is_trainval & ~is_validation,
+        "val_loc": is_trainval & is_validation,
+    }
+    return {name: np.flatnonzero(mask) + 1 for name, mask in masks.items()}
+
+
+def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, list[str]]:
+    """Tell which release of the Proposed Split the lists are.
+
+    In version 1 train and val together are trainval and test_seen (so a validation on them leaks), in version 2 (August
+    2020) they are trainval alone.
+
+    Args:
+        dataset: name of the data set, a key of `PROPOSED_SPLIT` where it has published counts.
+        locations: name without "_loc" -> 0-based sample indices.
+        labels: (N,) class numbers.
+
+    Returns:
+        "v1", "v2", "custom" (something else) or "none" (no train/val lists), and notes to print with every result.
+    """
+    notes = []
+    if dataset in PROPOSED_SPLIT:
+        samples = (len(locations[key]) for key in ("trainval", "test_seen", "test_unseen"))
+        classes = (len(np.unique(labels[locations[key]])) for key in ("trainval", "test_unseen"))
+        counts = (*samples, *classes)
+        if counts != PROPOSED_SPLIT[dataset]:
+            notes.append(
+                f"This is not the published Proposed Split of {dataset}: (trainval, test_seen, test_unseen, seen classes, "
+                f"unseen classes) are {counts}, published {PROPOSED_SPLIT[dataset]}."
+            )
+    if not {"train", "val"} <= locations.keys():
+        notes.append(
+            f"The split file has no train_loc and val_loc: validation uses a seeded draw of {VALIDATION_CLASSES:.0%} of "
+            "the seen classes."
+        )
+        return "none", notes
+    both = np.union1d(locations["train"], locations["val"])
+    if np.array_equal(both, np.sort(locations["trainval"])):
+        return "v2", notes
+    if np.array_equal(both, np.union1d(locations["trainval"], locations["test_seen"])):
+        notes.append("Split version 1: its train_loc and val_loc contain test_seen, which is removed for validation.")
+        return "v1", notes
+    notes.append("train_loc and val_loc are those of neither version 1 nor version 2; only samples of trainval are used.")
+    return "custom", notes
+
+
+def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> list[str]:
+    """Return a note about unseen classes without test samples, where there are any.
+
+    Args:
+        unseen_classes: class numbers that the split file declares as unseen.
+        test_labels: labels of the samples of test_unseen.
+    """
+    untested = len(np.setdiff1d(unseen_classes, test_labels))
+    if not untested:
+        return []
+    n = len(np.union1d(unseen_classes, test_labels))
+    measured = (
+        "T1, u and H are over the others"
+        if untested < n
+        else "T1, u and H cannot be measured; --select val measures them on validation classes"
+    )
+    return [f"{untested} of {n} unseen classes have no test samples: {measured}."]
+
+
+def write_split(
+    path: Path, attributes: np.ndarray, names: Sequence[str], locations: dict[str, np.ndarray], **more: np.ndarray
+) -> None:
+    """Write a split file, whole or not at all.
+
+    Args:
+        path: the file.
+        attributes: (C, A), stored as att (A, C).
+        names: C class names.
+        locations: 1-based sample numbers by the name of their list.
+        more: further variables to store.
+    """
+    content = {
+        "att": np.asarray(attributes, dtype=np.float64).T,
+        "allclasses_names": np.array([[name] for name in names], dtype=object),
+        **{name: location[:, None].astype(np.float64) for name, location in locations.items()},
+        **more,
+    }
+    with atomic_path(path) as temporary:
+        scipy.io.savemat(temporary, content, do_compression=True)
+
+
+def read_class_vectors(path: Path) -> tuple[np.ndarray, list[str] | None]:
+    """Return (C, A) class vectors from a .npy file (C, A) or from `att` (A, C) of a split file, and the latter's names.
+
+    Raises:
+        InputError: the file is missing, damaged or holds no matrix of finite numbers.
+    """
+    if path.suffix == ".mat":
+        content = read_mat(path, ["att"], ["allclasses_names", "all_classes"])
+        names = content.get("allclasses_names", content.get("all_classes"))
+        return content["att"].T, None if names is None else [str(name) for name in names]
+    vectors = read_matrix(
+        path,
+        "class vectors",
+        expected="a .npy file of a matrix (n_classes, dimension), or a .mat file with att",
+        fix="Save one row of numbers for each class.",
+    )
+    return vectors, None

@@ -1,0 +1,180 @@
+"""Where a run's data come from: a description that config and result.json share, and that opens the data set.
+
+A source is made by a tree's config, written into result.json, and read back by `source_from_json`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from zslab.data.actions import read_action_set
+from zslab.data.dataset import Dataset
+from zslab.data.region_dataset import AttributeChange, RegionDataset, read_region_maps
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.errors import InputError
+from zslab.toy.dataset import make_toy
+from zslab.toy.regions import make_toy_regions
+
+TOY = "TOY"  # the data set that is rendered where it is asked for
+
+
+@dataclass(frozen=True)
+class DataSource(ABC):
+    """What is known of a run's data beside the folder that holds all data sets.
+
+    Attributes:
+        kind: the name of the source in result.json.
+        dataset: the folder of the data set.
+        image_embedding: the file of features or region maps, without its suffix.
+        class_embedding: which class vectors.
+    """
+
+    kind: ClassVar[str]
+    dataset: str
+    image_embedding: str
+    class_embedding: str
+
+    @abstractmethod
+    def open(self, dataroot: Path, cache: Path) -> Dataset:
+        """Read and check the data set.
+
+        Args:
+            dataroot: holds the folders of the data sets.
+            cache: folder for files that make reading faster.
+
+        Raises:
+            InputError: data are missing or wrong.
+        """
+
+    @abstractmethod
+    def split_file(self, dataroot: Path) -> Path:
+        """Return the path of the split file that belongs to the data; region maps may lack one."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the source as result.json holds it; `source_from_json` reads it back."""
+        return {"kind": self.kind, **asdict(self)}
+
+    def files_digest(self, dataroot: Path) -> str:
+        """Return digits that change when a file of the data set is added, removed, resized or rewritten.
+
+        No file is read, so files that are copied back give other digits with the same content.
+        """
+        folders = {dataroot / self.dataset, self.split_file(dataroot).parent}
+        digest = hashlib.sha256()
+        for path in sorted(path for folder in folders for path in folder.glob("*") if path.is_file()):
+            status = path.stat()
+            digest.update(f"{path.name} {status.st_size} {status.st_mtime_ns}\n".encode(errors="surrogateescape"))
+        return digest.hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Xlsa17Source(DataSource):
+    """Image features in the layout of Xian et al."""
+
+    kind: ClassVar[str] = "xlsa17"
+
+    def open(self, dataroot: Path, cache: Path) -> Dataset:
+        """Read and check the data set."""
+        if self.dataset == TOY:
+            make_toy(dataroot)  # does nothing where it exists
+        return read_xlsa17(dataroot, self.dataset, self.image_embedding, self.class_embedding)
+
+    def split_file(self, dataroot: Path) -> Path:
+        """Return the path of the split file."""
+        return dataroot / self.dataset / f"{self.class_embedding}_splits.mat"
+
+
+@dataclass(frozen=True)
+class ActionSource(DataSource):
+    """Video features, with several class splits or one.
+
+    Attributes:
+        split: number of the class split; None for a split file beside the features.
+        manual_att: class vectors from <name>_manual_att.npy.
+    """
+
+    kind: ClassVar[str] = "actions"
+    split: int | None
+    manual_att: bool
+
+    def open(self, dataroot: Path, cache: Path) -> Dataset:
+        """Read and check the data set."""
+        return read_action_set(
+            dataroot, self.dataset, self.image_embedding, self.class_embedding, self.split, self.manual_att, cache
+        )
+
+    def split_file(self, dataroot: Path) -> Path:
+        """Return the path of the split file."""
+        folder = dataroot / self.dataset
+        return (folder if self.split is None else folder / f"split_{self.split}") / f"{self.class_embedding}_splits.mat"
+
+
+@dataclass(frozen=True)
+class RegionSource(DataSource):
+    """Region maps for DAZLE; see `zslab.data.region_dataset.read_region_maps` for the options.
+
+    Attributes:
+        splits: a split file to read instead of the region file's lists; it and `word_vectors` lie beside the region file
+            unless they are absolute.
+    """
+
+    kind: ClassVar[str] = "regions"
+    class_embedding: Literal["att", "original_att"] = "att"
+    attribute_change: AttributeChange = "none"
+    splits: str | None = None
+    word_vectors: str | None = None
+    drop_absent_classes: bool = False
+    standard_split: bool = False
+    allow_missing_vectors: bool = False
+
+    def open(self, dataroot: Path, cache: Path) -> RegionDataset:
+        """Read and check the data set."""
+        if self.dataset == TOY:
+            make_toy_regions(make_toy(dataroot))  # either does nothing where its result exists
+        folder = dataroot / self.dataset
+        return read_region_maps(
+            folder / f"{self.image_embedding}.hdf5",
+            dataset=self.dataset,
+            attributes=self.class_embedding,
+            attribute_change=self.attribute_change,
+            split_file=folder / Path(self.splits).expanduser() if self.splits else None,
+            word_vector_file=folder / Path(self.word_vectors).expanduser() if self.word_vectors else None,
+            drop_absent_classes=self.drop_absent_classes,
+            standard_split=self.standard_split,
+            allow_missing_vectors=self.allow_missing_vectors,
+        )
+
+    def split_file(self, dataroot: Path) -> Path:
+        """Return the path of the split file."""
+        return dataroot / self.dataset / Path(self.splits or "att_splits.mat").expanduser()
+
+
+SOURCES: dict[str, type[DataSource]] = {source.kind: source for source in (Xlsa17Source, ActionSource, RegionSource)}
+
+
+def source_from_json(described: object, where: object) -> DataSource:
+    """Return the source that `DataSource.to_json` described.
+
+    Args:
+        described: the "source" of a result's "data".
+        where: the file, for the error.
+
+    Raises:
+        InputError: it is none.
+    """
+    if isinstance(described, dict) and described.get("kind") in SOURCES:
+        source = SOURCES[described["kind"]]
+        given = {key: value for key, value in described.items() if key != "kind"}
+        if given.keys() == {field.name for field in fields(source)} and isinstance(given["dataset"], str):
+            return source(**given)
+    raise InputError(
+        "the description of the data cannot be understood",
+        where=where,
+        found=described,
+        expected=f"data.source with a kind out of {', '.join(SOURCES)} and its fields",
+        fix="Train again with this version of zslab.",
+    )

@@ -1,0 +1,1 @@
+"""DAZLE: dense attribute-based attention for fine-grained generalized zero-shot learning."""

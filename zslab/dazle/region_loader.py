@@ -1,0 +1,76 @@
+"""Where a trainer's region maps come from: read from their file as they are needed, or held on the device as a whole."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zslab.data.region_file import RegionFile, batches
+from zslab.errors import InputError
+
+GIB = 2**30
+
+
+class Streamed:
+    """Reads batches from the file by a thread of its own; needs no memory to speak of, whatever the file's size."""
+
+    def __init__(self, regions: RegionFile, device: torch.device):
+        self.regions, self.device = regions, device
+
+    def batches(self, rows_of_batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
+        """Return maps (b, r, f) float32 on the device, for rows (b,) of the file batch by batch."""
+        return batches(self.regions, rows_of_batches, device=self.device)
+
+
+class Cached:
+    """Holds all maps that a run needs on the device, in half precision: read once, however many epochs follow."""
+
+    def __init__(self, regions: RegionFile, rows: Tensor, device: torch.device):
+        """Read `rows` (n,) of the file.
+
+        Raises:
+            InputError: they do not fit into the device's free memory.
+        """
+        needed = len(rows) * regions.feature_dim * regions.grid[0] * regions.grid[1] * 2
+        free = free_memory(device)
+        if needed > 0.9 * free:
+            raise InputError(
+                "the region maps are larger than the free memory",
+                where="--cache memory",
+                found=f"{needed / GIB:.1f} GiB for {len(rows)} images in half precision",
+                expected=f"at most 90 % of the {free / GIB:.1f} GiB that are free on {device}",
+                fix="Leave out --cache memory: maps are then read as they are needed, while the model computes.",
+            )
+        self.device = device
+        rows = rows.unique()
+        self.places = torch.full((regions.n,), -1, dtype=torch.int64)
+        self.places[rows] = torch.arange(len(rows))
+        self.maps = torch.empty(
+            len(rows), regions.grid[0] * regions.grid[1], regions.feature_dim, dtype=torch.float16, device=device
+        )
+        start = 0
+        for part in Streamed(regions, device).batches(chunk.numpy() for chunk in rows.split(64)):
+            self.maps[start : start + len(part)] = part
+            start += len(part)
+
+    def batches(self, rows_of_batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
+        """As `Streamed.batches`."""
+        for rows in rows_of_batches:
+            places = self.places[torch.from_numpy(rows)]
+            yield self.maps[places.to(self.device, non_blocking=True)].float()
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that can still be allocated on the device, as the system tells it."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    meminfo = Path("/proc/meminfo")
+    if meminfo.exists():
+        (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
+        return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # systems that only tell what they have in all

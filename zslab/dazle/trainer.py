@@ -1,0 +1,251 @@
+"""The trainer of DAZLE: epochs of iterations over one stage's region maps, evaluation, a state that can be resumed.
+
+Source: Huynh and Elhamifar, CVPR 2020, section 3.4, and the authors' release.
+
+Nothing in training shows the model an unseen class, so its scores of unseen classes stay low. Two numbers work against
+that, and both buy unseen accuracy with seen accuracy: the margin lifts all unseen scores over all seen ones by a constant
+when a class is named, after training is done; self-calibration makes the training itself keep some probability for unseen
+classes. The seen/unseen curve of the report shows every such trade for the trained model, whatever the margin.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Container, Generator, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zslab.data.region_dataset import RegionStageData
+from zslab.dazle import losses as loss
+from zslab.dazle.model import Dazle
+from zslab.dazle.region_loader import Cached, Streamed
+from zslab.dazle.sampling import Sampling, class_balanced_batches, random_batches
+from zslab.errors import InputError
+from zslab.evaluation import Evaluation
+from zslab.precision import Precision, set_precision
+from zslab.runs.loop import mean_losses
+from zslab.seeds import BATCHES, stream
+
+Loss = Literal["cross_entropy", "rank"]
+LOSSES = {"cross_entropy": loss.cross_entropy, "rank": loss.rank}
+EVALUATED = 64  # images at a time in an evaluation
+
+
+@dataclass(frozen=True)
+class DazleSettings:
+    """How to train; the options of the model are `DazleOptions`.
+
+    Attributes:
+        batch_size: images a step; class-balanced batches may be smaller.
+        sampling: how batches are drawn, see `zslab.dazle.sampling`.
+        iterations: of an epoch; 0 means as many as batches make up the training data.
+        lr, weight_decay, momentum: of RMSprop.
+        loss: of the seen samples, and
+        conservative: whether all classes compete in it, rather than the seen ones alone.
+        calibration: weight λ of the self-calibration loss.
+        margin: is added to unseen and subtracted from seen scores in self-calibration, in the rank loss and in generalized
+            predictions, but not in cross-entropy.
+    """
+
+    batch_size: int = 50
+    sampling: Sampling = "random"
+    iterations: int = 0
+    lr: float = 1e-4
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    loss: Loss = "cross_entropy"
+    conservative: bool = True
+    calibration: float = 0.1
+    margin: float = 1.0
+
+
+class DazleTrainer:
+    """Trains DAZLE on one stage of a data set.
+
+    Attributes:
+        epoch: epochs completed; within an epoch, `position` iterations of it are done.
+        iterations_per_epoch: ⌈n_train / batch_size⌉ where the settings do not say.
+        head_epochs: 1; there are no heads, the model classifies by itself.
+    """
+
+    head_epochs = 1
+
+    def __init__(
+        self,
+        model: Dazle,
+        data: RegionStageData,
+        settings: DazleSettings,
+        device: torch.device,
+        seed: int,
+        maps: Streamed | Cached | None = None,
+        precision: Precision = "fp32",
+    ):
+        """Prepare training.
+
+        Args:
+            model: is moved to `device` and put into train mode.
+            seed: of the run; `zslab.seeds` derives the stream of the batches from it.
+            maps: where region maps come from; None streams them from the data's file.
+            precision: of the model's product with the regions in training; scores that are measured are float32 (TF32 with
+                "tf32").
+
+        Raises:
+            InputError: a batch is larger than the data, or the device lacks the precision.
+        """
+        set_precision(precision, device)
+        if settings.sampling == "random" and settings.batch_size > len(data.train):
+            raise InputError(
+                "a batch is larger than the data",
+                where="--batch_size",
+                found=settings.batch_size,
+                expected=f"at most the {len(data.train)} training samples of the {data.stage} stage",
+                fix=f"Pass --batch_size {len(data.train)} or less.",
+            )
+        self.model, self.data, self.settings, self.device = model.to(device).train(), data, settings, device
+        model.bf16 = precision == "bf16"
+        self.maps = maps or Streamed(data.regions, device)
+        # The model knows the classes of this stage by their places in `data.classes`.
+        self.attributes = data.attributes[data.classes].to(device)
+        is_unseen = torch.isin(data.classes, data.unseen_classes)
+        self.margins = torch.where(is_unseen, settings.margin, -settings.margin).to(device)
+        self.unseen = is_unseen.nonzero().flatten().to(device)
+        candidates = data.classes if settings.conservative else data.seen_classes
+        self.candidates = torch.searchsorted(data.classes, candidates).to(device)
+        self.targets = torch.searchsorted(candidates, data.train.labels)
+        self.optimizer = torch.optim.RMSprop(
+            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            lr=settings.lr,
+            weight_decay=settings.weight_decay,
+            momentum=settings.momentum,
+        )
+        self.iterations_per_epoch = settings.iterations or -(-len(data.train) // settings.batch_size)
+        # Batches are drawn ahead of their use, so what is kept is the generator as it was before the epoch's first.
+        self.epoch_start = stream(seed, BATCHES).get_state()
+        self.epoch = self.position = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
+        """Run the rest of the current epoch.
+
+        Args:
+            keep_going: called after every iteration; False ends the call early, to be continued by another.
+
+        Returns:
+            Losses averaged over the epoch's iterations, or None when ended early.
+        """
+        generator = torch.Generator()
+        generator.set_state(self.epoch_start)
+        with closing(self._batches(generator)) as batches:
+            for regions, targets in batches:
+                self._step(regions, targets)
+                self.position += 1
+                if not keep_going():
+                    return None
+        means = self.mean_losses()
+        self.epoch_start = generator.get_state()
+        self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
+        return means
+
+    def _batches(self, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor], None, None]:
+        """Yield regions (b, r, f) and targets (b,) of the epoch's batches from `position` on, on the device."""
+        settings, rows = self.settings, self.data.rows["train"]
+        drawn: deque[Tensor] = deque()
+        if settings.sampling == "random":
+            samples = random_batches(len(rows), settings.batch_size, generator)
+        else:
+            samples = class_balanced_batches(self.targets, settings.batch_size, generator)
+
+        def rows_of_batches() -> Iterator[np.ndarray]:
+            for batch in islice(samples, self.position, self.iterations_per_epoch):
+                drawn.append(batch)
+                yield rows[batch].numpy()
+
+        for regions in self.maps.batches(rows_of_batches()):
+            yield regions, self.targets[drawn.popleft()].to(self.device, non_blocking=True)
+
+    def _step(self, regions: Tensor, targets: Tensor) -> None:
+        """Make one step of RMSprop on regions (b, r, f) and targets (b,), places among the candidates."""
+        settings = self.settings
+        scores = self.model(regions, self.attributes).scores
+        with_margin = scores + self.margins
+        compared = with_margin if settings.loss == "rank" else scores
+        losses = {
+            settings.loss: LOSSES[settings.loss](compared[:, self.candidates], targets),
+            "self_calibration": loss.self_calibration(with_margin, self.unseen),
+        }
+        self.optimizer.zero_grad()
+        (losses[settings.loss] + settings.calibration * losses["self_calibration"]).backward()
+        self.optimizer.step()
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the losses averaged over the current epoch so far, self-calibration without its weight.
+
+        Raises:
+            FloatingPointError: one of them is not finite; it is named.
+        """
+        return mean_losses(self.sums, self.epoch, self.position, "a lower --lr usually helps")
+
+    @property
+    def status(self) -> dict[str, float]:
+        """Training state worth logging beside the losses: none."""
+        return {}
+
+    @torch.no_grad()
+    def scores(self, rows: Tensor) -> Tensor:
+        """Return scores (n, s + u) without the margin of the file's rows (n,), columns as `data.classes`, on the CPU.
+
+        In eval mode, so that an image's scores depend on no other's; the model's mode is put back.
+        """
+        chunks = (chunk.numpy() for chunk in rows.split(EVALUATED))
+        training = self.model.training
+        self.model.eval()
+        try:
+            return torch.cat([self.model(regions, self.attributes).scores.cpu() for regions in self.maps.batches(chunks)])
+        finally:
+            self.model.train(training)
+
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
+        """Evaluate the model, reading every test image once; see `zslab.evaluation`.
+
+        The margin is part of generalized predictions, so the curve starts from it and `constant` comes on top. Where the
+        split has no test samples of seen classes there is nothing generalized to measure.
+        """
+        data, n_seen = self.data, len(self.data.test_seen)
+        scores = self.scores(torch.cat([data.rows["test_seen"], data.rows["test_unseen"]]))
+        unseen_columns = torch.searchsorted(data.classes, data.unseen_classes)
+        result = Evaluation(keep)
+        result.measure_unseen(data, data.unseen_classes[scores[n_seen:, unseen_columns].argmax(dim=1)])
+        if n_seen:
+            result.measure_all(data, scores + self.margins.cpu(), constant=constant)
+        return result
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all parameters, and running statistics of batch normalization, by name."""
+        return self.model.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that `load_state_dict` needs to continue bit for bit."""
+        return {
+            "model": self.weights(),
+            "optimizer": self.optimizer.state_dict(),
+            "epoch_start": self.epoch_start,
+            "epoch": self.epoch,
+            "position": self.position,
+            "sums": self.sums,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epoch_start = state["epoch_start"].cpu()
+        self.epoch, self.position = state["epoch"], state["position"]
+        self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}

@@ -1,0 +1,121 @@
+"""The outcome of evaluating a method, and how scores of classes become accuracies, curves and confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from zslab.data.dataset import Samples, StageData
+from zslab.metrics import confusion_matrix, generalized_accuracies, mean_class_accuracy, seen_unseen_curve
+from zslab.runs.records import Metrics
+
+ZSL_ARRAYS = ("zsl_confusion",)  # the arrays of a snapshot about zero-shot classification; others are about generalized
+
+
+@dataclass
+class Snapshot:
+    """What one head epoch leaves beside its metrics.
+
+    Attributes:
+        heads: name of a classification head -> its state dict; empty for a method that trains no heads.
+        arrays: name -> tensor for the report: "zsl_confusion" (u, u) and "gzsl_confusion" (s + u, s + u) counts, "curve"
+            (p, 2), the points of the seen/unseen curve. A method may add arrays of its own.
+        predictions: task -> (n,) predicted classes: "zsl" of test_unseen, "gzsl" of test_seen followed by test_unseen.
+    """
+
+    heads: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+    predictions: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass
+class Evaluation:
+    """The outcome of one evaluation.
+
+    Attributes:
+        keep: head epochs to take a snapshot of.
+        metrics: lists over head epochs (of length 1 for a method that trains no heads), as they go into metrics.jsonl:
+            "zsl": {"acc"}, "gzsl": {"acc_seen", "acc_unseen", "H", "AUSUC"}; on a validation stage also "constant", the
+            best one to subtract from seen scores; where a constant was given, "calibrated": {"acc_seen", "acc_unseen",
+            "H"} with it subtracted. A method may add groups of its own.
+        synthetic: features of unseen classes, for a method that synthesizes them.
+        snapshots: head epoch -> snapshot.
+    """
+
+    keep: Container[int] = ()
+    metrics: Metrics = field(default_factory=dict)
+    synthetic: Samples | None = None
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)
+
+    def add(self, group: str, values: dict[str, float]) -> None:
+        """Append one head epoch's values to a group of the metrics."""
+        for name, value in values.items():
+            self.metrics.setdefault(group, {}).setdefault(name, []).append(value)
+
+    def snapshot(self, epoch: int) -> Snapshot | None:
+        """Return the snapshot of a head epoch, to be filled; None if it is not one of `keep`."""
+        return self.snapshots.setdefault(epoch, Snapshot()) if epoch in self.keep else None
+
+    def measure_unseen(self, data: StageData, predictions: Tensor, epoch: int = 0) -> None:
+        """Measure zero-shot classification; without test samples of unseen classes nothing is measured.
+
+        Args:
+            data: the stage.
+            predictions: (n,) for test_unseen, among the unseen classes.
+            epoch: the head epoch.
+        """
+        labels, unseen = data.test_unseen.labels, data.unseen_classes
+        if not len(labels):
+            return
+        self.add("zsl", {"acc": mean_class_accuracy(labels, predictions, data.test_unseen.classes)})
+        if snapshot := self.snapshot(epoch):
+            snapshot.arrays["zsl_confusion"] = confusion_matrix(labels, predictions, unseen)
+            snapshot.predictions["zsl"] = predictions
+
+    def measure_all(self, data: StageData, scores: Tensor, epoch: int = 0, constant: float | None = None) -> None:
+        """Measure generalized zero-shot classification, from scores of all classes.
+
+        Args:
+            data: the stage.
+            scores: (n, s + u) for test_seen followed by test_unseen, columns as `data.classes`.
+            epoch: the head epoch.
+            constant: is subtracted from all seen scores for the "calibrated" measures.
+        """
+        seen_columns, unseen_columns = (
+            torch.searchsorted(data.classes, classes) for classes in (data.seen_classes, data.unseen_classes)
+        )
+        # The curve reads columns, so classes become columns.
+        positions = torch.searchsorted(data.classes, data.test_labels)
+        predictions = data.classes[scores.argmax(dim=1)]
+        curve = seen_unseen_curve(scores, positions, seen_columns, unseen_columns)
+        self.add("gzsl", accuracies(data, predictions) | ({"AUSUC": curve.area} if len(data.test_unseen) else {}))
+        if data.stage == "validation":
+            self.add("gzsl", {"constant": curve.best_constant()})
+        if constant is not None:
+            shifted = scores.clone()
+            shifted[:, seen_columns] -= constant
+            self.add("calibrated", accuracies(data, data.classes[shifted.argmax(dim=1)]))
+        if snapshot := self.snapshot(epoch):
+            snapshot.arrays["gzsl_confusion"] = confusion_matrix(data.test_labels, predictions, data.classes)
+            if len(data.test_unseen):
+                snapshot.arrays["curve"] = curve.points
+            snapshot.predictions["gzsl"] = predictions
+
+
+def accuracies(data: StageData, predictions: Tensor) -> dict[str, float]:
+    """Return acc_seen, acc_unseen and H over the classes that have test samples.
+
+    Args:
+        data: the stage.
+        predictions: (n,) for test_seen followed by test_unseen.
+
+    Returns:
+        acc_seen alone where no unseen class has a test sample.
+    """
+    seen = data.test_seen.classes
+    if not len(data.test_unseen):
+        return {"acc_seen": mean_class_accuracy(data.test_labels, predictions, seen)}
+    return generalized_accuracies(data.test_labels, predictions, seen, data.test_unseen.classes)

@@ -1,0 +1,315 @@
+"""Opening images of any common kind as upright RGB with 8 bits a channel, or with one error that says what is wrong.
+
+Files are judged by their content, never by their suffix, and by their announced size before a pixel is decoded.
+
+    image = open_image(Path("photo.jpg"))
+    for path in find_images([Path("folder"), Path("one_more.png")]): ...
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from zslab.errors import InputError
+
+SUFFIXES = (
+    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
+    ".heic", ".heif",
+)  # fmt: skip
+
+# Pillow knows many more formats; some of them start other programs (EPS) or are read by code that few ever run.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
+
+# What files of videos begin with, and where: MP4 and MOV, AVI, Matroska and WebM, MPEG, Flash, Windows Media, Ogg.
+VIDEO_MARKS = (
+    (4, b"ftyp"),
+    (4, b"moov"),
+    (4, b"mdat"),
+    (4, b"wide"),
+    (4, b"free"),
+    (8, b"AVI "),
+    (0, b"\x1aE\xdf\xa3"),
+    (0, b"\x00\x00\x01\xba"),
+    (0, b"FLV"),
+    (0, b"0&\xb2u"),
+    (0, b"OggS"),
+)
+STILLS = (b"heic", b"heix", b"mif1", b"avif")  # images in a container for videos
+
+MAX_PIXELS = 50_000_000  # a 50 megapixel photo needs 150 MB once it is decoded
+REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without decoding the whole
+MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
+
+EXIF_ORIENTATION = 0x0112
+# EXIF's numbers for how the camera was held -> what brings the image upright
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def open_image(source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Return an image as RGB with 8 bits a channel, decoded and turned upright.
+
+    An animation gives its first frame. 16 bits are scaled to 8; transparent pixels are laid over white; CMYK, palettes and
+    gray values become RGB. The result has no metadata, so opening it again changes nothing.
+
+    Args:
+        source: a file, its open stream, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) of uint8 or
+            uint16.
+        max_pixels: largest width times height that is decoded; a larger JPEG is decoded at a fraction of its size.
+
+    Raises:
+        InputError: the image is missing, empty, no image, damaged, cut short, or too large.
+    """
+    if isinstance(source, np.ndarray):
+        return _from_array(source, max_pixels)
+    where = source if isinstance(source, str | Path) else getattr(source, "filename", None) or getattr(source, "name", None)
+    where = where or "the image"
+    try:
+        if isinstance(source, Image.Image):
+            return _decode(source, where, max_pixels)
+        with _open(source) as image:
+            return _decode(image, where, max_pixels)
+    except InputError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        found = re.search(r"\d+", str(error))  # Pillow names its own limit as well, which is not ours
+        raise _too_large(where, f"{int(found[0]):,} pixels" if found else "more than can be decoded", max_pixels) from None
+    except FileNotFoundError:
+        what, found, cure = "the image is missing", "no such file", "Check the path."
+    except IsADirectoryError:
+        what, found, cure = "the file is not an image", "a folder", "Name a file."
+    except UnidentifiedImageError:
+        what, found, cure = "the file is not an image", kind_of_file(source), _how_to_open(source)
+    # A damaged file makes Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error, IndexError...
+    except Exception as error:
+        what, found = "the image is damaged", f"{type(error).__name__}: {error}".rstrip(": ")
+        cure = "It is probably cut short; copy or download it again, or leave it out."
+    raise InputError(what, where=where, found=found, expected=f"a whole image ({', '.join(FORMATS)})", fix=cure) from None
+
+
+@lru_cache(maxsize=1)
+def known_formats() -> tuple[str, ...]:
+    """Return the formats that the installed Pillow reads, with HEIF where pillow-heif is installed."""
+    with suppress(ImportError):
+        importlib.import_module("pillow_heif").register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _open(source: Path | str | BinaryIO) -> Image.Image:
+    """Open a file by its content. JPEGs of any size are opened, since they can be decoded at a fraction of it."""
+    if _first_bytes(source, 3) == b"\xff\xd8\xff":
+        return JpegImageFile(source)
+    return Image.open(source, formats=known_formats())
+
+
+def _first_bytes(source: Path | str | BinaryIO, length: int) -> bytes:
+    if isinstance(source, str | Path):
+        with open(source, "rb") as file:
+            return file.read(length)
+    source.seek(0)
+    start = source.read(length)
+    source.seek(0)
+    return start
+
+
+def _reduce(image: Image.Image, where: object, max_pixels: int) -> None:
+    """Make a large JPEG decode at 1/2, 1/4 or 1/8 of its sides, and refuse one that takes long to decode."""
+    if not isinstance(image, JpegImageFile):
+        return
+    progressive = "progressive" in image.info or "progression" in image.info
+    if progressive and image.fp is not None:
+        position = image.fp.tell()
+        image.fp.seek(0)
+        n_scans = image.fp.read().count(b"\xff\xda")
+        image.fp.seek(position)
+        if n_scans > MAX_SCANS:
+            raise InputError(
+                "the image takes too long to decode",
+                where=where,
+                found=f"{n_scans} scans of a progressive JPEG",
+                expected=f"at most {MAX_SCANS}",
+                fix="Save the image again.",
+            )
+    if not progressive and max_pixels < image.width * image.height <= REDUCED**2 * max_pixels:
+        factor = next(n for n in (2, 4, 8) if image.width * image.height <= n * n * max_pixels)
+        image.draft("RGB", (image.width // factor, image.height // factor))
+
+
+def find_images(paths: Iterable[Path | str]) -> list[Path]:
+    """Return the image files among files and folders, see `find_files`."""
+    return find_files(paths, SUFFIXES, "image")
+
+
+def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
+    """Return the files of a kind among files and folders, in the order given; a folder gives all files below it, sorted.
+
+    A file that is named itself is taken whatever its suffix; in folders the suffix decides, and hidden files are skipped. A
+    file that is reached twice is listed once.
+
+    Args:
+        paths: files and folders.
+        suffixes: suffixes of the kind, in lower case.
+        kind: its name for messages, "image" or "video".
+
+    Raises:
+        InputError: a path is missing, or there is no such file anywhere.
+    """
+    paths = [Path(path) for path in paths]
+    found: dict[Path, None] = {}
+    for path in paths:
+        if path.is_dir():
+            found.update(
+                dict.fromkeys(
+                    sorted(
+                        child
+                        for child in path.rglob("*")
+                        if child.suffix.lower() in suffixes and not child.name.startswith(".") and child.is_file()
+                    )
+                )
+            )
+        elif path.exists():
+            found[path] = None
+        else:
+            raise InputError(
+                f"the {kind} is missing",
+                where=path,
+                found="no such file or folder",
+                expected=f"a {kind} or a folder of them",
+                fix="Check the path.",
+            )
+    if not found:
+        raise InputError(
+            f"there are no {kind}s",
+            where=", ".join(map(str, paths)) or f"the list of {kind}s",
+            found="no file with a known suffix",
+            expected=f"files {' '.join(suffixes)}",
+            fix="Name another folder.",
+        )
+    return list(found)
+
+
+def _decode(image: Image.Image, where: object, max_pixels: int) -> Image.Image:
+    _reduce(image, where, max_pixels)
+    if image.width * image.height > max_pixels:
+        raise _too_large(where, f"{image.width} x {image.height} pixels", max_pixels)
+    try:
+        orientation = image.getexif().get(EXIF_ORIENTATION)
+    except Exception:  # damaged metadata does not make a good image bad
+        orientation = None
+    image.load()
+    image = _to_rgb(image, where)
+    if orientation in UPRIGHT:
+        image = image.transpose(UPRIGHT[orientation])
+    image.info = {}
+    return image
+
+
+def _to_rgb(image: Image.Image, where: object) -> Image.Image:
+    """Return a new image of mode RGB."""
+    if image.mode.startswith("I") or image.mode == "F":  # grey values of more than 8 bits
+        values = np.asarray(image)
+        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
+            raise InputError(
+                "the range of the pixels is unknown",
+                where=where,
+                found=f"mode {image.mode}, {values.min():g} to {values.max():g}",
+                expected="8 or 16 bits a channel",
+                fix="Save it with 8 bits a channel.",
+            )
+        image = Image.fromarray(_to_8_bits(values))
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    """Scale 0 ... 65535 to 0 ... 255, rounded: 65535 / 257 = 255."""
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
+    where = "the image"
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    shape_known = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if not shape_known or array.dtype not in (np.uint8, np.uint16) or array.size == 0:
+        raise InputError(
+            "the array is not an image",
+            where=where,
+            found=f"{array.dtype} array of shape {array.shape}",
+            expected="uint8 or uint16 (height, width), (height, width, 3) or (height, width, 4)",
+            fix="Convert the array to uint8.",
+        )
+    if array.shape[0] * array.shape[1] > max_pixels:
+        raise _too_large(where, f"{array.shape[1]} x {array.shape[0]} pixels", max_pixels)
+    return _to_rgb(Image.fromarray(_to_8_bits(array) if array.dtype == np.uint16 else array), where)
+
+
+def _too_large(where: object, found: str, max_pixels: int) -> InputError:
+    return InputError(
+        "the image is too large",
+        where=where,
+        found=found,
+        expected=f"at most {max_pixels:,} pixels",
+        fix="Make it smaller, or raise --max_pixels.",
+    )
+
+
+def _how_to_open(source: object) -> str:
+    if isinstance(source, str | Path) and Path(source).suffix.lower() in (".heic", ".heif") and "HEIF" not in known_formats():
+        return "For photos of iPhones, in the project's folder: pip install -e '.[images]'."
+    return "Leave it out, or save it as JPEG or PNG."
+
+
+def is_image(path: Path | str) -> bool:
+    """Return whether a file claims to be an image of a known format; no pixel is decoded."""
+    try:
+        with Image.open(path, formats=known_formats()):
+            return True
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return True
+    except Exception:  # as in open_image, almost anything
+        return False
+
+
+def kind_of_file(source: Path | str | BinaryIO) -> str:
+    """Return what a file that is no image looks like: "a video", "text", "an empty file" ..."""
+    try:
+        if isinstance(source, str | Path):
+            with open(source, "rb") as file:
+                start = file.read(512)
+        else:
+            source.seek(0)
+            start = source.read(512)
+    except (OSError, io.UnsupportedOperation):
+        return "something unreadable"
+    if not start:
+        return "an empty file"
+    if any(start[place:].startswith(mark) for place, mark in VIDEO_MARKS) and start[8:12] not in STILLS:
+        return "a video"
+    try:
+        text = start.decode("utf-8" if len(start) < 512 else "ascii")
+    except UnicodeDecodeError:
+        return "a file of another kind"
+    return "text" if text.isprintable() or set(text) & set(os.linesep + "\t\r") else "a file of another kind"

@@ -1,0 +1,45 @@
+"""What a model classifies, images or videos: how files are found and shown, and which networks there are.
+
+modality = modality_of(about["spec"])
+backbone = modality.load_backbone(modality.spec.from_json(about["spec"]), weights)
+for path in modality.find([Path("folder")]):
+    modality.show(path)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from zslab.features import backbones, images, video
+
+
+@dataclass(frozen=True)
+class Modality:
+    """A kind of file that a model classifies.
+
+    Attributes:
+        name: "image" or "video", for messages.
+        find: files and folders -> files.
+        show: a file -> the RGB image that stands for it.
+        spec: how features are made of it, `from_json` what a feature file or model says.
+        load_backbone: (spec, weights, random_weights=, device=) -> `zslab.features.backbones.Backbone`.
+    """
+
+    name: str
+    find: Callable[[Iterable[Path | str]], list[Path]]
+    show: Callable[[Path], Image.Image]
+    spec: type[backbones.BackboneSpec] | type[video.VideoSpec]
+    load_backbone: Callable[..., backbones.Backbone]
+
+
+IMAGES = Modality("image", images.find_images, images.open_image, backbones.BackboneSpec, backbones.load_backbone)
+VIDEOS = Modality("video", video.find_videos, video.middle_frame, video.VideoSpec, video.load_backbone)
+
+
+def modality_of(spec: object) -> Modality:
+    """Return the modality of a spec as JSON; only the spec of a video backbone has windows."""
+    return VIDEOS if isinstance(spec, dict) and "windows" in spec else IMAGES

@@ -1,0 +1,130 @@
+"""Files that are either whole or absent: every write goes to a temporary name first and is renamed when complete."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from zslab.errors import InputError
+
+
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
+
+    Whatever goes wrong, an earlier file at `path` stays as it was and the temporary file is removed.
+
+    Raises:
+        InputError: the disk is full or the folder cannot be written to.
+    """
+    path = Path(path)
+    # The suffix stays last because some writers (numpy, matplotlib) choose the format by it.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    try:
+        with plain_disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def plain_disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a missing permission while writing `path` into an InputError that says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+            raise InputError(
+                "the file cannot be written",
+                where=path,
+                found=os.strerror(error.errno),
+                expected="a folder with free space and permission to write",
+                fix="Free some space or choose another folder; files written before are untouched.",
+            ) from error
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` to `path`, whole or not at all."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: object) -> None:
+    """Write `value` as indented JSON to `path`, whole or not at all; NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> object:
+    """Return the content of a JSON file.
+
+    Raises:
+        InputError: the file is missing, cannot be read or is not JSON.
+    """
+    try:
+        content: object = json.loads(Path(path).read_text(encoding="utf-8"))
+        return content
+    except OSError as error:
+        raise InputError(
+            "the file is missing" if isinstance(error, FileNotFoundError) else "the file cannot be read",
+            where=path,
+            found=error.strerror,
+            expected="a JSON file",
+            fix="Check the path; a run that has not finished has no result yet.",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise InputError(
+            "the file is not valid JSON",
+            where=path,
+            found=error,
+            expected="a whole JSON file",
+            fix="It was changed or cut short outside this program: delete it and run again.",
+        ) from None
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """Return the records of a run's metrics.jsonl, without what follows the last newline: a killed run leaves half a line.
+
+    Returns:
+        One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
+
+    Raises:
+        InputError: the file is missing or any whole line is not a JSON object with an integer "epoch".
+    """
+    try:
+        lines = Path(path).read_bytes().split(b"\n")
+    except OSError as error:
+        raise InputError(
+            "the file is missing" if isinstance(error, FileNotFoundError) else "the file cannot be read",
+            where=path,
+            found=error.strerror,
+            expected="one JSON object per epoch",
+            fix="Check that this is a run folder; train again if the file was deleted.",
+        ) from None
+    records = {}
+    for number, line in enumerate(lines[:-1], start=1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
+                raise ValueError("no integer 'epoch'")
+        except (ValueError, RecursionError):  # ValueError covers undecodable bytes as well as JSON errors
+            raise InputError(
+                "the line is not a record of an epoch",
+                where=f"{path}, line {number}",
+                found=repr(line[:60].decode(errors="replace")),
+                expected='a JSON object with an integer "epoch"',
+                fix="The file was changed outside this program: restore it, or train again with --overwrite.",
+            ) from None
+        records[record["epoch"]] = record
+    return [records[epoch] for epoch in sorted(records)]

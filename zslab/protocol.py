@@ -1,0 +1,187 @@
+"""The stages of an experiment: train on the validation split to choose an epoch, train on trainval, measure on test."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Container
+from dataclasses import dataclass, replace
+from typing import Any, Protocol, TypedDict
+
+from torch import Tensor
+
+from zslab.baselines.comparison import BaselineResult, run_baselines
+from zslab.data.dataset import Dataset, Samples, Scaling, Stage, StageData
+from zslab.errors import InputError
+from zslab.evaluation import ZSL_ARRAYS, Evaluation
+from zslab.runs.environment import set_seed
+from zslab.runs.folder import RunFolder
+from zslab.runs.loop import Trainer, fit
+from zslab.runs.records import EpochRecord, Metrics
+from zslab.selection import Choice, ResultRow, Selection, areas, result_rows, select
+
+log = logging.getLogger("zslab")
+
+PROJECTED = 2000  # at most so many real and so many synthesized features are kept for the report's 2-D projection
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train, when to evaluate, and how to choose an epoch.
+
+    Attributes:
+        n_epochs: epochs of each stage.
+        eval_every: epochs between evaluations.
+        checkpoint_every: epochs between checkpoints.
+        select_on_validation: train on the validation split first and choose the epoch there.
+        scaling: of the features.
+        seed: is set before a stage's networks are built, and draws the validation split where the data have none.
+        deterministic: refuse operations on CUDA whose result is not repeatable.
+    """
+
+    n_epochs: int
+    eval_every: int = 1
+    checkpoint_every: int = 1
+    select_on_validation: bool = False
+    scaling: Scaling = "minmax"
+    seed: int = 0
+    deterministic: bool = False
+
+
+class EvaluatingTrainer(Trainer, Protocol):
+    """A trainer that can also measure."""
+
+    @property
+    def head_epochs(self) -> int:
+        """How many head epochs `evaluate` measures; 1 for a method without heads."""
+
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
+        """Measure the networks as they are, without a change to the training.
+
+        Args:
+            keep: head epochs to take a snapshot of.
+            constant: chosen on validation, see `Selection`.
+        """
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all network parameters by name."""
+
+
+class Outcome(TypedDict):
+    """What the stages found; it goes into result.json. `data` describes what was trained on."""
+
+    seconds: float
+    data: dict[str, Any]
+    rows: list[ResultRow]
+    AUSUC: dict[str, float]
+    notes: list[str]
+
+
+def run_protocol(
+    dataset: Dataset, build_trainer: Callable[[StageData], EvaluatingTrainer], folder: RunFolder, schedule: Schedule
+) -> Outcome:
+    """Train and measure all stages in an open run folder.
+
+    Args:
+        dataset: the data.
+        build_trainer: makes a fresh trainer for a stage's data; random numbers are seeded right before.
+        folder: receives checkpoints, metrics, arrays and weights.
+        schedule: see there.
+    """
+
+    def stage(name: Stage) -> StageData:
+        return dataset.stage(name, schedule.scaling, schedule.seed)
+
+    for note in dataset.notes:
+        log.info("Note: %s", note)
+    records: list[EpochRecord] = []
+    selection = None
+    if schedule.select_on_validation:
+        log.info("Stage 1 of 2: training on the validation split to choose epochs.")
+        inner = folder.validation()
+        inner.path.mkdir(exist_ok=True)
+        records = _train_stage(stage("validation"), build_trainer, inner, schedule, None)
+        selection = select(records)
+        if not len(dataset.locations.get("test_seen", ())):  # ZSL alone: validation has an H, the test has none
+            selection = replace(selection, h=None, constant=None)
+        log.info("Stage 2 of 2: training on trainval. Chosen on validation: T1 at %s; H at %s.", selection.t1, selection.h)
+    test = stage("test")
+    test_records = _train_stage(test, build_trainer, folder, schedule, selection)
+
+    baselines: list[BaselineResult] = []
+    notes = list(dataset.notes)
+    try:
+        baselines = run_baselines(stage("validation"), test)
+        folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
+    except InputError as error:
+        notes.append(f"The baselines are left out, because their settings are chosen on validation: {error}")
+    return {
+        "seconds": sum(record.seconds for record in [*records, *test_records]),
+        "data": {
+            "dataset": dataset.name,
+            "image_embedding": dataset.image_embedding,
+            "class_embedding": dataset.class_embedding,
+            "split_version": dataset.split_version,
+            "class_names": dataset.class_names,
+            "seen_classes": test.seen_classes.tolist(),
+            "unseen_classes": test.unseen_classes.tolist(),
+            "feature_dim": test.feature_dim,
+            "attribute_dim": test.attribute_dim,
+            "counts": dataset.counts,
+        },
+        "rows": result_rows(test_records, selection, baselines),
+        "AUSUC": areas(test_records, selection, baselines),
+        "notes": notes,
+    }
+
+
+def _train_stage(
+    data: StageData,
+    build_trainer: Callable[[StageData], EvaluatingTrainer],
+    folder: RunFolder,
+    schedule: Schedule,
+    selection: Selection | None,
+) -> list[EpochRecord]:
+    """Train one stage, store what the last and the selected epochs leave, and return its records."""
+    set_seed(schedule.seed, schedule.deterministic)
+    trainer = build_trainer(data)
+    n, last = schedule.n_epochs, trainer.head_epochs - 1
+    # A stored model has one epoch and one head epoch: the last, and the one chosen for H (for T1 where there is no H).
+    models = {"last": Choice(n - 1, last)}
+    if selection:
+        models["val"] = selection.h or selection.t1
+    # Rule -> where its arrays of zero-shot and of generalized classification come from.
+    arrays_of: dict[str, tuple[Choice, Choice | None]] = {"last": (models["last"], models["last"])}
+    if selection:
+        arrays_of["val"] = (selection.t1, selection.h)
+    constant = selection.constant if selection else None
+
+    def evaluate(epoch: int) -> Metrics:
+        choices = [*models.values(), *(choice for pair in arrays_of.values() for choice in pair if choice)]
+        evaluation = trainer.evaluate({choice.head_epoch for choice in choices if choice.epoch == epoch}, constant)
+        arrays: dict[str, Tensor] = {}
+        for rule, choice in models.items():
+            if choice.epoch == epoch:
+                snapshot = evaluation.snapshots[choice.head_epoch]
+                arrays |= {f"model_{rule}_{task}_predictions": labels for task, labels in snapshot.predictions.items()}
+                heads = {f"{head}.{key}": value for head, state in snapshot.heads.items() for key, value in state.items()}
+                about = {"epoch": epoch, "head_epoch": choice.head_epoch, "digest": folder.digest}
+                about |= {} if constant is None else {"constant": constant}
+                folder.save_weights(f"model_{rule}", trainer.weights() | heads, about)
+        for rule, (zsl, gzsl) in arrays_of.items():
+            for chosen, is_zsl in ((zsl, True), (gzsl, False)):
+                if chosen and chosen.epoch == epoch:
+                    found = evaluation.snapshots[chosen.head_epoch].arrays
+                    arrays |= {f"{rule}_{name}": x for name, x in found.items() if (name in ZSL_ARRAYS) == is_zsl}
+        if epoch + 1 == n and evaluation.synthetic is not None:
+            arrays |= _projection(data.test_unseen, "real") | _projection(evaluation.synthetic, "synthetic")
+        if arrays:
+            folder.update_arrays({name: array.cpu().numpy() for name, array in arrays.items()})
+        return evaluation.metrics
+
+    return fit(trainer, folder, n, schedule.eval_every, schedule.checkpoint_every, evaluate)
+
+
+def _projection(samples: Samples, name: str) -> dict[str, Tensor]:
+    """Return evenly spaced features and their labels, for the report's 2-D projection."""
+    step = max(1, -(-len(samples) // PROJECTED))
+    return {f"projection_{name}": samples.features[::step], f"projection_{name}_labels": samples.labels[::step]}

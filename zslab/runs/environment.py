@@ -1,0 +1,95 @@
+"""Seeds, device, folders, and what is worth knowing about the machine beside a number."""
+
+from __future__ import annotations
+
+import os
+import platform
+import random
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from zslab.errors import InputError
+from zslab.seeds import WEIGHTS, stream_seed
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def set_seed(seed: int, deterministic: bool = False) -> None:
+    """Seed Python, NumPy and PyTorch with the stream that initial weights are drawn from.
+
+    Args:
+        seed: the user's seed.
+        deterministic: also refuse CUDA operations whose result depends on the order of execution; those of a CPU never do.
+    """
+    weights_seed = stream_seed(seed, WEIGHTS)
+    random.seed(weights_seed)
+    np.random.seed(weights_seed % 2**32)
+    torch.manual_seed(weights_seed)
+    if deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(deterministic)
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device for `--device`; "auto" is CUDA if there is a GPU, else the CPU.
+
+    Raises:
+        InputError: the name means nothing, or there is no such device.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        if device.type not in ("cpu", "cuda"):
+            raise RuntimeError(f"{device.type} devices are not supported")
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise InputError(
+            "the device is not available",
+            where="--device",
+            found=name,
+            expected=f"auto, cpu or one of {torch.cuda.device_count()} CUDA devices (cuda, cuda:0, ...)",
+            fix=f"Pass --device cpu, or choose a GPU with CUDA_VISIBLE_DEVICES. The reason: {str(error).splitlines()[0]}.",
+        ) from None
+    return device
+
+
+def resolve_folder(path: Path) -> Path:
+    """Return a folder given on the command line as an absolute path.
+
+    A relative one belongs to the working directory, or to the project's root if it exists only there; so one command works
+    from any directory.
+    """
+    path = Path(path).expanduser()
+    if not path.is_absolute() and not path.exists() and (PROJECT_ROOT / path).exists():
+        return (PROJECT_ROOT / path).resolve()
+    return path.resolve()
+
+
+def machine(device: torch.device) -> str:
+    """Return processor, cores and, if used, GPU in a few words."""
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        name = models[0] if models else name
+    words = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{torch.cuda.get_device_name(device)}; {words}" if device.type == "cuda" else words
+
+
+def command_line() -> str:
+    """Return the command that started this process, as one could type it; the script's path relative to the project."""
+    script = Path(sys.argv[0]).resolve()
+    name = script.relative_to(PROJECT_ROOT) if script.is_relative_to(PROJECT_ROOT) else script.name
+    return as_typed(["python", str(name), *sys.argv[1:]])
+
+
+def as_typed(command: Sequence[str]) -> str:
+    """Return a command as one would type it into this system's shell, quoted where necessary."""
+    return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)

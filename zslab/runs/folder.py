@@ -1,0 +1,255 @@
+"""A run's folder: everything that a run leaves behind, each file whole at any moment.
+
+config.json          flag -> value
+log.txt              what was printed, with times
+metrics.jsonl        one JSON object per epoch; grows by whole lines
+checkpoint.pt        to continue from, with digests of the config and data it belongs to; removed once the run has finished
+tensorboard/         the same values as metrics.jsonl, as events
+evaluation.npz       confusion matrices, curves, features to project, each model's predictions on the test samples
+model_last.safetensors, model_val.safetensors      weights of networks and heads, once the run has finished
+result.json          the rows of the protocol; a run with this file has finished
+report.html, plots/  drawn from the files above
+validation/          the same for the first stage of --select val
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import pickle
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors.torch import save
+from torch.utils.tensorboard import SummaryWriter
+
+from zslab.errors import InputError
+from zslab.fileio import atomic_path, plain_disk_errors, read_json, read_metrics, write_json, write_text
+from zslab.runs.records import EpochRecord
+
+log = logging.getLogger("zslab")
+
+
+class RunFolder:
+    """Paths and files of one run.
+
+    Args:
+        path: the folder, which need not exist yet.
+        digest: identifies the config (`zslab.runs.config.config_digest`); checkpoints of another are refused.
+
+    Attributes:
+        data: fingerprint of the data that are trained on; checkpoints of other data are refused.
+    """
+
+    def __init__(self, path: Path, digest: str):
+        self.path, self.digest = Path(path), digest
+        self.config, self.metrics = self.path / "config.json", self.path / "metrics.jsonl"
+        self.checkpoint, self.result = self.path / "checkpoint.pt", self.path / "result.json"
+        self.arrays, self.report = self.path / "evaluation.npz", self.path / "report.html"
+        self.data: dict[str, str] | None = None
+        self._events: SummaryWriter | None = None
+        self._lock = filelock.FileLock(self.path / ".lock")
+        self._log: logging.Handler | None = None
+
+    @property
+    def _checkpoints(self) -> tuple[Path, Path]:
+        """Those of the test run and of the validation run before it."""
+        return self.checkpoint, self.validation().checkpoint
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has a result."""
+        return self.result.exists()
+
+    def validation(self) -> RunFolder:
+        """Return the folder of the validation stage; its checkpoints carry the same config and data."""
+        inner = RunFolder(self.path / "validation", f"{self.digest}-validation")
+        inner.data = self.data
+        return inner
+
+    def open(self, config: Mapping[str, Any], resume: bool, overwrite: bool, data: dict[str, str] | None = None) -> None:
+        """Prepare the folder for training, and lock it until `close`.
+
+        Args:
+            config: flag -> value.
+            resume: continue an unfinished run.
+            overwrite: remove what an earlier run left.
+            data: fingerprint of the data (`zslab.data.fingerprint`).
+
+        Raises:
+            InputError: the folder holds an unfinished run and neither flag says what to do with it, or another process uses
+                the folder.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InputError(
+                "another process uses this run folder",
+                where=self.path,
+                found="a locked folder",
+                expected="no other process with the same config",
+                fix="Wait for that run or stop it.",
+            ) from None
+        if overwrite:
+            self._clear()
+        elif any(path.exists() for path in self._checkpoints) and not resume:
+            self._lock.release()
+            raise InputError(
+                "the folder holds an unfinished run",
+                where=self.path,
+                found=f"a checkpoint and {len(self.read_metrics())} recorded epochs",
+                expected="an empty folder, --resume or --overwrite",
+                fix="Pass --resume to continue the run or --overwrite to start again.",
+            )
+        self.data = data
+        write_json(self.config, config)
+        self._log = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+        log.addHandler(self._log)
+
+    def close(self) -> None:
+        """Close log and events, and release the lock."""
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+        if self._log is not None:
+            log.removeHandler(self._log)
+            self._log.close()
+            self._log = None
+        self._lock.release()
+
+    def _clear(self) -> None:
+        for entry in self.path.iterdir():
+            if entry.name != ".lock":
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+    def save_checkpoint(self, state: dict[str, Any]) -> None:
+        """Write a checkpoint in place of the one before."""
+        with atomic_path(self.checkpoint) as temporary, open(temporary, "wb") as file:
+            try:
+                torch.save({"digest": self.digest, "data": self.data, "state": state}, file)
+            except RuntimeError as error:  # PyTorch hides a full disk behind a message of its own
+                if isinstance(error.__context__, OSError):
+                    raise error.__context__ from None
+                raise
+
+    def load_checkpoint(self) -> dict[str, Any] | None:
+        """Return the state last saved, or None if there is none. Only tensors and plain values are unpickled.
+
+        Raises:
+            InputError: the file is damaged, holds other objects, or belongs to another config or other data.
+        """
+        if not self.checkpoint.exists():
+            return None
+        fix = "Pass --overwrite to start again."
+        try:
+            content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
+            digest, state, data = content["digest"], content["state"], content["data"]
+            if not isinstance(state, dict):
+                raise TypeError("the state is no dictionary")
+        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise InputError(
+                "the checkpoint cannot be read",
+                where=self.checkpoint,
+                found=reason,
+                expected="a whole file written by this program, with tensors and plain values only",
+                fix=fix,
+            ) from None
+        if digest != self.digest:
+            raise InputError(
+                "the checkpoint belongs to another config",
+                where=self.checkpoint,
+                found=f"config {digest}",
+                expected=f"config {self.digest}",
+                fix=fix,
+            )
+        if data != self.data:
+            raise changed_data(self.checkpoint, data, self.data)
+        return state
+
+    def append_metrics(self, record: EpochRecord) -> None:
+        """Add one epoch's record to metrics.jsonl and to the TensorBoard events."""
+        with plain_disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps(record.to_json(), allow_nan=False) + "\n")
+        if self._events is None:
+            # TensorBoard hides events of epochs that are repeated after a resume.
+            self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=record.epoch)
+        for tag, value in record.scalars().items():
+            self._events.add_scalar(tag, value, record.epoch)
+        self._events.flush()
+
+    def read_metrics(self) -> list[EpochRecord]:
+        """Return all records; none if no epoch has been recorded."""
+        return [EpochRecord.from_json(line) for line in read_metrics(self.metrics)] if self.metrics.exists() else []
+
+    def truncate_metrics(self, epoch: int) -> None:
+        """Drop the records of `epoch` and later, which are about to be trained again."""
+        if self.metrics.exists():
+            lines = [json.dumps(record.to_json()) + "\n" for record in self.read_metrics() if record.epoch < epoch]
+            write_text(self.metrics, "".join(lines))
+
+    def update_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Add arrays to evaluation.npz, replacing those of the same name."""
+        merged = dict(arrays)
+        if self.arrays.exists():
+            with np.load(self.arrays, allow_pickle=False) as earlier:
+                merged = dict(earlier) | merged
+        with atomic_path(self.arrays) as temporary, open(temporary, "wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **merged)
+
+    def save_weights(self, name: str, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, object]) -> None:
+        """Write `<name>.safetensors`, a file that can hold no code."""
+        with atomic_path(self.path / f"{name}.safetensors") as temporary:
+            # In memory first, because safetensors' own writer does not report a full disk as such.
+            about = {key: str(value) for key, value in metadata.items()}
+            temporary.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, about))
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Write result.json and remove what was only needed to resume."""
+        write_json(self.result, result)
+        for path in self._checkpoints:
+            path.unlink(missing_ok=True)
+
+    def read_result(self) -> dict[str, Any]:
+        """Return the content of result.json.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        result = read_json(self.result)
+        if not isinstance(result, dict):
+            raise InputError(
+                "the result is no JSON object",
+                where=self.result,
+                found=type(result).__name__,
+                expected="an object",
+                fix="Train again with --overwrite.",
+            )
+        return result
+
+
+def changed_data(where: Path, then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> InputError:
+    """Return the error of a run whose data have changed, naming the parts that differ.
+
+    Args:
+        where: the file that remembers the data.
+        then: the fingerprint when training began.
+        now: the fingerprint of the data as they are.
+    """
+    then, now = then or {}, now or {}
+    parts = [part for part in {**then, **now} if then.get(part) != now.get(part)]
+    return InputError(
+        "the data have changed since the run began",
+        where=where,
+        found=", ".join(f"{part} {now.get(part)}" for part in parts),
+        expected=", ".join(f"{part} {then.get(part)}" for part in parts),
+        fix="Put back the old files, or pass --overwrite to start again.",
+    )

@@ -1,0 +1,202 @@
+"""The epoch loop of every method: train, evaluate, record, checkpoint; stop on request, resume bit for bit."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from torch import Tensor
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from zslab.runs.folder import RunFolder
+from zslab.runs.records import EpochRecord, Metrics
+
+log = logging.getLogger("zslab")
+
+REFRESH = 25  # iterations between two looks at the losses; each look waits for the device
+
+
+class Trainer(Protocol):
+    """What the loop needs of a method's trainer.
+
+    Attributes:
+        epoch: epochs completed.
+        position: iterations completed of the current epoch.
+        iterations_per_epoch: how many there are.
+    """
+
+    epoch: int
+    position: int
+    iterations_per_epoch: int
+
+    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
+        """Run what is left of the current epoch.
+
+        Args:
+            keep_going: is called after every iteration; False ends the call early, to be continued by another.
+
+        Returns:
+            Losses averaged over the epoch's iterations, or None if ended early.
+        """
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the losses averaged over the current epoch so far; raise FloatingPointError if one is not finite."""
+
+    @property
+    def status(self) -> dict[str, float]:
+        """Training state worth recording beside the losses."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that `load_state_dict` needs to continue bit for bit."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from a state."""
+
+
+class Interrupted(Exception):
+    """The user asked to stop; everything up to now is saved."""
+
+
+def fit(
+    trainer: Trainer,
+    folder: RunFolder,
+    n_epochs: int,
+    eval_every: int,
+    checkpoint_every: int,
+    evaluate: Callable[[int], Metrics],
+) -> list[EpochRecord]:
+    """Train up to `n_epochs`, from the folder's checkpoint if it has one.
+
+    Args:
+        trainer: of any method.
+        folder: receives checkpoints and metrics.
+        n_epochs: epochs in all.
+        eval_every: epochs between two evaluations; the last epoch is always evaluated.
+        checkpoint_every: epochs between two checkpoints; a kill loses at most these.
+        evaluate: measures after the epoch of the given 0-based number.
+
+    Returns:
+        The records of all epochs.
+
+    Raises:
+        Interrupted: on Ctrl-C or SIGTERM, after saving a checkpoint in the middle of the epoch.
+        FloatingPointError: a loss is not finite.
+    """
+    state = folder.load_checkpoint()
+    if state is not None:
+        trainer.load_state_dict(state)
+        where = f"in epoch {trainer.epoch + 1}" if trainer.epoch < n_epochs else "after the last"
+        log.info("Resuming %s of %d epochs.", where, n_epochs)
+    folder.truncate_metrics(trainer.epoch)
+    per_epoch, accuracies = trainer.iterations_per_epoch, ""
+    with (
+        _stop_requests() as stop,
+        logging_redirect_tqdm(),
+        # tqdm's own time left, averaged over training and evaluation; no bar where nobody watches.
+        tqdm(
+            total=n_epochs * per_epoch,
+            initial=trainer.epoch * per_epoch + trainer.position,
+            unit="it",
+            disable=None,
+            smoothing=0.05,
+            dynamic_ncols=True,
+        ) as bar,
+    ):
+
+        def keep_going() -> bool:
+            bar.update()
+            if trainer.position % REFRESH == 0:
+                bar.set_postfix_str(f"{_short(trainer.mean_losses())} {accuracies}")
+            return not stop()
+
+        while trainer.epoch < n_epochs:
+            started, epoch = time.perf_counter(), trainer.epoch
+            bar.set_description(f"epoch {epoch + 1}/{n_epochs}")
+
+            losses = trainer.train_epoch(keep_going)
+            if losses is None:
+                folder.save_checkpoint(trainer.state_dict())
+                raise Interrupted(f"in epoch {epoch + 1} of {n_epochs}")
+            status, metrics = trainer.status, {}
+            if (epoch + 1) % eval_every == 0 or epoch + 1 == n_epochs:
+                bar.set_postfix_str("evaluating")
+                metrics = evaluate(epoch)
+                accuracies = _accuracies(metrics)
+            record = EpochRecord(epoch, losses, time.perf_counter() - started, status, metrics)
+            folder.append_metrics(record)
+            log.info("%s", status_line(record, n_epochs))
+            if (epoch + 1) % checkpoint_every == 0 or epoch + 1 == n_epochs or stop():
+                folder.save_checkpoint(trainer.state_dict())
+            if stop() and trainer.epoch < n_epochs:
+                raise Interrupted(f"after epoch {epoch + 1} of {n_epochs}")
+    return folder.read_metrics()
+
+
+def mean_losses(sums: Mapping[str, Tensor], epoch: int, position: int, advice: str) -> dict[str, float]:
+    """Return losses averaged over the iterations of an epoch so far.
+
+    Args:
+        sums: loss -> its sum over the iterations.
+        epoch: 0-based.
+        position: how many iterations of it are done.
+        advice: what usually helps where a loss explodes.
+
+    Raises:
+        FloatingPointError: one of them is not finite; it is named.
+    """
+    means = {name: (total / max(position, 1)).item() for name, total in sums.items()}
+    for name, value in means.items():
+        if not abs(value) < float("inf"):
+            raise FloatingPointError(f"the {name} loss became {value} in epoch {epoch}, before iteration {position}; {advice}")
+    return means
+
+
+def status_line(record: EpochRecord, n_epochs: int) -> str:
+    """Return one epoch in one line: losses, λ1, accuracies after the last head epoch in per cent, seconds."""
+    words = [f"epoch {record.epoch + 1}/{n_epochs}", _short(record.losses)]
+    words += [f"λ1 {record.status['lambda1']:.2g}"] if "lambda1" in record.status else []
+    words += [accuracies] if (accuracies := _accuracies(record.metrics)) else []
+    return " | ".join([*words, f"{record.seconds:.1f} s"])
+
+
+def _accuracies(metrics: Metrics) -> str:
+    named = (("T1", "zsl", "acc"), ("u", "gzsl", "acc_unseen"), ("s", "gzsl", "acc_seen"), ("H", "gzsl", "H"))
+    return " ".join(
+        f"{word} {100 * metrics[group][measure][-1]:.1f}" for word, group, measure in named if measure in metrics.get(group, {})
+    )
+
+
+def _short(losses: dict[str, float]) -> str:
+    names = ("loss", "vae", "wasserstein", "generator", "cross_entropy", "rank", "self_calibration")
+    return " ".join(f"{name} {losses[name]:.4g}" for name in names if name in losses)
+
+
+@contextmanager
+def _stop_requests() -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C (or SIGTERM) into a flag, so that the current iteration is finished and saved.
+
+    A second one stops at once; the last checkpoint stays.
+    """
+    asked = False
+
+    def ask(signum: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        log.info("Stopping after this step; press Ctrl-C again to stop at once.")
+
+    try:
+        earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread, where signals cannot be handled
+        earlier = {}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)

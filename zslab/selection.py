@@ -1,0 +1,172 @@
+"""Which epoch a reported number comes from, and by which rule it was chosen.
+
+Three selection rules stand side by side in every result:
+
+* `paper`: the best epoch and the best head epoch on the TEST set, T1 and H each for itself. Published tables were made
+  this way; it is optimistic.
+* `val`: the epoch and head epoch with the best score of a validation run, looked up in the test run. `--select val` makes
+  both runs; without it the row is empty.
+* `last`: the last epoch and the last head epoch.
+
+The `calibrated` rows subtract from all seen scores a constant chosen on validation. The baselines' rows follow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypedDict
+
+from zslab.baselines.comparison import BaselineResult
+from zslab.runs.records import EpochRecord
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An epoch and one of its head epochs, both 0-based.
+
+    Attributes:
+        epoch: of the training.
+        head_epoch: of the classification heads.
+        only: the epoch has a single head epoch, which is then not mentioned.
+    """
+
+    epoch: int
+    head_epoch: int
+    only: bool = field(default=False, compare=False)
+
+    def __str__(self) -> str:
+        return f"epoch {self.epoch + 1}" + ("" if self.only else f", head epoch {self.head_epoch + 1}")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The choices of a validation run.
+
+    Attributes:
+        t1: the best epoch for T1.
+        h: the best epoch for H, where generalized classification is measured.
+        constant: what goes from `h` into the test run's evaluation (to subtract from seen scores, or a gate's threshold),
+            for a method that has such a constant.
+    """
+
+    t1: Choice
+    h: Choice | None
+    constant: float | None
+
+
+class ResultRow(TypedDict):
+    """One row of the result table, accuracies in [0, 1]; None where there is no such number.
+
+    Keys: `row` names the selection rule and `rule` explains it; `T1_at` and `H_at` tell the chosen epochs.
+    """
+
+    row: str
+    T1: float | None
+    acc_unseen: float | None
+    acc_seen: float | None
+    H: float | None
+    T1_at: str | None
+    H_at: str | None
+    rule: str
+
+
+def best(records: Sequence[EpochRecord], group: str, measure: str) -> Choice | None:
+    """Return where a measure is highest over all epochs and head epochs, the earliest of equals; None if not measured."""
+    scores = [
+        (value, -record.epoch, -head_epoch, len(record.values(group, measure)) == 1)
+        for record in records
+        for head_epoch, value in enumerate(record.values(group, measure))
+    ]
+    if not scores:
+        return None
+    _, epoch, head_epoch, only = max(scores)
+    return Choice(-epoch, -head_epoch, only)
+
+
+def end(records: Sequence[EpochRecord], group: str, measure: str) -> Choice | None:
+    """Return the last epoch that has a measure, and its last head epoch; None if there is none."""
+    last = [record for record in records if record.values(group, measure)][-1:]
+    if not last:
+        return None
+    n = len(last[0].values(group, measure))
+    return Choice(last[0].epoch, n - 1, only=n == 1)
+
+
+def select(records: Sequence[EpochRecord]) -> Selection:
+    """Return the choices of a validation run's records."""
+    t1, h = best(records, "zsl", "acc"), best(records, "gzsl", "H")
+    assert t1 is not None, "a validation stage has test samples of unseen classes"
+    return Selection(t1, h, value_at(records, "gzsl", "constant", h))
+
+
+def value_at(records: Sequence[EpochRecord], group: str, measure: str, choice: Choice | None) -> float | None:
+    """Return a measure at a chosen epoch; None if nothing was chosen or the measure was not taken there."""
+    if choice is None:
+        return None
+    (record,) = (record for record in records if record.epoch == choice.epoch)
+    values = record.values(group, measure)
+    return values[choice.head_epoch] if values else None
+
+
+def areas(records: Sequence[EpochRecord], selection: Selection | None, baselines: Sequence[BaselineResult]) -> dict[str, float]:
+    """Return the area under the seen/unseen curve for the rows that have one."""
+    choices = {"last": end(records, "gzsl", "H"), "val": selection.h if selection else None}
+    values = {name: value_at(records, "gzsl", "AUSUC", choice) for name, choice in choices.items()}
+    known = {name: value for name, value in values.items() if value is not None}
+    return known | {baseline.name: baseline.curve.area for baseline in baselines}
+
+
+def result_rows(
+    records: Sequence[EpochRecord], selection: Selection | None, baselines: Sequence[BaselineResult]
+) -> list[ResultRow]:
+    """Return the rows of the result table.
+
+    Args:
+        records: of the test run.
+        selection: what a validation run chose, if there was one.
+        baselines: whose rows follow; empty where they could not be measured.
+    """
+
+    def row(name: str, rule: str, t1: Choice | None, h: Choice | None, group: str = "gzsl") -> ResultRow:
+        return {
+            "row": name,
+            "T1": value_at(records, "zsl", "acc", t1),
+            "acc_unseen": value_at(records, group, "acc_unseen", h),
+            "acc_seen": value_at(records, group, "acc_seen", h),
+            "H": value_at(records, group, "H", h),
+            "T1_at": str(t1) if t1 else None,
+            "H_at": str(h) if h else None,
+            "rule": rule,
+        }
+
+    last, last_of_all = end(records, "zsl", "acc"), end(records, "gzsl", "acc_seen")
+    has_heads = not (last or last_of_all or Choice(0, 0, only=True)).only
+    epoch = "epoch and head epoch" if has_heads else "epoch"
+    on_test = f"best {epoch} on the TEST set, T1 and H each for itself: as published, optimistic"
+    rows = [row("paper", on_test, best(records, "zsl", "acc"), best(records, "gzsl", "H"))]
+    if selection:
+        chosen = f"{epoch} chosen by a validation run on train/val classes, test looked up there"
+        rows.append(row("val", chosen, selection.t1, selection.h))
+        if selection.constant is not None and any("calibrated" in record.metrics for record in records):
+            rule = f"as val, seen scores lowered by {selection.constant:.4g}, chosen on validation"
+            rows.append(row("val + calibration", rule, selection.t1, selection.h, "calibrated"))
+    else:
+        rows.append(row("val", "needs a validation run: pass --select val", None, None))
+    rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
+    for baseline in baselines:
+        rule = f"baseline, chosen on validation: {baseline.choices}"
+        for suffix, accuracies in (("", baseline.plain), (" + calibration", baseline.calibrated)):
+            rows.append(
+                {
+                    "row": baseline.name + suffix,
+                    "T1": baseline.t1,
+                    "acc_unseen": accuracies.acc_unseen,
+                    "acc_seen": accuracies.acc_seen,
+                    "H": accuracies.h,
+                    "T1_at": None,
+                    "H_at": None,
+                    "rule": rule,
+                }
+            )
+    return rows

@@ -1,0 +1,1 @@
+"""Many runs: planned from a grid, executed by an engine, never repeated, continued by the same command."""

@@ -1,0 +1,259 @@
+"""From a grid to planned runs: which commands make up a sweep and in which folders they leave their results.
+
+A grid is data sets × methods (as launchers) × variants × flags × splits × seeds, from flags or a TOML file:
+
+    launchers = ["zero-shot-images/image-scripts/run_cub_tfvaegan.py", "zero-shot-images/image-scripts/run_flo_tfvaegan.py"]
+    seeds = [1, 2, 3]
+    splits = "1-30"                      # where launchers have splits
+    switches = ["finetuned"]             # launchers' own switches
+
+    [flags]                              # of every run
+    nepoch = 20
+
+    [grid]                               # every combination
+    syn_num = [10, 300]
+
+    [variants.full]                      # named alternatives
+    [variants."without feedback"]
+    feedback_loop = 1
+
+A launcher resolves its own flags (`--plan` prints its runs as JSON), so the package knows no tree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import subprocess
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zslab import __version__
+from zslab.errors import InputError, examples
+from zslab.fileio import write_json
+from zslab.int_ranges import parse_numbers
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+Value = str | int | float | bool | None
+Flags = Mapping[str, Value]
+KEYS = ("launchers", "seeds", "splits", "partitions", "switches", "flags", "grid", "variants")
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """A run that a sweep wants.
+
+    Attributes:
+        name: what sets it apart from the others, for messages.
+        command: the training script with its flags.
+        folder: the run folder.
+        data: folder of the data set; None where it is not known.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path
+    data: Path | None = None
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has left its result and its report."""
+        return (self.folder / "result.json").exists() and (self.folder / "report.html").exists()
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the run has finished after its data changed for the last time, as far as times of files tell."""
+        if not self.finished:
+            return False
+        if self.data is None or not self.data.is_dir():
+            return True
+        made = (self.folder / "result.json").stat().st_mtime
+        return all(file.stat().st_mtime <= made for file in self.data.iterdir() if file.is_file())
+
+    def to_json(self) -> dict[str, object]:
+        """Return the run as JSON can hold it."""
+        data = None if self.data is None else str(self.data)
+        return {"name": self.name, "command": list(self.command), "folder": str(self.folder), "data": data}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """What a sweep consists of; see the module's text."""
+
+    launchers: tuple[Path, ...]
+    seeds: tuple[int, ...] = ()
+    splits: tuple[int, ...] = ()
+    partitions: int = 0
+    switches: tuple[str, ...] = ()
+    flags: Flags = field(default_factory=dict)
+    grid: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    variants: Mapping[str, Flags] = field(default_factory=dict)
+
+    def calls(self) -> list[tuple[str, list[str]]]:
+        """Return (name, command line of a launcher) for each combination of launcher, variant and grid flags."""
+        repeats = [
+            *(["--seeds", *map(str, self.seeds)] if self.seeds else []),
+            *(["--splits", ",".join(map(str, self.splits))] if self.splits else []),
+            *(["--partitions", str(self.partitions)] if self.partitions else []),
+        ]
+        calls = []
+        for launcher in self.launchers:
+            for variant, changes in (self.variants or {"": {}}).items():
+                for combination in itertools.product(*self.grid.values()):
+                    chosen = dict(zip(self.grid, combination))
+                    words = [launcher.stem, variant, *(f"{flag} {value}" for flag, value in chosen.items())]
+                    flags = as_arguments({**self.flags, **chosen, **changes})
+                    switches = [f"--{switch}" for switch in self.switches]
+                    calls.append((", ".join(filter(None, words)), [str(launcher), *switches, *repeats, *flags]))
+        return calls
+
+
+def as_arguments(flags: Flags) -> list[str]:
+    """Return flags as a training script takes them; None leaves a flag at its default.
+
+    >>> as_arguments({"nepoch": 3, "gzsl": True, "freeze_dec": False, "nz": None})
+    ['--nepoch', '3', '--gzsl', '--no_freeze_dec']
+    """
+    arguments = []
+    for flag, value in flags.items():
+        if isinstance(value, bool):
+            arguments.append(f"--{flag}" if value else f"--no_{flag}")
+        elif value is not None:
+            arguments += [f"--{flag}", str(value)]
+    return arguments
+
+
+def read_grid(path: Path) -> Grid:
+    """Read a grid from a TOML file; relative launchers are looked for beside the file, then in the working directory.
+
+    Raises:
+        InputError: the file is not TOML, has an unknown key, or a value of the wrong kind.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            "the file cannot be read as TOML",
+            where=path,
+            found=error,
+            expected="a sweep file",
+            fix="Correct the file; `zslab sweep --help` shows one.",
+        ) from None
+    unknown = content.keys() - set(KEYS)
+    if unknown:
+        raise InputError(
+            "the file has an unknown key",
+            where=path,
+            found=examples(sorted(unknown)),
+            expected=", ".join(KEYS),
+            fix="Put flags of the runs under [flags].",
+        )
+    try:
+        splits = content.get("splits", "")
+        grid = {str(flag): list(values) for flag, values in dict(content.get("grid", {})).items()}
+        if any(isinstance(values, str) for values in dict(content.get("grid", {})).values()):
+            raise TypeError("[grid] takes lists")
+        return Grid(
+            launchers=tuple(_launcher(Path(name), path.parent) for name in content.get("launchers", ())),
+            seeds=tuple(int(seed) for seed in content.get("seeds", ())),
+            splits=tuple(parse_numbers(splits) if isinstance(splits, str) and splits else map(int, splits)),
+            partitions=int(content.get("partitions", 0)),
+            switches=tuple(map(str, content.get("switches", ()))),
+            flags=dict(content.get("flags", {})),
+            grid=grid,
+            variants={str(name): dict(flags) for name, flags in dict(content.get("variants", {})).items()},
+        )
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "the file has a value of the wrong kind",
+            where=path,
+            found=error,
+            expected="lists of launchers, seeds and splits; tables of flags",
+            fix="Correct the file; `zslab sweep --help` shows one.",
+        ) from None
+
+
+def plan_runs(grid: Grid, cache: Path) -> list[PlannedRun]:
+    """Ask the launchers for their runs.
+
+    Args:
+        grid: what to run.
+        cache: folder that keeps the answers, so that a sweep which has nothing left to do need not start the launchers.
+
+    Raises:
+        InputError: there is no launcher, or one refuses its flags.
+    """
+    if not grid.launchers:
+        raise InputError(
+            "the sweep has no launcher",
+            where="launchers",
+            found="none",
+            expected="paths of run_*.py scripts",
+            fix="Name at least one launcher.",
+        )
+    with ThreadPoolExecutor(2) as pool:
+        answers = list(pool.map(lambda call: _ask(call[0], call[1], cache), grid.calls()))
+    return [run for answer in answers for run in answer]
+
+
+def _ask(name: str, call: list[str], cache: Path) -> list[PlannedRun]:
+    file = cache / f"{_digest(call)}.json"
+    if file.exists():
+        return _from_json(json.loads(file.read_text(encoding="utf-8")))
+    done = subprocess.run([sys.executable, *call, "--plan"], capture_output=True, text=True, encoding="utf-8")
+    if done.returncode != 0:
+        reason = (done.stderr.strip() or done.stdout.strip()).removeprefix("error: ").splitlines()
+        raise InputError(
+            "the launcher refuses its flags",
+            where=name,
+            found=reason[-1] if reason else f"status {done.returncode}",
+            expected="flags that its --help lists",
+            fix="Correct the sweep.",
+        )
+    answer = json.loads(done.stdout)
+    for run in answer:
+        run["name"] = ", ".join(filter(None, [name, run["name"]]))
+    cache.mkdir(parents=True, exist_ok=True)
+    write_json(file, answer)
+    return _from_json(answer)
+
+
+def _from_json(answer: Iterable[Mapping[str, object]]) -> list[PlannedRun]:
+    return [
+        PlannedRun(
+            str(run["name"]),
+            tuple(map(str, run["command"])),  # type: ignore[call-overload]
+            Path(str(run["folder"])),
+            None if run["data"] is None else Path(str(run["data"])),
+        )
+        for run in answer
+    ]
+
+
+def _digest(call: Sequence[str]) -> str:
+    """Identify a call by its words and by every file of the launcher's tree that could change its runs."""
+    launcher = Path(call[0])
+    files = sorted({launcher, *launcher.resolve().parents[1].glob("*.py")})
+    parts = [__version__, sys.executable, str(Path.cwd()), *call, *(file.read_text(encoding="utf-8") for file in files)]
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+
+
+def _launcher(path: Path, folder: Path) -> Path:
+    for candidate in (folder / path, path):
+        if candidate.is_file():
+            return candidate
+    raise InputError(
+        "the launcher does not exist",
+        where=path,
+        found="no such file",
+        expected="the path of a run_*.py script",
+        fix="Check the path; relative paths start at the sweep file or at the working directory.",
+    )

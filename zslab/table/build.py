@@ -1,0 +1,189 @@
+"""From runs to the content of a table: variants, means, best values, missing cells and paired comparisons."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from zslab.errors import InputError, examples
+from zslab.table.runs import MEASURES, RULES, Repeat, Run, Scores
+from zslab.table.statistics import Comparison, Summary, compare, summarize
+
+Data = tuple[str, str, str]  # data set, features, class descriptions
+WORDS = {"manualSeed": "seed", "split": "split", "partition": "partition"}
+
+
+@dataclass
+class Variant:
+    """Runs that differ in their repetition only.
+
+    Attributes:
+        data: data set, features, class descriptions.
+        name: the method, with the flags that tell it from other variants of the same name.
+        is_baseline: whether it is a baseline, computed by the runs of other variants.
+        scores: repetition -> selection rule -> measure -> value in [0, 1].
+        runs: the runs themselves; empty for a baseline.
+    """
+
+    data: Data
+    name: str
+    is_baseline: bool = False
+    scores: dict[Repeat, Scores] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+
+    def values(self, rule: str, measure: str) -> dict[Repeat, float]:
+        """Return repetition -> value, for the repetitions that have it."""
+        return {repeat: scores[rule][measure] for repeat, scores in self.scores.items() if measure in scores.get(rule, {})}
+
+    def summary(self, rule: str, measure: str) -> Summary | None:
+        """Return mean, standard deviation and number of the values; None without any."""
+        values = self.values(rule, measure)
+        return summarize([values[repeat] for repeat in sorted(values)])
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table: a variant under one selection rule, with a summary and "is best" for each measure."""
+
+    variant: Variant
+    rule: str
+    cells: dict[str, Summary | None]
+    best: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two variants on the same data, compared in one measure under one selection rule."""
+
+    data: Data
+    first: str
+    second: str
+    rule: str
+    measure: str
+    result: Comparison | None
+
+
+def build_variants(runs: Sequence[Run]) -> list[Variant]:
+    """Group runs into variants, sorted by data and name; baselines come last.
+
+    Raises:
+        InputError: two runs of one variant have the same repetition, so that one would be counted twice.
+    """
+    groups: dict[tuple[Data, str, str], list[Run]] = defaultdict(list)
+    for run in runs:
+        groups[run.data, run.method, repr(sorted(run.settings.items()))].append(run)
+    named: dict[tuple[Data, str], list[list[Run]]] = defaultdict(list)
+    for (data, method, _), members in groups.items():
+        named[data, method].append(members)
+    variants = []
+    for (data, method), alternatives in named.items():
+        for members, words in zip(alternatives, _distinctions(alternatives), strict=True):
+            variant = Variant(data, ", ".join([method, *words]), runs=members)
+            for run in members:
+                merged = variant.scores.setdefault(run.repeat, {})
+                if any(rule in merged and merged[rule] != scores for rule, scores in run.scores.items()):
+                    raise InputError(
+                        f"two runs of {variant.name} have the same repetition and different results",
+                        where=" and ".join(str(other.path) for other in members if other.repeat == run.repeat),
+                        found=describe_repeat(run.repeat),
+                        expected="one run for each seed, split and partition",
+                        fix="Leave one of the folders out.",
+                    )
+                merged.update(run.scores)
+            variants.append(variant)
+    variants += _baselines(runs)
+    return sorted(variants, key=lambda variant: (variant.data, variant.is_baseline, variant.name))
+
+
+def build_lines(variants: Sequence[Variant], rules: Sequence[str] = RULES) -> list[Line]:
+    """Return the lines of a table of variants on the same data, selection rules of a variant one below the other.
+
+    The best mean of a measure under a rule is marked where at least two variants have one.
+    """
+    best: dict[tuple[str, str], float] = {}
+    for rule in rules:
+        for measure in MEASURES:
+            means = [summary.mean for variant in variants if (summary := variant.summary(rule, measure))]
+            if len(means) > 1:
+                best[rule, measure] = max(means)
+    lines = []
+    for variant in variants:
+        for rule in rules:
+            cells = {measure: variant.summary(rule, measure) for measure in MEASURES}
+            if any(cells.values()):
+                marked = (measure for measure, cell in cells.items() if cell and cell.mean == best.get((rule, measure)))
+                lines.append(Line(variant, rule, cells, frozenset(marked)))
+    return lines
+
+
+def missing_cells(variants: Sequence[Variant]) -> list[str]:
+    """Return a sentence for each variant that lacks repetitions which another variant on the same data has."""
+    sentences = []
+    for data in dict.fromkeys(variant.data for variant in variants):
+        own = [variant for variant in variants if variant.data == data and not variant.is_baseline]
+        everything = sorted({repeat for variant in own for repeat in variant.scores})
+        for variant in own:
+            lacking = [describe_repeat(repeat) for repeat in everything if repeat not in variant.scores]
+            if lacking:
+                sentences.append(f"{' '.join(data)}: {variant.name} lacks {examples(lacking)}.")
+    return sentences
+
+
+def build_pairs(
+    variants: Sequence[Variant], first: str, second: str, rules: Sequence[str], measures: Sequence[str]
+) -> list[Pair]:
+    """Compare two variants on all data that both have.
+
+    Raises:
+        InputError: a variant does not exist, or the two share no data.
+    """
+    names = list(dict.fromkeys(variant.name for variant in variants))
+    for name in (first, second):
+        if name not in names:
+            raise InputError(
+                "no variant has this name",
+                where="--compare",
+                found=name,
+                expected=f"one of: {'; '.join(names)}",
+                fix="Copy the name from the table.",
+            )
+    by_key = {(variant.data, variant.name): variant for variant in variants}
+    pairs = [
+        Pair(data, first, second, rule, measure, compare(a.values(rule, measure), b.values(rule, measure)))
+        for data in dict.fromkeys(variant.data for variant in variants)
+        if (a := by_key.get((data, first))) and (b := by_key.get((data, second)))
+        for rule in rules
+        for measure in measures
+    ]
+    if not pairs:
+        raise InputError(
+            "the two variants share no data set",
+            where="--compare",
+            found=f"{first} and {second}",
+            expected="runs of both on the same data",
+            fix="Add the missing runs.",
+        )
+    return pairs
+
+
+def describe_repeat(repeat: Repeat) -> str:
+    """Return a repetition as text, for example "seed 1, split 3"."""
+    return ", ".join(f"{WORDS[flag]} {number}" for flag, number in repeat)
+
+
+def _distinctions(alternatives: Sequence[Sequence[Run]]) -> list[list[str]]:
+    """For groups of runs of the same name, the flags in which they differ, as words."""
+    settings = [members[0].settings for members in alternatives]
+    every = dict.fromkeys(flag for values in settings for flag in values)
+    flags = [flag for flag in every if len({repr(values.get(flag)) for values in settings}) > 1]
+    return [[f"{flag} {values.get(flag)}" for flag in flags] for values in settings]
+
+
+def _baselines(runs: Sequence[Run]) -> list[Variant]:
+    variants: dict[tuple[Data, str], Variant] = {}
+    for run in runs:
+        for name, scores in run.baselines.items():
+            variant = variants.setdefault((run.data, name), Variant(run.data, name, is_baseline=True))
+            variant.scores.setdefault(run.repeat, scores)
+    return list(variants.values())

@@ -1,0 +1,164 @@
+"""Finished runs as the tables see them, read from run folders or from a file of collected results.
+
+A collected file is a JSON list with one compact record for each run. It can be committed, so that the tables of docs/ can be
+made again without the run folders:
+
+    zslab table runs/ --save docs/results.json
+    zslab table docs/results.json
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from zslab.errors import InputError
+from zslab.fileio import read_json, write_json
+from zslab.runs.config import NOT_PART_OF_IDENTITY
+
+MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "AUSUC"}
+RULES = ("paper", "val", "val + calibration", "last")
+SUFFIX = " + calibration"
+# Flags that tell runs of one variant apart, or that the table shows in columns of its own.
+REPEATS = ("manualSeed", "split", "partition")
+DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
+# A validation run beforehand adds selection rules and changes no other number.
+IRRELEVANT = (*NOT_PART_OF_IDENTITY, "select", "device", "cuda_graphs", "deterministic")
+
+Repeat = tuple[tuple[str, int], ...]  # (("manualSeed", 1), ("split", 3)): which repetition of its variant a run is
+Scores = dict[str, dict[str, float]]  # selection rule -> measure -> value in [0, 1]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run.
+
+    Attributes:
+        dataset, features, descriptions: names of data set, feature file and class descriptions.
+        method: the method's name with what was left out, as the run's title has it.
+        repeat: the seed, and class split or partition where there are several.
+        scores: selection rule -> measure -> value in [0, 1]. Measures that the run lacks are absent.
+        baselines: baseline -> the same for each baseline that the run computed.
+        config: flag -> value.
+        machine: device, processor and versions, for the caption.
+        path: the run folder; None for a run of a collected file.
+    """
+
+    dataset: str
+    features: str
+    descriptions: str
+    method: str
+    repeat: Repeat
+    scores: Scores
+    baselines: dict[str, Scores]
+    config: dict[str, object]
+    machine: str
+    path: Path | None = field(default=None, compare=False)
+
+    @property
+    def data(self) -> tuple[str, str, str]:
+        """Data set, features and class descriptions."""
+        return self.dataset, self.features, self.descriptions
+
+    @property
+    def settings(self) -> dict[str, object]:
+        """The flags that make up the variant: neither its data nor its repetition."""
+        apart = {*REPEATS, *DATA_FLAGS, *IRRELEVANT}
+        return {flag: value for flag, value in self.config.items() if flag not in apart}
+
+
+def read_runs(paths: Iterable[Path]) -> list[Run]:
+    """Return the finished runs below `paths`, which are run folders, folders of them, or collected files.
+
+    Raises:
+        InputError: a path does not exist, holds no finished run, or holds a damaged one.
+    """
+    runs: dict[str, Run] = {}
+    for path in paths:
+        found = list(_read(path))
+        if not found:
+            raise InputError(
+                "the folder holds no finished run",
+                where=path,
+                found="no result.json",
+                expected="run folders, a folder of them, or a collected .json file",
+                fix="Check the path, or wait until a run has finished.",
+            )
+        for run in found:  # a run that is named twice counts once
+            runs.setdefault(str(run.path.resolve()) if run.path else repr(run), run)
+    return list(runs.values())
+
+
+def save_runs(path: Path, runs: Sequence[Run]) -> None:
+    """Write the runs as a collected file, sorted, without anything that depends on where the folders lie."""
+    ordered = sorted(runs, key=lambda run: (run.data, run.method, sorted(map(str, run.settings.items())), run.repeat))
+    records = [asdict(run) | {"repeat": dict(run.repeat)} for run in ordered]
+    write_json(path, [{key: value for key, value in record.items() if key != "path"} for record in records])
+
+
+def _read(path: Path) -> Iterator[Run]:
+    if path.is_file():
+        yield from map(_from_record, _records(path))
+        return
+    for file in sorted([path / "result.json"] if (path / "result.json").is_file() else path.rglob("result.json")):
+        if file.parent.name == "validation":  # the first stage of `--select val`
+            continue
+        yield _from_result(read_json(file), file.parent)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    records = read_json(path)
+    keys = set(Run.__dataclass_fields__) - {"path"}
+    if not (isinstance(records, list) and all(isinstance(record, dict) and record.keys() == keys for record in records)):
+        raise InputError(
+            "the file is not a list of collected runs",
+            where=path,
+            found="other content",
+            expected="what `zslab table … --save` writes",
+            fix="Collect the runs again with --save.",
+        )
+    return records
+
+
+def _from_record(record: dict[str, Any]) -> Run:
+    return Run(**record | {"repeat": tuple(record["repeat"].items())})
+
+
+def _from_result(result: object, folder: Path) -> Run:
+    try:
+        assert isinstance(result, Mapping)
+        config, data = dict(result["config"]), result["data"]
+        scores, baselines = _scores(result)
+        machine = f"{result['device']}, {result['machine']}, torch {result['torch']}, zslab {result['version']}"
+        repeat = tuple((flag, int(config[flag])) for flag in REPEATS if config.get(flag) is not None)
+        names = [str(data[flag]) for flag in DATA_FLAGS]
+        method = str(result["title"]).rsplit(" on ", 1)[0]
+    except (KeyError, TypeError, ValueError, AssertionError) as error:
+        raise InputError(
+            "the result lacks a field or has one of the wrong kind",
+            where=folder / "result.json",
+            found=repr(error),
+            expected="a file that a training script wrote",
+            fix="Repeat that run with --overwrite, or leave its folder out.",
+        ) from None
+    return Run(names[0], names[1], names[2], method, repeat, scores, baselines, config, machine, folder)
+
+
+def _scores(result: Mapping[str, Any]) -> tuple[Scores, dict[str, Scores]]:
+    """Return the scores of the run and those of its baselines, whose settings were chosen on validation."""
+    scores: Scores = {}
+    baselines: dict[str, Scores] = {}
+    for row in result["rows"]:
+        name, area = row["row"], result["AUSUC"].get(row["row"])
+        values = {measure: row.get(measure) for measure in MEASURES} | ({} if area is None else {"AUSUC": area})
+        measured = {measure: float(value) for measure, value in values.items() if value is not None}
+        if not measured:
+            continue
+        if name in RULES:
+            scores[name] = measured
+        else:
+            rule = "val + calibration" if name.endswith(SUFFIX) else "val"
+            baselines.setdefault(name.removesuffix(SUFFIX), {})[rule] = measured
+    return scores, baselines

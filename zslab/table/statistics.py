@@ -1,0 +1,86 @@
+"""Mean, spread and paired comparison of repeated runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from zslab.table.runs import Repeat
+
+FEWEST_PAIRS = 6  # with 5, the smallest two-sided p of a permutation test is 2 / 2^5 = 0.0625
+CONFIDENCE = 0.95
+RESAMPLES = 9999
+EXACT = 13  # up to 2^13 sign patterns are enumerated, more are drawn
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation (None for a single value) of `n` values."""
+
+    mean: float
+    sd: float | None
+    n: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Paired comparison of two variants: `first` minus `second`.
+
+    Attributes:
+        n: number of pairs.
+        difference: mean of the paired differences.
+        interval: 95 % bootstrap interval of that mean (percentiles); None for fewer than two pairs.
+        p: two-sided p of the paired permutation test (random signs); None for fewer than six pairs, of which no test can
+            decide.
+    """
+
+    n: int
+    difference: float
+    interval: tuple[float, float] | None
+    p: float | None
+
+
+def summarize(values: list[float]) -> Summary | None:
+    """Return mean and sample standard deviation, None for no values.
+
+    >>> summarize([0.25, 0.75])
+    Summary(mean=0.5, sd=0.3535533905932738, n=2)
+    """
+    if not values:
+        return None
+    return Summary(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None, len(values))
+
+
+def compare(first: Mapping[Repeat, float], second: Mapping[Repeat, float]) -> Comparison | None:
+    """Compare two variants over the repetitions that both have; None where they share none.
+
+    The permutation test flips the sign of each pair's difference: all 2^n patterns for up to 13 pairs, else 9,999 drawn
+    ones. Its two-sided p is the share of patterns whose absolute mean is at least as large as the one measured (with the
+    measured one counted among drawn ones).
+    """
+    pairs = sorted(first.keys() & second.keys())
+    if not pairs:
+        return None
+    differences = np.array([first[pair] - second[pair] for pair in pairs])
+    mean = float(differences.mean())
+    interval = p = None
+    if len(pairs) > 1:
+        bootstrap = stats.bootstrap(
+            (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
+        )
+        interval = float(bootstrap.confidence_interval.low), float(bootstrap.confidence_interval.high)
+    if len(pairs) >= FEWEST_PAIRS:
+        p = float(
+            stats.permutation_test(
+                (differences,),
+                lambda values, axis=-1: np.abs(np.mean(values, axis=axis)),
+                permutation_type="samples",
+                alternative="greater",
+                n_resamples=2**EXACT if len(pairs) <= EXACT else RESAMPLES,
+                rng=0,
+            ).pvalue
+        )
+    return Comparison(len(pairs), mean, interval, p)

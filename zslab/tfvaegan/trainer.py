@@ -1,0 +1,228 @@
+"""The trainer of TF-VAEGAN: epochs of iterations over one stage's data, evaluation, and a state that can be resumed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from functools import partial
+from typing import Any, Literal
+
+import torch
+
+from zslab.classifiers import SoftmaxHead
+from zslab.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
+from zslab.data.dataset import StageData
+from zslab.data.lazy import CHUNK, LazyFeatures
+from zslab.errors import InputError
+from zslab.evaluation import Evaluation
+from zslab.ood import GatedClassifier
+from zslab.precision import Precision, set_precision
+from zslab.runs.loop import mean_losses
+from zslab.seeds import EVALUATION, TRAINING, stream
+from zslab.tfvaegan import fast, steps
+from zslab.tfvaegan.evaluate import evaluate
+from zslab.tfvaegan.networks import Networks
+from zslab.tfvaegan.steps import Losses, TfvaeganSettings, TrainingState, draw
+
+Engine = Literal["fast", "eager"]
+ADVICE = "a lower --lr or lower --gammaD and --gammaG usually help"
+ITERATIONS = {"fast": fast.iteration, "eager": steps.iteration}
+
+
+class TfvaeganTrainer:
+    """Trains TF-VAEGAN on one stage of a data set.
+
+    Args:
+        networks: are moved to `device`.
+        data: is moved to `device` once.
+        settings: of the method.
+        zsl_head: the head over unseen classes.
+        gzsl: classifies over all classes, see `zslab.tfvaegan.evaluate.evaluate`.
+        device: the device to train on.
+        seed: of the run; `zslab.seeds` derives the streams of training and evaluation from it.
+        engine: how an iteration is computed, which changes its result by no more than rounding.
+        precision: of the matrix products in training. Synthesis, transformation and scores use float32 (TF32 with "tf32").
+        cuda_graphs: whether the fast engine captures its iterations on CUDA.
+
+    Raises:
+        InputError: a batch is larger than the data, features lie outside [0, 1], or device or engine lack the precision.
+
+    Attributes:
+        epoch: epochs completed; within an epoch, `position` iterations of it are done.
+        iterations_per_epoch: feedback_loop passes of ⌈n_train / batch_size⌉ iterations each.
+    """
+
+    def __init__(
+        self,
+        networks: Networks,
+        data: StageData,
+        settings: TfvaeganSettings,
+        zsl_head: SoftmaxHead,
+        gzsl: SoftmaxHead | GatedClassifier | None,
+        device: torch.device,
+        seed: int,
+        engine: Engine = "fast",
+        precision: Precision = "fp32",
+        cuda_graphs: bool = True,
+    ):
+        set_precision(precision, device)
+        if precision == "bf16" and engine == "eager":
+            raise InputError(
+                "the eager engine cannot compute in bfloat16",
+                where="--precision",
+                found="bf16 with --engine eager",
+                expected="fp32 or tf32",
+                fix="Pass --engine fast or --precision fp32.",
+            )
+        _check(data, settings, networks.critic_unseen is not None)
+        self.data, self.settings, self.seed = data.to(device), settings, seed
+        self.zsl_head, self.gzsl = zsl_head, gzsl
+        self.state = TrainingState(networks, settings, device, bf16=precision == "bf16")
+        self.iteration = ITERATIONS[engine]
+        # The host reads features from disk, and a CUDA graph cannot contain that.
+        resident = not isinstance(data.train.features, LazyFeatures) and not isinstance(data.test_unseen.features, LazyFeatures)
+        captures = can_capture(device) and engine == "fast" and cuda_graphs and resident
+        self.capture = capture_cuda if captures else None
+        self.steps: dict[bool, Step] = {}
+        self.targets = self._decoder_targets()
+        self.generator = stream(seed, TRAINING, device=device)
+        self.loop_length = -(-len(data.train) // settings.batch_size)
+        self.iterations_per_epoch = settings.feedback_loop * self.loop_length
+        self.epoch = self.position = 0
+        self.sums: dict[str, torch.Tensor] = {}
+
+    def _decoder_targets(self) -> torch.Tensor:
+        """Return the attributes (C, A), scaled to [0, 1] per dimension where the decoder ends in a sigmoid."""
+        a = self.data.attributes
+        if self.settings.attribute_loss == "cycle":
+            return a
+        low, high = a.min(dim=0).values, a.max(dim=0).values
+        return (a - low) / torch.where(high > low, high - low, 1.0)
+
+    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
+        """Run the rest of the current epoch: for each loop, for each batch, one iteration.
+
+        Args:
+            keep_going: called after every iteration; False ends the call early, to be continued by another.
+
+        Returns:
+            Losses averaged over the epoch's iterations, or None when ended early.
+        """
+        while self.position < self.iterations_per_epoch:
+            loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
+            try:
+                losses = self.step(feedback_active=loop == 1)()
+            except RuntimeError as error:
+                if "between 0 and 1" in str(error):  # PyTorch's cross-entropy refuses NaN, so no loss becomes NaN first
+                    raise self._diverged() from None
+                raise
+            for name, loss in losses.items():
+                self.sums[name] = self.sums.get(name, 0.0) + loss.double()
+            self.position += 1
+            if not keep_going():
+                return None
+        means = self.mean_losses()
+        self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
+        return means
+
+    def step(self, feedback_active: bool) -> Step:
+        """Return a function that makes one iteration; where possible it is captured at the first request."""
+        if feedback_active not in self.steps:
+            step: Step = partial(self._iterate, feedback_active)
+            if self.capture is not None:
+                name = f"iteration {'with' if feedback_active else 'without'} feedback"
+                step = capture_verified(step, self.state.tensors, self.generator, name, self.capture)
+            self.steps[feedback_active] = step
+        return self.steps[feedback_active]
+
+    def _iterate(self, feedback_active: bool) -> Losses:
+        draws = draw(self.data, self.settings, self.state.latent_dim, self.generator, self.state.transductive)
+        return self.iteration(self.state, self.data, self.targets, draws, feedback_active=feedback_active)
+
+    def _diverged(self) -> FloatingPointError:
+        """Return the error of a cross-entropy that was given NaN."""
+        loss = "reconstruction" if self.settings.attribute_loss == "cycle" else "reconstruction or cycle"
+        return FloatingPointError(
+            f"the {loss} loss became nan in epoch {self.epoch}, before iteration {self.position}; {ADVICE}"
+        )
+
+    def mean_losses(self) -> dict[str, float]:
+        """Return the losses averaged over the current epoch so far; "vae" is the sum of reconstruction and KL.
+
+        Raises:
+            FloatingPointError: one of them is not finite; it is named.
+        """
+        means = mean_losses(self.sums, self.epoch, self.position, ADVICE)
+        return means | ({"vae": means["reconstruction"] + means["kl"]} if means else {})
+
+    @property
+    def head_epochs(self) -> int:
+        """Number of head epochs that `evaluate` measures."""
+        return self.zsl_head.epochs
+
+    @property
+    def status(self) -> dict[str, float]:
+        """Training state to log beside the losses."""
+        return {"lambda1": self.state.penalty_weight.item()}
+
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
+        """Evaluate the networks; see `zslab.tfvaegan.evaluate.evaluate`.
+
+        It draws from a stream of its own, fixed by seed and epoch, so that evaluating does not change the training.
+        """
+        generator = stream(self.seed, EVALUATION, self.epoch, self.data.attributes.device)
+        with self.state.full_precision():
+            return evaluate(self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """Return all network parameters, by name."""
+        return self.state.networks.state_dict()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything that `load_state_dict` needs to continue bit for bit."""
+        return {
+            "networks": self.weights(),
+            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.state.optimizers.items()},
+            "lambda1": self.state.penalty_weight,
+            "generator": self.generator.get_state(),
+            "epoch": self.epoch,
+            "position": self.position,
+            "sums": self.sums,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        device = self.data.attributes.device
+        self.state.networks.load_state_dict(state["networks"])
+        for name, optimizer in self.state.optimizers.items():
+            optimizer.load_state_dict(state["optimizers"][name])
+        self.state.penalty_weight.copy_(state["lambda1"])
+        self.state.update_bf16()
+        self.steps = {}  # a captured iteration uses the optimizers' former tensors
+        self.generator.set_state(state["generator"].cpu())
+        self.epoch, self.position = state["epoch"], state["position"]
+        self.sums = {name: total.to(device) for name, total in state["sums"].items()}
+
+
+def _check(data: StageData, settings: TfvaeganSettings, transductive: bool) -> None:
+    pools = {"training": data.train} | ({"unlabeled": data.test_unseen} if transductive else {})
+    for name, samples in pools.items():
+        if settings.batch_size > len(samples):
+            raise InputError(
+                "a batch is larger than the data",
+                where="--batch_size",
+                found=settings.batch_size,
+                expected=f"at most the {len(samples)} {name} samples of the {data.stage} stage",
+                fix=f"Pass --batch_size {len(samples)} or less.",
+            )
+    features = data.train.features
+    if isinstance(features, LazyFeatures):
+        features = features[:CHUNK]  # some samples reveal a wrong scaling; reading all takes minutes
+    low, high = features.min().item(), features.max().item()
+    if low < 0 or high > 1:
+        raise InputError(
+            "features lie outside [0, 1], which a generator ending in a sigmoid cannot produce",
+            where="the training features after scaling",
+            found=f"{low:.4g}..{high:.4g}",
+            expected="0..1",
+            fix="Use --preprocessing (min-max scaling, the default) and not --standardization.",
+        )

@@ -1,0 +1,1 @@
+"""The toy data set: cartoon birds that stand in for a download."""
