@@ -1,4 +1,4 @@
-"""What a kept model of actions says of your videos: a table, JSON, CSV, and middle frames with the prediction beside them.
+"""What an exported model of actions says of your videos: a table, JSON, CSV, and middle frames with the prediction beside them.
 
     pip install -e '.[video]'
     python zero-shot-actions/demo.py --model actions.zsl clip.mp4 folder/

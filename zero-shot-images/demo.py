@@ -1,4 +1,4 @@
-"""What a kept model says of your images: a table, JSON, CSV, annotated images, or a page in the browser.
+"""What an exported model says of your images: a table, JSON, CSV, annotated images, or a page in the browser.
 
     python zero-shot-images/demo.py --model birds.zsl photo.jpg folder/
     python zero-shot-images/demo.py --model birds.zsl folder/ --json birds.json --csv birds.csv --annotated drawn/

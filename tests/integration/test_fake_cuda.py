@@ -355,12 +355,12 @@ def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, n
     assert (gpu.counts["replays"] > 0) == (name != "dazle")
 
 
-# ---- kept models ---------------------------------------------------------------------------------------------------------
+# ---- exported models ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.filterwarnings("ignore:.*meta parameter")
 @pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
-def test_a_kept_model_predicts_the_same(birds, monkeypatch, method) -> None:
+def test_an_exported_model_predicts_the_same(birds, monkeypatch, method) -> None:
     """Also of a class that is added, for which TF-VAEGAN synthesizes features and trains its heads again."""
     names = Predictor.load(birds.models[method], device="cpu").attribute_names
     attributes = {name: float(i % 3) for i, name in enumerate(names)}

@@ -141,7 +141,7 @@ def without_projection(folder):
 
 
 @pytest.mark.slow
-def test_every_plot_is_a_image_and_the_page_holds_it(run_dir):
+def test_every_plot_is_an_image_and_the_page_holds_it(run_dir):
     page = write_report(run_dir).read_text(encoding="utf-8")
     assert {path.stem for path in (run_dir / "plots").iterdir()} == ALL_PLOTS
     embedded = [base64.b64decode(data) for data in re.findall(r"data:image/png;base64,([^']+)", page)]

@@ -138,7 +138,7 @@ def read_inputs(images_folder: Path, attributes: Path, unseen: Sequence[str] = (
 
 
 def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeScale, str]:
-    """Choose how attributes become what methods see, before their rows are normalized, and say it in words.
+    """Choose how attributes become what methods see, before their rows are normalized, and describe the choice.
 
     Args:
         values: (C, A) on the author's scale.

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from torch import Tensor
@@ -15,6 +13,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from zslab.runs.folder import RunFolder
 from zslab.runs.records import EpochRecord, Metrics
+from zslab.runs.signals import stop_requests
 
 log = logging.getLogger("zslab")
 
@@ -95,7 +94,7 @@ def fit(
     folder.truncate_metrics(trainer.epoch)
     per_epoch, accuracies = trainer.iterations_per_epoch, ""
     with (
-        _stop_requests() as stop,
+        stop_requests(lambda: log.info("Stopping after this step; press Ctrl-C again to stop at once.")) as stop,
         logging_redirect_tqdm(),
         # tqdm's own time left, averaged over training and evaluation; no bar where nobody watches.
         tqdm(
@@ -174,29 +173,3 @@ def _accuracies(metrics: Metrics) -> str:
 def _short(losses: dict[str, float]) -> str:
     names = ("loss", "vae", "wasserstein", "generator", "cross_entropy", "rank", "self_calibration")
     return " ".join(f"{name} {losses[name]:.4g}" for name in names if name in losses)
-
-
-@contextmanager
-def _stop_requests() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a flag, so that the current iteration is finished and saved.
-
-    A second one stops at once; the last checkpoint stays.
-    """
-    asked = False
-
-    def ask(signum: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        log.info("Stopping after this step; press Ctrl-C again to stop at once.")
-
-    try:
-        earlier = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread, where signals cannot be handled
-        earlier = {}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)

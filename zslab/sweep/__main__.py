@@ -116,7 +116,6 @@ def _grid(own: argparse.Namespace) -> Grid:
         grid={**grid.grid, **axes},
         seeds=tuple(own.seeds) or grid.seeds,
         splits=tuple(parse_numbers(own.splits)) if own.splits else grid.splits,
-        partitions=own.partitions or grid.partitions,
         switches=(*grid.switches, *own.switch),
     )
 
@@ -150,7 +149,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", type=Path, nargs="+", help="a .toml file, or launchers (run_*.py)")
     parser.add_argument("--seeds", type=int, nargs="+", default=(), help="a run for each")
     parser.add_argument("--splits", metavar="1-30", help="a run for each class split, where launchers have them")
-    parser.add_argument("--partitions", type=int, default=0, help="a run for each of so many random class partitions")
     parser.add_argument("--switch", action="append", default=[], metavar="NAME", help="switch of the launchers: finetuned, …")
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE", help="flag of every run")
     parser.add_argument("--grid", action="append", default=[], metavar="FLAG=A,B", help="flag with several values")

@@ -8,16 +8,16 @@ interruption, of the driver too.
 from __future__ import annotations
 
 import contextlib
-import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
 
+from zslab.runs.signals import stop_requests
 from zslab.sweep.engines import LOST, Engine, Job
 from zslab.sweep.plan import PlannedRun
 
@@ -95,7 +95,7 @@ def execute(
         for running in active:
             running.job.interrupt()
 
-    with interrupts(interrupt) as stopping:
+    with stop_requests(interrupt, ("SIGINT", "SIGTERM", "SIGHUP")) as stopping:  # the runs save and stop
         while active or waiting:
             if stopping() or (outcome.failed and not keep_going):
                 outcome.left += waiting
@@ -163,27 +163,3 @@ def _show_end(output: Path) -> None:
     with contextlib.suppress(OSError):
         lines = output.read_text(encoding="utf-8", errors="replace").splitlines()
         print(*(f"    {line}" for line in lines[-LAST_LINES:]), sep="\n", file=sys.stderr, flush=True)
-
-
-@contextlib.contextmanager
-def interrupts(interrupt: Callable[[], object]) -> Iterator[Callable[[], bool]]:
-    """Pass the first Ctrl-C, SIGTERM or hang-up on to all jobs, which save and stop; a second one stops the driver."""
-    asked = False
-
-    def handle(number: int, frame: object) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        interrupt()
-
-    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    try:
-        earlier = {number: signal.signal(number, handle) for number in signals}
-    except ValueError:  # not in the main thread, where signals cannot be handled
-        earlier = {}
-    try:
-        yield lambda: asked
-    finally:
-        for number, handler in earlier.items():
-            signal.signal(number, handler)

@@ -44,7 +44,7 @@ else:
 
 Value = str | int | float | bool | None
 Flags = Mapping[str, Value]
-KEYS = ("launchers", "seeds", "splits", "partitions", "switches", "flags", "grid", "variants")
+KEYS = ("launchers", "seeds", "splits", "switches", "flags", "grid", "variants")
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,6 @@ class Grid:
     launchers: tuple[Path, ...]
     seeds: tuple[int, ...] = ()
     splits: tuple[int, ...] = ()
-    partitions: int = 0
     switches: tuple[str, ...] = ()
     flags: Flags = field(default_factory=dict)
     grid: Mapping[str, Sequence[Value]] = field(default_factory=dict)
@@ -102,7 +101,6 @@ class Grid:
         repeats = [
             *(["--seeds", *map(str, self.seeds)] if self.seeds else []),
             *(["--splits", ",".join(map(str, self.splits))] if self.splits else []),
-            *(["--partitions", str(self.partitions)] if self.partitions else []),
         ]
         calls = []
         for launcher in self.launchers:
@@ -165,7 +163,6 @@ def read_grid(path: Path) -> Grid:
             launchers=tuple(_launcher(Path(name), path.parent) for name in content.get("launchers", ())),
             seeds=tuple(int(seed) for seed in content.get("seeds", ())),
             splits=tuple(parse_numbers(splits) if isinstance(splits, str) and splits else map(int, splits)),
-            partitions=int(content.get("partitions", 0)),
             switches=tuple(map(str, content.get("switches", ()))),
             flags=dict(content.get("flags", {})),
             grid=grid,

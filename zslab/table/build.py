@@ -11,7 +11,7 @@ from zslab.table.runs import MEASURES, RULES, Repeat, Run, Scores
 from zslab.table.statistics import Comparison, Summary, compare, summarize
 
 Data = tuple[str, str, str]  # data set, features, class descriptions
-WORDS = {"manualSeed": "seed", "split": "split", "partition": "partition"}
+WORDS = {"manualSeed": "seed", "split": "split"}
 
 
 @dataclass
@@ -87,7 +87,7 @@ def build_variants(runs: Sequence[Run]) -> list[Variant]:
                         f"two runs of {variant.name} have the same repetition and different results",
                         where=" and ".join(str(other.path) for other in members if other.repeat == run.repeat),
                         found=describe_repeat(run.repeat),
-                        expected="one run for each seed, split and partition",
+                        expected="one run for each seed and split",
                         fix="Leave one of the folders out.",
                     )
                 merged.update(run.scores)

@@ -22,7 +22,7 @@ MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "
 RULES = ("paper", "val", "val + calibration", "last")
 SUFFIX = " + calibration"
 # Flags that tell runs of one variant apart, or that the table shows in columns of its own.
-REPEATS = ("manualSeed", "split", "partition")
+REPEATS = ("manualSeed", "split")
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
 # A validation run beforehand adds selection rules and changes no other number.
 IRRELEVANT = (*NOT_PART_OF_IDENTITY, "select", "device", "cuda_graphs", "deterministic")
@@ -38,7 +38,7 @@ class Run:
     Attributes:
         dataset, features, descriptions: names of data set, feature file and class descriptions.
         method: the method's name with what was left out, as the run's title has it.
-        repeat: the seed, and class split or partition where there are several.
+        repeat: the seed, and the class split where there are several.
         scores: selection rule -> measure -> value in [0, 1]. Measures that the run lacks are absent.
         baselines: baseline -> the same for each baseline that the run computed.
         config: flag -> value.

@@ -1,0 +1,41 @@
+"""The first Ctrl-C as a request to save and stop, the second as an order."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def stop_requests(
+    on_first: Callable[[], object], names: tuple[str, ...] = ("SIGINT", "SIGTERM")
+) -> Iterator[Callable[[], bool]]:
+    """Turn the first of some signals into a flag; a second one raises KeyboardInterrupt.
+
+    Args:
+        on_first: called when the first signal arrives.
+        names: the signals; those that the platform lacks are left out. Outside the main thread, none is handled.
+
+    Yields:
+        A function that tells whether a signal has arrived.
+    """
+    asked = False
+
+    def handle(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+        on_first()
+
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    try:
+        earlier = {number: signal.signal(number, handle) for number in numbers}
+    except ValueError:  # not in the main thread, where signals cannot be handled
+        earlier = {}
+    try:
+        yield lambda: asked
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
