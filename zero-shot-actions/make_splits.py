@@ -24,6 +24,7 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import random_class_split, read_class_vectors, write_split
 from zslab.data.xlsa17 import read_features
 from zslab.errors import InputError, examples, exit_status
+from zslab.features.text import TextRecord, word_record
 from zslab.features.word_vectors import class_vectors
 from zslab.int_ranges import parse_numbers
 from zslab.runs.config import parse_config
@@ -68,8 +69,10 @@ class SplitsConfig:
     """replace split files that are there"""
 
 
-def vectors_and_names(config: SplitsConfig, n_classes: int, feature_file: Path) -> tuple[np.ndarray, list[str]]:
-    """Return (C, A) class vectors and C names.
+def vectors_and_names(
+    config: SplitsConfig, n_classes: int, feature_file: Path
+) -> tuple[np.ndarray, list[str], TextRecord | None]:
+    """Return (C, A) class vectors, C names, and the record of the word vectors that they came from.
 
     Args:
         config: where they come from.
@@ -88,11 +91,13 @@ def vectors_and_names(config: SplitsConfig, n_classes: int, feature_file: Path) 
             fix="Pass exactly one.",
         )
     names = _class_names(config.class_names, feature_file)
+    record = None
     if config.class_vectors is not None:
         vectors, stored_names = read_class_vectors(config.class_vectors)
         names = names or stored_names or [f"class {number}" for number in range(1, len(vectors) + 1)]
     elif config.word_vectors is not None and names is not None:
         vectors, notes = class_vectors(names, config.word_vectors, config.combine)
+        record = word_record(config.word_vectors, names[0], vectors[0])
         print(*(f"Note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
     else:
         raise InputError(
@@ -111,7 +116,7 @@ def vectors_and_names(config: SplitsConfig, n_classes: int, feature_file: Path) 
                 expected=f"{n_classes}, one for each label",
                 fix="Give one row or line for each label, in their order.",
             )
-    return vectors, names
+    return vectors, names, record
 
 
 def _class_names(path: Path | None, feature_file: Path) -> list[str] | None:
@@ -187,7 +192,7 @@ def make_splits(config: SplitsConfig) -> None:
         )
     feature_file = folder / f"{config.image_embedding}.mat"
     _, labels = read_features(feature_file)
-    vectors, names = vectors_and_names(config, int(labels.max()), feature_file)
+    vectors, names, record = vectors_and_names(config, int(labels.max()), feature_file)
     for number, path in files.items():
         locations = random_class_split(
             labels,
@@ -197,7 +202,7 @@ def make_splits(config: SplitsConfig) -> None:
             validation=config.validation,
             unseen_classes=unseen_labels(config.unseen, names),
         )
-        write_split(path, vectors, names, locations)
+        write_split(path, vectors, names, locations, **(record.variable() if record else {}))
         seen, unseen = (len(np.unique(labels[locations[key] - 1])) for key in ("trainval_loc", "test_unseen_loc"))
         sizes = " / ".join(str(len(locations[key])) for key in ("trainval_loc", "test_seen_loc", "test_unseen_loc"))
         print(f"{path}: {seen} seen and {unseen} unseen classes, trainval / test_seen / test_unseen {sizes}")

@@ -97,8 +97,10 @@ def unusual_values(model: Model, table: AttributeTable) -> list[str]:
     """Return a sentence for each class of a table with values far outside the range of the model's classes.
 
     A value is far outside if it leaves the range that the model's classes have in its attribute by more than the width of
-    that range, as percentages beside shares of 1 do, or millimeters beside centimeters.
+    that range, as percentages beside shares of 1 do, or millimeters beside centimeters. Vectors of text have no unit.
     """
+    if model.text is not None:
+        return []
     values = table.columns(model.attribute_names)
     low, high = model.table.min(axis=0), model.table.max(axis=0)
     width = high - low

@@ -3,6 +3,7 @@
     zslab predict --model birds.zsl photo.jpg folder/
     zslab predict --model birds.zsl folder/ --json birds.json --csv birds.csv --annotated drawn/
     zslab predict --model birds.zsl --add_classes more_birds.csv --save_model more_birds.zsl
+    zslab predict --model birds.zsl --describe "Red_capped_Parrot: a green parrot with a red cap" photo.jpg
     zslab predict --model birds.zsl --web
 
 `demo.py` of both trees is the same command. Any number of files needs the memory of one batch; those that cannot be read
@@ -72,11 +73,15 @@ def run(own: argparse.Namespace) -> int:
     reconfigure = getattr(sys.stdout, "reconfigure", None)
     if reconfigure is not None:  # names may hold letters that the terminal's encoding lacks
         reconfigure(errors="backslashreplace")
-    predictor = Predictor.load(own.model, device=own.device, weights=own.weights)
-    if own.add_classes is not None:
+    predictor = Predictor.load(own.model, device=own.device, weights=own.weights, text_source=own.text_encoder)
+    if own.add_classes is not None or own.describe:
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
-            predictor.add_classes(own.add_classes)
+            if own.add_classes is not None:
+                predictor.add_classes(own.add_classes)
+            for description in own.describe:
+                name, _, sentence = description.partition(": ")
+                predictor.add_described(name.strip(), sentence)
         for note in notes:
             print(f"Note: {note.message}", file=sys.stderr)
     if own.save_model is not None:
@@ -255,6 +260,14 @@ def _parser(description: str | None, prog: str) -> argparse.ArgumentParser:
     )
     parser.add_argument("--calibration", type=float, help="lower seen scores by this")
     parser.add_argument("--add_classes", type=Path, help="CSV of new unseen classes: class, then the model's attributes")
+    parser.add_argument(
+        "--describe",
+        action="append",
+        default=[],
+        metavar="NAME: SENTENCE",
+        help="a new unseen class, where class vectors came from text; its name alone will do; may be repeated",
+    )
+    parser.add_argument("--text_encoder", help="where the encoder of the class vectors lies, if not where the model file says")
     parser.add_argument("--save_model", type=Path, help="write the model with the added classes to this file")
     parser.add_argument("--top", type=int, default=5, help="classes listed for each image or video")
     parser.add_argument("--attributes", type=int, default=8, help="attributes listed for the best class")

@@ -33,6 +33,7 @@ from zslab.features.backbones import DESCRIPTOR, BackboneSpec
 from zslab.features.descriptor import POOLED_DIM
 from zslab.features.modality import modality_of
 from zslab.features.sources import read_attribute_names
+from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
 from zslab.flags import check_at_least
@@ -83,6 +84,7 @@ def export(
     seen = np.zeros(len(dataset.class_names), dtype=bool)
     seen[dataset.labels[dataset.locations["trainval"]]] = True
     table, scale, names = _attribute_table(dataset, original, attribute_names)
+    text = TextRecord.of_split(original.get("text_encoder"))
     model = Model(
         method=run.result["method"],
         title=run.result["title"],
@@ -96,6 +98,7 @@ def export(
         settings={},
         weights={},
         backbone=_backbone(dataset, original, backbone),
+        text=text if text is not None and len(text.check_vector) == len(names) else None,
         config=run.result["config"],
         rows=[dict(row) for row in run.result["rows"]],
         notes=run.result["notes"],
@@ -130,7 +133,8 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
     """Open the data set of the run, as its result describes it, and what its files say besides.
 
     Returns:
-        The data set; "original_att" (A, C), "attribute_names", "attribute_low", "attribute_high", "backbone", as far as known.
+        The data set; "original_att" (A, C), "attribute_names", "attribute_low", "attribute_high", "text_encoder",
+        "backbone", as far as known.
 
     Raises:
         InputError: the data are missing or have changed since the run.
@@ -143,7 +147,7 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
     now = fingerprint(dataset)
     if now != data.get("fingerprint"):
         raise changed_data(result_file, data.get("fingerprint"), now)
-    names = ["original_att", "attribute_names", "attribute_low", "attribute_high"]
+    names = ["original_att", "attribute_names", "attribute_low", "attribute_high", "text_encoder"]
     folder, splits = root / source.dataset, source.split_file(root)
     found: dict[str, np.ndarray] = {}
     if isinstance(dataset, RegionDataset):

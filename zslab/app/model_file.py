@@ -34,6 +34,7 @@ from zslab.app.attribute_table import AttributeScale
 from zslab.app.json_reader import EXPORT_AGAIN, LARGEST_NAME, JsonReader
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError
+from zslab.features.text import TextRecord
 from zslab.fileio import atomic_path
 
 KEY, FORMAT, FORMAT_VERSION = "zslab_model", "zslab model", 1
@@ -63,6 +64,7 @@ class Model:
         backbone_weights: its tensors, where embedded.
         train: scaled features of the seen classes, at most so many of each class, to learn new classes against; None without.
         train_share: share of the training samples that `train` is.
+        text: how the class vectors came from text; None where they did not.
         config, rows, notes, origin: of the run: flags, rows of its result, notes, where it comes from.
         version: of zslab, when it was made.
     """
@@ -82,6 +84,7 @@ class Model:
     backbone_weights: dict[str, Tensor] = field(default_factory=dict)
     train: Samples | None = None
     train_share: float = 1.0
+    text: TextRecord | None = None
     config: dict[str, object] = field(default_factory=dict)
     rows: list[dict[str, object]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -108,6 +111,7 @@ def write_model(path: Path, model: Model) -> None:
         "backbone": model.backbone,
         "scaling_divisor": model.scaling and model.scaling.divisor,
         "train_share": model.train_share,
+        "text": model.text and model.text.to_json(),
         "config": model.config,
         "rows": model.rows,
         "notes": model.notes,
@@ -280,6 +284,7 @@ def _model(reader: JsonReader, tensors: dict[str, Tensor]) -> Model:
         backbone_weights=groups["backbone."],
         train=_train(reader, shared, seen, scaling),
         train_share=reader.number("train_share", 1e-9, 1),
+        text=_text(reader, a),
         config=reader.member("config"),
         rows=[row for row in reader.items("rows") if isinstance(row, dict) or _raise(reader.refused("rows", "objects"))],
         notes=[note for note in reader.items("notes") if isinstance(note, str) or _raise(reader.refused("notes", "sentences"))],
@@ -335,6 +340,19 @@ def _train(
     if labels.min() < 0 or labels.max() >= len(seen) or not seen[labels.numpy()].all():
         raise reader.refused("train_labels", "seen classes", "classes that are not seen")
     return Samples(features, labels)
+
+
+def _text(reader: JsonReader, n_attributes: int) -> TextRecord | None:
+    """Return how the class vectors came from text."""
+    if reader.content.get("text") is None:
+        return None
+    try:
+        record = TextRecord.from_json(reader.content["text"])
+    except ValueError:
+        raise reader.refused("text", "a text encoder, a template, and a text with its vector") from None
+    if len(record.check_vector) != n_attributes:
+        raise reader.refused("text", f"a vector of {n_attributes} numbers", f"{len(record.check_vector)} numbers")
+    return record
 
 
 def _is_backbone(value: Mapping[str, object]) -> bool:

@@ -30,12 +30,13 @@ from zslab.app.methods.base import ForwardPass
 from zslab.app.methods.build import build_method
 from zslab.app.model_file import Model, read_model, write_model
 from zslab.app.prediction import AttributeReason, ClassScore, Prediction
-from zslab.errors import InputError
+from zslab.errors import InputError, examples
 from zslab.features.backbones import DESCRIPTOR, Backbone
 from zslab.features.modality import VIDEOS, Modality, modality_of
+from zslab.features.text import Encode, TextRecord
 from zslab.runs.environment import resolve_device
 
-Table = AttributeTable | Mapping[str, Row] | str | Path
+Table = AttributeTable | Mapping[str, Row] | Mapping[str, str] | str | Path
 
 
 class UnusualAttributesWarning(UserWarning):
@@ -74,16 +75,28 @@ class Predictor:
         ('001.Black_crested_Creeper', True)
     """
 
-    def __init__(self, model: Model, *, device: str = "auto", weights: str | Path | None = None, where: object = "the model"):
+    def __init__(
+        self,
+        model: Model,
+        *,
+        device: str = "auto",
+        weights: str | Path | None = None,
+        text_source: str | None = None,
+        where: object = "the model",
+    ):
         """Args as for `load`; `where` names the model in messages."""
         self.model, self.where, self.device = model, where, resolve_device(device)
         self._method = build_method(model, where, self.device)
         self._stale = False  # whether classes have changed since the method took them over
         self._weights = weights
         self._backbone: Backbone | None = None
+        self._text_source = text_source
+        self._encode: Encode | None = None
 
     @classmethod
-    def load(cls, path: str | Path, device: str = "auto", weights: str | Path | None = None) -> Predictor:
+    def load(
+        cls, path: str | Path, device: str = "auto", weights: str | Path | None = None, text_source: str | None = None
+    ) -> Predictor:
         """Open a model file. Nothing in it is run as code.
 
         Args:
@@ -91,11 +104,12 @@ class Predictor:
             device: "auto", "cpu", "cuda" or "cuda:N".
             weights: file with the backbone's weights, or "default" to have them downloaded; needed for images only, and
                 only where the model file does not hold them.
+            text_source: where the text encoder of the class vectors lies, if not where the model file says.
 
         Raises:
             InputError: the file is missing, damaged or no model.
         """
-        return cls(read_model(Path(path)), device=device, weights=weights, where=path)
+        return cls(read_model(Path(path)), device=device, weights=weights, text_source=text_source, where=path)
 
     def save(self, path: str | Path) -> None:
         """Write the model with its classes as they are now."""
@@ -135,6 +149,11 @@ class Predictor:
     def attribute_table(self) -> AttributeTable:
         """All classes with their attributes on the author's scale."""
         return AttributeTable(list(self.classes_), list(self.attribute_names), self.table.copy(), "the model")
+
+    @property
+    def text_encoder(self) -> TextRecord | None:
+        """How the class vectors came from text, so that `add_described` works; None where they did not."""
+        return self.model.text
 
     @property
     def generalized(self) -> bool:
@@ -409,8 +428,19 @@ class Predictor:
         """
         return self.add_classes({name: attributes})
 
+    def add_described(self, name: str, sentence: str | None = None) -> Predictor:
+        """Add an unseen class, known by a sentence, or by its name alone, and return self.
+
+        Raises:
+            InputError: the model's class vectors did not come from text, their encoder cannot be loaded, or the name is taken.
+        """
+        return self.add_classes({name: sentence or ""})
+
     def add_classes(self, table: Table) -> Predictor:
         """Add a class for every row of a table (class, then a column for each attribute, in any order); return self.
+
+        Args:
+            table: a file, a table, {name: attributes}, or {name: sentence} where class vectors came from text.
 
         Warns:
             UnusualAttributesWarning: values lie far outside the range of the model's classes.
@@ -450,8 +480,24 @@ class Predictor:
         if isinstance(table, AttributeTable):
             return table
         if isinstance(table, Mapping):
-            return table_from_mapping(table, self.attribute_names)
+            texts = {name: value for name, value in table.items() if isinstance(value, str)}
+            vectors = dict(zip(texts, self._text_vectors(texts))) if texts else {}
+            return table_from_mapping({name: vectors.get(name, value) for name, value in table.items()}, self.attribute_names)
         return read_attribute_table(Path(table), attributes=self.attribute_names)
+
+    def _text_vectors(self, sentences: Mapping[str, str]) -> np.ndarray:
+        """Return unit vectors (n, A) of new classes by name -> sentence, with the encoder of the model's class vectors."""
+        text = self.text_encoder
+        if text is None:
+            raise InputError(
+                "the model's class vectors did not come from text",
+                where=self.where,
+                found=f"a sentence for {examples(list(sentences))}",
+                expected="attributes",
+                fix="Give every new class its attributes, or train with class vectors made by class_vectors.py.",
+            )
+        self._encode = self._encode or text.encoder(self._text_source)
+        return self._encode([text.text_of(name, sentence) for name, sentence in sentences.items()])
 
     def _update(self) -> None:
         """Let the method take over the classes, if they have changed."""

