@@ -2,6 +2,7 @@
 
     python benchmarks/gpu.py --dataroot DIR --output results.json      # on a GPU, DIR holds CUB
     python benchmarks/gpu.py --toy --output results.json               # shows on a CPU that the script works
+    python benchmarks/gpu.py --wheels DIR2 ...                         # installs wheels that the machine lacks, for this call
 
 Each step is a process with a time limit of its own. The JSON is written anew after every step, and a step that fails or
 runs out of time does not stop the others. Nothing is downloaded.
@@ -11,8 +12,9 @@ runs out of time does not stop the others. Nothing is downloaded.
 | tests         |  60 s | tests/gpu: engines agree on the device, iterations are captured and replayed |
 | speed-<p>     |  30 s | speed.py in fp32, tf32 and bf16: plain, eager, uncaptured, fast             |
 | cub           | 240 s | the release's settings at full width, as many of 300 epochs as fit          |
-| dazle         |  60 s | DAZLE's toy run on the device                                               |
+| dazle         |  60 s | dazle_cub.py: DAZLE at CUB's size, generated regions held in memory         |
 | splits        |  60 s | splits.py: several action splits by three workers that share the device     |
+| compiled      |  90 s | speed.py's iteration through torch.compile                                  |
 """
 
 from __future__ import annotations
@@ -28,6 +30,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from pathlib import Path
+from statistics import median
 
 import torch
 
@@ -57,21 +60,37 @@ def plan(device: str, toy: bool, dataroot: Path | None, folder: Path) -> list[St
     if dataroot is not None:
         launcher = str(images / "run_cub_tfvaegan.py")
         steps.append(Step("cub", [launcher, "--dataroot", str(dataroot), "--eval_every", "25", *small, *out], 240))
-    steps.append(Step("dazle", [str(images / "run_toy_dazle.py"), *out, *(["--nepoch", "1"] if toy else [])], 60))
+    regions = ["--images", "400", "--dim", "32", "--nepoch", "1"] if toy else []
+    steps.append(Step("dazle", [str(ROOT / "benchmarks" / "dazle_cub.py"), "--cache", "memory", *regions, *out], 60))
     splits = ["--splits", "2" if toy else "30", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]
     steps.append(Step("splits", [str(ROOT / "benchmarks" / "splits.py"), *splits], 60))
+    compiled = ["--compiled", "--rows", "iteration with feedback", *(["--quick"] if toy else [])]
+    steps.append(Step("compiled", [*speed, *compiled], 90))
     return [replace(step, limit=10 * step.limit) for step in steps] if toy else steps  # a CPU may be slow
 
 
-def run(step: Step) -> dict[str, object]:
-    """Run a step; when its time is over ask it to stop with SIGINT, on which a training saves its state."""
+def install(wheels: Path, folder: Path) -> str:
+    """Install a folder of wheels beside the machine's own packages, and return the folder to import them from."""
+    files = sorted(str(wheel) for wheel in wheels.glob("*.whl"))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--target", str(folder)]
+    subprocess.run([*pip, *files], check=True)
+    return str(folder)
+
+
+def run(step: Step, site: str = "") -> dict[str, object]:
+    """Run a step; when its time is over ask it to stop with SIGINT, on which a training saves its state.
+
+    Args:
+        step: what to run.
+        site: folder of packages that the machine lacks.
+    """
     begin, timed_out = time.perf_counter(), False
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
             [sys.executable, *step.command],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": str(ROOT)},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), site]))},
             start_new_session=True,  # so that workers are stopped with it
         )
         for request in (signal.SIGINT, signal.SIGKILL):
@@ -86,6 +105,15 @@ def run(step: Step) -> dict[str, object]:
         text = output.read()[-TAIL:]
     seconds = time.perf_counter() - begin
     return asdict(step) | {"status": status, "timed_out": timed_out, "seconds": seconds, "output": text}
+
+
+def epoch_seconds(records: list[dict]) -> dict[str, float | None]:
+    """Return the median seconds of an epoch with and without evaluation; the first, which captures graphs, is left out."""
+    by_kind: dict[bool, list[float]] = {False: [], True: []}
+    for record in records[1:] or records:
+        by_kind["zsl" in record].append(record["seconds"])
+    names = {False: "training", True: "training and evaluation"}
+    return {names[kind]: median(seconds) if seconds else None for kind, seconds in by_kind.items()}
 
 
 def environment(device: str) -> dict[str, object]:
@@ -109,16 +137,20 @@ def main() -> None:
     parser.add_argument("--dataroot", type=Path, help="folder that holds CUB; without it that step is left out")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--toy", action="store_true", help="small sizes")
+    parser.add_argument("--wheels", type=Path, help="folder of wheels to install into a temporary folder first")
     parser.add_argument("--steps", nargs="+", help="names of the steps to run; all by default")
     arguments = parser.parse_args()
     report: dict[str, object] = {"environment": environment(arguments.device), "steps": {}}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as packages:
+        site = install(arguments.wheels, Path(packages)) if arguments.wheels else ""
         for step in plan(arguments.device, arguments.toy, arguments.dataroot, Path(folder)):
             if arguments.steps and step.name not in arguments.steps:
                 continue
-            result = run(step)
+            result = run(step, site)
             for path in Path(folder).glob("*/metrics.jsonl"):  # of a training, also of one that ran out of time
-                result.setdefault("metrics", {})[path.parent.name] = [json.loads(line) for line in path.open()]
+                records = [json.loads(line) for line in path.open()]
+                result.setdefault("metrics", {})[path.parent.name] = records
+                result.setdefault("epochs", {})[path.parent.name] = epoch_seconds(records)
             report["steps"][step.name] = result
             arguments.output.write_text(json.dumps(report, indent=2) + "\n")
             print(f"{step.name}: status {result['status']}, {result['seconds']:.0f} s", flush=True)

@@ -6,8 +6,10 @@
     python benchmarks/speed.py --precision bf16      the fast column with products in bfloat16
 
 Columns: "fast" is what runs by default; "eager" the project's own reference (autograd, but data on the device and fused
-Adam); "plain" the loop written down without care (tests/plain_port.py: default Adam, batches from the host); on CUDA also
-"uncaptured", the fast engine without graphs. Ratios are those of "fast", medians over the turns.
+Adam); "plain" the loop written down without care (tests/helpers/plain_port.py: default Adam, batches from the host); on
+CUDA also "uncaptured", the fast engine without graphs; with --compiled the same through torch.compile, which takes minutes
+(the eager iteration cannot be compiled: its gradient penalty is differentiated twice). Ratios are those of "fast",
+medians over the turns.
 
 Prints a table and writes benchmarks/results/<name>.json: medians in wall and in CPU seconds, all samples, and the peak memory
 of a process that does nothing else (on CUDA: of the device). CPU seconds are the ones to trust where other work shares the
@@ -143,7 +145,10 @@ def iteration_work(case: Case, column: str, feedback: bool) -> Work:
     # TF32 is the whole process's, so all columns have it; bfloat16 is the fast engine's alone.
     engine = "eager" if column == "eager" else "fast"
     precision = "fp32" if engine == "eager" and case.precision == "bf16" else case.precision
-    return build_trainer(case, engine=engine, precision=precision, cuda_graphs=column != "uncaptured").step(feedback)
+    trainer = build_trainer(case, engine=engine, precision=precision, cuda_graphs=column == "fast")
+    if column == "compiled":
+        trainer.iteration = torch.compile(trainer.iteration)
+    return trainer.step(feedback)
 
 
 def head_work(case: Case, column: str, generalized: bool, batch_size: int) -> Work:
@@ -228,8 +233,8 @@ def build(row: str, case: Case, column: str) -> Work:
 
 
 COLUMNS = {
-    "iteration without feedback": ("fast", "uncaptured", "eager", "plain"),
-    "iteration with feedback": ("fast", "uncaptured", "eager", "plain"),
+    "iteration without feedback": ("fast", "uncaptured", "compiled", "eager", "plain"),
+    "iteration with feedback": ("fast", "uncaptured", "compiled", "eager", "plain"),
     "GZSL head": ("fast", "uncaptured", "plain"),
     "GZSL head, batch 50": ("fast", "uncaptured", "plain"),
     "ZSL head": ("fast", "plain"),
@@ -258,7 +263,7 @@ def measure(row: str, columns: list[str], case: Case, repeats: int) -> dict[str,
     """{"wall_s", "cpu_s"} -> {"median": column -> seconds, "ratio": column -> median of column / fast, "samples"}."""
     works = {column: build(row, case, column) for column in columns}
     times: dict[str, list[tuple[float, float]]] = {column: [] for column in columns}
-    warm_up = row.startswith(WARM_UP)
+    warm_up = 2 * row.startswith(WARM_UP)  # torch.compile compiles again in its second call
     for turn in range(repeats + warm_up):
         for column in columns if turn % 2 else reversed(columns):
             times[column].append(seconds(works[column], case))
@@ -356,6 +361,7 @@ def main() -> None:
     parser.add_argument(
         "--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only; others of the same commit stay"
     )
+    parser.add_argument("--compiled", action="store_true", help="also time iterations through torch.compile")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
     arguments = parser.parse_args()
     said = io.StringIO()  # what could not be captured as a CUDA graph says so
@@ -365,7 +371,8 @@ def main() -> None:
     threads, device = torch.get_num_threads(), torch.device(arguments.device)
     cuda = device.type == "cuda"
     case = Case(QUICK if arguments.quick else Shapes(), device, arguments.precision)
-    columns = ["fast", *(["uncaptured"] if cuda else []), "eager", "plain"]
+    more = [*(["uncaptured"] if cuda else []), *(["compiled"] if arguments.compiled else [])]
+    columns = ["fast", *more, "eager", "plain"]
     report = {
         "command": command_line(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

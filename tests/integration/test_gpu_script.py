@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import zipfile
 from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
@@ -31,8 +32,27 @@ def test_a_slow_step_is_stopped_and_a_failing_one_is_recorded(gpu) -> None:
 
 def test_the_plan_names_every_step_once(gpu, tmp_path) -> None:
     names = [step.name for step in gpu.plan("cuda", False, tmp_path, tmp_path)]
-    assert names == ["tests", "speed-fp32", "speed-tf32", "speed-bf16", "cub", "dazle", "splits"]
+    assert names == ["tests", "speed-fp32", "speed-tf32", "speed-bf16", "cub", "dazle", "splits", "compiled"]
     assert sum(step.limit for step in gpu.plan("cuda", False, tmp_path, tmp_path)) <= 600
+
+
+def test_epochs_with_and_without_evaluation_are_timed_apart(gpu) -> None:
+    seconds = [9.0, 1.0, 4.0, 1.5, 5.0, 2.0]  # the first epoch captures graphs
+    records = [{"seconds": s} | ({"zsl": {}} if i in (2, 4) else {}) for i, s in enumerate(seconds)]
+    assert gpu.epoch_seconds(records) == {"training": 1.5, "training and evaluation": 4.5}
+    assert gpu.epoch_seconds(records[:1]) == {"training": 9.0, "training and evaluation": None}
+
+
+def test_wheels_are_installed_beside_the_packages_of_the_machine(gpu, tmp_path) -> None:
+    wheel, info = tmp_path / "carried-1.0-py3-none-any.whl", "carried-1.0.dist-info"
+    with zipfile.ZipFile(wheel, "w") as file:
+        file.writestr("carried.py", "NUMBER = 42\n")
+        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: carried\nVersion: 1.0\n")
+        file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        file.writestr(f"{info}/RECORD", "")
+    site = gpu.install(tmp_path, tmp_path / "site")
+    step = gpu.run(gpu.Step("import", ["-c", "import carried, zslab; print(carried.NUMBER)"], 60), site)
+    assert (step["status"], step["output"]) == (0, "42\n")
 
 
 @pytest.mark.slow
