@@ -85,7 +85,7 @@ class SoftmaxHead:
             weight.grad, bias.grad = torch.autograd.grad(loss, (weight, bias))
             adam.step()
 
-        size = min(self.batch_size, n)
+        size = max(1, min(self.batch_size, n))
         order, offsets = torch.arange(n, device=device), torch.arange(size, device=device)
         position = torch.zeros((), dtype=torch.int64, device=device)
 
@@ -100,7 +100,7 @@ class SoftmaxHead:
             return {"weight": self.weight_, "bias": self.bias_, "position": position} | moments
 
         step = next_full_batch
-        if can_capture(device) and self.cuda_graphs and isinstance(features, Tensor):
+        if n and can_capture(device) and self.cuda_graphs and isinstance(features, Tensor):
             step = capture_verified(step, changed, generator, "softmax head")
         for epoch in range(self.epochs):
             order.copy_(torch.randperm(n, generator=generator, device=device))

@@ -76,7 +76,7 @@ class Evaluation:
             snapshot.predictions["zsl"] = predictions
 
     def measure_all(self, data: StageData, scores: Tensor, epoch: int = 0, constant: float | None = None) -> None:
-        """Measure generalized zero-shot classification, from scores of all classes.
+        """Measure generalized zero-shot classification, from scores of all classes; without test samples nothing is measured.
 
         Args:
             data: the stage.
@@ -84,6 +84,8 @@ class Evaluation:
             epoch: the head epoch.
             constant: is subtracted from all seen scores for the "calibrated" measures.
         """
+        if not len(data.test_labels):
+            return
         seen_columns, unseen_columns = (
             torch.searchsorted(data.classes, classes) for classes in (data.seen_classes, data.unseen_classes)
         )

@@ -30,5 +30,11 @@ def test_examples_with_a_model(name: str, birds: SimpleNamespace, monkeypatch: p
     assert doctest.testmod(import_module(name), optionflags=FLAGS).failed == 0
 
 
+@pytest.mark.slow
+def test_examples_of_the_documentation() -> None:
+    found = doctest.testfile(str(PROJECT / "docs" / "own-data.md"), module_relative=False, optionflags=FLAGS)
+    assert found.failed == 0 and found.attempted > 5
+
+
 def test_measures_head_and_predictor_have_examples() -> None:
     assert {"zslab.metrics", "zslab.classifiers", "zslab.app.predictor"} <= set(WITH_EXAMPLES)

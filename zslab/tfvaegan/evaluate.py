@@ -74,7 +74,8 @@ def evaluate(
         gated = _gated_epochs(gzsl, data, prepare(data.train.features), x_synthetic, x_test, generator, result, constant)
 
     for epoch in zsl_head.fit_epochs(x_synthetic, synthetic.labels, generator):
-        result.measure_unseen(data, zsl_head.predict(x_unseen), epoch)
+        if len(data.test_unseen):
+            result.measure_unseen(data, zsl_head.predict(x_unseen), epoch)
         if snapshot := result.snapshot(epoch):
             snapshot.heads["zsl_head"] = zsl_head.state_dict()
         if gated is not None:

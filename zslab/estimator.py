@@ -1,0 +1,291 @@
+"""Zero-shot classification of arrays, in scikit-learn's manner: TF-VAEGAN and the baselines without files and folders.
+
+A class without samples is known by its class vector alone, and is predicted like any other.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+
+from zslab.app.attribute_table import AttributeScale
+from zslab.app.model_file import Model
+from zslab.app.predictor import Predictor
+from zslab.app.trained_parts import with_tfvaegan
+from zslab.baselines.comparison import BASELINES
+from zslab.classifiers import SoftmaxHead
+from zslab.data.dataset import Dataset, FeatureScaling, fit_scaling
+from zslab.errors import InputError, examples
+from zslab.runs.environment import resolve_device
+from zslab.seeds import WEIGHTS, stream_seed
+from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.trainer import TfvaeganTrainer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+ClassVectors = Mapping[object, ArrayLike] | ArrayLike
+# For features by the thousand, not the hundred thousand: learning rates ten times the paper's, as for the toy birds.
+DEFAULT_SETTINGS = TfvaeganSettings(lr=1e-3, feedback_lr=1e-4, decoder_lr=1e-3, cycle_weight=0.1)
+
+
+class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
+    """What the estimators share.
+
+    Attributes:
+        classes_: (C,) labels of all classes, ascending; columns of `predict_proba`. Set by `fit`, as is
+        seen_: (C,) whether a class had samples.
+    """
+
+    classes_: np.ndarray
+    seen_: np.ndarray
+
+    def fit(self, X: ArrayLike, y: ArrayLike, class_vectors: ClassVectors | None = None) -> Self:
+        """Learn from samples of the seen classes and from the vectors of all classes.
+
+        Args:
+            X: (n, D) features.
+            y: (n,) labels: rows of `class_vectors`, or keys of the mapping.
+            class_vectors: (C, A) one row a class, or a mapping from labels to rows; a row without samples is an unseen class.
+                None gives every label of `y` a vector of its own, so that there is no unseen class.
+
+        Raises:
+            InputError: a label has no class vector, or a class vector is zero or not finite.
+        """
+        features, y = validate_data(self, X, y, dtype=np.float32)
+        check_classification_targets(y)
+        labels, targets = np.unique(y, return_inverse=True)
+        if class_vectors is None:
+            self.classes_, table = labels, np.eye(len(labels))
+        elif isinstance(class_vectors, Mapping):
+            keys = list(class_vectors)
+            self.classes_, order = np.unique(np.asarray(keys), return_index=True)
+            table = check_array([class_vectors[keys[place]] for place in order], dtype=np.float64)
+        else:
+            table = check_array(class_vectors, dtype=np.float64)
+            self.classes_ = np.arange(len(table))
+        unknown = labels[~np.isin(labels, self.classes_)]
+        if len(unknown):
+            raise InputError(
+                "labels have no class vector",
+                where="y",
+                found=examples(unknown.tolist()),
+                expected=f"labels among {examples(self.classes_.tolist())}",
+                fix="Labels are row numbers of class_vectors, counted from 0, or keys of the mapping.",
+            )
+        self.seen_ = np.isin(self.classes_, labels)
+        names, nowhere = [str(label) for label in self.classes_], np.array([], dtype=np.int64)
+        dataset = Dataset(
+            name="arrays",
+            image_embedding="features",
+            class_embedding="class vectors",
+            features=features,
+            labels=np.searchsorted(self.classes_, labels)[targets],
+            attributes=AttributeScale.unit(table.shape[1]).apply(table, names, "class_vectors"),
+            class_names=names,
+            locations={"trainval": np.arange(len(features)), "test_seen": nowhere, "test_unseen": nowhere},
+            split_version="none",
+            unseen_classes=np.flatnonzero(~self.seen_),
+        )
+        self._fit(dataset, table)
+        return self
+
+    @abstractmethod
+    def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
+        """Learn from all samples of a data set; `table` (C, A) has the class vectors as they were given."""
+
+    @abstractmethod
+    def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
+        """Return scores (n, C) of features (n, D), -inf for classes that are out of the question."""
+
+    def predict_proba(self, X: ArrayLike, unseen_only: bool = False) -> np.ndarray:
+        """Return the softmax of the class scores of features (n, D), as (n, C) with columns as `classes_`.
+
+        Args:
+            X: (n, D) features.
+            unseen_only: choose among the unseen classes only.
+        """
+        check_is_fitted(self)
+        if unseen_only and self.seen_.all():
+            raise InputError(
+                "there are no unseen classes",
+                where="unseen_only",
+                found="samples of every class",
+                expected="a class vector without samples",
+                fix="Pass class_vectors to fit, with a row for each unseen class.",
+            )
+        scores = self._scores(validate_data(self, X, dtype=np.float32, reset=False), unseen_only)
+        probabilities: np.ndarray = torch.from_numpy(scores).double().softmax(dim=1).numpy()
+        return probabilities
+
+    def predict(self, X: ArrayLike, unseen_only: bool = False) -> np.ndarray:
+        """Return the labels (n,) of features (n, D); arguments as for `predict_proba`."""
+        best = self.predict_proba(X, unseen_only).argmax(axis=1)
+        labels: np.ndarray = self.classes_[best]
+        return labels
+
+
+class TfvaeganClassifier(ZeroShotClassifier):
+    """TF-VAEGAN: synthesizes features of unseen classes from their vectors and trains softmax heads on them.
+
+    Args:
+        n_epochs: of the networks.
+        hidden_dim: units of their hidden layers; the paper has 4096.
+        latent_dim: of the generator's noise; that of the class vectors where not given.
+        settings: of the method, DEFAULT_SETTINGS where not given; a batch larger than the data is made smaller.
+        head_lr: learning rate of the softmax heads.
+        head_epochs: passes over real and synthesized features.
+        calibration: is subtracted from the scores of the seen classes, which every model favors.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        random_state: the seed; equal to that of a run with the same settings, it gives the same networks and heads.
+
+    Attributes:
+        predictor_: the model as `Predictor` has it: it takes classes in, and `save` writes a model file.
+
+    Examples:
+        >>> X, A = [[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.1]], [[1, 0], [0, 1], [0.6, 0.8]]
+        >>> model = TfvaeganClassifier(n_epochs=1, hidden_dim=8).fit(X, [0, 0, 1, 1], class_vectors=A)
+        >>> model.predict(X, unseen_only=True).tolist(), model.predict_proba(X).shape
+        ([2, 2, 2, 2], (4, 3))
+    """
+
+    predictor_: Predictor
+
+    def __init__(
+        self,
+        *,
+        n_epochs: int = 30,
+        hidden_dim: int = 512,
+        latent_dim: int | None = None,
+        settings: TfvaeganSettings | None = None,
+        head_lr: float = 1e-3,
+        head_epochs: int = 25,
+        calibration: float = 0.0,
+        device: str = "auto",
+        random_state: int = 0,
+    ):
+        self.n_epochs, self.hidden_dim, self.latent_dim, self.settings = n_epochs, hidden_dim, latent_dim, settings
+        self.head_lr, self.head_epochs, self.calibration = head_lr, head_epochs, calibration
+        self.device, self.random_state = device, random_state
+
+    def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
+        settings, device = self.settings or DEFAULT_SETTINGS, resolve_device(self.device)
+        settings = replace(settings, batch_size=min(settings.batch_size, len(dataset.labels)))
+        data = dataset.stage("test")
+        d, a, h = data.feature_dim, data.attribute_dim, self.hidden_dim
+        z = self.latent_dim or a
+        with torch.random.fork_rng():  # the initial weights draw from PyTorch's own generator
+            torch.manual_seed(stream_seed(self.random_state, WEIGHTS))
+            networks = Networks(
+                Encoder(d, a, z, h),
+                Generator(z, a, d, h),
+                Critic(d, a, h),
+                Feedback(h),
+                SemanticDecoder(d, a, h, "unit_norm" if settings.attribute_loss == "cycle" else "sigmoid"),
+            )
+        zsl_head, gzsl_head = (SoftmaxHead(self.head_lr, self.head_epochs, settings.n_synthetic) for _ in range(2))
+        trainer = TfvaeganTrainer(networks, data, settings, zsl_head, gzsl_head, device, self.random_state)
+        for _ in range(self.n_epochs):
+            trainer.train_epoch(lambda: True)
+        trainer.evaluate()
+        heads = {
+            f"{name}.{key}": value
+            for name, head in (("zsl_head", zsl_head), ("gzsl_head", gzsl_head))
+            for key, value in head.state_dict().items()
+        }
+        model = Model(
+            method="tfvaegan",
+            title="TF-VAEGAN on arrays",
+            class_names=dataset.class_names,
+            attribute_names=[f"attribute {number}" for number in range(1, a + 1)],
+            seen=self.seen_,
+            attributes=torch.from_numpy(dataset.attributes),
+            table=table,
+            attribute_scale=AttributeScale.unit(a),
+            scaling=None,
+            settings={},
+            weights={},
+            config=self._flags(settings),
+        )
+        tensors = {name: value.cpu() for name, value in (trainer.weights() | heads).items()}
+        model = with_tfvaegan(model, tensors, dataset, asdict(settings), None, 100, self.random_state)
+        self.predictor_ = Predictor(model, device=self.device)
+
+    def _flags(self, settings: TfvaeganSettings) -> dict[str, object]:
+        """Return what the configuration of a run says of the same settings."""
+        return {
+            "recons_weight": settings.cycle_weight,
+            "transform": settings.transform,
+            "feedback_loop": settings.feedback_loop,
+            "a2": settings.feedback_synthesis,
+            "syn_num": settings.n_synthetic,
+            "classifier_lr": self.head_lr,
+            "classifier_epochs": self.head_epochs,
+            "manualSeed": self.random_state,
+        }
+
+    def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
+        return self.predictor_.decision_function(X, unseen_only=unseen_only, calibration=self.calibration)
+
+
+class BaselineClassifier(ZeroShotClassifier):
+    """A baseline on features scaled to [0, 1], as in the table of a run.
+
+    Args:
+        baseline: one of `zslab.baselines.comparison.BASELINES`.
+        settings: of the baseline that differ from its own, such as {"lambda_": 0.1}.
+        calibration: is subtracted from the scores of the seen classes, which every model favors.
+
+    Attributes:
+        baseline_: fitted.
+
+    Examples:
+        >>> X, A = [[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.1]], {"cat": [1, 0], "dog": [0, 1], "fox": [0.5, 0.5]}
+        >>> model = BaselineClassifier("ESZSL, centered").fit(X, ["cat", "cat", "dog", "dog"], class_vectors=A)
+        >>> model.predict(X).tolist(), model.classes_[~model.seen_].tolist()
+        (['cat', 'cat', 'dog', 'dog'], ['fox'])
+    """
+
+    scaling_: FeatureScaling
+
+    def __init__(
+        self, baseline: str = "prototype regression", *, settings: Mapping[str, float] | None = None, calibration: float = 0.0
+    ):
+        self.baseline, self.settings, self.calibration = baseline, settings, calibration
+
+    def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
+        if self.baseline not in BASELINES:
+            raise InputError(
+                "there is no such baseline",
+                where="baseline",
+                found=self.baseline,
+                expected=", ".join(BASELINES),
+                fix="Use one of these names.",
+            )
+        data = dataset.stage("test")
+        if self.baseline == "class-normalized MLP" and len(data.seen_classes) < 2:
+            raise InputError(
+                "the baseline needs two seen classes, which it normalizes over",
+                where="y",
+                found="1 class",
+                expected="samples of two classes or more",
+                fix="Use another baseline.",
+            )
+        self.scaling_ = fit_scaling(dataset.features, dataset.locations["trainval"], "minmax")
+        (self.baseline_,) = BASELINES[self.baseline].path(
+            data.train.features, data.train.labels, data.attributes, [self.settings or {}]
+        )
+
+    def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
+        scores: np.ndarray = self.baseline_.scores(torch.from_numpy(self.scaling_(X))).numpy()
+        return np.where(self.seen_, -np.inf if unseen_only else scores - self.calibration, scores)
