@@ -17,7 +17,7 @@ from zslab.runs.environment import set_seed
 from zslab.runs.folder import RunFolder
 from zslab.runs.loop import Trainer, fit
 from zslab.runs.records import EpochRecord, Metrics
-from zslab.selection import Choice, ResultRow, Selection, areas, result_rows, select
+from zslab.selection import Choice, ResultRow, Selection, areas, compare_with_baselines, result_rows, select
 
 log = logging.getLogger("zslab")
 
@@ -114,6 +114,7 @@ def run_protocol(
         folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
     except InputError as error:
         notes.append(f"The baselines are left out, because their settings are chosen on validation: {error}")
+    rows = result_rows(test_records, selection, baselines)
     return {
         "seconds": sum(record.seconds for record in [*records, *test_records]),
         "data": {
@@ -128,9 +129,9 @@ def run_protocol(
             "attribute_dim": test.attribute_dim,
             "counts": dataset.counts,
         },
-        "rows": result_rows(test_records, selection, baselines),
+        "rows": rows,
         "AUSUC": areas(test_records, selection, baselines),
-        "notes": notes,
+        "notes": [*notes, *compare_with_baselines(rows)],
     }
 
 

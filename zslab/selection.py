@@ -15,10 +15,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypedDict
+from typing import Literal, TypedDict
 
-from zslab.baselines.comparison import BaselineResult
+from zslab.baselines.comparison import BASELINES, BaselineResult
 from zslab.runs.records import EpochRecord
+
+CALIBRATED = " + calibration"
+METHOD_ROWS = ("val + calibration", "val", "last")  # those not chosen on the test set, the most trustworthy first
 
 
 @dataclass(frozen=True)
@@ -150,13 +153,13 @@ def result_rows(
         rows.append(row("val", chosen, selection.t1, selection.h))
         if selection.constant is not None and any("calibrated" in record.metrics for record in records):
             rule = f"as val, seen scores lowered by {selection.constant:.4g}, chosen on validation"
-            rows.append(row("val + calibration", rule, selection.t1, selection.h, "calibrated"))
+            rows.append(row("val" + CALIBRATED, rule, selection.t1, selection.h, "calibrated"))
     else:
         rows.append(row("val", "needs a validation run: pass --select val", None, None))
     rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
     for baseline in baselines:
         rule = f"baseline, chosen on validation: {baseline.choices}"
-        for suffix, accuracies in (("", baseline.plain), (" + calibration", baseline.calibrated)):
+        for suffix, accuracies in (("", baseline.plain), (CALIBRATED, baseline.calibrated)):
             rows.append(
                 {
                     "row": baseline.name + suffix,
@@ -170,3 +173,30 @@ def result_rows(
                 }
             )
     return rows
+
+
+def compare_with_baselines(rows: Sequence[ResultRow]) -> list[str]:
+    """Return a sentence for T1 and one for H that set the method against the strongest baseline; none without baselines.
+
+    The method's row is the most trustworthy that has the measure: `val + calibration`, `val` or `last`, in this order. The
+    strongest baseline is the one with the highest value on the test set.
+
+    Args:
+        rows: of the result table, see `result_rows`.
+    """
+    values = {row["row"]: row for row in rows}
+    names = [name + suffix for name in BASELINES for suffix in ("", CALIBRATED) if name + suffix in values]
+    measures: tuple[Literal["T1", "H"], ...] = ("T1", "H")
+    sentences = []
+    for measure in measures:
+        own = next((name for name in METHOD_ROWS if name in values and values[name][measure] is not None), None)
+        if not names or own is None:
+            continue
+        strongest = max(names, key=lambda name: values[name][measure] or 0.0)
+        ours, theirs = 100 * (values[own][measure] or 0.0), 100 * (values[strongest][measure] or 0.0)
+        side = "above" if ours > theirs else "below"
+        sentences.append(
+            f"{measure} of the row {own}, {ours:.1f}, is {abs(ours - theirs):.1f} points {side} the strongest baseline's, "
+            f"{theirs:.1f} ({strongest})."
+        )
+    return sentences

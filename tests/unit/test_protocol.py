@@ -11,7 +11,7 @@ import torch
 from zslab.baselines.comparison import BaselineResult, Generalized
 from zslab.metrics import SeenUnseenCurve
 from zslab.runs.records import EpochRecord, Metrics
-from zslab.selection import Choice, Selection, areas, best, result_rows, select
+from zslab.selection import Choice, Selection, areas, best, compare_with_baselines, result_rows, select
 
 
 def record(epoch: int, t1: list[float], h: list[float] | None, **more) -> EpochRecord:
@@ -113,6 +113,44 @@ def test_baselines_stand_below() -> None:
     assert plain["rule"].endswith("T1: gamma 1, lambda 2; constant 0.25")
     assert list(found) == ["paper", "val", "last", "ESZSL", "ESZSL + calibration"]
     assert areas(TEST, None, [baseline])["ESZSL"] == pytest.approx(0.25)
+
+
+def result_row(name: str, t1: float | None, h: float | None) -> dict:
+    return dict.fromkeys(("acc_unseen", "acc_seen", "T1_at", "H_at")) | {"row": name, "T1": t1, "H": h, "rule": ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "t1", "h", "sentences"),
+    [
+        (
+            "last",
+            0.688,
+            0.7504,
+            ["T1 of the row last, 68.8, is 9.5 points below", "H of the row last, 75.0, is 0.6 points above"],
+        ),
+        (
+            "val + calibration",
+            None,
+            0.744,
+            ["T1 of the row last, 10.0, is 68.3 points below", "H of the row val + calibration"],
+        ),
+        ("paper", 0.9, 0.9, ["T1 of the row last, 10.0, is 68.3", "H of the row last, 20.0, is 54.4 points below"]),
+    ],
+)
+def test_the_method_is_compared_with_the_strongest_baseline(name, t1, h, sentences) -> None:
+    """A row chosen on the test set never stands for the method; T1 and H each have a row and a baseline of their own."""
+    table = [
+        result_row(name, t1, h),
+        result_row("last", 0.1, 0.2),
+        result_row("ESZSL", 0.7, 0.3),
+        result_row("ESZSL + calibration", 0.7, 0.744),
+        result_row("prototype regression", 0.783, 0.1),
+    ]
+    found = compare_with_baselines(table if name != "last" else [table[0], *table[2:]])
+    assert all(text.startswith(sentence) for text, sentence in zip(found, sentences, strict=True))
+    assert found[0].endswith("the strongest baseline's, 78.3 (prototype regression).")
+    assert found[1].endswith("the strongest baseline's, 74.4 (ESZSL + calibration).")
+    assert compare_with_baselines(table[:2]) == []
 
 
 def test_choices_print_counted_from_one() -> None:
