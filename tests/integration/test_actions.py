@@ -23,6 +23,7 @@ from zslab.data.actions import existing_splits, shared_features
 from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import random_class_split
 from zslab.errors import InputError
+from zslab.features.text import TextRecord
 from zslab.features.word_vectors import class_vectors, clean_name
 from zslab.flags import read_dataset, run_folder
 from zslab.int_ranges import format_numbers, parse_numbers
@@ -361,6 +362,18 @@ def test_unseen_classes_can_be_named(actions, root) -> None:
     assert held_out[0] != held_out[1]
     with pytest.raises(InputError, match="--unseen names classes that do not exist .got action 9, swim, "):
         make.make_splits(make.SplitsConfig(**common, unseen=("action 9", "action 1", "swim"), overwrite=True))
+
+
+def test_splits_keep_the_word_vectors_that_later_actions_need(actions, root) -> None:
+    make, folder = actions.make_splits, root / "hmdb_i3d"
+    (folder / "names.txt").write_text("ride\nbike\nride bike\nhorse\nride horse\nbike horse\nBike\nRide\n")
+    words = write_words(folder / "w.txt")
+    common = {"dataset": "hmdb_i3d", "dataroot": root, "class_names": folder / "names.txt", "class_embedding": "words"}
+    make.make_splits(make.SplitsConfig(**common, word_vectors=words, splits="1"))
+    split = read_mat(folder / "split_1" / "words_splits.mat", ["att", "text_encoder"])
+    record = TextRecord.of_split(split["text_encoder"])
+    expected = split["att"][:, 4] / np.linalg.norm(split["att"][:, 4])
+    np.testing.assert_allclose(record.encoder()([record.text_of("ride_horse")])[0], expected, atol=1e-6)
 
 
 def test_split_files_are_kept_unless_told(actions, root) -> None:
