@@ -2,6 +2,8 @@
 
     python zero-shot-actions/make_splits.py --dataset ucf101_i3d --dataroot DIR --class_vectors class_w2v.npy \
 --class_names classes.txt
+    python zero-shot-actions/make_splits.py --dataset ucf101_i3d --dataroot DIR --class_vectors class_w2v.npy \
+--class_names classes.txt --exclude_pretrained kinetics400 --seen 0.7 --class_embedding clean
     python zero-shot-actions/make_splits.py --dataset my_clips --image_embedding r3d_18 --dataroot DIR \
 --class_names classes.txt --word_vectors glove.6B.300d.txt --unseen "ride bike" swim --splits 1
 
@@ -24,6 +26,7 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import random_class_split, read_class_vectors, write_split
 from zslab.data.xlsa17 import read_features
 from zslab.errors import InputError, examples, exit_status
+from zslab.features.pretraining import find_matches, pretraining_classes
 from zslab.features.text import TextRecord, word_record
 from zslab.features.word_vectors import class_vectors
 from zslab.int_ranges import parse_numbers
@@ -61,6 +64,8 @@ class SplitsConfig:
     """share of the classes that is seen"""
     unseen: tuple[str, ...] = ()
     """names, or numbers from 1 on, of the unseen classes, instead of a drawn share of them"""
+    exclude_pretrained: str | None = None
+    """draw the unseen classes from those that this pretraining lacks, as TruZe does: kinetics400, imagenet1k, or a file"""
     hold_out: float = 0.2
     """share of every seen class's samples to test on"""
     validation: float = 0.25
@@ -160,6 +165,26 @@ def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
     return sorted({label_of[name] for name in chosen})
 
 
+def clean_unseen_labels(config: SplitsConfig, names: Sequence[str], generator: np.random.Generator) -> list[int]:
+    """Draw the 1-based labels of unseen classes from those that the pretraining neither contains nor is related to.
+
+    Raises:
+        InputError: there are too few of them.
+    """
+    matches = find_matches(names, pretraining_classes(str(config.exclude_pretrained)))
+    clean = [label for label, name in enumerate(names, start=1) if name not in matches]
+    n_unseen = len(names) - int(np.ceil(config.seen * len(names)))
+    if config.unseen or len(clean) < n_unseen:
+        raise InputError(
+            "--unseen names the classes already" if config.unseen else "too few classes are outside the pretraining",
+            where="--exclude_pretrained",
+            found=f"--unseen {' '.join(config.unseen)}" if config.unseen else f"{len(clean)} of {len(names)} classes",
+            expected="one of the two flags" if config.unseen else f"at least {n_unseen} for --seen {config.seen}",
+            fix="Leave out one of them." if config.unseen else "Raise --seen.",
+        )
+    return sorted(generator.permutation(clean)[:n_unseen].tolist())
+
+
 def make_splits(config: SplitsConfig) -> None:
     """Write all split files.
 
@@ -194,13 +219,17 @@ def make_splits(config: SplitsConfig) -> None:
     _, labels = read_features(feature_file)
     vectors, names, record = vectors_and_names(config, int(labels.max()), feature_file)
     for number, path in files.items():
+        generator = np.random.default_rng((config.seed, number))
+        unseen_classes = unseen_labels(config.unseen, names)
+        if config.exclude_pretrained is not None:
+            unseen_classes = clean_unseen_labels(config, names, generator)
         locations = random_class_split(
             labels,
-            np.random.default_rng((config.seed, number)),
+            generator,
             seen=config.seen,
             hold_out=config.hold_out,
             validation=config.validation,
-            unseen_classes=unseen_labels(config.unseen, names),
+            unseen_classes=unseen_classes,
         )
         write_split(path, vectors, names, locations, **(record.variable() if record else {}))
         seen, unseen = (len(np.unique(labels[locations[key] - 1])) for key in ("trainval_loc", "test_unseen_loc"))

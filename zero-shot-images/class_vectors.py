@@ -164,6 +164,8 @@ def write_vectors(config: VectorsConfig) -> None:
                 encoded[tuple(names)] = class_vectors(config, names, split)
             print(*(f"Note: {note.message}\n" for note in notes), sep="", end="")
         vectors, record = encoded[tuple(names)]
+        if (same := len(vectors) - len(np.unique(vectors.round(6), axis=0))) > 0:
+            print(f"Note: {same} classes have the vector of another class, so that nothing tells them apart")
         locations = {name: split[name].ravel() for name in (*LOCATIONS, "unseen_classes") if name in split}
         write_split(output, vectors, names, locations, **(record.variable() if record else {}))
         print(f"{output}: {len(vectors)} classes, {vectors.shape[1]}-d. Train with --class_embedding {config.output_embedding}")

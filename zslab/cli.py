@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": ("zslab.app.demo", "classify images or videos with a model file, or serve it as a web page"),
     "sweep": ("zslab.sweep.__main__", "execute a grid of runs here or on a cluster"),
     "table": ("zslab.table.__main__", "make the tables of a paper from finished runs"),
+    "leakage": ("zslab.report.leakage_command", "list unseen classes that the backbone's pretraining contains"),
     "report": ("zslab.report.command", "draw the report of finished runs again"),
 }
 

@@ -364,6 +364,28 @@ def test_unseen_classes_can_be_named(actions, root) -> None:
         make.make_splits(make.SplitsConfig(**common, unseen=("action 9", "action 1", "swim"), overwrite=True))
 
 
+def test_unseen_classes_are_drawn_outside_the_pretraining(actions, root) -> None:
+    make, folder = actions.make_splits, root / "hmdb_i3d"
+    names = ["Archery", "Hug", "Pushups", "Kick", "Horse Riding", "Wave", "Skiing", "Smile"]
+    (folder / "names.txt").write_text("\n".join(names))
+    (folder / "list.txt").write_text("archery\npush up\nriding or walking with horse\n")
+    common = {"dataset": "hmdb_i3d", "dataroot": root, "class_vectors": folder / "vectors.npy", "splits": "1-6"}
+    common |= {"class_names": folder / "names.txt", "exclude_pretrained": str(folder / "list.txt"), "class_embedding": "clean"}
+    make.make_splits(make.SplitsConfig(**common, seen=0.6))
+    labels = read_mat(folder / "i3d.mat", ["labels"])["labels"].ravel()
+    drawn = []
+    for number in range(1, 7):
+        unseen = read_mat(folder / f"split_{number}" / "clean_splits.mat", ["test_unseen_loc"])["test_unseen_loc"]
+        drawn.append(tuple(np.unique(labels[unseen.ravel().astype(int) - 1])))
+    assert {len(unseen) for unseen in drawn} == {3} and set().union(*drawn) == {2, 4, 6, 7, 8} and len(set(drawn)) > 1
+    with pytest.raises(
+        InputError, match="too few classes are outside the pretraining .got 5 of 8 classes, expected at least 6"
+    ):
+        make.make_splits(make.SplitsConfig(**common, seen=0.2, overwrite=True))
+    with pytest.raises(InputError, match="--unseen names the classes already"):
+        make.make_splits(make.SplitsConfig(**common, unseen=("Hug",), overwrite=True))
+
+
 def test_splits_keep_the_word_vectors_that_later_actions_need(actions, root) -> None:
     make, folder = actions.make_splits, root / "hmdb_i3d"
     (folder / "names.txt").write_text("ride\nbike\nride bike\nhorse\nride horse\nbike horse\nBike\nRide\n")

@@ -471,3 +471,20 @@ def test_small_readers():
     row = {"T1_at": "epoch 3, head epoch 7", "H_at": "head epoch 7"}
     assert chosen_epoch(row, "T1") == 3 and chosen_epoch(row, "H") is None and chosen_epoch({}, "T1") is None
     assert [duration(s) for s in (0.4, 61, 3600 * 3 + 12 * 60)] == ["0 s", "1 min 1 s", "3 h 12 min"]
+
+
+def test_leakage_goes_into_the_report(run_dir, tmp_path, capsys):
+    from zslab import cli
+    from zslab.report.run import read_run
+
+    data = read_run(run_dir).result["data"]
+    unseen = [data["class_names"][index] for index in data["unseen_classes"]]
+    (tmp_path / "list.txt").write_text(f"{unseen[0]}, another name\n")
+    assert cli.main(["leakage", str(run_dir), "--pretraining", str(tmp_path / "list.txt")]) == 0
+    page, content = (run_dir / "report.html").read_text(), json.loads((run_dir / "leakage.json").read_text())
+    assert content["matches"] == [{"name": unseen[0], "pretrained": unseen[0], "same": True}]
+    assert "T1, selection last" in capsys.readouterr().out
+    assert "same (1)" in page and f"clean ({len(unseen) - 1})" in page and f"same as {unseen[0]}" in page
+    (run_dir / "leakage.json").write_text('{"pretraining": 1}')
+    with pytest.raises(InputError, match="leakage.json"):
+        write_report(run_dir)

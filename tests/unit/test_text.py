@@ -146,6 +146,7 @@ def test_split_files_from_names_sentences_and_phrases(root, words, make, capsys)
     sentences.write_text("".join(f'{name},"a red, tall one"\n' for name in reversed(NAMES)))
     make.write_vectors(make.VectorsConfig(**common, output_embedding="sentences", sentences=sentences))
     np.testing.assert_allclose(split(root, "sentences")["att"].T, [np.array([1, 1, 0, 0, 0]) / np.sqrt(2)] * 9, atol=1e-6)
+    assert "Note: 8 classes have the vector of another class" in capsys.readouterr().out
 
     phrases = root / "phrases.txt"
     phrases.write_text("has_red::red\ntall\nred\ntall\nred\n")

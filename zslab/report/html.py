@@ -14,6 +14,7 @@ from pathlib import Path
 
 from zslab.fileio import atomic_path, write_text
 from zslab.report.attention import attribute_name, draw_attention, read_pointing
+from zslab.report.leakage import GROUPS, accuracies, class_groups, read_leakage
 from zslab.report.plots.draw import draw_plots
 from zslab.report.plots.plot import Plot
 from zslab.report.run import MEASURES, DataFacts, FinishedRun, Result, Row, number, read_run
@@ -67,6 +68,7 @@ def render(run: FinishedRun, plots: Sequence[Plot], attention: Sequence[Plot] = 
             f"<p class='facts'>{' · '.join(map(escape, headline(result)))}</p></header><main>",
             _tiles(result),
             _section("Results", _rows_table(result)),
+            _leakage(run),
             _section("Notes", f"<ul class='notes'>{notes}</ul>") if notes else "",
             _section("Data", _data_facts(result["data"])),
             _plots(plots),
@@ -215,6 +217,27 @@ def _pointing_table(run: FinishedRun) -> str:
         "<p class='under'>Per cent of pairs of a test image and an attribute that it shows. Peak: the cell with most "
         "attention overlaps the part's box. Chance: the same for any cell. Center: the middle of that cell lies in the box. "
         "Mass: attention inside the box.</p></details>"
+    )
+
+
+def _leakage(run: FinishedRun) -> str:
+    """Return T1 with and without the unseen classes of the pretraining, and what matched; nothing where none was looked for."""
+    leakage = read_leakage(run)
+    if leakage is None:
+        return ""
+    sizes = class_groups(run, leakage)
+    heads = "".join(f"<th scope='col'>{name} ({sizes[name].sum()})</th>" for name in GROUPS)
+    rows = "".join(
+        f"<tr><th scope='row'>{rule}</th>{''.join(f'<td>{percent(values[name])}</td>' for name in GROUPS)}</tr>"
+        for rule, values in accuracies(run, leakage).items()
+    )
+    matches = ((m["name"], f"{'same as' if m['same'] else 'related to'} {m['pretrained']}") for m in leakage["matches"])
+    return _section(
+        "Leakage",
+        f"<table class='rows plain'><thead><tr><th scope='col'>selection</th>{heads}</tr></thead><tbody>{rows}</tbody></table>",
+        f"<p class='under'>T1 in per cent over groups of unseen classes (number of classes): all, without a class of "
+        f"{escape(leakage['pretraining'])}, with a related one, and with the same one, by their names.</p>",
+        _pairs(matches),
     )
 
 

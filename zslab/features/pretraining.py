@@ -1,0 +1,127 @@
+"""Which classes of a data set a backbone's pretraining has seen: class names against the names of the pretraining's classes.
+
+Names are compared by their words without inflection, in any order and whether or not written as one: "Horse_Riding" and
+"riding horse", "Pushups" and "push up". Such names are the same. Related names share the word that matters: one name holds
+all words of the other, which are at its end or belong to a verb in -ing ("Laysan Albatross" and "albatross", "Skiing" and
+"skiing slalom"). Words do not know what they mean: "mouse" is an animal here and a device there, so read the list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zslab.class_names import without_numbers
+from zslab.errors import InputError
+from zslab.features.sources import read_attribute_names
+
+
+@dataclass(frozen=True)
+class Match:
+    """A class that the pretraining contains.
+
+    Attributes:
+        name: the class.
+        pretrained: the class of the pretraining, as one of its synonyms.
+        same: whether the names are the same; otherwise they are related.
+    """
+
+    name: str
+    pretrained: str
+    same: bool
+
+
+def pretraining_classes(source: str) -> list[list[str]]:
+    """Return the names of every class of a pretraining, synonyms together.
+
+    Args:
+        source: "imagenet1k", "kinetics400", or a text file with a class a line, its synonyms separated by commas.
+
+    Raises:
+        InputError: the package that lists the names is missing, or the file cannot be read.
+    """
+    lists: dict[str, Callable[[], list[str]]] = {"imagenet1k": _imagenet, "kinetics400": _kinetics}
+    try:
+        lines = lists[source]() if source in lists else read_attribute_names(Path(source))
+    except ImportError as error:
+        raise InputError(
+            "the list of class names needs a package",
+            where=source,
+            found=error,
+            expected="timm for imagenet1k, torchvision for kinetics400",
+            fix="In the project's folder: pip install -e '.[images]'. Or pass a text file with a name a line.",
+        ) from None
+    return [[name.strip() for name in line.split(",") if name.strip()] for line in lines]
+
+
+def find_matches(names: Sequence[str], pretraining: Sequence[Sequence[str]]) -> dict[str, Match]:
+    """Return class name -> its match, for the classes that the pretraining contains; same names before related ones."""
+    same: dict[str, str] = {}
+    by_word: dict[str, list[tuple[frozenset[str], str]]] = defaultdict(list)
+    for synonym in (synonym for synonyms in pretraining for synonym in synonyms):
+        stems = _stems(synonym)
+        for key in _keys(stems):
+            same.setdefault(key, synonym)
+        for stem in set(stems):
+            by_word[stem].append((frozenset(stems), synonym))
+    matches = {}
+    for name, bare in zip(names, without_numbers(names)):
+        stems = _stems(bare)
+        equal = next((same[key] for key in _keys(stems) if key in same), None)
+        if equal is not None:
+            matches[name] = Match(name, equal, same=True)
+            continue
+        near = (synonym for stem in stems for others, synonym in by_word[stem] if _related(bare, synonym, set(stems), others))
+        related = min(near, key=len, default=None)
+        if related is not None:
+            matches[name] = Match(name, related, same=False)
+    return matches
+
+
+def _words(name: str) -> list[str]:
+    """Return the words and numbers of a name in lower case, "PlayPiano" as two, without what is in brackets."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|\(.*?\)|['’]s\b", " ", name)
+    return re.findall(r"[^\W_]+", spaced.lower())
+
+
+def _stems(name: str) -> list[str]:
+    return [_stem(word) for word in _words(name)]
+
+
+def _stem(word: str) -> str:
+    """Return an English word without -ing, plural and final e: "riding", "ride" and "rides" are one."""
+    if word.endswith("ing") and len(word) > 5:
+        word = re.sub(r"([bdgmnprt])\1$", r"\1", word.removesuffix("ing"))
+    elif word.endswith("s") and not word.endswith("ss") and len(word) > 3:
+        word = word.removesuffix("s")
+    return word.removesuffix("e") if len(word) > 3 else word
+
+
+def _keys(stems: Sequence[str]) -> list[str]:
+    """Return what two spellings of a name share: its words written as one, and its words in alphabetical order."""
+    return ["".join(stems), " ".join(sorted(stems))] if stems else []
+
+
+def _related(name: str, other: str, stems: set[str], other_stems: frozenset[str]) -> bool:
+    if not stems < other_stems and not other_stems < stems:
+        return False
+    longer, shorter = (other, stems) if stems < other_stems else (name, set(other_stems))
+    words = _words(longer)
+    return any(_stem(word) in shorter for word in words[-1:] + [word for word in words if re.fullmatch(r"\w{3,}ing", word)])
+
+
+def _imagenet() -> list[str]:
+    from timm.data.imagenet_info import ImageNetInfo
+
+    info: Any = ImageNetInfo("imagenet-1k")
+    return [info.index_to_description(index) for index in range(info.num_classes())]
+
+
+def _kinetics() -> list[str]:
+    from torchvision.models.video import R3D_18_Weights
+
+    return [name.replace(",", "") for name in R3D_18_Weights.KINETICS400_V1.meta["categories"]]

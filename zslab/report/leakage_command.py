@@ -1,0 +1,61 @@
+"""List the unseen classes that a backbone's pretraining contains, with T1 on the clean and the contaminated ones apart.
+
+    zslab leakage runs/CUB-resnet101-att-tfvaegan-inductive-seed1-0a1b2c3d
+    zslab leakage unseen.txt --pretraining kinetics400
+
+Classes are compared by name and synonyms, so read the list: it shows what matched with what. A run keeps the list and gets
+a new report with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from zslab.errors import exit_status
+from zslab.features.pretraining import find_matches, pretraining_classes
+from zslab.features.sources import read_attribute_names
+from zslab.fileio import write_json
+from zslab.report.html import write_report
+from zslab.report.leakage import FILE, GROUPS, accuracies, class_groups, stored
+from zslab.report.run import read_run
+from zslab.report.text import percent
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Describe every run or list of names; return 1 when at least one was refused."""
+    parser = argparse.ArgumentParser(
+        prog="zslab leakage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", nargs="+", type=Path, help="folder of a finished run, or a text file with a class a line")
+    parser.add_argument(
+        "--pretraining",
+        default="imagenet1k",
+        help="imagenet1k, kinetics400, or a text file with a class a line, synonyms separated by commas (imagenet1k)",
+    )
+    parsed = parser.parse_args(arguments)
+    return max(exit_status(partial(describe, source, parsed.pretraining)) for source in parsed.source)
+
+
+def describe(source: Path, pretraining: str) -> None:
+    """Print the matches of one source; for a run also its accuracies, which go into its report."""
+    run = read_run(source) if source.is_dir() else None
+    if run is None:
+        names = read_attribute_names(source)
+    else:
+        names = [run.result["data"]["class_names"][index] for index in run.result["data"]["unseen_classes"]]
+    matches = find_matches(names, pretraining_classes(pretraining))
+    same = sum(match.same for match in matches.values())
+    print(f"{source}: of {len(names)} classes, {pretraining} contains {same} by name and {len(matches) - same} related ones")
+    for match in sorted(matches.values(), key=lambda match: not match.same):
+        print(f"  {match.name:<36} {'same as' if match.same else 'related to'} {match.pretrained}")
+    if run is None:
+        return
+    leakage = stored(pretraining, matches.values())
+    sizes = class_groups(run, leakage)
+    for rule, values in accuracies(run, leakage).items():
+        print(f"T1, selection {rule}:", ", ".join(f"{name} {percent(values[name])} ({sizes[name].sum()})" for name in GROUPS))
+    write_json(run.path / FILE, leakage)
+    print(f"-> {write_report(run.path)}")
