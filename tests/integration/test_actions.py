@@ -379,7 +379,7 @@ def test_unseen_classes_are_drawn_outside_the_pretraining(actions, root) -> None
         drawn.append(tuple(np.unique(labels[unseen.ravel().astype(int) - 1])))
     assert {len(unseen) for unseen in drawn} == {3} and set().union(*drawn) == {2, 4, 6, 7, 8} and len(set(drawn)) > 1
     with pytest.raises(
-        InputError, match="too few classes are outside the pretraining .got 5 of 8 classes, expected at least 6"
+        InputError, match="too few classes .* .got 5 of 8 classes, expected at least 6"
     ):
         make.make_splits(make.SplitsConfig(**common, seen=0.2, overwrite=True))
     with pytest.raises(InputError, match="--unseen names the classes already"):
