@@ -8,8 +8,6 @@ the upper half of the attention figure of the run folder that is given. The same
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
 import sys
 from pathlib import Path
 
@@ -25,6 +23,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a clone that was never installed draws too
 
 from zslab.report import style  # noqa: E402
+from zslab.table.build import Variant, build_variants  # noqa: E402
+from zslab.table.runs import read_runs  # noqa: E402
 from zslab.toy.render import render_bird  # noqa: E402
 from zslab.toy.species import SPECIES, UNSEEN_CLASSES  # noqa: E402
 
@@ -291,31 +291,30 @@ def transformation() -> Path:
     return c.save("transformation.png")
 
 
+def _short(variant: Variant) -> str:
+    return variant.name.removeprefix("TF-VAEGAN, ")
+
+
 def results() -> Path | None:
     """Mean and standard deviation over seeds of every variant on every data set; nothing without docs/results.json."""
     source = HERE.parent / "docs" / "results.json"
     if not source.exists():
         return None
-    entries = json.loads(source.read_text(encoding="utf-8"))
-    groups = list(dict.fromkeys((e["dataset"], e["features"], e["class_embedding"]) for e in entries))
-    variants = [variant for variant in VARIANTS if any(e["variant"] == variant for e in entries)]
+    every = build_variants(read_runs([source]))
+    groups = list(dict.fromkeys(variant.data for variant in every))
+    variants = [name for name in VARIANTS if any(_short(variant) == name for variant in every)]
     figure = Figure(figsize=(12.2, 6.8), layout="constrained")
     width = 0.8 / len(variants)
     for axes, measure in zip(figure.subplots(2, 1), ("T1", "H"), strict=True):
-        for place, variant in enumerate(variants):
+        for place, name in enumerate(variants):
             for position, group in enumerate(groups):
-                seeds = [
-                    100 * value
-                    for e in entries
-                    if e["variant"] == variant
-                    for value in e[measure]
-                    if (e["dataset"], e["features"], e["class_embedding"]) == group
-                ]
-                if not seeds:
+                drawn = [variant for variant in every if (_short(variant), variant.data) == (name, group)]
+                summary = drawn[0].summary("val" if drawn[0].is_baseline else "last", measure) if drawn else None
+                if summary is None:
                     continue
-                x, mean = position + (place - (len(variants) - 1) / 2) * width, statistics.fmean(seeds)
-                axes.bar(x, mean, width * 0.9, color=VARIANTS[variant], label=variant)
-                spread = statistics.stdev(seeds) if len(seeds) > 1 else 0
+                x, mean = position + (place - (len(variants) - 1) / 2) * width, 100 * summary.mean
+                axes.bar(x, mean, width * 0.9, color=VARIANTS[name], label=name)
+                spread = 100 * (summary.sd or 0)
                 if spread:
                     axes.errorbar(x, mean, spread, color=style.INK, linewidth=1.2, capsize=2.5)
                 axes.annotate(
@@ -326,7 +325,7 @@ def results() -> Path | None:
         axes.set_xticks(range(len(groups)), ["{}\n{}, {}".format(*group) for group in groups])
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
-    caption = "Row “last”. Other features than the paper's, smaller networks: not comparable with its tables."
+    caption = "Last epoch; ESZSL chosen on validation. Other features and smaller networks than the paper's: not comparable."
     figure.supxlabel(caption, fontsize=10)
     named = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(variants))

@@ -174,10 +174,10 @@ def _sweep(runs: Sequence[Run], workers: int) -> int:
     if outcome.status != 0:
         print("The sweep is not complete; the same command continues it.", file=sys.stderr)
         return outcome.status
-    from zslab.report.sweep import write_sweep  # loads matplotlib
+    from zslab.table.report import write_report  # loads matplotlib
 
     target = _sweep_folder(runs)
-    print(write_sweep(target, [run.folder for run in planned]), f"Report: {target / 'report.html'}", sep="\n")
+    print(write_report(target, [run.folder for run in planned]), f"Report: {target / 'report.html'}", sep="\n")
     return 0
 
 

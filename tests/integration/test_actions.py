@@ -28,8 +28,10 @@ from zslab.features.word_vectors import class_vectors, clean_name
 from zslab.flags import read_dataset, run_folder
 from zslab.int_ranges import format_numbers, parse_numbers
 from zslab.launcher import as_arguments
-from zslab.report.sweep import write_sweep
 from zslab.runs.config import parse_config
+from zslab.table.build import build_variants
+from zslab.table.report import write_report
+from zslab.table.runs import read_runs
 
 from helpers.project import PROJECT, tree_modules
 
@@ -536,19 +538,22 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     capsys.readouterr()
     assert launch("ucf101", *flags, "--splits", "1-2", "--workers", 2, monkeypatch=monkeypatch) == 0
     first = capsys.readouterr().out
-    assert "2 of 2: split" in first and "mean ± sd over 2 splits (1-2)" in first
+    assert "2 of 2: split" in first and "; splits 1-2; " in first
     runs = sorted((tmp_path / "runs").glob("ucf101_i3d-*-split[12]-*"))
     assert len(runs) == 2
     marks = [json.loads((run / "result.json").read_text())["data"]["fingerprint"] for run in runs]
-    assert marks[0]["content"] == marks[1]["content"] and marks[0]["split"] != marks[1]["split"] and "WARNING" not in first
+    assert (
+        marks[0]["content"] == marks[1]["content"] and marks[0]["split"] != marks[1]["split"] and "different data" not in first
+    )
     (sweep,) = (tmp_path / "runs").glob("ucf101_i3d-*-splits1-2-*")
-    summary = json.loads((sweep / "summary.json").read_text())
-    last = next(row for row in summary["rows"] if row["row"] == "last")
+    variant = next(variant for variant in build_variants(read_runs([sweep / "runs.json"])) if not variant.is_baseline)
     values = [
         next(row for row in json.loads((run / "result.json").read_text())["rows"] if row["row"] == "last")["T1"] for run in runs
     ]
-    assert last["T1"]["values"] == values and last["T1"]["mean"] == pytest.approx(np.mean(values))
-    assert last["T1"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert list(variant.values("last", "T1").values()) == values
+    summary = variant.summary("last", "T1")
+    assert summary.mean == pytest.approx(np.mean(values)) and summary.sd == pytest.approx(np.std(values, ddof=1))
+    collected = (sweep / "runs.json").read_text()
     page = (sweep / "report.html").read_text()
     assert all(f"../{run.name}/report.html" in page for run in runs)
     assert len(list((tmp_path / "runs" / "feature-cache").glob("ucf101*-features.npy"))) == 1
@@ -559,7 +564,8 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     assert launch("ucf101", *flags, "--splits", "1-2", monkeypatch=monkeypatch) == 0
     assert "1 of 2 runs have finished before" in capsys.readouterr().out
     assert (runs[0] / "result.json").read_bytes() == before and (runs[1] / "result.json").exists()
-    assert json.loads((sweep / "summary.json").read_text())["rows"][0] == summary["rows"][0]
+    again = next(variant for variant in build_variants(read_runs([sweep / "runs.json"])) if not variant.is_baseline)
+    assert again.scores == variant.scores and collected.count('"seconds"') == 2
 
 
 def test_a_failed_run_stops_the_sweep_and_is_named(tmp_path, monkeypatch, capsys) -> None:
@@ -612,11 +618,11 @@ def test_a_sweep_over_splits_and_seeds_says_so(tmp_path) -> None:
             (run / "result.json").write_text(
                 json.dumps(
                     {
-                        "title": "T",
+                        "title": "<b> on X",
                         "method": "m",
                         "version": "0",
                         "seed": seed,
-                        "config": {"split": split},
+                        "config": {"split": split, "manualSeed": seed},
                         "data": data,
                         "rows": [row],
                         "AUSUC": {},
@@ -631,7 +637,7 @@ def test_a_sweep_over_splits_and_seeds_says_so(tmp_path) -> None:
                 )
             )
             runs.append(run)
-    table = write_sweep(tmp_path / "sweep", runs)
-    assert "mean ± sd over 4 runs (splits 1-2, seeds 5, 6)" in table and "20.5 ±" in table
+    table = write_report(tmp_path / "sweep", runs)
+    assert "seeds 5-6; splits 1-2;" in table and "20.5 ±" in table and "(4)" in table
     page = (tmp_path / "sweep" / "report.html").read_text()
-    assert "split 2, seed 6" in page and "&lt;b&gt;" in page and "<b>" not in page
+    assert "seed 6, split 2" in page and "&lt;b&gt;" in page and "<b>" not in page

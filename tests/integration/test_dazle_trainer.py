@@ -559,8 +559,8 @@ def test_the_standard_split_has_zero_shot_accuracy_alone(tmp_path, images, capsy
 def test_seeds_run_through_the_launcher_and_are_summarized(region_file, tmp_path) -> None:
     done = command(tmp_path, "--seeds", "1", "2", "--workers", "2")
     assert done.returncode == 0, done.stderr
-    (summary,) = (tmp_path / "runs").glob("*/summary.json")
-    assert json.loads(summary.read_text())["seeds"] == [1, 2]
+    (collected,) = (tmp_path / "runs").glob("*/runs.json")
+    assert [record["repeat"] for record in json.loads(collected.read_text())] == [{"manualSeed": 1}, {"manualSeed": 2}]
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,8 @@ from safetensors.torch import load_file
 
 from zslab.errors import InputError
 from zslab.flags import read_dataset, run_folder
+from zslab.table.build import build_variants
+from zslab.table.runs import read_runs
 
 from helpers.project import PROJECT, tree_modules
 from helpers.tiny import BASELINE_ROWS, write_tiny
@@ -453,14 +455,13 @@ def test_seeds_are_run_one_by_one_and_summarized(tiny, tmp_path) -> None:
         env=ENVIRONMENT,
     )
     assert done.returncode == 0, done.stderr
-    (summary_file,) = (tmp_path / "runs").glob("*/summary.json")
-    summary = json.loads(summary_file.read_text())
-    assert summary["seeds"] == [1, 2]
+    (collected,) = (tmp_path / "runs").glob("*/runs.json")
+    variant = next(variant for variant in build_variants(read_runs([collected])) if not variant.is_baseline)
+    assert list(variant.scores) == [(("manualSeed", 1),), (("manualSeed", 2),)]
     results = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").glob("*-seed[12]-*/result.json"))]
     values = [row["H"] for result in results for row in result["rows"] if row["row"] == "last"]
-    (last,) = (row for row in summary["rows"] if row["row"] == "last")
-    assert last["H"]["mean"] == pytest.approx(np.mean(values))
-    assert last["H"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    last = variant.summary("last", "H")
+    assert last.mean == pytest.approx(np.mean(values)) and last.sd == pytest.approx(np.std(values, ddof=1))
     assert "±" in done.stdout
 
 

@@ -19,8 +19,7 @@ from zslab.report.plots import draw as plots_module
 from zslab.report.plots import plot as plot_module
 from zslab.report.plots.draw import draw_plots
 from zslab.report.run import chosen_epoch, read_run
-from zslab.report.sweep import write_sweep
-from zslab.report.text import format_rows, format_sweep, summarize
+from zslab.report.text import format_rows
 
 EVIL = '<script>alert("$x$")</script>'
 EPOCHS = 3
@@ -285,86 +284,6 @@ def test_table_of_a_run():
     assert table["ESZSL"] == ["–"] * 4 + ["15.0"]
     assert "paper             = Chosen on test." in lines
     assert lines[-1] == f"note: A note about {EVIL}."
-
-
-def test_table_of_a_sweep():
-    other = result()
-    other["seed"] = 2
-    other["rows"][0] = other["rows"][0] | {"T1": 0.60123}
-    other["rows"][1] = other["rows"][1] | {"T1": None}
-    summary = summarize([result(), other])
-    paper, val = summary["rows"][:2]
-    assert paper["T1"]["mean"] == pytest.approx(0.65123) and paper["T1"]["sd"] == pytest.approx(0.1 / 2**0.5)
-    assert val["T1"]["values"] == [0.6] and val["T1"]["sd"] is None
-    text = format_sweep(json.loads(json.dumps(summary)))  # it survives a file
-    assert "mean ± sd over 2 seeds (3483, 2)" in text
-    assert "65.1 ± 7.1" in text and re.search(r"^val +60\.0 +35\.0 ± 0\.0 .* 1/2$", text, re.M)
-    assert re.search(r"^ESZSL +– +– +– +– +15\.0 ± 0\.0 +2$", text, re.M)
-
-
-def swept(*runs: tuple[int | None, int, str, str] | None) -> dict:
-    """The summary of runs given as (class split, seed, digest of the content, digest of the split); None: an older run."""
-    results = []
-    for number, run in enumerate(runs):
-        entry = result()
-        split, entry["seed"], content, lists = run or (None, number, "", "")
-        if split is not None:
-            entry["config"]["split"] = split
-        if run is not None:
-            entry["data"]["fingerprint"] = {"content": content, "split": lists}
-        results.append(entry)
-    return summarize(results)
-
-
-@pytest.mark.parametrize(
-    "runs",
-    [
-        [(None, 1, "aa", "bb"), (None, 2, "aa", "bb")],
-        [(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (1, 8, "aa", "bb")],
-        [None, (None, 1, "aa", "bb"), None],
-        [None, None],
-    ],
-)
-def test_a_sweep_over_the_same_data_warns_of_nothing(runs):
-    assert swept(*runs)["warnings"] == [] and "WARNING" not in format_sweep(swept(*runs))
-
-
-@pytest.mark.parametrize(
-    "runs, words",
-    [
-        (
-            [(None, 1, "aa", "bb"), (None, 2, "dd", "bb"), (None, 3, "aa", "bb")],
-            r"features, labels or attributes changed in between \(aa: seed 1, seed 3; dd: seed 2\)",
-        ),
-        ([(None, 1, "aa", "bb"), (None, 2, "aa", "dd")], r"lists of samples of the split .* \(bb: seed 1; dd: seed 2\)"),
-        (
-            [(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (2, 8, "aa", "dd")],
-            r"lists of samples of split 2 .* \(cc: split 2, seed 7; dd: split 2, seed 8\)",
-        ),
-        ([(1, 7, "aa", "bb"), (2, 7, "dd", "cc")], r"attributes changed .* \(aa: split 1, seed 7; dd: split 2, seed 7\)"),
-    ],
-)
-def test_a_sweep_over_data_that_changed_says_so(runs, words):
-    summary = swept(*runs)
-    (warning,) = summary["warnings"]
-    assert re.search(words, warning) and "--overwrite" in warning
-    text = " ".join(format_sweep(summary).split())
-    assert "WARNING: These runs were trained on different data" in text and re.search(words, text)
-
-
-@pytest.mark.slow
-def test_the_page_of_a_sweep_shows_its_warnings(tmp_path):
-    runs = []
-    for seed in (1, 2):
-        entry = result() | {"seed": seed}
-        entry["data"]["fingerprint"] = {"content": f"digest{seed}", "split": "same"}
-        runs.append(tmp_path / str(seed))
-        runs[-1].mkdir()
-        write_result(runs[-1], entry)
-    assert "WARNING" in write_sweep(tmp_path / "sweep", runs)
-    page = (tmp_path / "sweep" / "report.html").read_text(encoding="utf-8")
-    assert "<li>These runs were trained on different data" in page and "digest2: seed 2" in page
-    assert page.index("different data") < page.index("A note about")
 
 
 @pytest.mark.slow

@@ -13,11 +13,15 @@ import numpy as np
 import pytest
 
 from zslab.errors import InputError
-from zslab.table.__main__ import main, make_table
-from zslab.table.build import build_lines, build_variants, missing_cells
+from zslab.table.__main__ import main
+from zslab.table.build import build_lines, build_variants, changed_data, conditions, missing_cells
 from zslab.table.figures import read_curve, write_figures
-from zslab.table.runs import read_runs
+from zslab.table.render import make_table
+from zslab.table.report import write_report
+from zslab.table.runs import Quote, Run, read_runs, save_runs
 from zslab.table.statistics import Summary, compare
+
+from helpers.project import PROJECT
 
 METHOD, ABLATED = "TF-VAEGAN", "TF-VAEGAN, without feedback"
 
@@ -38,10 +42,12 @@ def write_run(
         {"row": "ESZSL + calibration", "T1": 0.3, "acc_unseen": 0.2, "acc_seen": 0.2, "H": 0.2},
     ]
     data = {"dataset": dataset, "image_embedding": "resnet", "class_embedding": "att"}
+    sizes = {"feature_dim": 4, "attribute_dim": 2, "split_version": "v2", "seen_classes": [0, 1], "unseen_classes": [2]}
     config = {"manualSeed": seed, "select": select, "threads": seed, "nepoch": 3, **data, **flags}
     result = {
         "title": f"{method} on {dataset}", "rows": rows, "AUSUC": {"last": h / 2, "ESZSL": 0.05}, "config": config,
-        "data": data, "device": "cpu", "machine": "x", "torch": "2", "version": "1",
+        "data": data | sizes, "device": "cpu", "machine": "x", "torch": "2", "version": "1", "seconds": 60.0 * seed,
+        "notes": [f"A <note> of seed {seed}."],
     }  # fmt: skip
     (folder / "result.json").write_text(json.dumps(result))
     records = [{"epoch": e, "zsl": {"acc": [0, h]}, "gzsl": {"acc_seen": [0, h], "H": [0, h - e / 100]}} for e in range(3)]
@@ -125,7 +131,7 @@ def test_styles_hold_the_same_numbers(runs) -> None:
     loaded = read_runs([runs])
     tables = {style: make_table(loaded, style=style, rules=["last"], compare=[(METHOD, ABLATED)]) for style in
               ("md", "csv", "latex", "html")}  # fmt: skip
-    assert f"| {METHOD} | last | **63.0 ± 3.6 (3)** | **53.0 ± 3.6 (3)** |" in tables["md"]
+    assert f"| {METHOD} | last | **63.0 ± 3.6 (3)** | **53.0 ± 3.6 (3)** |" in " ".join(tables["md"].split())
     assert (
         f"CUB resnet att, last, H: {METHOD} minus {ABLATED}: +9.0 points over 2 pairs, 95 % interval +8.0 to +10.0; "
         "fewer than 6 pairs, so no test can decide" in tables["md"]
@@ -156,6 +162,7 @@ def test_the_backbone_pivot_makes_features_a_column(tmp_path) -> None:
         result["data"]["image_embedding"] = features
         path.write_text(json.dumps(result))
     table = make_table(read_runs([tmp_path]), pivot="backbone", rules=["last"])
+    table = " ".join(table.split())
     assert table.count("| features | variant |") == 1
     assert f"| mobilenet | {METHOD} | last |" in table and f"| resnet | {METHOD} | last |" in table
 
@@ -184,3 +191,113 @@ def test_curves_are_means_over_the_runs_of_a_variant(runs, tmp_path) -> None:
     assert {path.name for path in written} == {
         f"{kind}-{data}-resnet-att.png" for kind in ("curves", "bars") for data in ("CUB", "FLO")
     }
+
+
+def test_captions_say_the_conditions(runs) -> None:
+    cub = [variant for variant in build_variants(read_runs([runs])) if variant.data[0] == "CUB"]
+    caption = "4-d features, 2-d class vectors, split v2, 2 seen and 1 unseen classes; seeds 1-3; cpu, x, torch 2, zslab 1"
+    assert conditions(cub) == f"{caption}; 1 to 3 minutes a run"
+    assert f"{caption}; 1 to 3 minutes a run." in make_table(read_runs([runs]))
+
+
+def test_measures_that_no_run_has_are_left_out(runs) -> None:
+    def headings(rule: str) -> set[str]:
+        return {line for line in make_table(read_runs([runs]), rules=[rule]).splitlines() if line.startswith("| variant")}
+
+    assert all("AUSUC" not in heading and " H " in heading for heading in headings("paper"))
+    assert all("AUSUC" in heading for heading in headings("last"))
+
+
+def test_quotes_stand_beside_runs_and_fill_what_they_lack(runs, tmp_path) -> None:
+    means = {"last": {"H": {"mean": 0.9, "sd": None, "n": 1}}, "val": {"H": {"mean": 0.4, "sd": 0.01, "n": 5}}}
+    published = Quote("CUB", "resnet", "att", "Somebody's", False, "a paper", means)
+    own = Quote("CUB", "resnet", "att", METHOD, False, "an earlier version", means)
+    save_runs(tmp_path / "all.json", [*read_runs([runs]), published, own])
+    loaded = read_runs([tmp_path / "all.json"])
+    assert published in loaded and own in loaded
+    table = " ".join(make_table(loaded, rules=["val", "last"]).split())
+    assert (
+        "| Somebody's | last | – | – | – | **90.0** | – |" in table
+        and "| Somebody's | val | – | – | – | **40.0 ± 1.0 (5)** | – |" in table
+    )
+    assert f"| {METHOD} | val | – | – | – | **40.0 ± 1.0 (5)** |" in table
+    assert f"| {METHOD} | last | **63.0 ± 3.6 (3)** | **53.0 ± 3.6 (3)** |" in table and "Somebody's lacks" not in table
+    assert "; a paper" in table and "; an earlier version" in table
+    (tmp_path / "all.json").write_text('[{"means": {}}]')
+    with pytest.raises(InputError, match="not a list of collected runs"):
+        read_runs([tmp_path / "all.json"])
+
+
+def data_warnings(*runs: tuple[int | None, int, str, str] | None) -> list[str]:
+    """Warn of runs given as (class split, seed, digest of the content, digest of the split); None: without digests."""
+    made = []
+    for number, run in enumerate(runs):
+        split, seed, content, lists = run or (None, number, "", "")
+        repeat = (("manualSeed", seed), *([("split", split)] if split else []))
+        fingerprint = {"content": content, "split": lists} if run else {}
+        made.append(Run("CUB", "resnet", "att", METHOD, repeat, {}, {}, {}, "x", fingerprint=fingerprint))
+    return changed_data(build_variants(made))
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        [(None, 1, "aa", "bb"), (None, 2, "aa", "bb")],
+        [(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (1, 8, "aa", "bb")],
+        [None, (None, 1, "aa", "bb"), None],
+        [None, None],
+    ],
+)
+def test_runs_on_the_same_data_warn_of_nothing(runs) -> None:
+    assert data_warnings(*runs) == []
+
+
+@pytest.mark.parametrize(
+    ("runs", "words"),
+    [
+        (
+            [(None, 1, "aa", "bb"), (None, 2, "dd", "bb"), (None, 3, "aa", "bb")],
+            "features, labels or class descriptions changed in between (aa: seed 1, seed 3; dd: seed 2)",
+        ),
+        (
+            [(None, 1, "aa", "bb"), (None, 2, "aa", "dd")],
+            "lists of samples of the split changed in between (bb: seed 1; dd: seed 2)",
+        ),
+        (
+            [(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (2, 8, "aa", "dd")],
+            "lists of samples of split 2 changed in between (cc: seed 7, split 2; dd: seed 8, split 2)",
+        ),
+        (
+            [(1, 7, "aa", "bb"), (2, 7, "dd", "cc")],
+            "descriptions changed in between (aa: seed 7, split 1; dd: seed 7, split 2)",
+        ),
+    ],
+)
+def test_runs_on_data_that_changed_are_named(runs, words) -> None:
+    (warning,) = data_warnings(*runs)
+    assert words in warning and "trained on different data" in warning and "--overwrite" in warning
+
+
+@pytest.mark.slow
+def test_the_report_of_several_runs_links_to_each(tmp_path) -> None:
+    folders = [write_run(tmp_path / "runs", seed, h) for seed, h in ((1, 0.5), (2, 0.6))]
+    for digest, folder in enumerate(folders):
+        result = json.loads((folder / "result.json").read_text())
+        result["data"]["fingerprint"] = {"content": f"digest{digest}", "split": "same"}
+        (folder / "result.json").write_text(json.dumps(result))
+    table = write_report(tmp_path / "sweep", folders)
+    assert table == (tmp_path / "sweep" / "table.md").read_text() and "trained on different data" in table
+    page = (tmp_path / "sweep" / "report.html").read_text()
+    assert f"<a href='../runs/{folders[1].name}/report.html'>seed 2</a>" in page
+    assert "65.0 ± 7.1 (2)" in page and "<td>70.0</td>" in page and page.count("<figure") == 2
+    assert "A &lt;note&gt; of seed 2." in page and page.index("different data") < page.index("A &lt;note&gt;")
+    (variant, _) = build_variants(read_runs([tmp_path / "sweep" / "runs.json"]))
+    assert variant.summary("last", "H") == Summary(pytest.approx(0.55), pytest.approx(0.1 / 2**0.5), 2)
+
+
+@pytest.mark.parametrize("name", ["results", "results-dazle", "results-actions"])
+def test_the_pages_of_results_are_made_from_the_committed_results(name, tmp_path) -> None:
+    page = tmp_path / "page.md"
+    page.write_bytes((PROJECT / "docs" / f"{name}.md").read_bytes())
+    assert main([str(PROJECT / "docs" / f"{name}.json"), "--into", str(page)]) == 0
+    assert page.read_text(encoding="utf-8") == (PROJECT / "docs" / f"{name}.md").read_text(encoding="utf-8")

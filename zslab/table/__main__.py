@@ -20,28 +20,11 @@ from pathlib import Path
 
 from zslab.errors import InputError, exit_status
 from zslab.fileio import write_text
-from zslab.table.build import Variant, build_lines, build_pairs, build_variants, missing_cells
-from zslab.table.render import PIVOTS, STYLES, render
-from zslab.table.runs import MEASURES, RULES, Run, read_runs, save_runs
+from zslab.table.build import build_variants
+from zslab.table.render import PIVOTS, STYLES, make_table
+from zslab.table.runs import MEASURES, RULES, read_runs, save_runs
 
 BEGIN, END = "<!-- tables begin -->\n", "<!-- tables end -->"
-COMPARED = ("T1", "H")
-
-
-def make_table(
-    runs: Sequence[Run],
-    *,
-    style: str = "md",
-    rules: Sequence[str] = RULES,
-    compare: Sequence[tuple[str, str]] = (),
-    measures: Sequence[str] = COMPARED,
-    pivot: str = "data",
-) -> str:
-    """Return the tables of `runs` with paired comparisons and missing cells below, in a style of `render.STYLES`."""
-    variants = build_variants(runs)
-    lines = [line for group in _by_data(variants) for line in build_lines(group, rules)]
-    pairs = [pair for first, second in compare for pair in build_pairs(variants, first, second, rules, measures)]
-    return render(lines, pairs, missing_cells(variants), style, pivot)
 
 
 def insert(page: Path, table: str) -> None:
@@ -84,18 +67,13 @@ def _run(own: argparse.Namespace) -> None:
     if own.figures is not None:
         from zslab.table.figures import write_figures  # loads matplotlib
 
-        for path in write_figures(own.figures, build_variants(runs)):
-            print(path, file=sys.stderr)
+        print(*write_figures(own.figures, build_variants(runs)), sep="\n", file=sys.stderr)
     if own.into is not None:
         insert(own.into, table)
     elif own.output is not None:
         write_text(own.output, table)
     else:
         sys.stdout.write(table)
-
-
-def _by_data(variants: Sequence[Variant]) -> list[list[Variant]]:
-    return [[v for v in variants if v.data == data] for data in dict.fromkeys(v.data for v in variants)]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -105,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", type=Path, nargs="+", help="run folders, folders of them, or collected .json files")
     parser.add_argument("--format", choices=sorted(STYLES), default="md", help="style of the table (md)")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="selection rules shown (all)")
-    parser.add_argument("--measures", nargs="+", choices=list(MEASURES), default=COMPARED, help="measures compared (T1 H)")
+    parser.add_argument("--measures", nargs="+", choices=list(MEASURES), default=("T1", "H"), help="measures compared (T1 H)")
     parser.add_argument(
         "--compare", nargs=2, action="append", default=[], metavar=("FIRST", "SECOND"), help="paired test of two variants"
     )

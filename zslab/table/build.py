@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from zslab.errors import InputError, examples
-from zslab.table.runs import MEASURES, RULES, Repeat, Run, Scores
+from zslab.int_ranges import format_numbers
+from zslab.table.runs import MEASURES, RULES, Quote, Repeat, Run, Scores
 from zslab.table.statistics import Comparison, Summary, compare, summarize
 
 Data = tuple[str, str, str]  # data set, features, class descriptions
@@ -24,6 +25,7 @@ class Variant:
         is_baseline: whether it is a baseline, computed by the runs of other variants.
         scores: repetition -> selection rule -> measure -> value in [0, 1].
         runs: the runs themselves; empty for a baseline.
+        quotes: results of which only means are known; they fill what the runs lack.
     """
 
     data: Data
@@ -31,6 +33,7 @@ class Variant:
     is_baseline: bool = False
     scores: dict[Repeat, Scores] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
+    quotes: list[Quote] = field(default_factory=list)
 
     def values(self, rule: str, measure: str) -> dict[Repeat, float]:
         """Return repetition -> value, for the repetitions that have it."""
@@ -38,8 +41,10 @@ class Variant:
 
     def summary(self, rule: str, measure: str) -> Summary | None:
         """Return mean, standard deviation and number of the values; None without any."""
-        values = self.values(rule, measure)
-        return summarize([values[repeat] for repeat in sorted(values)])
+        if values := self.values(rule, measure):
+            return summarize([values[repeat] for repeat in sorted(values)])
+        known = [quote.means[rule][measure] for quote in self.quotes if measure in quote.means.get(rule, {})]
+        return Summary(float(known[0]["mean"] or 0), known[0]["sd"], int(known[0]["n"] or 0)) if known else None
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,13 @@ class Pair:
     result: Comparison | None
 
 
-def build_variants(runs: Sequence[Run]) -> list[Variant]:
+def build_variants(records: Sequence[Run | Quote]) -> list[Variant]:
     """Group runs into variants, sorted by data and name; baselines come last.
 
     Raises:
         InputError: two runs of one variant have the same repetition, so that one would be counted twice.
     """
+    runs = [record for record in records if isinstance(record, Run)]
     groups: dict[tuple[Data, str, str], list[Run]] = defaultdict(list)
     for run in runs:
         groups[run.data, run.method, repr(sorted(run.settings.items()))].append(run)
@@ -93,6 +99,11 @@ def build_variants(runs: Sequence[Run]) -> list[Variant]:
                 merged.update(run.scores)
             variants.append(variant)
     variants += _baselines(runs)
+    for quote in (record for record in records if isinstance(record, Quote)):
+        same = [v for v in variants if (v.data, v.name, v.is_baseline) == (quote.data, quote.method, quote.is_baseline)]
+        if not same:
+            variants += (same := [Variant(quote.data, quote.method, quote.is_baseline)])
+        same[0].quotes.append(quote)
     return sorted(variants, key=lambda variant: (variant.data, variant.is_baseline, variant.name))
 
 
@@ -121,13 +132,52 @@ def missing_cells(variants: Sequence[Variant]) -> list[str]:
     """Return a sentence for each variant that lacks repetitions which another variant on the same data has."""
     sentences = []
     for data in dict.fromkeys(variant.data for variant in variants):
-        own = [variant for variant in variants if variant.data == data and not variant.is_baseline]
+        own = [variant for variant in variants if variant.data == data and variant.runs]
         everything = sorted({repeat for variant in own for repeat in variant.scores})
         for variant in own:
             lacking = [describe_repeat(repeat) for repeat in everything if repeat not in variant.scores]
             if lacking:
                 sentences.append(f"{' '.join(data)}: {variant.name} lacks {examples(lacking)}.")
     return sentences
+
+
+def changed_data(variants: Sequence[Variant]) -> list[str]:
+    """Return a sentence for each variant whose runs were not trained on the same data, by their fingerprints.
+
+    All runs share features, labels and class descriptions; only runs of the same class split share the lists of samples.
+    """
+    sentences = []
+    for variant in variants:
+        groups: dict[str, dict[str, list[str]]] = {}  # what should be the same -> digest -> runs
+        for run in variant.runs:
+            split = dict(run.repeat).get("split")
+            lists = f"the lists of samples of {'the split' if split is None else f'split {split}'}"
+            for key, part in (("content", "the features, labels or class descriptions"), ("split", lists)):
+                if key in run.fingerprint:
+                    groups.setdefault(part, {}).setdefault(run.fingerprint[key], []).append(describe_repeat(run.repeat))
+        sentences += [
+            f"The runs of {variant.name} were trained on different data: {part} changed in between ("
+            + "; ".join(f"{digest}: {', '.join(names)}" for digest, names in digests.items())
+            + "). Their mean has no meaning. Train those of the wrong data again with --overwrite."
+            for part, digests in groups.items()
+            if len(digests) > 1
+        ]
+    return sentences
+
+
+def conditions(variants: Sequence[Variant]) -> str:
+    """Return the caption of variants on the same data: sizes, repetitions, hardware, time of a run, and notes of quotes."""
+    runs = [run for variant in variants for run in variant.runs]
+    parts = [run.facts for run in runs]
+    for flag, word in WORDS.items():
+        if numbers := {dict(run.repeat)[flag] for run in runs if flag in dict(run.repeat)}:
+            parts.append(f"{word}{'s' * (len(numbers) > 1)} {format_numbers(sorted(numbers))}")
+    parts += sorted({run.machine for run in runs})
+    if minutes := sorted(run.seconds / 60 for run in runs if run.seconds):
+        span = dict.fromkeys((f"{minutes[0]:.0f}", f"{minutes[-1]:.0f}"))
+        parts.append(f"{' to '.join(span)} minutes a run")
+    parts += [quote.note for variant in variants for quote in variant.quotes]
+    return "; ".join(dict.fromkeys(filter(None, parts)))
 
 
 def build_pairs(

@@ -39,7 +39,8 @@ def read_curve(variant: Variant, measure: str) -> tuple[np.ndarray, np.ndarray]:
     group, key = GROUPS[measure]
     curves = []
     for run in variant.runs:
-        records = read_metrics(run.path / "metrics.jsonl") if run.path else []
+        metrics = run.path and run.path / "metrics.jsonl"
+        records = read_metrics(metrics) if metrics and metrics.is_file() else []
         curves.append({r["epoch"] + 1: r[group][key][-1] for r in records if key in r.get(group, {})})
     epochs = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     return np.array(epochs), np.array([[curve[epoch] for epoch in epochs] for curve in curves])

@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from html import escape
 
-from zslab.table.build import Data, Line, Pair
-from zslab.table.runs import MEASURES
+from zslab.table.build import Line, Pair, build_lines, build_pairs, build_variants, changed_data, conditions, missing_cells
+from zslab.table.runs import MEASURES, RULES, Quote, Run
 from zslab.table.statistics import FEWEST_PAIRS, Comparison, Summary
 
 DASH = "–"
@@ -17,17 +18,30 @@ HEADS = ("data set", "features", "descriptions")
 Cell = tuple[str, bool]  # text, is best
 
 
-def render(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], style: str, pivot: str = "data") -> str:
-    """Return the table of `lines`, then paired comparisons and notes, as one document.
+def make_table(
+    runs: Sequence[Run | Quote],
+    *,
+    style: str = "md",
+    rules: Sequence[str] = RULES,
+    compare: Sequence[tuple[str, str]] = (),
+    measures: Sequence[str] = ("T1", "H"),
+    pivot: str = "data",
+) -> str:
+    """Return the tables of runs as one document, with paired comparisons and warnings below.
 
     Args:
-        lines: of all data sets, in order.
-        pairs: paired comparisons, which may be none.
-        notes: sentences below the tables.
+        runs: of all data sets.
         style: one of `STYLES`.
+        rules: the selection rules to show.
+        compare: pairs of variants to compare, in `measures`.
+        measures: of the comparisons.
         pivot: "data" heads a table by data set, features and descriptions; "backbone" makes the features a column.
     """
-    return STYLES[style](lines, pairs, notes, pivot)
+    variants = build_variants(runs)
+    by_data = [[v for v in variants if v.data == data] for data in dict.fromkeys(v.data for v in variants)]
+    lines = [line for group in by_data for line in build_lines(group, rules)]
+    pairs = [pair for first, second in compare for pair in build_pairs(variants, first, second, rules, measures)]
+    return STYLES[style](lines, pairs, [*changed_data(variants), *missing_cells(variants)], pivot)
 
 
 def cell_text(cell: Summary | None) -> str:
@@ -51,25 +65,35 @@ def verdict(result: Comparison | None) -> str:
     return f"{text}, p = {result.p:.3g}"
 
 
-def _sections(lines: Sequence[Line], pivot: str) -> list[tuple[Data, list[Line]]]:
-    keep = PIVOTS[pivot]
-    sections: dict[Data, list[Line]] = {}
+@dataclass(frozen=True)
+class _Table:
+    """One table: its title and caption, the heading of each column, and the cells of each row."""
+
+    title: str
+    caption: str
+    header: list[str]
+    n_names: int
+    rows: list[list[Cell]]
+
+
+def _tables(lines: Sequence[Line], pivot: str) -> list[_Table]:
+    """Return a table for each data set. Measures that no line of a table has are left out."""
+    sections: dict[tuple[str, ...], list[Line]] = {}
     for line in lines:
-        data = line.variant.data
-        sections.setdefault(tuple(data[i] if i in keep else "" for i in range(3)), []).append(line)  # type: ignore[arg-type]
-    return list(sections.items())
-
-
-def _header(pivot: str) -> list[str]:
-    return [*(["features"] if pivot == "backbone" else []), "variant", "selection", *MEASURES.values()]
-
-
-def _cells(line: Line, pivot: str) -> list[Cell]:
-    names = [*([line.variant.data[1]] if pivot == "backbone" else []), line.variant.name, line.rule]
-    return [
-        *((name, False) for name in names),
-        *((cell_text(cell), measure in line.best) for measure, cell in line.cells.items()),
-    ]
+        sections.setdefault(tuple(line.variant.data[i] for i in PIVOTS[pivot]), []).append(line)
+    tables = []
+    for title, members in sections.items():
+        features = pivot == "backbone"
+        measures = {key: name for key, name in MEASURES.items() if any(line.cells[key] for line in members)}
+        names = [*(["features"] if features else []), "variant", "selection"]
+        rows: list[list[Cell]] = [
+            [(name, False) for name in [*([line.variant.data[1]] if features else []), line.variant.name, line.rule]]
+            + [(cell_text(line.cells[measure]), measure in line.best) for measure in measures]
+            for line in members
+        ]
+        caption = conditions([line.variant for line in members])
+        tables.append(_Table(", ".join(title), caption, [*names, *measures.values()], len(names), rows))
+    return tables
 
 
 def _pair_text(pair: Pair) -> str:
@@ -81,12 +105,17 @@ def _pair_text(pair: Pair) -> str:
 
 def _markdown(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
     parts = []
-    for data, members in _sections(lines, pivot):
-        header = _header(pivot)
-        rows = [[f"**{text}**" if best else text.replace("|", "\\|") for text, best in _cells(line, pivot)] for line in members]
-        rule = ["---"] * (len(header) - len(MEASURES)) + ["---:"] * len(MEASURES)
-        table = "\n".join(f"| {' | '.join(row)} |" for row in [header, rule, *rows])
-        parts.append(f"**{', '.join(filter(None, data))}**\n\n{table}")
+    for table in _tables(lines, pivot):
+        n = table.n_names
+        rows = [
+            table.header,
+            *([f"**{text}**" if best else text.replace("|", "\\|") for text, best in row] for row in table.rows),
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        padded = [[f"{text:{'<' if i < n else '>'}{widths[i]}}" for i, text in enumerate(row)] for row in rows]
+        padded.insert(1, ["-" * width if i < n else "-" * (width - 1) + ":" for i, width in enumerate(widths)])
+        body = "\n".join(f"| {' | '.join(row)} |" for row in padded)
+        parts += [f"**{table.title}**", body, *([f"{table.caption}."] if table.caption else [])]
     parts += ["\n".join(f"- {text}" for text in group) for group in (list(map(_pair_text, pairs)), notes) if group]
     return "\n\n".join(parts) + "\n"
 
@@ -112,36 +141,35 @@ _TEX = str.maketrans(
 
 def _latex(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
     parts = ["% needs \\usepackage{booktabs}"]
-    for data, members in _sections(lines, pivot):
-        header = _header(pivot)
-        columns = "l" * (len(header) - len(MEASURES)) + "r" * len(MEASURES)
-        body = [f"\\multicolumn{{{len(header)}}}{{l}}{{{', '.join(filter(None, data)).translate(_TEX)}}} \\\\", "\\midrule"]
-        body.append(" & ".join(name.translate(_TEX) for name in header) + r" \\")
-        body.append("\\midrule")
-        for line in members:
-            texts = ((text.translate(_TEX), best) for text, best in _cells(line, pivot))
-            body.append(" & ".join(f"\\textbf{{{text}}}" if best else text for text, best in texts) + r" \\")
-        table = "\n".join(["\\toprule", *body, "\\bottomrule"])
-        parts.append(f"\\begin{{tabular}}{{{columns}}}\n{table}\n\\end{{tabular}}")
+    for table in _tables(lines, pivot):
+        columns = "l" * table.n_names + "r" * (len(table.header) - table.n_names)
+        texts = [
+            [f"\\textbf{{{text.translate(_TEX)}}}" if best else text.translate(_TEX) for text, best in row]
+            for row in table.rows
+        ]
+        title = f"\\multicolumn{{{len(table.header)}}}{{l}}{{{table.title.translate(_TEX)}}} \\\\"
+        head, *body = (" & ".join(row) + r" \\" for row in [[name.translate(_TEX) for name in table.header], *texts])
+        content = "\n".join(["\\toprule", title, "\\midrule", head, "\\midrule", *body, "\\bottomrule"])
+        parts += [f"% {table.caption}", f"\\begin{{tabular}}{{{columns}}}\n{content}\n\\end{{tabular}}"]
     parts += [f"% {text}" for text in [*map(_pair_text, pairs), *notes]]
     return "\n\n".join(parts) + "\n"
 
 
 def _html(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
     parts = []
-    for data, members in _sections(lines, pivot):
-        heads = "".join(f"<th scope='col'>{escape(name)}</th>" for name in _header(pivot))
+    for table in _tables(lines, pivot):
+        heads = "".join(f"<th scope='col'>{escape(name)}</th>" for name in table.header)
         rows = "".join(
-            "<tr>"
-            + "".join(f"<td>{f'<b>{escape(t)}</b>' if best else escape(t)}</td>" for t, best in _cells(line, pivot))
-            + "</tr>"
-            for line in members
+            "<tr>" + "".join(f"<td>{f'<b>{escape(t)}</b>' if best else escape(t)}</td>" for t, best in row) + "</tr>"
+            for row in table.rows
         )
-        caption = escape(", ".join(filter(None, data)))
-        parts.append(f"<table><caption>{caption}</caption><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table>")
+        parts.append(
+            f"<table class='rows plain'><caption>{escape(table.title)}</caption><thead><tr>{heads}</tr></thead>"
+            f"<tbody>{rows}</tbody></table><p class='under'>{escape(table.caption)}</p>"
+        )
     texts = [*map(_pair_text, pairs), *notes]
     if texts:
-        parts.append("<ul>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>")
+        parts.append("<ul class='notes'>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>")
     return "\n".join(parts) + "\n"
 
 

@@ -1,21 +1,27 @@
 """Finished runs as the tables see them, read from run folders or from a file of collected results.
 
-A collected file is a JSON list with one compact record for each run. It can be committed, so that the tables of docs/ can be
+A collected file is a JSON list with a record for each run, one a line. It can be committed, so that the tables of docs/ can be
 made again without the run folders:
 
     zslab table runs/ --save docs/results.json
     zslab table docs/results.json
+
+The list may also hold quoted results, of which only means are known, such as the lines of a published table:
+
+    {"dataset": "CUB", "features": "res101", "descriptions": "att", "method": "TF-VAEGAN, published", "is_baseline": false,
+     "note": "Narayan et al., ECCV 2020", "means": {"paper": {"T1": {"mean": 0.649, "sd": null, "n": 1}}}}
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from zslab.errors import InputError
-from zslab.fileio import read_json, write_json
+from zslab.fileio import read_json, write_text
 from zslab.runs.config import NOT_PART_OF_IDENTITY
 
 MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "AUSUC"}
@@ -43,6 +49,10 @@ class Run:
         baselines: baseline -> the same for each baseline that the run computed.
         config: flag -> value.
         machine: device, processor and versions, for the caption.
+        facts: sizes of features, class descriptions and split, for the caption.
+        seconds: of training and evaluation.
+        fingerprint: digests of the data's content and of its split.
+        notes: what the run noted about itself.
         path: the run folder; None for a run of a collected file.
     """
 
@@ -55,6 +65,10 @@ class Run:
     baselines: dict[str, Scores]
     config: dict[str, object]
     machine: str
+    facts: str = ""
+    seconds: float = 0.0
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
     path: Path | None = field(default=None, compare=False)
 
     @property
@@ -69,13 +83,38 @@ class Run:
         return {flag: value for flag, value in self.config.items() if flag not in apart}
 
 
-def read_runs(paths: Iterable[Path]) -> list[Run]:
+@dataclass(frozen=True)
+class Quote:
+    """A line of a table of which only means are known.
+
+    Attributes:
+        dataset, features, descriptions, method: as in `Run`.
+        is_baseline: whether it stands among the baselines.
+        note: source and conditions, for the caption.
+        means: selection rule -> measure -> "mean", "sd" (null for one run) and "n", as fractions.
+    """
+
+    dataset: str
+    features: str
+    descriptions: str
+    method: str
+    is_baseline: bool
+    note: str
+    means: dict[str, dict[str, dict[str, float | None]]]
+
+    @property
+    def data(self) -> tuple[str, str, str]:
+        """Data set, features and class descriptions."""
+        return self.dataset, self.features, self.descriptions
+
+
+def read_runs(paths: Iterable[Path]) -> list[Run | Quote]:
     """Return the finished runs below `paths`, which are run folders, folders of them, or collected files.
 
     Raises:
         InputError: a path does not exist, holds no finished run, or holds a damaged one.
     """
-    runs: dict[str, Run] = {}
+    runs: dict[str, Run | Quote] = {}
     for path in paths:
         found = list(_read(path))
         if not found:
@@ -87,20 +126,25 @@ def read_runs(paths: Iterable[Path]) -> list[Run]:
                 fix="Check the path, or wait until a run has finished.",
             )
         for run in found:  # a run that is named twice counts once
-            runs.setdefault(str(run.path.resolve()) if run.path else repr(run), run)
+            key = str(run.path.resolve()) if isinstance(run, Run) and run.path else repr(run)
+            runs.setdefault(key, run)
     return list(runs.values())
 
 
-def save_runs(path: Path, runs: Sequence[Run]) -> None:
+def save_runs(path: Path, runs: Sequence[Run | Quote]) -> None:
     """Write the runs as a collected file, sorted, without anything that depends on where the folders lie."""
-    ordered = sorted(runs, key=lambda run: (run.data, run.method, sorted(map(str, run.settings.items())), run.repeat))
+    own = [run for run in runs if isinstance(run, Run)]
+    ordered = sorted(own, key=lambda run: (run.data, run.method, sorted(map(str, run.settings.items())), run.repeat))
     records = [asdict(run) | {"repeat": dict(run.repeat)} for run in ordered]
-    write_json(path, [{key: value for key, value in record.items() if key != "path"} for record in records])
+    quotes = sorted((run for run in runs if isinstance(run, Quote)), key=lambda quote: (quote.data, quote.method))
+    everything = [{key: value for key, value in record.items() if key != "path"} for record in [*records, *map(asdict, quotes)]]
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False, allow_nan=False) for record in everything)
+    write_text(path, f"[\n{lines}\n]\n")
 
 
-def _read(path: Path) -> Iterator[Run]:
+def _read(path: Path) -> Iterator[Run | Quote]:
     if path.is_file():
-        yield from map(_from_record, _records(path))
+        yield from _collected(path)
         return
     for file in sorted([path / "result.json"] if (path / "result.json").is_file() else path.rglob("result.json")):
         if file.parent.name == "validation":  # the first stage of `--select val`
@@ -108,22 +152,21 @@ def _read(path: Path) -> Iterator[Run]:
         yield _from_result(read_json(file), file.parent)
 
 
-def _records(path: Path) -> list[dict[str, Any]]:
-    records = read_json(path)
-    keys = set(Run.__dataclass_fields__) - {"path"}
-    if not (isinstance(records, list) and all(isinstance(record, dict) and record.keys() == keys for record in records)):
+def _collected(path: Path) -> list[Run | Quote]:
+    try:
+        records: Any = read_json(path)
+        return [
+            Quote(**record) if "means" in record else Run(**record | {"repeat": tuple(record["repeat"].items())})
+            for record in records
+        ]
+    except (TypeError, KeyError, AttributeError):
         raise InputError(
             "the file is not a list of collected runs",
             where=path,
             found="other content",
             expected="what `zslab table … --save` writes",
             fix="Collect the runs again with --save.",
-        )
-    return records
-
-
-def _from_record(record: dict[str, Any]) -> Run:
-    return Run(**record | {"repeat": tuple(record["repeat"].items())})
+        ) from None
 
 
 def _from_result(result: object, folder: Path) -> Run:
@@ -133,8 +176,14 @@ def _from_result(result: object, folder: Path) -> Run:
         scores, baselines = _scores(result)
         machine = f"{result['device']}, {result['machine']}, torch {result['torch']}, zslab {result['version']}"
         repeat = tuple((flag, int(config[flag])) for flag in REPEATS if config.get(flag) is not None)
-        names = [str(data[flag]) for flag in DATA_FLAGS]
+        dataset, features, descriptions = (str(data[flag]) for flag in DATA_FLAGS)
         method = str(result["title"]).rsplit(" on ", 1)[0]
+        facts = (
+            f"{data['feature_dim']}-d features, {data['attribute_dim']}-d class vectors, split {data['split_version']}, "
+            f"{len(data['seen_classes'])} seen and {len(data['unseen_classes'])} unseen classes"
+        )
+        seconds, notes = float(result["seconds"]), list(map(str, result["notes"]))
+        fingerprint = {str(part): str(digest) for part, digest in data.get("fingerprint", {}).items()}
     except (KeyError, TypeError, ValueError, AssertionError) as error:
         raise InputError(
             "the result lacks a field or has one of the wrong kind",
@@ -143,7 +192,8 @@ def _from_result(result: object, folder: Path) -> Run:
             expected="a file that a training script wrote",
             fix="Repeat that run with --overwrite, or leave its folder out.",
         ) from None
-    return Run(names[0], names[1], names[2], method, repeat, scores, baselines, config, machine, folder)
+    run = (repeat, scores, baselines, config, machine, facts, seconds, fingerprint, notes, folder)
+    return Run(dataset, features, descriptions, method, *run)
 
 
 def _scores(result: Mapping[str, Any]) -> tuple[Scores, dict[str, Scores]]:
