@@ -114,7 +114,7 @@ def run_protocol(
         folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
     except InputError as error:
         notes.append(f"The baselines are left out, because their settings are chosen on validation: {error}")
-    rows = result_rows(test_records, selection, baselines)
+    rows = result_rows(test_records, selection, baselines, records)
     return {
         "seconds": sum(record.seconds for record in [*records, *test_records]),
         "data": {
@@ -130,7 +130,7 @@ def run_protocol(
             "counts": dataset.counts,
         },
         "rows": rows,
-        "AUSUC": areas(test_records, selection, baselines),
+        "AUSUC": areas(test_records, selection, baselines, records),
         "notes": [*notes, *compare_with_baselines(rows)],
     }
 

@@ -7,6 +7,7 @@ Three selection rules stand side by side in every result:
 * `val`: the epoch and head epoch with the best score of a validation run, looked up in the test run. `--select val` makes
   both runs; without it the row is empty.
 * `last`: the last epoch and the last head epoch.
+* `validation`: where no unseen class has test samples, what the validation run measured on its own classes at its best epochs.
 
 The `calibrated` rows subtract from all seen scores a constant chosen on validation. The baselines' rows follow.
 """
@@ -112,16 +113,26 @@ def value_at(records: Sequence[EpochRecord], group: str, measure: str, choice: C
     return values[choice.head_epoch] if values else None
 
 
-def areas(records: Sequence[EpochRecord], selection: Selection | None, baselines: Sequence[BaselineResult]) -> dict[str, float]:
-    """Return the area under the seen/unseen curve for the rows that have one."""
+def areas(
+    records: Sequence[EpochRecord],
+    selection: Selection | None,
+    baselines: Sequence[BaselineResult],
+    validation: Sequence[EpochRecord] = (),
+) -> dict[str, float]:
+    """Return the area under the seen/unseen curve for the rows that have one; arguments as in `result_rows`."""
     choices = {"last": end(records, "gzsl", "H"), "val": selection.h if selection else None}
     values = {name: value_at(records, "gzsl", "AUSUC", choice) for name, choice in choices.items()}
+    if selection and best(records, "zsl", "acc") is None:
+        values["validation"] = value_at(validation, "gzsl", "AUSUC", selection.h)
     known = {name: value for name, value in values.items() if value is not None}
     return known | {baseline.name: baseline.curve.area for baseline in baselines}
 
 
 def result_rows(
-    records: Sequence[EpochRecord], selection: Selection | None, baselines: Sequence[BaselineResult]
+    records: Sequence[EpochRecord],
+    selection: Selection | None,
+    baselines: Sequence[BaselineResult],
+    validation: Sequence[EpochRecord] = (),
 ) -> list[ResultRow]:
     """Return the rows of the result table.
 
@@ -129,15 +140,18 @@ def result_rows(
         records: of the test run.
         selection: what a validation run chose, if there was one.
         baselines: whose rows follow; empty where they could not be measured.
+        validation: records of the validation run, shown where the test run measured no unseen class.
     """
 
-    def row(name: str, rule: str, t1: Choice | None, h: Choice | None, group: str = "gzsl") -> ResultRow:
+    def row(
+        name: str, rule: str, t1: Choice | None, h: Choice | None, group: str = "gzsl", source: Sequence[EpochRecord] = records
+    ) -> ResultRow:
         return {
             "row": name,
-            "T1": value_at(records, "zsl", "acc", t1),
-            "acc_unseen": value_at(records, group, "acc_unseen", h),
-            "acc_seen": value_at(records, group, "acc_seen", h),
-            "H": value_at(records, group, "H", h),
+            "T1": value_at(source, "zsl", "acc", t1),
+            "acc_unseen": value_at(source, group, "acc_unseen", h),
+            "acc_seen": value_at(source, group, "acc_seen", h),
+            "H": value_at(source, group, "H", h),
             "T1_at": str(t1) if t1 else None,
             "H_at": str(h) if h else None,
             "rule": rule,
@@ -157,6 +171,9 @@ def result_rows(
     else:
         rows.append(row("val", "needs a validation run: pass --select val", None, None))
     rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
+    if selection and best(records, "zsl", "acc") is None:
+        rule = f"accuracy on the VALIDATION classes, best {epoch} there: no unseen class has test samples"
+        rows.append(row("validation", rule, selection.t1, selection.h, source=validation))
     for baseline in baselines:
         rule = f"baseline, chosen on validation: {baseline.choices}"
         for suffix, accuracies in (("", baseline.plain), (CALIBRATED, baseline.calibrated)):

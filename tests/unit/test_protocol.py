@@ -169,3 +169,16 @@ def test_a_method_without_heads_does_not_speak_of_head_epochs() -> None:
 @pytest.mark.parametrize("records", [VALIDATION, VALIDATION[::-1]])
 def test_choices_do_not_depend_on_the_order_of_records(records) -> None:
     assert select(records) == select(VALIDATION)
+
+
+def test_without_test_samples_of_unseen_classes_the_validation_run_is_shown_as_such() -> None:
+    untested = [EpochRecord(r.epoch, metrics={"gzsl": {"acc_seen": [0.5] * 3}}) for r in TEST]
+    chosen = select(VALIDATION)
+    found = {row["row"]: row for row in result_rows(untested, chosen, (), VALIDATION)}
+    assert list(found) == ["paper", "val", "last", "validation"] and found["last"]["T1"] is None
+    row = found["validation"]
+    assert (row["T1"], row["H"], row["T1_at"], row["H_at"]) == (0.7, 0.6, "epoch 3, head epoch 2", "epoch 4, head epoch 2")
+    assert "VALIDATION classes" in row["rule"]
+    assert areas(untested, chosen, (), VALIDATION)["validation"] == 0.6
+    assert "validation" not in {row["row"] for row in result_rows(TEST, chosen, (), VALIDATION)}
+    assert "validation" not in {row["row"] for row in result_rows(untested, None, ())}

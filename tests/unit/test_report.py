@@ -260,6 +260,18 @@ def test_absent_arrays_skip_their_plots(run_dir):
     assert {plot.name for plot in draw_plots(read_run(run_dir))} == {"accuracy", "losses", "wasserstein", "lambda1"}
 
 
+def test_tiles_show_validation_classes_where_unseen_ones_have_no_images(run_dir):
+    value = result()
+    for row in value["rows"]:
+        row |= {"T1": None, "acc_unseen": None, "H": None}
+    value["rows"].append({"row": "validation", "T1": 0.61, "acc_unseen": 0.3, "acc_seen": 0.6, "H": 0.4, "rule": "On others."})
+    assert html.headline_row(value)["row"] == "validation" and html.headline_row(result())["row"] == "val"
+    write_result(run_dir, value)
+    (run_dir / "evaluation.npz").unlink()
+    page = write_report(run_dir).read_text(encoding="utf-8")
+    assert "<dt>T1</dt><dd>61.0</dd>" in page and "Measured on validation classes" in page
+
+
 def test_other_methods_other_losses(run_dir):
     """A run without evaluated epochs, λ1, critic or arrays still has a report."""
     (run_dir / "evaluation.npz").unlink()

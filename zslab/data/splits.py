@@ -187,7 +187,7 @@ def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> li
     measured = (
         "T1, u and H are over the others"
         if untested < n
-        else "T1, u and H cannot be measured; --select val measures them on validation classes"
+        else "T1, u and H cannot be measured on them; with --select val, the row `validation` has those of validation classes"
     )
     return [f"{untested} of {n} unseen classes have no test samples: {measured}."]
 

@@ -20,7 +20,7 @@ from zslab.report.plots.plot import Plot
 from zslab.report.run import MEASURES, DataFacts, FinishedRun, Result, Row, number, read_run
 from zslab.report.text import DASH, HEADINGS, area, chosen_at, headline, percent
 
-_TAGS = {"paper": "optimistic"}  # what a reader must know before quoting a row
+_TAGS = {"paper": "optimistic", "validation": "validation classes"}  # what a reader must know before quoting a row
 _MEANINGS = {
     "T1": "accuracy on unseen classes when predicting among unseen classes",
     "u": "accuracy on unseen classes when predicting among all classes",
@@ -101,12 +101,11 @@ def duration(seconds: float) -> str:
 
 
 def headline_row(result: Result) -> Row | None:
-    """Return the row to quote: `val`, or `last` where `val` has no numbers; None where neither has any."""
+    """Return the row to quote: the first of `val`, `last` and `validation` with the most accuracies; None without any."""
     rows = {row["row"]: row for row in result["rows"]}
-    for name in ("val", "last"):
-        if name in rows and not all(math.isnan(number(rows[name].get(measure))) for measure in MEASURES):
-            return rows[name]
-    return None
+    named = [rows[name] for name in ("val", "last", "validation") if name in rows]
+    known = [sum(not math.isnan(number(row.get(measure))) for measure in MEASURES) for row in named]
+    return named[known.index(max(known))] if any(known) else None
 
 
 def _section(heading: str, *parts: str) -> str:
@@ -120,7 +119,8 @@ def _tiles(result: Result) -> str:
     if row is None:
         return ""
     tiles = "".join(f"<div><dt>{HEADINGS[measure]}</dt><dd>{percent(row.get(measure))}</dd></div>" for measure in MEASURES)
-    return f"<dl class='tiles'>{tiles}</dl><p class='under'>Per cent, selection “{escape(row['row'])}”.</p>"
+    where = " Measured on validation classes: no unseen class has test samples." if row["row"] == "validation" else ""
+    return f"<dl class='tiles'>{tiles}</dl><p class='under'>Per cent, selection “{escape(row['row'])}”.{where}</p>"
 
 
 def _rows_table(result: Result) -> str:

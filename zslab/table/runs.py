@@ -25,7 +25,7 @@ from zslab.fileio import read_json, write_text
 from zslab.runs.config import NOT_PART_OF_IDENTITY
 
 MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "AUSUC"}
-RULES = ("paper", "val", "val + calibration", "last")
+RULES = ("paper", "val", "val + calibration", "last", "validation")
 SUFFIX = " + calibration"
 # Flags that tell runs of one variant apart, or that the table shows in columns of its own.
 REPEATS = ("manualSeed", "split")
