@@ -22,6 +22,7 @@ COMMANDS = {
     "toy": ("zslab.toy.dataset", "render the toy data set"),
     "repack": ("zslab.data.repack", "rewrite a region file of the DAZLE release for fast reading"),
     "export": ("zslab.app.export", "turn a finished run into a model file"),
+    "push": ("zslab.app.hub", "share a model file on the Hugging Face Hub or in a folder"),
     "predict": ("zslab.app.demo", "classify images or videos with a model file, or serve it as a web page"),
     "sweep": ("zslab.sweep.__main__", "execute a grid of runs here or on a cluster"),
     "table": ("zslab.table.__main__", "make the tables of a paper from finished runs"),

@@ -21,7 +21,8 @@ from PIL import Image
 
 from zslab.app.attribute_table import AttributeScale
 from zslab.app.model_file import Model, write_model
-from zslab.app.predictor import AttributeReason, ClassScore, Prediction, Predictor
+from zslab.app.prediction import AttributeReason, ClassScore, Prediction
+from zslab.app.predictor import Predictor
 from zslab.app.web import html as parts
 from zslab.dazle.model import Dazle, DazleOptions
 from zslab.errors import InputError

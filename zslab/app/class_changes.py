@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from zslab.app.model_file import Model
 from zslab.class_names import match_names, normalized
 from zslab.data.dataset import Samples
 from zslab.errors import InputError, examples
+from zslab.features.text import TextRecord
 
 
 def with_classes(model: Model, table: AttributeTable) -> Model:
@@ -117,3 +119,25 @@ def unusual_values(model: Model, table: AttributeTable) -> list[str]:
 
 def _unit_rows(model: Model, values: np.ndarray, table: AttributeTable) -> Tensor:
     return torch.from_numpy(model.attribute_scale.apply(values, table.class_names, table.source))
+
+
+def text_record(model: Model, sentences: Collection[str], where: object) -> TextRecord:
+    """Return how the class vectors of a model came from text.
+
+    Args:
+        model: exported.
+        sentences: names of the classes that are to be added by a sentence, for the message.
+        where: names the model in the message.
+
+    Raises:
+        InputError: they did not come from text.
+    """
+    if model.text is None:
+        raise InputError(
+            "the model's class vectors did not come from text",
+            where=where,
+            found=f"a sentence for {examples(list(sentences))}",
+            expected="attributes",
+            fix="Give every new class its attributes, or train with class vectors made by class_vectors.py.",
+        )
+    return model.text

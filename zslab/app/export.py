@@ -1,4 +1,4 @@
-"""Export a finished run as one model file, which can be kept and passed on.
+"""Export a finished run as one model file with a card, which can be kept and passed on.
 
     zslab export runs/CUB-resnet101-att-tfvaegan-inductive-seed1-0a1b2c3d --output birds.zsl
     zslab export RUN --weights mobilenet_v2.safetensors        # embeds the backbone's weights
@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from zslab.app.attribute_table import AttributeScale
+from zslab.app.card import card_path, model_card
 from zslab.app.model_file import Model, write_model
 from zslab.app.predictor import Predictor
 from zslab.app.trained_parts import read_weights, with_dazle, with_tfvaegan
@@ -36,6 +37,7 @@ from zslab.features.sources import read_attribute_names
 from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
+from zslab.fileio import write_text
 from zslab.flags import check_at_least
 from zslab.report.run import FinishedRun, read_run
 from zslab.runs.environment import resolve_folder
@@ -60,7 +62,7 @@ def export(
     attribute_names: Path | None = None,
     seed: int = 0,
 ) -> Model:
-    """Write the model file of a run and return what is in it.
+    """Write the model file of a run, and its card beside it; return what is in it.
 
     Args:
         run_dir: folder of a finished run.
@@ -113,6 +115,7 @@ def export(
     model = _with_backbone(model, weights, random_weights, embed)
     check_predictions(model, dataset, run, choice)
     write_model(output, model)
+    write_text(card_path(output), model_card(model))
     return model
 
 

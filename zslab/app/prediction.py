@@ -1,12 +1,35 @@
-"""What a model says of one image or video."""
+"""What a model says of one image or video, and how it comes from scores and explanations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from torch import Tensor
 
+from zslab.app.methods.base import ForwardPass
+from zslab.app.model_file import Model
 from zslab.features.backbones import WHOLE
+
+View = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked of each image.
+
+    Attributes:
+        unseen_only: choose among the unseen classes only (zero-shot), instead of all (generalized).
+        calibration: is subtracted from the scores of the seen classes, which every model favors.
+        top: number of classes that a prediction lists.
+        attributes: number of reasons that it gives.
+    """
+
+    unseen_only: bool = False
+    calibration: float = 0.0
+    top: int = 5
+    attributes: int = 8
 
 
 @dataclass(frozen=True)
@@ -54,7 +77,7 @@ class Prediction:
     classes: list[ClassScore] = field(default_factory=list)
     attributes: list[AttributeReason] = field(default_factory=list)
     attention: dict[str, np.ndarray] = field(default_factory=dict)
-    view: tuple[float, float, float, float] = WHOLE
+    view: View = WHOLE
     error: str | None = None
 
     @property
@@ -72,3 +95,47 @@ class Prediction:
             "attention": {name: np.round(weights, 5).tolist() for name, weights in self.attention.items()},
             "view": list(self.view),
         }
+
+
+def describe(
+    forward: ForwardPass, question: Question, model: Model, names: Sequence[str], views: Sequence[View]
+) -> list[Prediction]:
+    """Return the predictions of n images.
+
+    Args:
+        forward: what the method computed for them.
+        question: what is asked.
+        model: has the names of classes and attributes.
+        names: n names of the images.
+        views: n parts of the images that the model saw.
+    """
+    scores = forward.scores(question.unseen_only, question.calibration)
+    explained, maps = forward.contributions(scores.argmax(dim=1)), forward.attention()
+    # From here on single numbers are looked at, which a GPU would hand over one by one.
+    scores, maps = scores.cpu(), maps if maps is None else maps.cpu()
+    best, order = scores.softmax(dim=1).topk(min(question.top, scores.shape[1]), dim=1)
+    reasons: list[list[AttributeReason]] = [[] for _ in names]
+    if explained is not None:
+        reasons = _reasons(explained[0].cpu(), explained[1].cpu(), scores.argmax(dim=1), question.attributes, model)
+    predictions = []
+    for row, (name, view) in enumerate(zip(names, views)):
+        allowed = scores[row, order[row]].isfinite()
+        columns, probabilities = order[row][allowed].tolist(), best[row][allowed].tolist()
+        classes = [ClassScore(model.class_names[c], p, bool(model.seen[c])) for c, p in zip(columns, probabilities)]
+        attention: dict[str, np.ndarray] = {}
+        if maps is not None:
+            shown = [model.attribute_names.index(reason.name) for reason in reasons[row]]
+            attention = {model.attribute_names[i]: maps[row, i].numpy() for i in shown}
+        predictions.append(Prediction(name, classes, reasons[row], attention, view))
+    return predictions
+
+
+def _reasons(contributions: Tensor, read: Tensor, classes: Tensor, n: int, model: Model) -> list[list[AttributeReason]]:
+    """Return the n strongest reasons for the class of each sample, from (samples, A) contributions and readings."""
+    _, strongest = contributions.topk(min(n, contributions.shape[1]), dim=1)
+
+    def reason(row: int, k: int, i: int) -> AttributeReason:
+        numbers = contributions[row, i].item(), read[row, i].item(), float(model.table[k, i])
+        return AttributeReason(model.attribute_names[i], *numbers)
+
+    return [[reason(row, k, i) for i in strongest[row].tolist()] for row, k in enumerate(classes.tolist())]

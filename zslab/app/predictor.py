@@ -2,12 +2,10 @@
 
     predictor = Predictor.load("birds.zsl")
     for prediction in predictor.predict(["photo.jpg", "folder"]):
-        print(prediction.image, prediction.error or f"{prediction.top.name}, {prediction.top.probability:.1%}")
-    predictor.add_class("Red_capped_Parrot", {"red crown": 82, "hooked bill": 100, ...})  # by its attributes alone
-    predictor.save("more_birds.zsl")
+        print(prediction.image, prediction.error or prediction.top.name)
 
-A model whose features came from videos takes paths of videos wherever others take images: see `Predictor.modality`.
-A stream of any length is predicted in the memory of one batch, of videos in that of one video.
+A model whose features came from videos takes paths of videos wherever others take images. A stream of any length is predicted
+in the memory of one batch, of videos in that of one video.
 """
 
 from __future__ import annotations
@@ -15,7 +13,7 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -24,15 +22,17 @@ import torch
 from torch import Tensor
 
 from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, table_from_mapping
-from zslab.app.class_changes import unusual_values, with_attributes, with_classes, without_class
+from zslab.app.class_changes import text_record, unusual_values, with_attributes, with_classes, without_class
+from zslab.app.hub import find_model
 from zslab.app.inputs import ImageInput, Source, sources
-from zslab.app.methods.base import ForwardPass
+from zslab.app.methods.base import ForwardPass, check_features
 from zslab.app.methods.build import build_method
+from zslab.app.model_backbone import load_model_backbone, model_modality
 from zslab.app.model_file import Model, read_model, write_model
-from zslab.app.prediction import AttributeReason, ClassScore, Prediction
-from zslab.errors import InputError, examples
-from zslab.features.backbones import DESCRIPTOR, Backbone
-from zslab.features.modality import VIDEOS, Modality, modality_of
+from zslab.app.prediction import Prediction, Question, View, describe
+from zslab.errors import InputError
+from zslab.features.backbones import Backbone
+from zslab.features.modality import VIDEOS, Modality
 from zslab.features.text import Encode, TextRecord
 from zslab.runs.environment import resolve_device
 
@@ -41,23 +41,6 @@ Table = AttributeTable | Mapping[str, Row] | Mapping[str, str] | str | Path
 
 class UnusualAttributesWarning(UserWarning):
     """Attributes of a class lie far outside the range of the model's classes."""
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of each image.
-
-    Attributes:
-        unseen_only: choose among the unseen classes only (zero-shot), instead of all (generalized).
-        calibration: is subtracted from the scores of the seen classes, which every model favors.
-        top: number of classes that a prediction lists.
-        attributes: number of reasons that it gives.
-    """
-
-    unseen_only: bool = False
-    calibration: float = 0.0
-    top: int = 5
-    attributes: int = 8
 
 
 class Predictor:
@@ -110,6 +93,20 @@ class Predictor:
             InputError: the file is missing, damaged or no model.
         """
         return cls(read_model(Path(path)), device=device, weights=weights, text_source=text_source, where=path)
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, revision: str | None = None, **options: str | Path | None) -> Predictor:
+        """Open a shared model by name; `zslab push` shares one.
+
+        Args:
+            name: "user/name" on the Hugging Face Hub, a folder, or a model file.
+            revision: branch, tag or commit on the Hub.
+            options: device, weights and text_source, as for `load`.
+
+        Raises:
+            InputError: there is no such model, or the Hub cannot be reached.
+        """
+        return cls.load(find_model(name, revision), **options)  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
         """Write the model with its classes as they are now."""
@@ -167,7 +164,7 @@ class Predictor:
         Raises:
             InputError: the model takes features only, because nothing says what made them.
         """
-        return modality_of(self._about_backbone()["spec"])
+        return model_modality(self.model, self.where)
 
     @property
     def backbone(self) -> Backbone:
@@ -177,43 +174,8 @@ class Predictor:
             InputError: the model does not know it, or its weights are missing or differ from those of training.
         """
         if self._backbone is None:
-            self._backbone = self._load_backbone()
+            self._backbone = load_model_backbone(self.model, self._weights, self.device, self.where)
         return self._backbone
-
-    def _about_backbone(self) -> dict[str, object]:
-        if self.model.backbone is None:
-            raise InputError(
-                "the model takes features only",
-                where=self.where,
-                found="no backbone",
-                expected="a description of the network that made the features",
-                fix="Pass features to predict_features, or export the run again with --backbone. For a model of videos, make "
-                "the features again with zero-shot-actions/extract_features.py, which notes the backbone.",
-            )
-        return self.model.backbone
-
-    def _load_backbone(self) -> Backbone:
-        about, modality = self._about_backbone(), self.modality
-        spec = modality.spec.from_json(about["spec"])
-        weights = self._weights or self.model.backbone_weights or ("default" if spec.name == DESCRIPTOR else None)
-        if not weights:
-            raise InputError(
-                "the model file does not hold its backbone's weights",
-                where=self.where,
-                found=f"{spec.name}, {about['weights']}",
-                expected="the weights that the features were made with",
-                fix="Pass --weights FILE, or --weights default to have them downloaded; or export the run again with them.",
-            )
-        backbone = modality.load_backbone(spec, weights, device=self.device)
-        if about["digest"] and backbone.digest != about["digest"]:
-            raise InputError(
-                "the weights are not those of training",
-                where=self._weights or self.where,
-                found=f"digest {backbone.digest}",
-                expected=f"{about['digest']} ({about['weights']})",
-                fix="Use the very weights that made the features.",
-            )
-        return backbone
 
     # ---- features ---------------------------------------------------------------------------------------------------
 
@@ -233,14 +195,13 @@ class Predictor:
         Raises:
             InputError: features of another shape or not finite, or the model cannot choose among all classes.
         """
-        (scores,) = self.decision_functions(features, [unseen_only], calibration=calibration)
-        return scores
+        return self.decision_functions(features, [unseen_only], calibration=calibration)[0]
 
     def decision_functions(
         self, features: np.ndarray, unseen_only: Sequence[bool], *, calibration: float = 0.0
     ) -> list[np.ndarray]:
         """Return `decision_function` for each choice in `unseen_only`, with one forward pass for all of them."""
-        features = self._checked(features)
+        features = check_features(features, self.feature_shape)
         for only in unseen_only:
             self._check_choice(only)
         parts: list[list[Tensor]] = [[] for _ in unseen_only]
@@ -262,27 +223,6 @@ class Predictor:
         scores = self.decision_function(features, unseen_only=unseen_only, calibration=calibration)
         names: np.ndarray = np.array(self.classes_)[scores.argmax(axis=1)]
         return names
-
-    def _checked(self, features: np.ndarray) -> np.ndarray:
-        features = np.asarray(features)
-        shape = self.feature_shape
-        if features.ndim != 1 + len(shape) or features.shape[1:] != shape or features.dtype.kind not in "fiu":
-            raise InputError(
-                "the features have another shape",
-                where="the features",
-                found=f"{features.dtype} {features.shape}",
-                expected=f"numbers (n, {', '.join(map(str, shape))})",
-                fix="Use features of the backbone of training.",
-            )
-        if not np.isfinite(features).all():
-            raise InputError(
-                "the features contain NaN or infinity",
-                where="the features",
-                found=f"{(~np.isfinite(features)).sum()} such values",
-                expected="finite numbers",
-                fix="Extract them again.",
-            )
-        return np.ascontiguousarray(features, dtype=np.float32)
 
     def _check_choice(self, unseen_only: bool) -> None:
         self._update()
@@ -322,14 +262,11 @@ class Predictor:
                 PIL images, arrays, tensors, as `zslab.app.inputs.sources` says; of videos paths alone. Never more than a batch
                 is held at a time.
             batch_size: images that go through the networks together; changes speed and memory only. Videos go one by one.
-            unseen_only: as for `decision_function`.
-            calibration: as for `decision_function`.
-            top: number of classes that a prediction lists.
-            attributes: number of reasons that it gives.
+            unseen_only, calibration, top, attributes: as for `Question`.
 
         Raises:
-            InputError: at the call, not when the first prediction is asked for: the model takes features only, or cannot
-                choose among all classes; later, a folder without images.
+            InputError: at the call, the model takes features only, or cannot choose among all classes; later, a folder
+                without images.
         """
         if batch_size < 1:
             raise InputError(
@@ -363,9 +300,7 @@ class Predictor:
             for place in range(len(batch)):
                 yield errors[place] if place in errors else next(described)
 
-    def _described(
-        self, batch: Tensor, names: list[str], views: list[tuple[float, float, float, float]], question: Question
-    ) -> list[Prediction]:
+    def _described(self, batch: Tensor, names: list[str], views: list[View], question: Question) -> list[Prediction]:
         """Return the predictions of prepared images."""
         pooled, regions = self.backbone.features(batch)
         features = self._method.as_stored(regions if self._method.uses_regions else pooled)
@@ -377,39 +312,7 @@ class Predictor:
                 expected=self.feature_shape,
                 fix="The model's description of its backbone is wrong; export it again.",
             )
-        seen = self._forward(features)
-        scores = seen.scores(question.unseen_only, question.calibration)
-        explained, maps = seen.contributions(scores.argmax(dim=1)), seen.attention()
-        # From here on single numbers are looked at, which a GPU would hand over one by one.
-        scores, maps = scores.cpu(), maps if maps is None else maps.cpu()
-        best, order = scores.softmax(dim=1).topk(min(question.top, scores.shape[1]), dim=1)
-        reasons: list[list[AttributeReason]] = [[] for _ in names]
-        if explained is not None:
-            reasons = self._reasons(explained[0].cpu(), explained[1].cpu(), scores.argmax(dim=1), question.attributes)
-        predictions = []
-        for row, (name, view) in enumerate(zip(names, views)):
-            allowed = torch.isfinite(scores[row, order[row]])
-            columns, probabilities = order[row][allowed].tolist(), best[row][allowed].tolist()
-            classes = [ClassScore(self.classes_[c], p, bool(self.seen_[c])) for c, p in zip(columns, probabilities)]
-            attention: dict[str, np.ndarray] = {}
-            if maps is not None:
-                shown = [self.attribute_names.index(reason.name) for reason in reasons[row]]
-                attention = {self.attribute_names[i]: maps[row, i].numpy() for i in shown}
-            predictions.append(Prediction(name, classes, reasons[row], attention, view))
-        return predictions
-
-    def _reasons(self, contributions: Tensor, read: Tensor, classes: Tensor, n: int) -> list[list[AttributeReason]]:
-        """Return the n strongest reasons for the class of each sample, from (samples, A) contributions and readings."""
-        _, strongest = contributions.topk(min(n, contributions.shape[1]), dim=1)
-        return [
-            [
-                AttributeReason(
-                    self.attribute_names[i], contributions[row, i].item(), read[row, i].item(), float(self.table[k, i])
-                )
-                for i in strongest[row].tolist()
-            ]
-            for row, k in enumerate(classes.tolist())
-        ]
+        return describe(self._forward(features), question, self.model, names, views)
 
     # ---- new classes --------------------------------------------------------------------------------------------------
 
@@ -448,11 +351,7 @@ class Predictor:
         return self._change(with_classes, self._as_table(table))
 
     def set_attributes(self, table: Table) -> Predictor:
-        """Replace the attributes of classes that the model has, and return self; warns as `add_classes` does.
-
-        Raises:
-            InputError: a class is unknown, or attributes are missing, unknown or not numbers.
-        """
+        """Replace the attributes of classes that the model has, and return self; warns and raises as `add_classes` does."""
         return self._change(with_attributes, self._as_table(table))
 
     def remove_class(self, name: str) -> Predictor:
@@ -487,15 +386,7 @@ class Predictor:
 
     def _text_vectors(self, sentences: Mapping[str, str]) -> np.ndarray:
         """Return unit vectors (n, A) of new classes by name -> sentence, with the encoder of the model's class vectors."""
-        text = self.text_encoder
-        if text is None:
-            raise InputError(
-                "the model's class vectors did not come from text",
-                where=self.where,
-                found=f"a sentence for {examples(list(sentences))}",
-                expected="attributes",
-                fix="Give every new class its attributes, or train with class vectors made by class_vectors.py.",
-            )
+        text = text_record(self.model, sentences, self.where)
         self._encode = self._encode or text.encoder(self._text_source)
         return self._encode([text.text_of(name, sentence) for name, sentence in sentences.items()])
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zslab.app.json_reader import contradiction
 from zslab.app.model_file import Model
+from zslab.errors import InputError
 
 INTEGERS = ("classes", "num_batches_tracked")
 LARGEST_SCORE = 1e6  # of margins and calibration constants; class scores are a few units
@@ -110,3 +112,33 @@ def check_same_classes(name: str, found: Tensor, expected: Tensor, where: str) -
     """Refuse a head whose classes are not those that the model says."""
     if not torch.equal(found, expected):
         raise contradiction(f"{where}, weights.{name}.classes", found[:10].tolist(), f"{expected[:10].tolist()} ...")
+
+
+def check_features(features: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Return features as float32.
+
+    Args:
+        features: (n, *shape) as a user gives them.
+        shape: of one sample.
+
+    Raises:
+        InputError: they have another shape or are not finite numbers.
+    """
+    features = np.asarray(features)
+    if features.ndim != 1 + len(shape) or features.shape[1:] != shape or features.dtype.kind not in "fiu":
+        raise InputError(
+            "the features have another shape",
+            where="the features",
+            found=f"{features.dtype} {features.shape}",
+            expected=f"numbers (n, {', '.join(map(str, shape))})",
+            fix="Use features of the backbone of training.",
+        )
+    if not np.isfinite(features).all():
+        raise InputError(
+            "the features contain NaN or infinity",
+            where="the features",
+            found=f"{(~np.isfinite(features)).sum()} such values",
+            expected="finite numbers",
+            fix="Extract them again.",
+        )
+    return np.ascontiguousarray(features, dtype=np.float32)

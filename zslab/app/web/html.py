@@ -16,7 +16,7 @@ from PIL import Image
 
 from zslab.app.annotate import readable, readable_class
 from zslab.app.model_file import Model
-from zslab.app.predictor import AttributeReason, ClassScore, Prediction
+from zslab.app.prediction import AttributeReason, ClassScore, Prediction
 from zslab.errors import InputError
 from zslab.report.overlay import overlay
 
