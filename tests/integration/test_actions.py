@@ -380,9 +380,7 @@ def test_unseen_classes_are_drawn_outside_the_pretraining(actions, root) -> None
         unseen = read_mat(folder / f"split_{number}" / "clean_splits.mat", ["test_unseen_loc"])["test_unseen_loc"]
         drawn.append(tuple(np.unique(labels[unseen.ravel().astype(int) - 1])))
     assert {len(unseen) for unseen in drawn} == {3} and set().union(*drawn) == {2, 4, 6, 7, 8} and len(set(drawn)) > 1
-    with pytest.raises(
-        InputError, match="too few classes .* .got 5 of 8 classes, expected at least 6"
-    ):
+    with pytest.raises(InputError, match="too few classes .* .got 5 of 8 classes, expected at least 6"):
         make.make_splits(make.SplitsConfig(**common, seen=0.2, overwrite=True))
     with pytest.raises(InputError, match="--unseen names the classes already"):
         make.make_splits(make.SplitsConfig(**common, unseen=("Hug",), overwrite=True))

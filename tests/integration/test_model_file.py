@@ -18,6 +18,7 @@ from zslab.app import model_file
 from zslab.app.export import export, main
 from zslab.app.model_file import KEY, content_digest, read_model, write_model
 from zslab.app.predictor import Predictor
+from zslab.baselines.eszsl import Eszsl
 from zslab.data.dataset import FeatureScaling
 from zslab.errors import InputError
 from zslab.report.run import read_run
@@ -67,6 +68,36 @@ def test_seen_features_are_capped_and_can_be_left_out(birds, tmp_path) -> None:
     assert export(birds.runs["tfvaegan"], tmp_path / "none.zsl", max_seen_per_class=0).train is None
     with pytest.raises(InputError, match="max_seen_per_class"):
         Predictor.load(tmp_path / "none.zsl").add_class("new", birds.table.values[0])
+
+
+def test_the_baseline_of_a_run_is_exported_and_takes_new_classes(birds, tmp_path) -> None:
+    run = read_run(birds.runs["tfvaegan"])
+    model = export(birds.runs["tfvaegan"], tmp_path / "eszsl.zsl", method="eszsl")
+    dataset, _ = export_module._read_data(run, None)
+    test = dataset.stage("test", "minmax", run.result["seed"])
+    expected = Eszsl(**model.origin["settings"]).fit(test.train.features, test.train.labels, test.attributes)
+    predictor = Predictor.load(tmp_path / "eszsl.zsl", device="cpu")
+    features, scaled = dataset.features[dataset.locations["test_unseen"]], test.test_unseen.features[:]
+    scores = predictor.decision_function(features)
+    np.testing.assert_allclose(scores, expected.scores(scaled), atol=1e-4 * np.abs(scores).max())
+    calibration = model.settings["calibration"]
+    lowered = predictor.decision_function(features, calibration=calibration)
+    np.testing.assert_allclose(lowered, scores - calibration * predictor.seen_, atol=1e-4)
+    assert np.isneginf(predictor.decision_function(features, unseen_only=True)[:, predictor.seen_]).all()
+    # A new class with the attributes of an old one has its scores, and no other score changes.
+    place = birds.names.index(birds.tested)
+    twin = predictor.copy().add_class("twin", birds.table.values[place])
+    again = twin.decision_function(features)
+    np.testing.assert_allclose(again[:, -1], scores[:, place], rtol=1e-3, atol=1e-4)
+    assert np.array_equal(again[:, :-1], scores)
+    assert np.array_equal(twin.remove_class("twin").decision_function(features), scores)
+    wrong = replace(model, weights=model.weights | {"compatibility": -model.weights["compatibility"]})
+    row = next(row for row in run.result["rows"] if row["row"] == "ESZSL, centered + calibration")
+    row |= {"acc_unseen": 0.99}
+    with pytest.raises(InputError, match="does not have the accuracy that its run found"):
+        export_module.check_accuracies(wrong, dataset, run)
+    with pytest.raises(InputError, match="one feature vector for each sample"):
+        export(birds.runs["dazle"], tmp_path / "dazle.zsl", method="eszsl")
 
 
 @pytest.mark.parametrize("choice", ["last", "val"])

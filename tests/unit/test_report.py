@@ -20,6 +20,7 @@ from zslab.report.plots import plot as plot_module
 from zslab.report.plots.draw import draw_plots
 from zslab.report.run import chosen_epoch, read_run
 from zslab.report.text import format_rows
+from zslab.runs.environment import last_of_each
 
 EVIL = '<script>alert("$x$")</script>'
 EPOCHS = 3
@@ -419,3 +420,30 @@ def test_leakage_goes_into_the_report(run_dir, tmp_path, capsys):
     (run_dir / "leakage.json").write_text('{"pretraining": 1}')
     with pytest.raises(InputError, match="leakage.json"):
         write_report(run_dir)
+
+
+def test_each_flag_of_the_command_is_printed_once_with_its_last_value():
+    given = [
+        "--nepoch",
+        "300",
+        "--seeds",
+        "1",
+        "2",
+        "--transform",
+        "--resume",
+        "--nepoch=5",
+        "--no_transform",
+        "--lambda_",
+        "-1",
+    ]
+    assert last_of_each(given) == ["--seeds", "1", "2", "--resume", "--nepoch=5", "--no_transform", "--lambda_", "-1"]
+
+
+def test_the_page_prints_the_commands_of_run_and_export(run_dir):
+    (run_dir / "evaluation.npz").unlink()
+    folder = run_dir / "a run"
+    folder.mkdir()
+    for name in ("result.json", "metrics.jsonl"):
+        (run_dir / name).rename(folder / name)
+    page = write_report(folder).read_text(encoding="utf-8")
+    assert f"zslab export &#x27;{folder}&#x27; --output &#x27;a run.zsl&#x27;" in page

@@ -3,6 +3,7 @@
     zslab export runs/CUB-resnet101-att-tfvaegan-inductive-seed1-0a1b2c3d --output birds.zsl
     zslab export RUN --weights mobilenet_v2.safetensors        # embeds the backbone's weights
     zslab export RUN --weights none --random_weights           # draws them again, where the features are of random weights
+    zslab export RUN --method eszsl                            # the closed-form baseline, often the best on small sets
     zslab export RUN --no_backbone                             # leaves them out; pass --weights when predicting
 
 The data of the run must still lie where its config says (or in --dataroot): scaling and the training features of the seen
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,7 +25,7 @@ from zslab.app.attribute_table import AttributeScale
 from zslab.app.card import card_path, model_card
 from zslab.app.model_file import Model, write_model
 from zslab.app.predictor import Predictor
-from zslab.app.trained_parts import read_weights, with_dazle, with_tfvaegan
+from zslab.app.trained_parts import read_weights, with_dazle, with_eszsl, with_tfvaegan
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
@@ -39,7 +41,8 @@ from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
 from zslab.fileio import write_text
 from zslab.flags import check_at_least
-from zslab.report.run import FinishedRun, read_run
+from zslab.metrics import mean_class_accuracy
+from zslab.report.run import FinishedRun, number, read_run
 from zslab.runs.environment import resolve_folder
 from zslab.runs.folder import changed_data
 
@@ -53,6 +56,7 @@ def export(
     output: Path,
     *,
     choice: str = "last",
+    method: str | None = None,
     dataroot: Path | None = None,
     weights: str | Path | None = None,
     backbone: BackboneSpec | None = None,
@@ -68,6 +72,7 @@ def export(
         run_dir: folder of a finished run.
         output: file to write.
         choice: "last" (epoch) or "val", what --select val chose.
+        method: "eszsl" for the run's closed-form baseline instead of what it trained.
         dataroot: where the data lie, if not where the run's config says.
         weights: file with the backbone's weights, or "default" (downloaded); None embeds none.
         backbone: what made the features, where the feature file does not say.
@@ -81,7 +86,7 @@ def export(
         InputError: the run is unfinished, its data are missing or have changed, or the backbone's weights do not fit.
     """
     run = read_run(run_dir)
-    tensors, about = read_weights(run, choice)
+    tensors, about = ({}, {}) if method == "eszsl" else read_weights(run, choice)
     dataset, original = _read_data(run, dataroot)
     seen = np.zeros(len(dataset.class_names), dtype=bool)
     seen[dataset.labels[dataset.locations["trainval"]]] = True
@@ -107,13 +112,18 @@ def export(
         version=run.result["version"],
         origin=_origin(run, dataset, choice) | about,
     )
-    if isinstance(dataset, RegionDataset):
+    if method == "eszsl":
+        model = with_eszsl(model, dataset, run.result["seed"])
+    elif isinstance(dataset, RegionDataset):
         model = with_dazle(model, tensors, dataset, run.result["settings"])
     else:
         threshold = float(run.arrays[f"{choice}_gate_threshold"]) if "detector.classes" in tensors else None
         model = with_tfvaegan(model, tensors, dataset, run.result["settings"], threshold, max_seen_per_class, seed)
     model = _with_backbone(model, weights, random_weights, embed)
-    check_predictions(model, dataset, run, choice)
+    if method == "eszsl":
+        check_accuracies(model, dataset, run)
+    else:
+        check_predictions(model, dataset, run, choice)
     write_model(output, model)
     write_text(card_path(output), model_card(model))
     return model
@@ -272,6 +282,32 @@ def check_predictions(model: Model, dataset: Dataset, run: FinishedRun, choice: 
             )
 
 
+def check_accuracies(model: Model, dataset: Dataset, run: FinishedRun) -> None:
+    """Check that an exported baseline has the accuracies that its run found for it, where it found any.
+
+    Raises:
+        InputError: it has others.
+    """
+    row = next((row for row in run.result["rows"] if row["row"] == "ESZSL, centered + calibration"), None)
+    predictor = Predictor(model, device="cpu")
+    for measure, part in (("acc_unseen", "test_unseen"), ("acc_seen", "test_seen")):
+        expected, rows = number(row.get(measure) if row else None), dataset.locations[part]
+        if math.isnan(expected) or not len(rows):
+            continue
+        scores = predictor.decision_function(dataset.features[rows], calibration=number(model.settings["calibration"]))
+        predicted = torch.from_numpy(scores.argmax(axis=1))
+        labels = torch.from_numpy(dataset.labels[rows])
+        found = mean_class_accuracy(labels, predicted, labels.unique())
+        if abs(found - expected) > 1 - AGREEMENT:
+            raise InputError(
+                "the baseline does not have the accuracy that its run found",
+                where=f"{run.path}, {measure}",
+                found=f"{100 * found:.1f} %",
+                expected=f"{100 * expected:.1f} %",
+                fix="The data have changed since the run; put back the old ones or train again.",
+            )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Run the command and return its exit status."""
     parser = _parser()
@@ -286,6 +322,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("run", type=Path, help="folder of a finished run")
     parser.add_argument("--output", type=Path, help="model file to write (<run>.zsl)")
     parser.add_argument("--choice", choices=("last", "val"), default="last", help="last epoch, or what --select val chose")
+    parser.add_argument("--method", choices=("eszsl",), help="the run's closed-form baseline (ESZSL, centered) instead")
     parser.add_argument("--dataroot", type=Path, help="where the data lie, if not where the run says")
     parser.add_argument("--weights", help="file with the backbone's weights, or default to download them")
     parser.add_argument(
@@ -320,6 +357,7 @@ def _export_and_report(arguments: argparse.Namespace) -> None:
         arguments.run,
         output,
         choice=arguments.choice,
+        method=arguments.method,
         dataroot=arguments.dataroot,
         weights=arguments.weights,
         random_weights=arguments.random_weights,

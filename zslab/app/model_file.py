@@ -38,7 +38,7 @@ from zslab.features.text import TextRecord
 from zslab.fileio import atomic_path
 
 KEY, FORMAT, FORMAT_VERSION = "zslab_model", "zslab model", 1
-METHODS = ("tfvaegan", "dazle")
+METHODS = ("tfvaegan", "dazle", "eszsl")
 LARGEST_HEADER = 32 * 2**20  # bytes; 10,000 classes and 10,000 attributes need a tenth of it
 DIVISORS = (1e-30, 1e30)  # what features are divided by
 DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)

@@ -12,6 +12,8 @@ from torch import Tensor
 
 from zslab.app.methods.tfvaegan import SERVED
 from zslab.app.model_file import Model
+from zslab.baselines.comparison import choose
+from zslab.baselines.eszsl import Eszsl
 from zslab.data.dataset import Dataset, Samples, fit_scaling
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError
@@ -46,6 +48,44 @@ def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict
     if "constant" in metadata:
         about["constant"] = float(metadata["constant"])
     return tensors, about
+
+
+def with_eszsl(model: Model, dataset: Dataset, seed: int) -> Model:
+    """Fit ESZSL on centered features of the seen classes, with everything chosen on validation as the runs' baseline is.
+
+    The settings and the constant are those with the best calibrated H. `seed` draws the validation stage as the run did.
+
+    Raises:
+        InputError: the data set has no pooled features or no validation split.
+    """
+    test = dataset.stage("test", "minmax", seed)
+    if not test.feature_dim or isinstance(dataset, RegionDataset):
+        raise InputError(
+            "ESZSL needs one feature vector for each sample",
+            where="--method",
+            found="a run on region maps",
+            expected="a run on pooled features, such as TF-VAEGAN's",
+            fix="Export a run of TF-VAEGAN on the same images.",
+        )
+    settings, constant = choose(Eszsl(), dataset.stage("validation", "minmax", seed))
+    chosen, seen = settings["calibrated H"], test.train.labels.unique()
+    mean = test.attributes.double()[seen].mean(dim=0)
+    # The prototype of a class is V (a − α), so those of the classes α + e_i are the columns of V.
+    probes = torch.cat([test.attributes.double(), mean + torch.eye(len(mean), dtype=torch.float64)])
+    (fitted,) = Eszsl().path(test.train.features, test.train.labels, probes, [chosen])
+    return replace(
+        model,
+        method="eszsl",
+        title=f"ESZSL, centered on {dataset.name}",
+        settings={"feature_dim": test.feature_dim, "calibration": constant},
+        scaling=fit_scaling(dataset.features, dataset.locations["trainval"], "minmax"),
+        weights={
+            "compatibility": fitted.prototypes_[len(test.attributes) :].T,
+            "feature_mean": fitted.feature_mean_,
+            "attribute_mean": mean.float(),
+        },
+        origin=model.origin | {"choice": "val", "settings": dict(chosen), "constant": constant},
+    )
 
 
 def with_dazle(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset, method: Mapping[str, object]) -> Model:

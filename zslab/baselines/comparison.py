@@ -106,6 +106,23 @@ def measure(models: Sequence[Baseline], data: StageData) -> Iterator[Measured]:
         yield Measured(t1, margin_curve(margin, if_seen, if_unseen, labels, *sides))
 
 
+def choose(baseline: Baseline, validation: StageData) -> tuple[dict[str, Settings], float]:
+    """Return the settings with the best "T1", "H" and "calibrated H" on validation, and the constant for the last of them."""
+    tried = _measured(baseline, validation, baseline.grid)
+    constants = [m.curve.best_constant() for m in tried]
+    criteria = {
+        "T1": [m.t1 for m in tried],
+        "H": [m.generalized().h for m in tried],
+        "calibrated H": [m.generalized(constant).h for m, constant in zip(tried, constants)],
+    }
+    chosen = {name: values.index(max(values)) for name, values in criteria.items()}
+    return {name: baseline.grid[index] for name, index in chosen.items()}, constants[chosen["calibrated H"]]
+
+
+def _measured(baseline: Baseline, data: StageData, grid: Sequence[Settings]) -> list[Measured]:
+    return list(measure(list(baseline.path(data.train.features, data.train.labels, data.attributes, grid)), data))
+
+
 def run_baseline(name: str, baseline: Baseline, validation: StageData, test: StageData) -> BaselineResult:
     """Choose settings and constant on `validation`, then fit and measure on `test`.
 
@@ -120,22 +137,8 @@ def run_baseline(name: str, baseline: Baseline, validation: StageData, test: Sta
     """
     check_stage(test)
     start = time.perf_counter()
-
-    def measured(data: StageData, grid: Sequence[Settings]) -> list[Measured]:
-        models = list(baseline.path(data.train.features, data.train.labels, data.attributes, grid))
-        return list(measure(models, data))
-
-    tried = measured(validation, baseline.grid)
-    constants = [m.curve.best_constant() for m in tried]
-    criteria = {
-        "T1": [m.t1 for m in tried],
-        "H": [m.generalized().h for m in tried],
-        "calibrated H": [m.generalized(constant).h for m, constant in zip(tried, constants)],
-    }
-    chosen = {name: values.index(max(values)) for name, values in criteria.items()}
-    settings = {name: baseline.grid[index] for name, index in chosen.items()}
-    constant = constants[chosen["calibrated H"]]
-    for_t1, for_h, for_calibrated = measured(test, list(settings.values()))
+    settings, constant = choose(baseline, validation)
+    for_t1, for_h, for_calibrated = _measured(baseline, test, list(settings.values()))
     return BaselineResult(
         name=name,
         t1=for_t1.t1,

@@ -19,6 +19,7 @@ from zslab.report.plots.draw import draw_plots
 from zslab.report.plots.plot import Plot
 from zslab.report.run import MEASURES, DataFacts, FinishedRun, Result, Row, number, read_run
 from zslab.report.text import DASH, HEADINGS, area, chosen_at, headline, percent
+from zslab.runs.environment import export_command
 
 _TAGS = {"paper": "optimistic", "validation": "validation classes"}  # what a reader must know before quoting a row
 _MEANINGS = {
@@ -181,7 +182,7 @@ def _plots(plots: Sequence[Plot]) -> str:
 def _reproduce(run: FinishedRun) -> list[str]:
     result = run.result
     return [
-        f"<pre tabindex='0'><code>{escape(result['command'])}</code></pre>",
+        f"<pre tabindex='0'><code>{escape(result['command'])}\n{escape(export_command(run.path))}</code></pre>",
         _pairs(
             [
                 ("device", result["device"]),

@@ -9,10 +9,15 @@ import torch
 from zslab.app.json_reader import JsonReader
 from zslab.app.methods.base import LARGEST_SCORE, Method
 from zslab.app.methods.dazle import DazleMethod
+from zslab.app.methods.eszsl import EszslMethod
 from zslab.app.methods.tfvaegan import TfvaeganMethod
 from zslab.app.model_file import Model
 
-BUILDERS: dict[str, Callable[[Model, str, torch.device], Method]] = {"tfvaegan": TfvaeganMethod, "dazle": DazleMethod}
+BUILDERS: dict[str, Callable[[Model, str, torch.device], Method]] = {
+    "tfvaegan": TfvaeganMethod,
+    "dazle": DazleMethod,
+    "eszsl": EszslMethod,
+}
 
 
 def build_method(model: Model, where: object, device: torch.device) -> Method:

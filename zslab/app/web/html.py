@@ -21,7 +21,7 @@ from zslab.errors import InputError
 from zslab.report.overlay import overlay
 
 IMAGE, TILE, EXAMPLE = 640, 240, 160  # longest side in pixels: the image, one with attention over it, an example
-METHODS = {"tfvaegan": "TF-VAEGAN", "dazle": "DAZLE"}
+METHODS = {"tfvaegan": "TF-VAEGAN", "dazle": "DAZLE", "eszsl": "ESZSL"}
 MINUS, THIN = "\u2212", "\u202f"
 
 
