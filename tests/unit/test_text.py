@@ -13,6 +13,7 @@ import torch
 
 from zslab import cli
 from zslab.app.export import export
+from zslab.app.model_file import read_model, write_model
 from zslab.app.predictor import Predictor
 from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import LOCATIONS
@@ -126,7 +127,14 @@ def test_records_from_elsewhere() -> None:
     record = TextRecord("words:w.txt", "a {}", "gull", (0.6, 0.8))
     assert TextRecord.from_json(json.loads(json.dumps(record.to_json()))) == record
     good = record.to_json()
-    for change in ({"source": 1}, {"check_vector": []}, {"check_vector": [float("nan")]}, {"template": "x" * 10_001}):
+    for change in (
+        {"source": 1},
+        {"source": "words:\x1b[2J"},
+        {"check_vector": []},
+        {"check_vector": [float("nan")]},
+        {"check_vector": [10**400]},
+        {"template": "x" * 10_001},
+    ):
         with pytest.raises(ValueError):
             TextRecord.from_json(good | change)
     assert TextRecord.of_split(None) is None and TextRecord.of_split(np.array(["{}"])) is None
@@ -180,6 +188,10 @@ def test_a_class_is_added_by_a_sentence(root, words, make, tmp_path, capsys) -> 
         predictor.model.attributes[9:], [np.array([1, 1, 0, 0, 0]) / np.sqrt(2), np.eye(5)[1]], atol=1e-6
     )
     np.testing.assert_array_equal(predictor.decision_function(features)[:, :9], before)
+
+    write_model(tmp_path / "short.zsl", replace(model, text=replace(model.text, check_vector=(1.0,))))
+    with pytest.raises(InputError, match="text: .*expected a vector of 5 numbers"):
+        read_model(tmp_path / "short.zsl")
 
     words.rename(tmp_path / "moved.txt")
     with pytest.raises(InputError, match="cannot be read"):

@@ -13,7 +13,6 @@ The libraries are extras, imported when asked for: pip install -e '.[text]'.
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -99,8 +98,10 @@ class TextRecord:
         """
         match content:
             case {"source": str(source), "template": str(template), "check_text": str(text), "check_vector": [*vector]}:
-                numbers = all(type(value) in (int, float) and math.isfinite(value) for value in vector)
-                texts = all(len(part) <= LONGEST_TEXT for part in (source, template, text))
+                numbers = all(type(value) in (int, float) and -1.01 <= value <= 1.01 for value in vector)  # NaN compares false
+                texts = len(text) <= LONGEST_TEXT and all(
+                    len(part) <= LONGEST_TEXT and part.isprintable() for part in (source, template)
+                )
                 if numbers and texts and 0 < len(vector) <= LARGEST_DIMENSION:
                     return cls(source, template, text, tuple(map(float, vector)))
         raise ValueError("no record of a text encoder")
