@@ -115,7 +115,7 @@ def describe(
     scores, maps = scores.cpu(), maps if maps is None else maps.cpu()
     best, order = scores.softmax(dim=1).topk(min(question.top, scores.shape[1]), dim=1)
     reasons: list[list[AttributeReason]] = [[] for _ in names]
-    if explained is not None:
+    if explained is not None and model.text is None:  # dimensions of a vector of text mean nothing to people
         reasons = _reasons(explained[0].cpu(), explained[1].cpu(), scores.argmax(dim=1), question.attributes, model)
     predictions = []
     for row, (name, view) in enumerate(zip(names, views)):
