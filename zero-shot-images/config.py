@@ -131,6 +131,8 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     """on CUDA, record iterations and head steps once and replay them; what cannot be recorded runs without, saying so"""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch, one a core"""
+    memory: float = 0.0
+    """GiB that the process should stay below: larger feature matrices are read and synthesized batch by batch; 0: 4 GiB each"""
     deterministic: bool = False
     """refuse CUDA operations whose result is not repeatable; the CPU's always are"""
     output: Path = TREE.parent / "runs"

@@ -12,6 +12,7 @@ from zslab.data.dataset import Samples, StageData
 from zslab.metrics import confusion_matrix, generalized_accuracies, mean_class_accuracy, seen_unseen_curve
 from zslab.runs.records import Metrics
 
+MOST_CONFUSED = 2000  # classes of a confusion matrix; that of 21,000 would take 3.5 GB
 ZSL_ARRAYS = ("zsl_confusion",)  # the arrays of a snapshot about zero-shot classification; others are about generalized
 
 
@@ -21,7 +22,8 @@ class Snapshot:
 
     Attributes:
         heads: name of a classification head -> its state dict; empty for a method that trains no heads.
-        arrays: name -> tensor for the report: "zsl_confusion" (u, u) and "gzsl_confusion" (s + u, s + u) counts, "curve"
+        arrays: name -> tensor for the report: "zsl_confusion" (u, u) and "gzsl_confusion" (s + u, s + u) counts, but of no
+            more than MOST_CONFUSED classes, "curve"
             (p, 2), the points of the seen/unseen curve. A method may add arrays of its own.
         predictions: task -> (n,) predicted classes: "zsl" of test_unseen, "gzsl" of test_seen followed by test_unseen.
     """
@@ -29,6 +31,11 @@ class Snapshot:
     heads: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     arrays: dict[str, Tensor] = field(default_factory=dict)
     predictions: dict[str, Tensor] = field(default_factory=dict)
+
+    def add_confusion(self, task: str, labels: Tensor, predictions: Tensor, classes: Tensor) -> None:
+        """Add the confusion matrix of "zsl" or "gzsl", unless there are so many classes that nobody could draw it."""
+        if len(classes) <= MOST_CONFUSED:
+            self.arrays[f"{task}_confusion"] = confusion_matrix(labels, predictions, classes)
 
 
 @dataclass
@@ -72,7 +79,7 @@ class Evaluation:
             return
         self.add("zsl", {"acc": mean_class_accuracy(labels, predictions, data.test_unseen.classes)})
         if snapshot := self.snapshot(epoch):
-            snapshot.arrays["zsl_confusion"] = confusion_matrix(labels, predictions, unseen)
+            snapshot.add_confusion("zsl", labels, predictions, unseen)
             snapshot.predictions["zsl"] = predictions
 
     def measure_all(self, data: StageData, scores: Tensor, epoch: int = 0, constant: float | None = None) -> None:
@@ -101,7 +108,7 @@ class Evaluation:
             shifted[:, seen_columns] -= constant
             self.add("calibrated", accuracies(data, data.classes[shifted.argmax(dim=1)]))
         if snapshot := self.snapshot(epoch):
-            snapshot.arrays["gzsl_confusion"] = confusion_matrix(data.test_labels, predictions, data.classes)
+            snapshot.add_confusion("gzsl", data.test_labels, predictions, data.classes)
             if len(data.test_unseen):
                 snapshot.arrays["curve"] = curve.points
             snapshot.predictions["gzsl"] = predictions

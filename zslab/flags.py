@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from zslab.data.dataset import Dataset, StageData
+from zslab.data.lazy import limit_memory
 from zslab.data.region_dataset import AttributeChange, RegionDataset
 from zslab.datasets import DataSource, RegionSource
 from zslab.dazle.model import DazleOptions
@@ -106,6 +107,7 @@ class TfvaeganFlags(RunFlags, Protocol):
     classifier_epochs: int
     engine: Engine
     cuda_graphs: bool
+    memory: float
 
 
 class DazleFlags(RunFlags, Protocol):
@@ -275,6 +277,8 @@ def read_dataset(config: TfvaeganFlags) -> Dataset:
     Raises:
         InputError: data are missing or wrong, or a size flag contradicts them.
     """
+    if config.memory > 0:
+        limit_memory(config.memory)
     dataset = config.source().open(*data_folders(config))
     sizes = {
         "resSize": (config.resSize, dataset.features.shape[1]),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import torch
 from zslab.baselines.comparison import run_baselines
 from zslab.classifiers import SoftmaxHead
 from zslab.data import lazy as rows
-from zslab.data.dataset import Dataset
+from zslab.data.dataset import Dataset, Samples
 from zslab.data.lazy import (
     ConcatenatedFeatures,
     LazyFeatures,
@@ -25,7 +26,12 @@ from zslab.data.lazy import (
 )
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
+from zslab.evaluation import Snapshot
+from zslab.flags import read_dataset
 from zslab.ood import EntropyDetector
+from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.tfvaegan.steps import TfvaeganSettings, generate
+from zslab.tfvaegan.synthesis import synthesize
 
 from helpers.tfvaegan_trainer import build
 from helpers.tiny import tiny_arrays, write_tiny
@@ -136,7 +142,7 @@ def test_training_and_evaluation_on_streamed_features_are_those_in_memory(tmp_pa
     monkeypatch.setattr(rows, "IN_MEMORY", 2**30)
     expected = memory.evaluate(keep={1})
     assert record.metrics == expected.metrics
-    assert isinstance(record.synthetic.features, torch.Tensor)
+    assert isinstance(record.synthetic.features, LazyFeatures)
     torch.testing.assert_close(streamed.gzsl.weight_, memory.gzsl.weight_, rtol=1e-5, atol=1e-7)
 
 
@@ -237,3 +243,64 @@ def test_scattered_rows_are_not_read_ahead_of(rows_wanted, advice) -> None:
     Mapping.told.clear()
     read_rows(array, np.array(rows_wanted))
     assert Mapping.told == [getattr(mmap, name) for name in advice]
+
+
+def test_features_of_large_label_sets_are_synthesized_on_demand(monkeypatch) -> None:
+    """They are what the generator makes of the stored noise, the same at every access, in whatever batches."""
+    torch.manual_seed(0)
+    decoder = SemanticDecoder(6, 4, 8, "unit_norm")
+    networks = Networks(Encoder(6, 4, 4, 8), Generator(4, 4, 6, 8), Critic(6, 4, 8), Feedback(8), decoder)
+    attributes, classes, settings = torch.rand(9, 4), torch.tensor([2, 5, 7]), TfvaeganSettings(n_synthetic=10)
+    monkeypatch.setattr("zslab.tfvaegan.synthesis.NOISE_ROWS", 16)
+    held = synthesize(networks, attributes, classes, settings, torch.Generator().manual_seed(3))
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    streamed = synthesize(networks, attributes, classes, settings, torch.Generator().manual_seed(3))
+    assert isinstance(held.features, torch.Tensor) and isinstance(streamed.features, LazyFeatures)
+    assert torch.equal(held.labels, streamed.labels) and streamed.features.shape == held.features.shape
+    noise = torch.randn(16, 4, generator=torch.Generator().manual_seed(3))
+    index = torch.tensor([29, 0, 17, 1])
+    with torch.no_grad():
+        expected = generate(networks, noise[[13, 0, 1, 1]], attributes[[7, 2, 5, 2]], settings.feedback_synthesis)
+    torch.testing.assert_close(streamed.features[index], expected)
+    torch.testing.assert_close(streamed.features[:][index], streamed.features[index])
+    assert streamed.features.to(torch.device("cpu")) is streamed.features
+
+
+def test_a_head_learns_from_streamed_features_what_it_learns_from_the_same_in_memory(tmp_path, monkeypatch) -> None:
+    write_mapped(tmp_path)
+    monkeypatch.setattr("helpers.tfvaegan_trainer.read_xlsa17", lambda root, *_: read(root, "MAT"))
+    trainer = build(tmp_path)
+    trainer.train_epoch(lambda: True)
+    monkeypatch.setattr(rows, "IN_MEMORY", 0)
+    streamed = trainer.evaluate(keep={1})
+    assert isinstance(streamed.synthetic.features, LazyFeatures)
+    monkeypatch.setattr(rows, "IN_MEMORY", 2**30)
+    made = Samples(streamed.synthetic.features[:], streamed.synthetic.labels)
+    weights = trainer.gzsl.weight_.clone()
+
+    def as_streamed(networks, attributes, classes, settings, generator) -> Samples:
+        torch.randn(len(made), 5, generator=generator)  # the numbers that were drawn for the noise
+        return made
+
+    monkeypatch.setattr("zslab.tfvaegan.evaluate.synthesize", as_streamed)
+    assert trainer.evaluate(keep={1}).metrics == streamed.metrics
+    torch.testing.assert_close(trainer.gzsl.weight_, weights, rtol=1e-5, atol=1e-7)
+
+
+def test_memory_limits_every_matrix_to_a_share(images, tiny, monkeypatch) -> None:
+    monkeypatch.setattr(rows, "IN_MEMORY", rows.IN_MEMORY)
+    config = replace(images.config.TfvaeganConfig(), dataset="TINY", dataroot=tiny)
+    assert rows.fits(2**20, 1024) and not rows.fits(2**20, 1025)
+    read_dataset(config)
+    assert rows.fits(2**20, 1024)
+    read_dataset(replace(config, memory=4.0))
+    assert rows.fits(2**17, 1024) and not rows.fits(2**17, 1025)
+
+
+def test_confusion_matrices_end_where_nobody_could_draw_them(monkeypatch) -> None:
+    labels, classes, snapshot = torch.tensor([0, 2]), torch.arange(3), Snapshot()
+    snapshot.add_confusion("zsl", labels, labels, classes)
+    assert snapshot.arrays["zsl_confusion"].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
+    monkeypatch.setattr("zslab.evaluation.MOST_CONFUSED", 2)
+    snapshot.add_confusion("gzsl", labels, labels, classes)
+    assert snapshot.arrays.keys() == {"zsl_confusion"}

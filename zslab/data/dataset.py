@@ -15,7 +15,7 @@ import torch
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
-from zslab.data.lazy import CHUNK, StoredFeatures, fits
+from zslab.data.lazy import CHUNK, LazyFeatures, StoredFeatures, fits
 from zslab.data.splits import VALIDATION_CLASSES, draw_hold_out
 from zslab.errors import InputError
 
@@ -34,7 +34,7 @@ class Samples:
         labels: (n,) int64, rows of the attribute matrix.
     """
 
-    features: Tensor | StoredFeatures
+    features: Tensor | LazyFeatures
     labels: Tensor
 
     def __len__(self) -> int:

@@ -19,6 +19,15 @@ CPU = torch.device("cpu")
 CHUNK = 2048  # rows that are read or computed at once
 
 
+def limit_memory(gib: float) -> None:
+    """Let matrices of this process be made as a whole only as far as a process of `gib` GiB has room for them.
+
+    An eighth of it each: some four exist at once, and networks, heads and their optimizers need the rest.
+    """
+    global IN_MEMORY
+    IN_MEMORY = int(gib * 2**30 / 8)
+
+
 def fits(n: int, dim: int) -> bool:
     """Tell whether a float32 matrix (n, dim) may be made as a whole."""
     return 4 * n * dim <= IN_MEMORY
@@ -58,6 +67,11 @@ class LazyFeatures(ABC):
     @abstractmethod
     def take(self, index: Tensor) -> Tensor:
         """Return rows (b, d) on `device` for their indices (b,), in any order."""
+
+    def to(self, device: torch.device) -> LazyFeatures:
+        """Return the same rows, appearing on another device; here, on their own."""
+        assert device == self.device
+        return self
 
     def __len__(self) -> int:
         return self.shape[0]

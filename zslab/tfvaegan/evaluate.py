@@ -15,7 +15,7 @@ from zslab.classifiers import SoftmaxHead
 from zslab.data.dataset import StageData
 from zslab.data.lazy import LazyFeatures, join, transformed
 from zslab.evaluation import Evaluation, accuracies
-from zslab.metrics import confusion_matrix, margin_curve, roc_area
+from zslab.metrics import margin_curve, roc_area
 from zslab.ood import GatedClassifier
 from zslab.seeds import GATE, stream
 from zslab.tfvaegan.networks import Networks
@@ -139,12 +139,12 @@ def _gated_epochs(
         )
         if snapshot := result.snapshot(epoch):
             snapshot.arrays |= {
-                "gzsl_confusion": confusion_matrix(data.test_labels, predictions, data.classes),
                 "curve": curve.points,
                 "gate_entropy_seen": entropy[:n_seen],
                 "gate_entropy_unseen": entropy[n_seen:],
                 "gate_threshold": torch.tensor(gate.threshold_),
             }
+            snapshot.add_confusion("gzsl", data.test_labels, predictions, data.classes)
             snapshot.predictions["gzsl"] = predictions
             snapshot.heads |= {"seen_head": gate.seen_head.state_dict(), "detector": detector.state_dict()}
         yield

@@ -9,9 +9,33 @@ import torch
 from torch import Tensor
 
 from zslab.data.dataset import Samples
-from zslab.data.lazy import CHUNK
+from zslab.data.lazy import CHUNK, LazyFeatures, fits
 from zslab.tfvaegan.networks import Networks, SemanticDecoder
 from zslab.tfvaegan.steps import TfvaeganSettings, generate
+
+NOISE_ROWS = 2**15  # of streamed features; classes share them, the features of a class do not while there are fewer
+
+
+class SynthesizedFeatures(LazyFeatures):
+    """Features that are synthesized whenever they are accessed, the same each time, for label sets too large to hold them.
+
+    Args:
+        networks: trained.
+        attributes: (C, A) of all classes.
+        labels: (n,) the class of every feature.
+        noise: (m, Z); feature i has row i modulo m.
+        weight: δ in synthesis, None without feedback.
+    """
+
+    def __init__(self, networks: Networks, attributes: Tensor, labels: Tensor, noise: Tensor, weight: float | None):
+        self.networks, self.attributes, self.labels, self.noise, self.weight = networks, attributes, labels, noise, weight
+        self.shape, self.device = (len(labels), networks.decoder.hidden.in_features), attributes.device
+
+    @torch.no_grad()
+    def take(self, index: Tensor) -> Tensor:
+        """Return features (b, D) for their indices (b,)."""
+        index = index.to(self.device)
+        return generate(self.networks, self.noise[index % len(self.noise)], self.attributes[self.labels[index]], self.weight)
 
 
 @torch.no_grad()
@@ -28,11 +52,14 @@ def synthesize(
         generator: draws the noise; on the attributes' device.
 
     Returns:
-        Samples sorted by class, features (u * n_synthetic, D).
+        Samples sorted by class, features (u * n_synthetic, D); those that do not fit in memory are synthesized on demand.
     """
     labels = classes.repeat_interleave(settings.n_synthetic)
     latent_dim = networks.generator.hidden.in_features - attributes.shape[1]
     weight = settings.feedback_synthesis if settings.uses_feedback else None
+    if not fits(len(labels), networks.decoder.hidden.in_features):
+        noise = torch.randn(min(len(labels), NOISE_ROWS), latent_dim, generator=generator, device=labels.device)
+        return Samples(SynthesizedFeatures(networks, attributes, labels, noise, weight), labels)
     features = []
     for part in labels.split(CHUNK):
         noise = torch.randn(len(part), latent_dim, generator=generator, device=part.device)
