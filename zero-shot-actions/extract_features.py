@@ -23,9 +23,10 @@ import numpy as np
 
 from zslab.data.resumable import remove_rows
 from zslab.errors import InputError, examples, exit_status
+from zslab.features.extraction import write_unreadable
 from zslab.features.feature_file import write_features
-from zslab.features.video import VideoSpec, extract, list_videos, load_backbone
-from zslab.fileio import write_text
+from zslab.features.video import VideoSpec, extract, load_backbone
+from zslab.features.video_files import list_videos
 from zslab.flags import check_at_least
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_device, resolve_folder
@@ -85,8 +86,8 @@ def extract_features(config: ExtractConfig) -> int:
                 expected="no file of that name",
                 fix="Pass --overwrite to replace it, --resume to continue an unfinished one, or another --image_embedding.",
             )
-    videos = resolve_folder(config.videos)
-    classes, paths, labels = list_videos(videos)
+    videos = list_videos(resolve_folder(config.videos))
+    classes = videos.classes or []
     backbone = load_backbone(
         spec,
         config.weights,
@@ -95,40 +96,30 @@ def extract_features(config: ExtractConfig) -> int:
         batch_size=config.batch_size,
     )
     print(
-        f"{len(paths)} videos of {len(classes)} classes; {spec.name}, {backbone.weights}, "
+        f"{len(videos)} videos of {len(classes)} classes; {spec.name}, {backbone.weights}, "
         f"{spec.windows} windows of {spec.frames} frames at {spec.frame_rate:g} a second"
     )
     if config.random_weights:
         print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
 
-    features, unreadable = extract(videos, paths, backbone, partial=partial)
-    names = {path: path.relative_to(videos).as_posix() for path in paths}
-    listing.unlink(missing_ok=True)
-    if unreadable:
-        write_text(listing, "".join(f"{names[path]}: {reason}\n" for path, reason in unreadable.items()))
-    is_readable = np.array([path in features for path in paths])
-    lost = [classes[label - 1] for label in np.setdiff1d(labels, labels[is_readable])]
+    features, unreadable = extract(videos, backbone, partial=partial)
+    write_unreadable(listing, videos, unreadable)
+    readable = videos.subset(np.setdiff1d(np.arange(len(videos)), list(unreadable)))
+    lost = [classes[label - 1] for label in np.setdiff1d(videos.labels, readable.labels)]
     if lost:
         raise InputError(
             "some classes have no readable video",
-            where=videos,
+            where=videos.root,
             found=examples(lost),
             expected="at least one in each class",
             fix=f"{listing} lists the unreadable videos. Replace them or remove those folders, and pass --resume.",
         )
-    write_features(
-        output,
-        np.stack([features[path] for path in paths if path in features]),
-        labels[is_readable],
-        [names[path] for path in paths if path in features],
-        classes,
-        backbone=backbone.describe(),
-    )
+    write_features(output, features, readable.labels, readable.files, classes, backbone=backbone.describe())
     remove_rows(partial)
-    print(f"{output}: {is_readable.sum()} videos")
+    print(f"{output}: {len(readable)} videos")
     if unreadable:
         print(f"Left out {len(unreadable)} that cannot be read, listed in {listing}:", file=sys.stderr)
-        print(*(f"  {names[path]}: {reason}" for path, reason in unreadable.items()), sep="\n", file=sys.stderr)
+        print(*(f"  {videos.files[index]}: {reason}" for index, reason in unreadable.items()), sep="\n", file=sys.stderr)
     return 3 if unreadable else 0
 
 

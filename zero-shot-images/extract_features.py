@@ -88,10 +88,10 @@ class ExtractConfig:
     """tensorflow: pad convolutions of stride 2 as TensorFlow does, for weights that come from there"""
     normalization: Literal["imagenet", "half", "timm"] | None = None
     """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm's networks default to timm"""
-    resize: int = 224
-    """length to resize the shorter side of an image to, in pixels"""
-    crop: int = 224
-    """side of the center crop, in pixels"""
+    resize: int | None = None
+    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
+    crop: int | None = None
+    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """interpolation of the resize"""
     batch_size: int = 32

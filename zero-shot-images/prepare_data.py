@@ -54,6 +54,10 @@ class PrepareConfig:
     """tensorflow: for weights that come from TensorFlow, pad convolutions of stride 2 as it does"""
     normalization: Literal["imagenet", "half", "timm"] | None = None
     """imagenet (mean and deviation), half ((x - 128) / 128) or timm (its own); None: timm for timm's networks, else imagenet"""
+    resize: int | None = None
+    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
+    crop: int | None = None
+    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
     write_regions: bool = False
     """write region maps, too, which DAZLE needs"""
     word_vectors: Path | None = None
@@ -101,7 +105,7 @@ def prepare_data(config: PrepareConfig) -> int:
     vectors = None
     if config.word_vectors is not None:
         vectors = read_attribute_vectors(config.word_vectors, len(inputs.table.attribute_names))
-    spec = BackboneSpec(config.backbone, config.padding, config.normalization)
+    spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
     backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
     if config.overwrite:
         for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*"), *folder.glob("*-partial.*")]:

@@ -16,18 +16,9 @@ from zslab import experiment
 from zslab.data.parts import read_parts
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_writer import write_region_file
-from zslab.dazle.explain import (
-    contributions,
-    coverage,
-    crop_of,
-    evenly_chosen,
-    explain,
-    holds_centre,
-    measure_pointing,
-    pointing,
-    record_attention,
-)
+from zslab.dazle.explain import contributions, crop_of, evenly_chosen, explain, record_attention
 from zslab.dazle.model import Dazle, DazleOptions, Output
+from zslab.dazle.pointing import coverage, holds_centre, measure_pointing, pointing
 from zslab.errors import InputError
 from zslab.report import attention as report
 from zslab.report import command

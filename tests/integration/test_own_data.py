@@ -6,10 +6,12 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from PIL import Image
+from safetensors.torch import save_file
 
 from zslab.app.export import export
 from zslab.app.own_data import OwnData, PrepareOptions, choose_scale, prepare, read_inputs
@@ -21,7 +23,7 @@ from zslab.errors import InputError
 from zslab.features.backbones import BackboneSpec, load_backbone
 
 from helpers.exported_models import train
-from helpers.project import PROJECT
+from helpers.project import PROJECT, tree_modules
 from helpers.tiny import tiny_arrays, write_tiny
 
 ROWS = {"Red bird": (1, 0, 0), "blue bird": (0, 1, 0), "green-bird": (0, 0, 1), "Grey": (1, 1, 1), "Violet": (1, 1, 0)}
@@ -214,6 +216,22 @@ def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path) -> None:
     assert "export RUN_FOLDER --output my_model.zsl\n" in done.stdout  # the descriptor has no weights
     again = subprocess.run(command, capture_output=True, text=True)
     assert again.returncode == 1 and "--overwrite" in again.stderr
+
+
+def test_a_network_of_another_input_size_is_used_as_it_is(tmp_path) -> None:
+    pytest.importorskip("timm", reason="the extra `images` is not installed")
+    images, table = make(tmp_path, n=2)
+    with tree_modules("zero-shot-images") as load:
+        script = load("prepare_data")
+        config = script.PrepareConfig(images, table, "OWN", tmp_path, ("Grey",), backbone="timm:test_vit", write_regions=True)
+        untrained = load_backbone(BackboneSpec("timm:test_vit"), "none", random_weights=True)
+        save_file(untrained.state_dict(), tmp_path / "w.safetensors")
+        config = replace(config, weights=str(tmp_path / "w.safetensors"), device="cpu")
+        with pytest.raises(InputError, match="of this size.*got 100.*Pass --resize 160 --crop 160"):
+            script.prepare_data(replace(config, crop=100))
+        assert script.prepare_data(config) == 0
+    maps = read_region_maps(tmp_path / "OWN" / "feature_map_timm_test_vit.hdf5", split_file=tmp_path / "OWN" / "att_splits.mat")
+    assert maps.regions.grid == (10, 10) and maps.regions.feature_dim == 64
 
 
 def test_a_wrong_path_is_said_before_weights_are_fetched(tmp_path) -> None:

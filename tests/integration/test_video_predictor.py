@@ -33,7 +33,7 @@ from zslab.app.predictor import Predictor  # noqa: E402
 from zslab.data.formats.matfile import read_mat  # noqa: E402
 from zslab.data.xlsa17 import read_features  # noqa: E402
 from zslab.errors import InputError  # noqa: E402
-from zslab.features import video  # noqa: E402
+from zslab.features import video, video_files  # noqa: E402
 from zslab.features.modality import VIDEOS  # noqa: E402
 
 from helpers.clips import SMALL, draw_clip  # noqa: E402
@@ -209,12 +209,12 @@ def test_what_is_no_video_says_why_and_stops_nothing(actions, tmp_path) -> None:
 def test_the_middle_frame_stands_for_a_video(tmp_path, monkeypatch) -> None:
     draw_clip(tmp_path / "12:30.mp4", 0, n_frames=9)
     monkeypatch.chdir(tmp_path)
-    bright = np.asarray(video.middle_frame("12:30.mp4"))[16, :, 0] > 140
+    bright = np.asarray(video_files.middle_frame("12:30.mp4"))[16, :, 0] > 140
     assert bright.nonzero()[0].mean() == pytest.approx(8 + 7.5, abs=1)  # the fifth of nine: four steps of two pixels
 
-    monkeypatch.setattr(video, "MAX_PIXELS", 64 * 64 - 1)
+    monkeypatch.setattr(video_files, "MAX_PIXELS", 64 * 64 - 1)
     with pytest.raises(InputError, match="video is damaged.*64 x 64, more than 4,095 pixels"):
-        video.middle_frame("12:30.mp4")
+        video_files.middle_frame("12:30.mp4")
 
 
 def test_the_demo_of_the_action_tree(actions, tmp_path, capsys) -> None:
@@ -251,7 +251,7 @@ def test_the_demo_of_the_action_tree(actions, tmp_path, capsys) -> None:
         if prediction.top:
             path = Path(prediction.image)
             with Image.open(tmp_path / "drawn" / path.parent.name / f"{path.stem}.png") as drawn:
-                assert np.array_equal(drawn, annotate(video.middle_frame(path), prediction))
+                assert np.array_equal(drawn, annotate(video_files.middle_frame(path), prediction))
     assert len(list((tmp_path / "drawn").rglob("*.*"))) == 3
 
 

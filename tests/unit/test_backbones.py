@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from zslab.errors import InputError
-from zslab.features import backbones, descriptor
+from zslab.features import backbones, descriptor, networks
 from zslab.features.backbones import BackboneSpec, load_backbone
 
 GENERATOR = np.random.default_rng(0)
@@ -60,12 +60,12 @@ def test_the_descriptor_is_a_backbone_without_weights() -> None:
 def test_specs_survive_json_and_have_sensible_defaults() -> None:
     spec = BackboneSpec("mobilenet_v2", "tensorflow", "half", resize=256)
     assert BackboneSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
-    assert BackboneSpec("resnet101") == BackboneSpec("resnet101", "torch", "imagenet", 224, 224, "bilinear")
+    assert BackboneSpec("resnet101") == BackboneSpec("resnet101", "torch", "imagenet", None, None, "bilinear")
     assert BackboneSpec("timm:resnet18").normalization == "timm"
     for content in ({"name": 3}, {"nom": "resnet18"}, {"name": "resnet18", "crop": "x"}, []):
         with pytest.raises(InputError, match="cannot be understood"):
             BackboneSpec.from_json(content)
-    for wrong in (dict(padding="same"), dict(normalization="timm"), dict(interpolation="magic"), dict(crop=225)):
+    for wrong in (dict(padding="same"), dict(normalization="timm"), dict(interpolation="magic"), dict(resize=224, crop=225)):
         with pytest.raises(InputError, match=f"--.*{next(iter(wrong))}"):
             BackboneSpec("resnet18", **wrong)
 
@@ -82,7 +82,7 @@ def test_images_are_resized_and_cropped_as_torchvision_does(size: tuple[int, int
         spec = BackboneSpec("resnet18", resize=resize, crop=crop)
         steps = [transforms.Resize(resize), transforms.CenterCrop(crop), transforms.PILToTensor()]
         expected = transforms.Compose(steps)(image)
-        found = backbones._Network.prepare(type("", (), {"spec": spec})(), image)
+        found = backbones.resized_and_cropped(image, *spec.sizes(), Image.Resampling.BILINEAR)
         torch.testing.assert_close(found, expected, rtol=0, atol=0)
 
 
@@ -131,7 +131,7 @@ def test_every_family_of_torchvision_gives_its_last_grid(name: str) -> None:
     with torch.device("cpu" if name.startswith("regnet") else "meta"):
         network = torchvision.models.get_model(name, weights=None).eval()
         setattr(network, list(network._modules)[-1], nn.Identity())
-        assert backbones._TorchvisionGrid(network, name)(torch.empty(2, 3, 224, 224)).shape == (2, *GRIDS[name])
+        assert networks._TorchvisionGrid(network, name, 224, "none")(torch.empty(2, 3, 224, 224)).shape == (2, *GRIDS[name])
 
 
 @needs_torchvision
@@ -142,7 +142,7 @@ def test_densenet_ends_with_its_activation() -> None:
 @needs_torchvision
 def test_a_network_of_tokens_is_refused_with_a_way_out() -> None:
     with torch.device("meta"), pytest.raises(InputError, match=r"vit_b_16, whose features are tokens.*timm:vit"):
-        backbones._TorchvisionGrid(torchvision.models.vit_b_16().eval(), "vit_b_16")(torch.empty(2, 3, 224, 224))
+        networks._TorchvisionGrid(torchvision.models.vit_b_16().eval(), "vit_b_16", 224, "none")(torch.empty(2, 3, 224, 224))
 
 
 @needs_torchvision
@@ -176,7 +176,7 @@ def test_threads_may_share_a_backbone() -> None:
 def test_tensorflow_pads_right_and_bottom_first(size: int, kernel: int, first: int, outputs: int) -> None:
     layer = nn.Conv2d(1, 1, kernel, stride=2, padding=kernel // 2, bias=False)
     nn.init.zeros_(layer.weight).data[0, 0, 0, 0] = 1  # the output is the top left cell of its window
-    assert backbones._pad_as_tensorflow(nn.Sequential(layer)) == 1
+    assert networks.pad_as_tensorflow(nn.Sequential(layer)) == 1
     inputs = torch.arange(1.0, size * size + 1).view(1, 1, size, size)
     expected = torch.zeros(outputs, outputs)
     for row in range(outputs):
@@ -330,6 +330,35 @@ def test_timm_grids_have_their_channels_first() -> None:
     assert (last.feature_dim, last.grid, last.pooled_dim) == (768, (7, 7), 768)
     again = load_backbone(plain.spec, plain.state_dict())
     assert again.digest == plain.digest
+
+
+@needs_timm
+@pytest.mark.parametrize(
+    ("name", "flags", "sizes", "grid"),
+    [
+        ("timm:test_vit", {}, (160, 160), (10, 10)),
+        ("timm:test_vit", {"resize": 200}, (200, 160), (10, 10)),
+        ("timm:vit_small_patch14_dinov2", {}, (518, 518), (37, 37)),
+        ("timm:swinv2_tiny_window8_256", {}, (256, 256), (8, 8)),
+        ("timm:vit_base_patch32_clip_quickgelu_224", {}, (224, 224), (7, 7)),
+        ("timm:test_resnet", {"crop": 96}, (160, 96), (3, 3)),
+        ("timm:test_resnet", {"resize": 64}, (64, 64), (2, 2)),
+    ],
+)
+def test_a_network_gets_images_of_the_size_that_it_was_made_for(name: str, flags: dict, sizes: tuple, grid: tuple) -> None:
+    backbone = load_backbone(BackboneSpec(name, **flags), "none", random_weights=True)
+    assert (backbone.spec.resize, backbone.spec.crop) == sizes and backbone.grid == grid
+    assert backbone.prepare(IMAGE).shape == (3, sizes[1], sizes[1])
+    assert BackboneSpec.from_json(json.loads(backbone.describe())["spec"]) == backbone.spec
+
+
+@needs_torchvision
+@pytest.mark.parametrize(
+    ("name", "size"), [("resnet101", 224), ("inception_v3", 299), ("efficientnet_b2", 288), ("swin_v2_t", 256)]
+)
+def test_torchvision_tells_the_size_of_its_weights(name: str, size: int) -> None:
+    with torch.device("meta"):
+        assert networks.build_torchvision(name, "none", imagenet=True).size == size
 
 
 @needs_timm

@@ -24,7 +24,8 @@ torchvision = pytest.importorskip("torchvision", reason="the extra `video` is no
 from zslab.data.formats.matfile import read_mat  # noqa: E402
 from zslab.data.xlsa17 import read_features  # noqa: E402
 from zslab.errors import InputError  # noqa: E402
-from zslab.features import video  # noqa: E402
+from zslab.features import video, video_files  # noqa: E402
+from zslab.features.sources import Images  # noqa: E402
 
 from helpers.clips import SMALL, draw_clip  # noqa: E402
 
@@ -153,7 +154,7 @@ def test_a_wrong_number_of_announced_frames_changes_nothing(small, clips, monkey
     small = seen_with(small, 3)
     expected = video.read_windows(path, small)
     for announced in (0, 7, 30):
-        monkeypatch.setattr(video, "_count_frames", lambda path, announced=announced: (announced, 15.0))
+        monkeypatch.setattr(video_files, "_count_frames", lambda path, announced=announced: (announced, 15.0))
         assert torch.equal(video.read_windows(path, small), expected)
 
 
@@ -170,7 +171,7 @@ def test_images_stand_as_the_phone_was_held(backbone, tmp_path) -> None:
     spy = torch.nn.Module()
     spy.forward = lambda frame: seen.append(frame) or backbone.transform(frame)
     video.read_windows(path, seen_with(backbone, 1, transform=spy))
-    assert seen[0].shape == (1, 3, 64, 32) and video.middle_frame(path).size == (32, 64)
+    assert seen[0].shape == (1, 3, 64, 32) and video_files.middle_frame(path).size == (32, 64)
     bright = (seen[0][0, 0] > 140).nonzero().float().mean(0)
     assert bright[0] < 20 and bright[1] < 20  # a quarter turn clockwise leaves it at the top
 
@@ -227,7 +228,7 @@ def test_a_class_without_a_readable_video_is_an_error(script, clips, tmp_path) -
 
 
 def test_what_was_finished_is_not_decoded_again(script, clips, tmp_path, monkeypatch) -> None:
-    decoded, decode = [], video._decode
+    decoded, decode = [], video_files._decode
 
     def counting(path, *args):
         decoded.append(path.name)
@@ -235,7 +236,7 @@ def test_what_was_finished_is_not_decoded_again(script, clips, tmp_path, monkeyp
             raise KeyboardInterrupt
         return decode(path, *args)
 
-    monkeypatch.setattr(video, "_decode", counting)
+    monkeypatch.setattr(video_files, "_decode", counting)
     with pytest.raises(KeyboardInterrupt):
         script.extract_features.extract_features(config_of(script, clips, tmp_path))
     partial = tmp_path / "my_clips" / "r3d_18-partial.jsonl"
@@ -254,18 +255,19 @@ def test_what_was_finished_is_not_decoded_again(script, clips, tmp_path, monkeyp
 
 def test_a_video_that_changed_is_read_anew(small, clips, tmp_path) -> None:
     videos = shutil.copytree(clips, tmp_path / "videos")
-    paths, partial = [videos / "right" / "a.mp4", videos / "right" / "b.AVI"], tmp_path / "partial.jsonl"
+    partial = tmp_path / "partial.jsonl"
     small = seen_with(small, 1)
-    before, _ = video.extract(videos, paths, small, partial=partial)
-    draw_clip(paths[0], 0, n_frames=20, down=True)
-    after, _ = video.extract(videos, paths, small, partial=partial)
-    assert not np.array_equal(before[paths[0]], after[paths[0]])
-    np.testing.assert_array_equal(before[paths[1]], after[paths[1]])
+    both = Images(videos, ["right/a.mp4", "right/b.AVI"], np.array([1, 1]), ["right"], videos)
+    before, _ = video.extract(both, small, partial=partial)
+    draw_clip(both.path(0), 0, n_frames=20, down=True)
+    after, _ = video.extract(both, small, partial=partial)
+    assert not np.array_equal(before[0], after[0])
+    np.testing.assert_array_equal(before[1], after[1])
     written = [json.loads(line)[0] for line in partial.read_text().splitlines()[1:]]
     assert written == ["right/a.mp4", "right/b.AVI", "right/a.mp4"]
     partial.write_text(partial.read_text().replace('"right/b.AVI"', "right"))
     with pytest.raises(InputError, match="is damaged.*--overwrite"):
-        video.extract(videos, paths, small, partial=partial)
+        video.extract(both, small, partial=partial)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

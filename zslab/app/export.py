@@ -247,7 +247,8 @@ def _with_backbone(model: Model, weights: str | Path | None, random_weights: boo
             expected=f"{digest} ({model.backbone['weights']})",
             fix="Pass the weights that made the features.",
         )
-    about = model.backbone | {"digest": loaded.digest, "weights": model.backbone["weights"] if digest else loaded.weights}
+    source = model.backbone["weights"] if digest else loaded.weights
+    about = model.backbone | {"spec": loaded.spec.to_json(), "digest": loaded.digest, "weights": source}
     return replace(model, backbone=about, backbone_weights=loaded.state_dict() if embed else {})
 
 

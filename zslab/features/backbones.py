@@ -2,7 +2,8 @@
 
 A backbone turns an image into a grid of region features and into their mean. The published recipe of DAZLE (Huynh and
 Elhamifar, CVPR 2020) is the default of `BackboneSpec("resnet101")`: torchvision's ResNet-101 (He et al., CVPR 2016;
-IMAGENET1K_V1) up to its last two layers, shorter side 224, center crop 224, ImageNet mean and deviation; (2048, 7, 7).
+IMAGENET1K_V1) up to its last two layers, shorter side 224, center crop 224, ImageNet mean and deviation; (2048, 7, 7). Other
+networks get images of the size that they were made for, 518 for DINOv2, unless the spec names another one.
 
     backbone = load_backbone(BackboneSpec("resnet101"))
     batch = torch.stack([backbone.prepare(open_image(path)) for path in paths])
@@ -14,33 +15,37 @@ Networks need the extra `images` (torchvision, timm); the descriptor needs nothi
 from __future__ import annotations
 
 import json
-import re
-import threading
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from zslab.errors import InputError
 from zslab.features import descriptor
 from zslab.features.images import open_image
-from zslab.features.weights import check_intent, download, import_extra, load_fitting, read_state_dict, weights_digest
+from zslab.features.networks import (
+    IMAGENET_DEVIATION,
+    IMAGENET_MEAN,
+    TIMM,
+    GridNetwork,
+    build_timm,
+    build_torchvision,
+    pad_as_tensorflow,
+)
+from zslab.features.weights import check_intent, weights_digest
 
 DESCRIPTOR = "descriptor"
-TIMM = "timm:"
 PADDINGS = ("torch", "tensorflow")
 NORMALIZATIONS = ("imagenet", "half", "timm")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+LARGEST_SIDE = 10_000  # pixels; a spec may come out of anybody's file
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a view that leaves nothing out
-PUBLISHED_WEIGHTS = "IMAGENET1K_V1"  # torchvision's own default is newer for many networks
 
 
 @dataclass(frozen=True)
@@ -53,8 +58,8 @@ class BackboneSpec:
             there: on even sides only right and bottom, where PyTorch's networks pad on all sides.
         normalization: "imagenet" (x / 255 less mean, by deviation), "half" ((x - 128) / 128), "timm" (the network's own
             mean and deviation). None: "timm" for timm's, otherwise "imagenet".
-        resize: length of the shorter side, in pixels.
-        crop: side of the center crop.
+        resize: length of the shorter side, in pixels. None: that of the crop, or of what the network was made for.
+        crop: side of the center crop. None: what the network was made for, such as 224; a backbone's own spec has both numbers.
         interpolation: of the resize, "bilinear" or "bicubic".
 
     The descriptor squeezes every image to its own size and uses only `name`.
@@ -66,8 +71,8 @@ class BackboneSpec:
     name: str
     padding: str = "torch"
     normalization: str | None = None
-    resize: int = 224
-    crop: int = 224
+    resize: int | None = None
+    crop: int | None = None
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
@@ -85,19 +90,26 @@ class BackboneSpec:
                     expected=f"one of {', '.join(values)}",
                     fix="Choose one of them.",
                 )
-        if not 1 <= self.crop <= self.resize:
+        resize, crop = self.sizes()
+        if not 1 <= crop <= resize <= LARGEST_SIDE:
             raise InputError(
                 "the crop does not fit",
                 where="--resize / --crop",
-                found=f"{self.resize} / {self.crop}",
-                expected="1 <= crop <= resize",
+                found=f"{resize} / {crop}",
+                expected=f"1 <= crop <= resize <= {LARGEST_SIDE}",
                 fix="Raise --resize or lower --crop.",
             )
+
+    def sizes(self, size: int = 1) -> tuple[int, int]:
+        """Return (resize, crop) in pixels for a network that was made for images of a side of `size`."""
+        crop = self.crop or min(size, self.resize or size)
+        return self.resize or max(size, crop), crop
 
     @property
     def crop_share(self) -> float:
         """Side of the center crop as a share of the shorter side; 0 where the backbone sees the whole image."""
-        return 0.0 if self.name == DESCRIPTOR else self.crop / self.resize
+        resize, crop = self.sizes()
+        return 0.0 if self.name == DESCRIPTOR else crop / resize
 
     def seen_part(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
         """Return (left, top, right, bottom) of the center crop of an image of (width, height), as fractions of its sides."""
@@ -117,11 +129,13 @@ class BackboneSpec:
         Raises:
             InputError: the content is something else.
         """
-        known = {field.name: str if field.name not in ("resize", "crop") else int for field in fields(cls)}
+        sides = {"resize", "crop"}
+        known = [field.name for field in fields(cls)]
         if (
             not isinstance(content, Mapping)
             or "name" not in content
-            or any(key not in known or not isinstance(value, known[key]) for key, value in content.items())
+            or any(key not in known for key in content)
+            or any(type(value) not in ((int, type(None)) if key in sides else (str,)) for key, value in content.items())
         ):
             raise InputError(
                 "the description of the backbone cannot be understood",
@@ -134,7 +148,7 @@ class BackboneSpec:
 
 
 class Backbone(ABC):
-    """A network that turns images, or in `zslab.features.video` videos, into features, and how it wants them.
+    """A network that turns images, or in `zslab.features.video` videos, into features.
 
     Attributes:
         spec: which one.
@@ -225,13 +239,15 @@ def load_backbone(
         return _load_descriptor(spec, weights, random_weights)
     if not isinstance(weights, Mapping):
         check_intent(weights, random_weights)
-    build = _build_timm if spec.name.startswith(TIMM) else _build_torchvision
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         torch.manual_seed(seed)
-        network, source = build(spec, weights)
+        if spec.name.startswith(TIMM):
+            network = build_timm(spec.name, weights)
+        else:
+            network = build_torchvision(spec.name, weights, imagenet=spec.normalization == "imagenet")
     if random_weights:
-        source = f"random weights, seed {seed}"
-    if spec.padding == "tensorflow" and not _pad_as_tensorflow(network):
+        network.source = f"random weights, seed {seed}"
+    if spec.padding == "tensorflow" and not pad_as_tensorflow(network):
         raise InputError(
             "the padding has no effect",
             where="--padding",
@@ -239,7 +255,8 @@ def load_backbone(
             expected=f"convolutions of stride 2 with padding, of which {spec.name} has none",
             fix="Leave the flag out.",
         )
-    return _Network(spec, network, source, torch.device(device))
+    resize, crop = spec.sizes(network.size)
+    return _Network(replace(spec, resize=resize, crop=crop), network, torch.device(device))
 
 
 # ---- the descriptor -----------------------------------------------------------------------------------------------------
@@ -284,36 +301,26 @@ def _load_descriptor(spec: BackboneSpec, weights: object, random_weights: bool) 
 
 
 class _Network(ImageBackbone):
-    """Any network whose `forward` gives region features (n, D, rows, columns)."""
+    """Any network that gives a grid of features."""
 
-    def __init__(self, spec: BackboneSpec, network: nn.Module, source: str, device: torch.device):
-        self.spec, self.weights, self.digest = spec, source, weights_digest(network.state_dict())
+    def __init__(self, spec: BackboneSpec, network: GridNetwork, device: torch.device):
+        self.spec, self.weights, self.digest = spec, network.source, weights_digest(network.network.state_dict())
+        _, crop = spec.sizes()
+        mean, deviation = network.mean, network.deviation
         if spec.normalization == "half":
-            scale, mean, deviation = 1.0, 3 * [128.0], 3 * [128.0]
+            mean = deviation = (128.0, 128.0, 128.0)
         elif spec.normalization == "imagenet":
-            scale, mean, deviation = 255.0, IMAGENET_MEAN, IMAGENET_DEVIATION
-        else:
-            scale, mean, deviation = 255.0, *network.mean_and_deviation
+            mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
         # Channels last is half as quick again on a CPU, and on a GPU no slower.
-        self._network = network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        self._device, self._scale = device, scale
+        network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        self._network, self._device, self._scale = network, device, 1.0 if spec.normalization == "half" else 255.0
         self._mean, self._deviation = (torch.tensor(v, device=device).view(3, 1, 1) for v in (mean, deviation))
-        pooled, regions = self.features(torch.zeros(1, 3, spec.crop, spec.crop, dtype=torch.uint8))
-        self.pooled_dim, (self.feature_dim, *grid) = pooled.shape[1], regions.shape[1:]
-        self.grid = tuple(grid)
+        pooled, regions = self.features(torch.zeros(1, 3, crop, crop, dtype=torch.uint8))
+        self.pooled_dim, (_, self.feature_dim, rows, columns) = pooled.shape[1], regions.shape
+        self.grid = rows, columns
 
     def prepare(self, image: Image.Image) -> Tensor:
-        width, height = image.size
-        shorter, crop = min(width, height), self.spec.crop
-        # Lengths and offsets are rounded as torchvision's Resize and CenterCrop round them.
-        width, height = (
-            self.spec.resize if side == shorter else int(self.spec.resize * side / shorter) for side in (width, height)
-        )
-        if image.size != (width, height):
-            image = image.resize((width, height), INTERPOLATIONS[self.spec.interpolation])
-        left, top = round((width - crop) / 2), round((height - crop) / 2)
-        pixels = np.array(image.crop((left, top, left + crop, top + crop)))
-        return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+        return resized_and_cropped(image, *self.spec.sizes(), INTERPOLATIONS[self.spec.interpolation])
 
     @torch.inference_mode()
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -322,191 +329,18 @@ class _Network(ImageBackbone):
         return regions.mean((2, 3)).cpu(), regions.cpu()
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().contiguous() for name, value in self._network.state_dict().items()}
+        return {name: value.detach().cpu().contiguous() for name, value in self._network.network.state_dict().items()}
 
 
-class _Grid(nn.Module):
-    """A network that returns its last grid instead of its output; the state dict is the network's own."""
+def resized_and_cropped(image: Image.Image, resize: int, crop: int, interpolation: Image.Resampling) -> Tensor:
+    """Return the center of an image, uint8 (3, crop, crop), after its shorter side was brought to `resize` pixels.
 
-    def __init__(self, network: nn.Module):
-        super().__init__()
-        self.network = network
-
-    def state_dict(self, *args, **kwargs) -> dict[str, Tensor]:
-        return self.network.state_dict(*args, **kwargs)
-
-
-class _TorchvisionGrid(_Grid):
-    """The last tensor (n, D, rows, columns) that passes between the parts of a torchvision network before it is pooled.
-
-    The networks have no common method for it, but all are a row of top-level parts: features or stages, pooling, head.
+    Lengths and offsets are rounded as torchvision's Resize and CenterCrop round them.
     """
-
-    def __init__(self, network: nn.Module, name: str):
-        super().__init__(network)
-        self.name, self.seen, self.lock = name, [], threading.Lock()
-        for part in network.children():
-            part.register_forward_hook(lambda part, inputs, output: self.seen.extend((*inputs, output)))
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        with self.lock:  # a web page may ask from several threads
-            self.seen.clear()
-            self.network(inputs)
-            tensors, grid = [tensor for tensor in self.seen if isinstance(tensor, Tensor)], None
-            self.seen.clear()
-        for tensor in tensors:
-            if tensor.ndim == 3:  # tokens: a grid that came earlier was their input, not the network's features
-                grid = None
-            elif tensor.ndim == 4 and tensor.shape[2] * tensor.shape[3] > 1:
-                grid = tensor
-        if grid is None:
-            raise InputError(
-                "the backbone has no grid of features",
-                where="--backbone",
-                found=f"{self.name}, whose features are tokens",
-                expected="features (n, dimension, rows, columns)",
-                fix=f"Choose a convolutional network, or timm's version of it, such as {TIMM}vit_base_patch16_224.",
-            )
-        # DenseNet's last activation is a function in its forward and not a part of it.
-        return F.relu(grid) if self.name.startswith("densenet") else grid
-
-
-def _build_torchvision(spec: BackboneSpec, weights: str | Path | Mapping[str, Tensor]) -> tuple[nn.Module, str]:
-    models = import_extra("torchvision", "images").models
-    names = models.list_models(module=models)
-    if spec.name not in names:
-        raise InputError(
-            "the backbone is unknown",
-            where="--backbone",
-            found=spec.name,
-            expected=f"{DESCRIPTOR}, {TIMM}NAME, or one of torchvision's {', '.join(names)}",
-            fix="Choose one of them.",
-        )
-    network = models.get_model(spec.name, weights=None)
-    if hasattr(network, "transform_input"):  # Inception networks undo the ImageNet normalization that they did not have
-        network.transform_input = spec.normalization == "imagenet"
-    head = list(network._modules)[-1]  # in all of these the last child is the classifier
-    setattr(network, head, nn.Identity())
-    known = models.get_model_weights(spec.name)
-    where = source = "weights given as tensors"
-    if isinstance(weights, Mapping):
-        state = weights
-    elif weights == "none":
-        return _TorchvisionGrid(network, spec.name), "none"
-    elif weights == "default" or weights in known.__members__:
-        published = PUBLISHED_WEIGHTS if PUBLISHED_WEIGHTS in known.__members__ else known.DEFAULT.name
-        chosen = known[published if weights == "default" else weights]
-        where = source = f"torchvision's {chosen}"
-        state = download(chosen)
-    else:
-        where, source = weights, Path(weights).name
-        state = read_state_dict(Path(weights), [each.name for each in known])
-    if spec.name.startswith("densenet"):  # its files name the layers as they were before 2018
-        state = {re.sub(r"(norm|conv)\.(\d)\.", r"\1\2.", entry): value for entry, value in state.items()}
-    load_fitting(network, state, [head], where)
-    return _TorchvisionGrid(network, spec.name), source
-
-
-class _TimmGrid(_Grid):
-    """`forward_features` of a timm network as (n, D, rows, columns): channels first, tokens laid out, prefix left off."""
-
-    def __init__(self, network: nn.Module, name: str, mean: tuple, deviation: tuple):
-        super().__init__(network)
-        self.name, self.mean_and_deviation = name, (mean, deviation)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        try:
-            output = self.network.forward_features(inputs)
-        except (AssertionError, RuntimeError, ValueError) as error:
-            wanted = self.network.pretrained_cfg.get("input_size", (3, "?", "?"))[1:]
-            if tuple(inputs.shape[2:]) == tuple(wanted):
-                raise
-            raise InputError(
-                "the backbone does not take images of this size",
-                where="--resize / --crop",
-                found=f"{inputs.shape[3]} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
-                expected=f"{wanted[0]} x {wanted[1]} for {self.name}",
-                fix=f"Pass --resize {wanted[0]} --crop {wanted[0]}.",
-            ) from None
-        dim, shape = self.network.num_features, tuple(output.shape) if isinstance(output, Tensor) else ()
-        if len(shape) == 4:
-            channels_last = getattr(self.network, "output_fmt", None) == "NHWC" or shape[1] != dim == shape[3]
-            return output.permute(0, 3, 1, 2) if channels_last else output
-        if len(shape) == 3:
-            prefix = getattr(self.network, "num_prefix_tokens", 0)
-            n_cells = shape[1] - prefix
-            grid = tuple(getattr(getattr(self.network, "patch_embed", None), "grid_size", None) or ())
-            if len(grid) != 2 or grid[0] * grid[1] != n_cells:
-                grid = 2 * (round(n_cells**0.5),)
-            if grid[0] * grid[1] == n_cells:
-                return output[:, prefix:].transpose(1, 2).unflatten(2, grid)
-        raise InputError(
-            "the backbone has no grid of features",
-            where="--backbone",
-            found=f"{self.name}, whose features have shape {shape[1:]}",
-            expected="features (dimension, rows, columns) or tokens that fill a grid",
-            fix="Choose another network.",
-        )
-
-
-def _build_timm(spec: BackboneSpec, weights: str | Path | Mapping[str, Tensor]) -> tuple[nn.Module, str]:
-    timm = import_extra("timm", "images")
-    name = spec.name.removeprefix(TIMM)
-    if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8] if name else []
-        raise InputError(
-            "the backbone is unknown",
-            where="--backbone",
-            found=spec.name,
-            expected=f"a name of timm.list_models(){', such as ' + ', '.join(near) if near else ''}",
-            fix="Choose one of them.",
-        )
-    try:
-        network = timm.create_model(name, pretrained=isinstance(weights, str) and weights == "default", num_classes=0)
-    # What the hub raises without a network depends on its version and on requests or httpx underneath.
-    except Exception as error:
-        raise InputError(
-            "the weights cannot be fetched",
-            where=spec.name,
-            found=f"{type(error).__name__}: {error}".splitlines()[0],
-            expected="a download by timm",
-            fix="Fetch the network's model.safetensors on a machine with a network and pass it with --weights FILE.",
-        ) from None
-    heads = network.pretrained_cfg.get("classifier") or ()
-    heads = [heads] if isinstance(heads, str) else list(heads)
-    if isinstance(weights, Mapping):
-        source = "weights given as tensors"
-        load_fitting(network, weights, heads, source)
-    elif weights == "default":
-        source = f"timm's {name}.{network.pretrained_cfg.get('tag', '')}".rstrip(".") if "." not in name else f"timm's {name}"
-    elif weights == "none":
-        source = "none"
-    else:
-        source = Path(weights).name
-        load_fitting(network, read_state_dict(Path(weights), []), heads, weights)
-    data = timm.data.resolve_data_config({}, model=network)
-    return _TimmGrid(network, name, data["mean"], data["std"]), source
-
-
-def _pad_as_tensorflow(network: nn.Module) -> int:
-    """Make convolutions of stride 2 pad their input as TensorFlow's 'SAME' does, and return how many were changed."""
-    changed = 0
-    for layer in network.modules():
-        if not isinstance(layer, nn.Conv2d) or isinstance(layer.padding, str):
-            continue
-        if 2 in layer.stride and any(layer.padding):
-            layer.padding = (0, 0)
-            layer.register_forward_pre_hook(lambda layer, inputs: F.pad(inputs[0], _same_padding(layer, inputs[0])))
-            changed += 1
-    return changed
-
-
-def _same_padding(layer: nn.Conv2d, inputs: Tensor) -> tuple[int, ...]:
-    """Return (left, right, top, bottom) so that a side n gives ceil(n / stride) outputs; an odd cell goes right and bottom."""
-    sides = []
-    for axis in (1, 0):
-        n, stride = inputs.shape[2 + axis], layer.stride[axis]
-        needed = (-(-n // stride) - 1) * stride + layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-        total = max(needed - n, 0)
-        sides += [total // 2, total - total // 2]
-    return tuple(sides)
+    shorter = min(image.size)
+    width, height = (resize if side == shorter else int(resize * side / shorter) for side in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), interpolation)
+    left, top = round((width - crop) / 2), round((height - crop) / 2)
+    pixels = np.array(image.crop((left, top, left + crop, top + crop)))
+    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

@@ -73,7 +73,8 @@ def region_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) 
     columns = np.broadcast_to(np.stack([aside, 1 - aside], axis=-1)[None], (GRID, GRID, 2))
     place = np.concatenate([np.broadcast_to(np.eye(GRID)[:, None], (GRID, GRID, GRID)), columns], axis=-1)
     place = np.broadcast_to(POSITION_WEIGHT * place, (len(local), *place.shape))
-    return np.concatenate([banded.reshape(*local.shape[:3], -1), place], axis=-1).astype(np.float32)
+    regions: np.ndarray = np.concatenate([banded.reshape(*local.shape[:3], -1), place], axis=-1).astype(np.float32)
+    return regions
 
 
 def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -> np.ndarray:
@@ -99,7 +100,8 @@ def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -
     colors = local[..., :N_COLORS]
     pairs = np.einsum("nrck,nrcl->nkl", colors[:, :-1], colors[:, 1:], optimize=True) / ((GRID - 1) * GRID)
     vector = np.sqrt(np.concatenate([*pooled, pairs.reshape(-1, N_COLORS**2)], axis=1))
-    return vector / np.linalg.norm(vector, axis=1, keepdims=True)
+    unit: np.ndarray = vector / np.linalg.norm(vector, axis=1, keepdims=True)
+    return unit
 
 
 def _local_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -> np.ndarray:
@@ -141,13 +143,15 @@ def _to_square(image: Image.Image | np.ndarray) -> np.ndarray:
 def _cell_mean(maps: np.ndarray) -> np.ndarray:
     """(n, SIZE, SIZE, ...) averaged over the pixels of each cell: (n, GRID, GRID, ...)."""
     n, _, _, *rest = maps.shape
-    return maps.reshape(n, GRID, CELL, GRID, CELL, *rest).mean(axis=(2, 4))
+    means: np.ndarray = maps.reshape(n, GRID, CELL, GRID, CELL, *rest).mean(axis=(2, 4))
+    return means
 
 
 def _cell_numbers(n: int) -> np.ndarray:
     """(n, SIZE, SIZE): the number, over the batch, of the cell each pixel lies in."""
     along = np.arange(SIZE) // CELL
-    return np.arange(n)[:, None, None] * GRID * GRID + (along[:, None] * GRID + along)[None]
+    numbers: np.ndarray = np.arange(n)[:, None, None] * GRID * GRID + (along[:, None] * GRID + along)[None]
+    return numbers
 
 
 def _colors(batch: np.ndarray) -> np.ndarray:
@@ -157,7 +161,8 @@ def _colors(batch: np.ndarray) -> np.ndarray:
     # Counting a cell's codes and multiplying by the table once is cheaper than adding up a table row a pixel.
     rows, ones = _cell_numbers(len(batch)).ravel(), np.ones(codes.size, dtype=np.float32)
     counts = csr_matrix((ones, (rows, codes.ravel())), shape=(len(batch) * GRID * GRID, LEVELS**3))
-    return (counts @ _color_table() / CELL**2).reshape(len(batch), GRID, GRID, N_COLORS)
+    histogram: np.ndarray = (counts @ _color_table() / CELL**2).reshape(len(batch), GRID, GRID, N_COLORS)
+    return histogram
 
 
 @lru_cache(maxsize=1)
@@ -169,7 +174,8 @@ def _color_table() -> np.ndarray:
     squared = ((_oklab(rgb)[:, None] - COLOR_WORDS[None]) ** 2).sum(-1)
     # Less the smallest, which the division below cancels: a color far from every word must not become 0 / 0.
     closeness = np.exp(-0.5 * (squared - squared.min(1, keepdims=True)) / COLOR_WIDTH**2)
-    return (closeness / closeness.sum(1, keepdims=True)).astype(np.float32)
+    table: np.ndarray = (closeness / closeness.sum(1, keepdims=True)).astype(np.float32)
+    return table
 
 
 def _oklab(rgb: np.ndarray) -> np.ndarray:
@@ -182,13 +188,14 @@ def _oklab(rgb: np.ndarray) -> np.ndarray:
             [0.0514459929, 0.1073969566, 0.6299787005],
         ]
     )
-    return np.cbrt(cones) @ np.array(
+    oklab: np.ndarray = np.cbrt(cones) @ np.array(
         [
             [0.2104542553, 1.9779984951, 0.0259040371],
             [0.7936177850, -2.4285922050, 0.7827717662],
             [-0.0040720468, 0.4505937099, -0.8086757660],
         ]
     )
+    return oklab
 
 
 def _edges(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -203,11 +210,11 @@ def _edges(batch: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cell = _cell_numbers(len(batch)) * ORIENTATIONS
     bins = lower.astype(np.int64)
     votes = [((bins + offset) % ORIENTATIONS, weight * strength) for offset, weight in ((0, 1 - share), (1, share))]
-    histogram = sum(
+    first, second = (
         np.bincount((cell + side).ravel(), weights.ravel(), minlength=len(batch) * GRID * GRID * ORIENTATIONS)
         for side, weights in votes
     )
-    histogram = histogram.reshape(len(batch), GRID, GRID, ORIENTATIONS).astype(np.float32) / CELL**2
+    histogram = (first + second).reshape(len(batch), GRID, GRID, ORIENTATIONS).astype(np.float32) / CELL**2
     laplacian = np.abs(
         4 * grey[:, 1:-1, 1:-1] - grey[:, :-2, 1:-1] - grey[:, 2:, 1:-1] - grey[:, 1:-1, :-2] - grey[:, 1:-1, 2:]
     )

@@ -9,20 +9,23 @@ Files are judged by their content, never by their suffix, and by their announced
 from __future__ import annotations
 
 import importlib
-import io
+import logging
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
-from zslab.errors import InputError
+from zslab.errors import InputError, examples
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
@@ -91,8 +94,8 @@ def open_image(source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_
     except InputError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        found = re.search(r"\d+", str(error))  # Pillow names its own limit as well, which is not ours
-        raise _too_large(where, f"{int(found[0]):,} pixels" if found else "more than can be decoded", max_pixels) from None
+        size = re.search(r"\d+", str(error))  # Pillow names its own limit as well, which is not ours
+        raise _too_large(where, f"{int(size[0]):,} pixels" if size else "more than can be decoded", max_pixels) from None
     except FileNotFoundError:
         what, found, cure = "the image is missing", "no such file", "Check the path."
     except IsADirectoryError:
@@ -174,22 +177,11 @@ def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) 
     Raises:
         InputError: a path is missing, or there is no such file anywhere.
     """
-    paths = [Path(path) for path in paths]
-    found: dict[Path, None] = {}
-    for path in paths:
-        if path.is_dir():
-            found.update(
-                dict.fromkeys(
-                    sorted(
-                        child
-                        for child in path.rglob("*")
-                        if child.suffix.lower() in suffixes and not child.name.startswith(".") and child.is_file()
-                    )
-                )
-            )
-        elif path.exists():
-            found[path] = None
-        else:
+    given = [Path(path) for path in paths]
+    files: dict[Path, None] = {}
+    ignored: Counter[str] = Counter()
+    for path in given:
+        if not path.exists():
             raise InputError(
                 f"the {kind} is missing",
                 where=path,
@@ -197,15 +189,43 @@ def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) 
                 expected=f"a {kind} or a folder of them",
                 fix="Check the path.",
             )
-    if not found:
+        files.update(dict.fromkeys(files_below(path, suffixes, ignored) if path.is_dir() else [path]))
+    report_ignored(ignored, kind)
+    if not files:
         raise InputError(
             f"there are no {kind}s",
-            where=", ".join(map(str, paths)) or f"the list of {kind}s",
+            where=", ".join(map(str, given)) or f"the list of {kind}s",
             found="no file with a known suffix",
             expected=f"files {' '.join(suffixes)}",
             fix="Name another folder.",
         )
-    return list(found)
+    return list(files)
+
+
+def files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -> list[Path]:
+    """Return the files with one of the suffixes in a folder and all folders below it, sorted; hidden files are skipped.
+
+    Args:
+        folder: the folder.
+        suffixes: in lower case.
+        ignored: counts the other files, by suffix.
+    """
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix.lower() in suffixes:
+            files.append(path)
+        else:
+            ignored[path.suffix.lower() or "without a suffix"] += 1
+    return files
+
+
+def report_ignored(ignored: Counter[str], kind: str) -> None:
+    """Log how many files were ignored because their suffix is none of an image, or of a video."""
+    if ignored:
+        counts = [f"{n} {suffix}" for suffix, n in ignored.most_common()]
+        log.warning("%d files were ignored whose suffix is that of no %s: %s", ignored.total(), kind, examples(counts))
 
 
 def _decode(image: Image.Image, where: object, max_pixels: int) -> Image.Image:
@@ -293,16 +313,15 @@ def is_image(path: Path | str) -> bool:
         return False
 
 
-def kind_of_file(source: Path | str | BinaryIO) -> str:
+def kind_of_file(source: object) -> str:
     """Return what a file that is no image looks like: "a video", "text", "an empty file" ..."""
     try:
         if isinstance(source, str | Path):
             with open(source, "rb") as file:
                 start = file.read(512)
         else:
-            source.seek(0)
-            start = source.read(512)
-    except (OSError, io.UnsupportedOperation):
+            start = _first_bytes(cast(BinaryIO, source), 512)
+    except (OSError, AttributeError):  # AttributeError: no file at all
         return "something unreadable"
     if not start:
         return "an empty file"

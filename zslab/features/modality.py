@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from zslab.features import backbones, images, video
+from zslab.features import backbones, images, video, video_files
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Modality:
 
 
 IMAGES = Modality("image", images.find_images, images.open_image, backbones.BackboneSpec, backbones.load_backbone)
-VIDEOS = Modality("video", video.find_videos, video.middle_frame, video.VideoSpec, video.load_backbone)
+VIDEOS = Modality("video", video_files.find_videos, video_files.middle_frame, video.VideoSpec, video.load_backbone)
 
 
 def modality_of(spec: object) -> Modality:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from zslab.class_names import match_names
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.npyfile import read_matrix
 from zslab.data.xlsa17 import assemble
 from zslab.errors import InputError, examples
-from zslab.features.images import SUFFIXES, find_images
+from zslab.features.images import SUFFIXES, files_below, report_ignored
 
 
 @dataclass(frozen=True)
@@ -79,56 +81,55 @@ class Split:
 
 
 def read_image_folder(root: Path, class_names: Sequence[str] | None = None) -> Images:
-    """Return the images of `<root>/<class name>/` and below, classes and files in the order of their names.
+    """Return the images of `<root>/<class name>/`, see `read_class_folders`."""
+    return read_class_folders(root, SUFFIXES, "image", class_names)
+
+
+def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_names: Sequence[str] | None = None) -> Images:
+    """Return the files of `<root>/<class name>/` and below, classes and files in the order of their names.
+
+    Folders without a file of the kind are no classes. How many files are ignored is logged once.
 
     Args:
         root: the folder.
-        class_names: the classes in the order of the labels, as a split file has them; None: the folders' own order.
-            Folder and class are matched without regard to case, a leading number and what separates the words.
+        suffixes: suffixes of the kind, in lower case.
+        kind: "image" or "video".
+        class_names: the classes in the order of the labels, as a split file has them; None: the folders' own order. See
+            `zslab.class_names` for what counts as the same name.
 
     Raises:
-        InputError: there are no images, or folders and classes do not match.
+        InputError: there are no files, or folders and classes do not match.
     """
+    layout = f"<class name>/*{'|'.join(suffixes)}"
     if not root.is_dir():
+        raise InputError("the folder is missing", where=f"--{kind}s", found=root, expected=layout, fix="Check the path.")
+    ignored: Counter[str] = Counter()
+    folders = [child for child in sorted(root.iterdir()) if child.is_dir() and not child.name.startswith(".")]
+    of_class = {folder.name: files_below(folder, suffixes, ignored) for folder in folders}
+    of_class = {name: paths for name, paths in of_class.items() if paths}
+    report_ignored(ignored, kind)
+    if not of_class:
         raise InputError(
-            "the folder is missing", where="--images", found=root, expected="<class name>/*.jpg in it", fix="Check the path."
-        )
-    folders = [
-        folder
-        for folder in sorted(root.iterdir())
-        if folder.is_dir()
-        and not folder.name.startswith(".")
-        and any(path.suffix.lower() in SUFFIXES for path in folder.rglob("*"))
-    ]
-    if not folders:
-        raise InputError(
-            "no folder of a class holds an image",
+            f"no folder of a class holds {'an image' if kind == 'image' else 'a video'}",
             where=root,
-            found="no image in its folders",
-            expected=f"<class name>/*{'|'.join(SUFFIXES)}",
-            fix="Put the images of each class into a folder with the name of the class. "
-            "For a list of images, see extract_features.py --image_list.",
+            found=f"no {kind} in its folders",
+            expected=layout,
+            fix=f"Put the {kind}s of each class into a folder with the name of the class."
+            + " For a list of images, see extract_features.py --image_list." * (kind == "image"),
         )
-    names = [folder.name for folder in folders]
+    names = list(of_class)
     numbers = dict(zip(names, range(1, len(names) + 1))) if class_names is None else _match_folders(names, class_names, root)
-    files: list[str] = []
-    labels: list[int] = []
-    for folder in folders:
-        paths = find_images([folder])
-        files += [path.relative_to(root).as_posix() for path in paths]
-        labels += [numbers[folder.name]] * len(paths)
-    return Images(root, files, np.array(labels, dtype=np.int64), list(class_names or names), root)
+    files = [path.relative_to(root).as_posix() for paths in of_class.values() for path in paths]
+    labels = np.repeat([numbers[name] for name in names], [len(paths) for paths in of_class.values()])
+    return Images(root, files, labels.astype(np.int64), list(class_names or names), root)
 
 
 def _match_folders(folders: Sequence[str], class_names: Sequence[str], root: Path) -> dict[str, int]:
     """Return folder name -> 1-based number of the class of that name."""
-    exact = {name: number for number, name in enumerate(class_names, 1)}
-    plain = {plain_name(name): number for number, name in enumerate(class_names, 1)}
-    matched = {name: exact.get(name, plain.get(plain_name(name))) for name in folders}
-    numbers = {name: number for name, number in matched.items() if number is not None}
-    of_no_class = [name for name in folders if name not in numbers]
-    without_folder = [name for number, name in enumerate(class_names, 1) if number not in numbers.values()]
-    shared = [name for name, number in numbers.items() if list(numbers.values()).count(number) > 1]
+    places = match_names(folders, class_names, root)
+    of_no_class = [name for name, place in zip(folders, places) if place is None]
+    without_folder = [name for place, name in enumerate(class_names) if place not in places]
+    shared = [name for name, place in zip(folders, places) if place is not None and places.count(place) > 1]
     if of_no_class or without_folder or shared:
         wrong = (
             ("folders of no class: ", of_no_class),
@@ -142,12 +143,7 @@ def _match_folders(folders: Sequence[str], class_names: Sequence[str], root: Pat
             expected=f"one folder for each of the {len(class_names)} classes of the split file",
             fix="Rename or remove folders, or pass the split file that belongs to these images.",
         )
-    return numbers
-
-
-def plain_name(name: str) -> str:
-    """Return a class name for comparing: "001.Black_footed_Albatross" -> "blackfootedalbatross"."""
-    return "".join(re.findall(r"[^\W_]+", re.sub(r"^\d+\.", "", name).lower()))
+    return {name: place + 1 for name, place in zip(folders, places) if place is not None}
 
 
 def read_image_list(path: Path, root: Path, drop_leading: int = 0) -> Images:
@@ -271,16 +267,17 @@ def read_split(path: Path, images: Images) -> Split:
             expected=f"{n_listed}, which the lists of {path} name, up to number {int(lists.max(initial=0))}",
             fix=fix,
         )
-    numbers = {plain_name(name): number for number, name in enumerate(read_class_names(path) or [], 1)}
-    folders = [plain_name(PurePosixPath(name).parent.name) for name in images.files]
-    wrong = [index for index, folder in enumerate(folders) if numbers.get(folder, images.labels[index]) != images.labels[index]]
+    folders = [PurePosixPath(name).parent.name for name in images.files]
+    distinct = sorted(set(folders))
+    labels = dict(zip(distinct, match_names(distinct, read_class_names(path) or [], images.source)))
+    wrong = [index for index, name in enumerate(folders) if labels[name] not in (None, images.labels[index] - 1)]
     if wrong:
         index = wrong[0]
         raise InputError(
             "the labels do not match the split",
             where=images.source,
             found=f"label {images.labels[index]} for {images.files[index]}, and {len(wrong) - 1} more",
-            expected=f"{numbers[folders[index]]}, the column of att in {path} that has the name of its folder",
+            expected=f"{(labels[folders[index]] or 0) + 1}, the column of att in {path} that has the name of its folder",
             fix=fix,
         )
     data = assemble(

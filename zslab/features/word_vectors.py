@@ -11,9 +11,10 @@ import gzip
 import io
 import re
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import IO, Literal, cast
 
 import numpy as np
 
@@ -145,7 +146,7 @@ def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: b
     except InputError:
         raise
     except (ValueError, OSError, EOFError, zlib.error) as error:  # includes undecodable text
-        found_there, cure = error, "Use the binary (.bin) or text format of word2vec, or GloVe's; download it again."
+        found_there, cure = str(error), "Use the binary (.bin) or text format of word2vec, or GloVe's; download it again."
     else:
         return {word: vector for word, (_, vector) in found.items()}
     raise InputError(
@@ -184,11 +185,19 @@ def _gensim_entries(name: str) -> Iterator[tuple[str, Callable[[], np.ndarray]]]
             fix="Correct the name, or give the path of a file of word vectors.",
         ) from None
     for word in vectors.key_to_index:
-        yield word, lambda word=word: np.asarray(vectors[word], dtype=np.float32)
+        yield word, partial(_looked_up, vectors, word)
 
 
-def _open(path: Path) -> BinaryIO:
-    return gzip.open(path) if path.suffix == ".gz" else open(path, "rb")
+def _open(path: Path) -> IO[bytes]:
+    return cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else open(path, "rb"))
+
+
+def _looked_up(vectors: Mapping[str, np.ndarray], word: str) -> np.ndarray:
+    return np.asarray(vectors[word], dtype=np.float32)
+
+
+def _parsed(numbers: str) -> np.ndarray:
+    return np.array(numbers.split(), dtype=np.float32)
 
 
 def _text_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
@@ -197,7 +206,7 @@ def _text_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
             word, _, rest = line.rstrip().partition(" ")
             if number == 0 and len(rest.split()) == 1:  # a header: how many words, which dimension
                 continue
-            yield word, lambda rest=rest: np.array(rest.split(), dtype=np.float32)
+            yield word, partial(_parsed, rest)
 
 
 def _binary_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
@@ -216,4 +225,4 @@ def _binary_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]
             block = file.read(4 * dimension)
             if len(block) < 4 * dimension:
                 raise ValueError(f"the file ends before its {n_words} words do")
-            yield word.decode(errors="replace").lstrip("\n"), lambda block=block: np.frombuffer(block, dtype="<f4")
+            yield word.decode(errors="replace").lstrip("\n"), partial(np.frombuffer, block, "<f4")
