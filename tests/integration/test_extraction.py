@@ -506,7 +506,11 @@ def test_words_that_do_not_fit_the_attributes_are_refused(birds, script) -> None
 
 
 def test_errors_are_one_line_and_status_one(birds, script, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(sys, "argv", command(birds, "--backbone", "timm:none", "--normalization", "half", "--crop", "300")[1:])
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        command(birds, "--backbone", "timm:none", "--normalization", "half", "--resize", "224", "--crop", "300")[1:],
+    )
     assert script.main() == 1
     error = capsys.readouterr().err
     assert "the crop does not fit" in error and len(error.splitlines()) == 1
