@@ -206,7 +206,9 @@ def _unit_vectors(encode: Encode, source: str, texts: Sequence[str]) -> np.ndarr
 
 def _sentence_transformers(place: str) -> Encode:
     from sentence_transformers import SentenceTransformer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     packaged = find_spec(PACKAGED.replace("-", "_")) if place in (PACKAGED, "all-MiniLM-L6-v2") else None
     if packaged is not None and packaged.origin is not None and not Path(place).exists():
         place = str(Path(packaged.origin).parent / "model")
@@ -216,7 +218,9 @@ def _sentence_transformers(place: str) -> Encode:
 
 def _huggingface(place: str) -> Encode:
     from transformers import AutoModel, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
     tokenizer: Any = AutoTokenizer.from_pretrained(place)
     model: Any = AutoModel.from_pretrained(place, use_safetensors=True).eval()
     text_config = getattr(model.config, "text_config", model.config)
