@@ -23,6 +23,7 @@ import numpy as np
 
 from zslab.data.resumable import remove_rows
 from zslab.errors import InputError, examples, exit_status
+from zslab.features.copies import describe_copies, find_copies
 from zslab.features.extraction import write_unreadable
 from zslab.features.feature_file import write_features
 from zslab.features.video import VideoSpec, extract, load_backbone
@@ -114,7 +115,11 @@ def extract_features(config: ExtractConfig) -> int:
             expected="at least one in each class",
             fix=f"{listing} lists the unreadable videos. Replace them or remove those folders, and pass --resume.",
         )
-    write_features(output, features, readable.labels, readable.files, classes, backbone=backbone.describe())
+    copy_of = find_copies(readable)
+    for note in describe_copies(readable, copy_of):
+        print(f"Note: {note}")
+    about = backbone.describe()
+    write_features(output, features, readable.labels, readable.files, classes, copy_of=copy_of, backbone=about)
     remove_rows(partial)
     print(f"{output}: {len(readable)} videos")
     if unreadable:

@@ -218,6 +218,7 @@ def make_splits(config: SplitsConfig) -> None:
     feature_file = folder / f"{config.image_embedding}.mat"
     _, labels = read_features(feature_file)
     vectors, names, record = vectors_and_names(config, int(labels.max()), feature_file)
+    copy_of = read_mat(feature_file, [], ["copy_of"]).get("copy_of")
     for number, path in files.items():
         generator = np.random.default_rng((config.seed, number))
         unseen_classes = unseen_labels(config.unseen, names)
@@ -230,6 +231,7 @@ def make_splits(config: SplitsConfig) -> None:
             hold_out=config.hold_out,
             validation=config.validation,
             unseen_classes=unseen_classes,
+            copy_of=None if copy_of is None else copy_of.ravel().astype(np.int64) - 1,
         )
         write_split(path, vectors, names, locations, **(record.variable() if record else {}))
         seen, unseen = (len(np.unique(labels[locations[key] - 1])) for key in ("trainval_loc", "test_unseen_loc"))

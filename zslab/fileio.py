@@ -53,10 +53,15 @@ def plain_disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def printable(name: str) -> str:
+    r"""Return the name of a file with `\xff` for bytes that are no UTF-8, so that any file can hold it."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` to `path`, whole or not at all."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,8 +14,10 @@ import pytest
 from PIL import Image
 from safetensors.torch import save_file
 
+from zslab.app.annotate import annotate
 from zslab.app.export import export
 from zslab.app.own_data import OwnData, PrepareOptions, choose_scale, prepare, read_inputs
+from zslab.app.prediction import ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.data.formats.matfile import read_mat
 from zslab.data.region_dataset import read_region_maps
@@ -151,6 +154,42 @@ def test_constant_attributes_and_equal_rows_are_warned_of(tmp_path, backbone) ->
     warnings = "\n".join(made_of(images, table, tmp_path / "OWN", backbone).warnings)
     assert "1 attributes have the same value for all classes: green" in warnings
     assert "Grey = Violet" in warnings
+
+
+def test_copies_stay_on_one_side_and_are_named(tmp_path, backbone) -> None:
+    images, table = make(tmp_path, n=6)
+    red, blue, grey = (images / name for name in ("001.red_bird", "002.Blue_Bird", "004.Grey"))
+    for number in range(4):
+        shutil.copy(red / "0.png", red / f"copy{number}.png")
+    shutil.copy(red / "1.png", blue / "same.png")
+    shutil.copy(red / "2.png", grey / "same.png")
+    for seed in range(8):
+        made = made_of(images, table, tmp_path / f"OWN{seed}", backbone, unseen=["Grey"], seed=seed, test_fraction=0.5)
+        split = read_mat(tmp_path / f"OWN{seed}" / "att_splits.mat", ["trainval_loc", "test_seen_loc"])
+        files = read_mat(tmp_path / f"OWN{seed}" / "descriptor.mat", ["image_files"])["image_files"]
+        train, test = ({(images / files[int(k) - 1]).read_bytes() for k in split[key].ravel()} for key in split)
+        assert not train & test and made.n_images["test unseen"] == 7
+    first, second, third = [note for note in made.warnings if "copies" in note]
+    assert first.startswith("6 files are byte-identical copies") and "001.red_bird/copy0.png = 001.red_bird/0.png" in first
+    assert "… and 1 more" in first
+    assert second.startswith("2 of these copies lie in another class") and "002.Blue_Bird/same.png" in second
+    assert third.startswith("1 of these copies lie in a seen and in an unseen class") and "004.Grey/same.png" in third
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system holds UTF-8 alone")
+def test_names_that_are_no_utf8_are_prepared_and_listed(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    odd = os.fsdecode(b"photo\xff.png")
+    shutil.copy(images / "004.Grey" / "0.png", images / "004.Grey" / odd)
+    (images / "004.Grey" / os.fsdecode(b"bad\xfe.png")).write_bytes(b"no image")
+    with pytest.raises(InputError, match="some images cannot be read"):
+        made_of(images, table, tmp_path / "OWN", backbone)
+    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["Grey"], skip_unreadable=True, regions=True)
+    assert made.left_out == 1 and "bad\\udcfe.png" in (tmp_path / "OWN" / "unreadable.txt").read_text()
+    files = read_mat(tmp_path / "OWN" / "descriptor.mat", ["image_files"])["image_files"]
+    assert "004.Grey/photo\\xff.png" in files.tolist()
+    prediction = Prediction(str(images / "004.Grey" / odd), [ClassScore("Grey", 1.0, False)])
+    assert annotate(Image.new("RGB", (8, 8)), prediction).width == 1080
 
 
 def test_unreadable_images_stop_or_are_left_out_and_listed(tmp_path, backbone) -> None:

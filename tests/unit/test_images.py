@@ -12,7 +12,9 @@ import pytest
 from PIL import Image, ImageFile
 
 from zslab.errors import InputError
-from zslab.features.images import find_images, open_image
+from zslab.features import video_files
+from zslab.features.images import SUFFIXES, find_files, find_images, open_image
+from zslab.features.sources import read_class_folders
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (5, 8, 3), dtype=np.uint8)
@@ -259,3 +261,27 @@ def test_a_progressive_jpeg_of_many_scans_is_refused(tmp_path) -> None:
     (tmp_path / "a.jpg").write_bytes(content[:last] + 99 * content[last:-2] + content[-2:])
     with pytest.raises(InputError, match=r"takes too long.*got 10\d scans"):
         open_image(tmp_path / "a.jpg")
+
+
+@pytest.mark.parametrize("suffixes", [SUFFIXES, video_files.SUFFIXES])
+def test_files_that_are_ignored_are_counted_once(suffixes: tuple[str, ...], tmp_path, caplog) -> None:
+    kind = "image" if suffixes == SUFFIXES else "video"
+    for name in (
+        "a/1" + suffixes[0],
+        "a/deep/2" + suffixes[1].upper(),
+        "a/x.txt",
+        "b/y.TXT",
+        "b/z.pdf",
+        "b/README",
+        "b/.hidden",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = read_class_folders(tmp_path, suffixes, kind)
+    assert folder.classes == ["a"] and len(folder) == 2
+    (record,) = caplog.records
+    words = f"4 files were ignored whose suffix is that of no {kind}: 2 .txt, 1 .pdf, 1 without a suffix"
+    assert record.getMessage() == words
+    caplog.clear()
+    assert len(find_files([tmp_path / "a", tmp_path / "b"], suffixes, kind)) == 2
+    assert [record.getMessage() for record in caplog.records] == [words]

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from zslab.app.prediction import Prediction
 from zslab.class_names import RUNNING_NUMBER
+from zslab.fileio import printable
 from zslab.report.attention import attribute_name as readable
 from zslab.report.overlay import overlay
 from zslab.report.style import BLUE, GRID, INK, MUTED, PAPER, SEEN, UNSEEN
@@ -55,7 +56,9 @@ def annotate(image: Image.Image, prediction: Prediction) -> Image.Image:
     canvas = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     canvas.paste(shown, (MARGIN, MARGIN))
-    draw.text((MARGIN, MARGIN + shown.height + 8), _fit(Path(prediction.image).name, _font(14), IMAGE), MUTED, _font(14))
+    draw.text(
+        (MARGIN, MARGIN + shown.height + 8), _fit(printable(Path(prediction.image).name), _font(14), IMAGE), MUTED, _font(14)
+    )
     left, right, y = MARGIN + IMAGE + GAP, WIDTH - MARGIN, MARGIN
     y = _classes(draw, prediction, left, right, y)
     if prediction.attributes:

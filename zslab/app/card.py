@@ -10,8 +10,9 @@ import re
 from pathlib import Path
 
 from zslab.app.model_file import Model
-from zslab.features.backbones import DESCRIPTOR, TIMM
+from zslab.features.backbones import DESCRIPTOR
 from zslab.features.modality import VIDEOS, modality_of
+from zslab.features.networks import TIMM
 from zslab.report.text import percent
 
 COLUMNS = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H"}

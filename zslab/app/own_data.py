@@ -27,6 +27,7 @@ from zslab.class_names import match_names
 from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
 from zslab.features.backbones import ImageBackbone
+from zslab.features.copies import describe_copies, find_copies
 from zslab.features.extraction import extract, find_unreadable, write_unreadable
 from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import Images, Split, read_image_folder
@@ -180,7 +181,8 @@ def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: Prep
         raise _unreadable(inputs.images, left_out, listing)
     images = inputs.images.subset(np.setdiff1d(np.arange(len(inputs.images)), list(left_out)))
     is_seen = _seen_classes(inputs, images)
-    locations = _locations(images, is_seen, options)
+    copy_of = find_copies(images)
+    locations = _locations(images, is_seen, copy_of, options)
     features, regions = _extract(images, backbone, folder, table, scaled, locations, options)
     write_unreadable(listing, inputs.images, left_out)
     _write_classes(folder, table, scale, scaled, is_seen, locations)
@@ -195,17 +197,17 @@ def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: Prep
         seen=names[is_seen].tolist(),
         unseen=names[~is_seen].tolist(),
         untested=names[untested].tolist(),
-        warnings=[*table.notes, words, *_suspicious(table, scaled)],
+        warnings=[*table.notes, words, *_suspicious(table, scaled), *describe_copies(images, copy_of, is_seen)],
         left_out=len(left_out),
     )
 
 
-def _locations(images: Images, is_seen: np.ndarray, options: PrepareOptions) -> dict[str, np.ndarray]:
-    """Return the 1-based location lists of a split with these seen classes (C,)."""
+def _locations(images: Images, is_seen: np.ndarray, copy_of: np.ndarray, options: PrepareOptions) -> dict[str, np.ndarray]:
+    """Return the 1-based location lists of a split with these seen classes (C,), copies on one side."""
     generator = np.random.default_rng(options.seed)
     seen_labels = generator.permutation(np.flatnonzero(is_seen) + 1)
-    hold_out = options.test_fraction
-    return split_of_classes(images.labels, seen_labels, generator, hold_out=hold_out, validation=VALIDATION_CLASSES)
+    shares = {"hold_out": options.test_fraction, "validation": VALIDATION_CLASSES}
+    return split_of_classes(images.labels, seen_labels, generator, **shares, copy_of=copy_of)
 
 
 def _extract(

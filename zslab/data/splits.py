@@ -54,6 +54,7 @@ def random_class_split(
     hold_out: float,
     validation: float,
     unseen_classes: Sequence[int] = (),
+    copy_of: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Draw which classes are seen, and one split.
 
@@ -67,6 +68,7 @@ def random_class_split(
         hold_out: as for `split_of_classes`.
         validation: as for `split_of_classes`.
         unseen_classes: the unseen class numbers, instead of a drawn share.
+        copy_of: as for `split_of_classes`.
 
     Returns:
         As `split_of_classes`.
@@ -87,11 +89,17 @@ def random_class_split(
             expected="at least 2 seen classes and 1 unseen class",
             fix="Use a data set with more classes, or make fewer of them unseen.",
         )
-    return split_of_classes(labels, seen_classes, generator, hold_out=hold_out, validation=validation)
+    return split_of_classes(labels, seen_classes, generator, hold_out=hold_out, validation=validation, copy_of=copy_of)
 
 
 def split_of_classes(
-    labels: np.ndarray, seen_classes: np.ndarray, generator: np.random.Generator, *, hold_out: float, validation: float
+    labels: np.ndarray,
+    seen_classes: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    hold_out: float,
+    validation: float,
+    copy_of: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
     """Split the samples of known seen and unseen classes.
 
@@ -101,6 +109,7 @@ def split_of_classes(
         generator: source of the random numbers.
         hold_out: share of every seen class's samples that becomes test_seen.
         validation: share of the seen classes that val_loc takes; train_loc takes the others'. At least one class each.
+        copy_of: (N,) index of the first sample with the same content; copies go where that sample goes.
 
     Returns:
         trainval_loc, test_seen_loc, test_unseen_loc, train_loc, val_loc: ascending 1-based sample numbers. train and val
@@ -121,7 +130,10 @@ def split_of_classes(
         )
     n_validation = min(max(1, round(validation * len(seen_classes))), len(seen_classes) - 1)
     is_held_out = np.zeros(len(labels), dtype=bool)
-    is_held_out[draw_hold_out(np.flatnonzero(is_seen), labels, hold_out, generator)] = True
+    copy_of = np.arange(len(labels)) if copy_of is None else copy_of
+    originals = np.flatnonzero(is_seen & (copy_of == np.arange(len(labels))))
+    is_held_out[draw_hold_out(originals, labels, hold_out, generator)] = True
+    is_held_out = is_held_out[copy_of] & is_seen
     is_validation, is_trainval = np.isin(labels, seen_classes[:n_validation]), is_seen & ~is_held_out
     masks = {
         "trainval_loc": is_trainval,

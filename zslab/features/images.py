@@ -224,7 +224,7 @@ def files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) ->
 def report_ignored(ignored: Counter[str], kind: str) -> None:
     """Log how many files were ignored because their suffix is none of an image, or of a video."""
     if ignored:
-        counts = [f"{n} {suffix}" for suffix, n in ignored.most_common()]
+        counts = [f"{n} {suffix}" for suffix, n in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))]
         log.warning("%d files were ignored whose suffix is that of no %s: %s", ignored.total(), kind, examples(counts))
 
 
