@@ -35,7 +35,13 @@ html_show_sphinx = False
 highlight_language = "none"  # of indented commands; Python is marked as such
 default_role = "py:obj"
 autosummary_generate = True
-autodoc_default_options = {"members": True, "show-inheritance": True, "member-order": "bysource"}
+autodoc_default_options = {
+    "members": True,
+    "show-inheritance": True,
+    "member-order": "bysource",
+    # scikit-learn adds these to every estimator, with references into its own documentation.
+    "exclude-members": "set_fit_request, set_predict_request, set_score_request, set_transform_request",
+}
 autodoc_typehints = "signature"
 autodoc_mock_imports = ["IPython", "av", "gradio", "timm", "torchvision"]  # the reference needs none of the extras
 napoleon_numpy_docstring = False

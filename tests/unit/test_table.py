@@ -16,7 +16,7 @@ from zslab.errors import InputError
 from zslab.table.__main__ import main
 from zslab.table.build import build_lines, build_variants, changed_data, conditions, missing_cells
 from zslab.table.figures import read_curve, write_figures
-from zslab.table.render import make_table
+from zslab.table.render import cell_text, make_table
 from zslab.table.report import write_report
 from zslab.table.runs import Quote, Run, read_runs, save_runs
 from zslab.table.statistics import Summary, compare
@@ -301,3 +301,26 @@ def test_the_pages_of_results_are_made_from_the_committed_results(name, tmp_path
     page.write_bytes((PROJECT / "docs" / f"{name}.md").read_bytes())
     assert main([str(PROJECT / "docs" / f"{name}.json"), "--into", str(page)]) == 0
     assert page.read_text(encoding="utf-8") == (PROJECT / "docs" / f"{name}.md").read_text(encoding="utf-8")
+
+
+def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
+    data = {
+        ("CUB, attributes", "TF-VAEGAN"): ("results", "CUB", "resnet_fc1000", "att"),
+        ("CUB, sentences", "TF-VAEGAN"): ("results", "CUB", "resnet_fc1000", "sent"),
+        ("FLO, sentences", "TF-VAEGAN"): ("results", "FLO", "mobilenet_v2_64px", "att"),
+        ("CUB114, attributes", "TF-VAEGAN"): ("results-dazle", "CUB114", "mobilenet_v2", "att"),
+        ("CUB114, attributes", "DAZLE"): ("results-dazle", "CUB114", "feature_map_mobilenet_v2_CUB114", "att"),
+        ("RADAR (actions)", "TF-VAEGAN"): ("results-actions", "RADAR", "SqueezeNet_1024_T", "w2v_300_gzsl"),
+    }
+    lines = [line.strip("| ").split(" | ") for line in (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()]
+    rows = {(cells[0], cells[2]): cells[3:] for cells in lines if len(cells) == 7 and (cells[0], cells[2]) in data}
+    assert rows.keys() == data.keys()
+    for (name, method), (file, *place) in data.items():
+        variants = build_variants(read_runs([PROJECT / "docs" / f"{file}.json"]))
+        own, baseline = (
+            next(v for v in variants if v.data == tuple(place) and v.name in names)
+            for names in ((method, f"{method}, gate"), ("ESZSL",))
+        )
+        summaries = [own.summary("last", m) for m in ("T1", "H")]
+        summaries += [baseline.summary("val + calibration", m) for m in ("T1", "H")]
+        assert [cell_text(summary).partition(" (")[0] for summary in summaries] == rows[name, method]
