@@ -24,6 +24,8 @@ from zslab.app.model_file import Model, write_model
 from zslab.app.prediction import AttributeReason, ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.app.web import html as parts
+from zslab.app.web import session
+from zslab.class_names import readable_names
 from zslab.dazle.model import Dazle, DazleOptions
 from zslab.errors import InputError
 from zslab.features.backbones import BackboneSpec, load_backbone
@@ -97,7 +99,7 @@ class Tags(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def prediction(name: str = "002.Black_crested_Oriole", **changes) -> Prediction:
+def prediction(name: str = "Black crested Oriole", **changes) -> Prediction:
     fields = {
         "classes": [ClassScore(name, 0.62504, False), ClassScore("Owl", 0.25, True), ClassScore("Wren", 0.0002, True)],
         "attributes": [AttributeReason("has_wing_color::red", 0.5, 2.0, 80.0), AttributeReason("bill", -0.125, 0.5, 20.0)],
@@ -110,7 +112,7 @@ def test_result_has_every_number_as_text_and_as_bar() -> None:
     card = parts.result_card(parts.Result("x.png", Image.new("RGB", (40, 30)), prediction()), 100.0)
     found = Tags(card)
     assert "62.5\u202f%" in card and "25.0\u202f%" in card and "&lt;\u202f0.1\u202f%" in card
-    assert "Black crested Oriole" in found.text and "002" not in found.text and "wing color: red" in found.text
+    assert "Black crested Oriole" in found.text and "wing color: red" in found.text
     widths = re.findall(r"class='(zslab-fill-[a-z]+)' style='width:([0-9.]+)%'", card)
     assert widths == [
         ("zslab-fill-unseen", "62.5"),
@@ -142,12 +144,12 @@ def test_whatever_comes_from_outside_is_escaped() -> None:
     evil = prediction(EVIL, attributes=[AttributeReason(EVIL, 1, 1, 1)], attention={EVIL: np.ones((2, 2))})
     photo = Image.new("RGB", (8, 8))
     error = InputError(EVIL, where=EVIL, found=EVIL, expected=EVIL, fix=EVIL)
-    several = [parts.Result(EVIL, photo, evil), parts.Result(EVIL, error=error)]
+    several = [parts.Result(EVIL, photo, evil), parts.Unreadable(EVIL, error)]
     for html in (
         parts.results_page(several[:1], 1.0),
         parts.results_page(several, 1.0, left_out=3),
         parts.problem(EVIL, error),
-        parts.problem(EVIL, error, {"a": EVIL}),
+        parts.problem(EVIL, error, place=True),
         parts.message("done", EVIL, EVIL),
         parts.page_header(model, [f"added {EVIL}"]),
         parts.example_buttons([(EVIL, photo)]),
@@ -179,7 +181,7 @@ def test_several_images_fold_and_the_first_is_open() -> None:
     photo = Image.new("RGB", (8, 8))
     error = InputError("not an image", where="/secret/upload.jpg", found="text", expected="an image", fix="Leave it out.")
     readable = parts.Result("a.png", photo, prediction())
-    results = [parts.Result("b.jpg", error=error), readable, readable]
+    results = [parts.Unreadable("b.jpg", error), readable, readable]
     found = Tags(parts.results_page(results, 100.0, left_out=2))
     assert [("open" in attrs) for tag, attrs in found.tags if tag == "details"] == [True, False]
     assert "2 more images were left out" in found.text and "b.jpg could not be read" in found.text
@@ -214,33 +216,36 @@ def web():
 
 @pytest.fixture
 def page(web, tmp_path):
-    return web._Page(Predictor(tiny_model(), device="cpu"), tmp_path, [])
+    return web.Page(Predictor(tiny_model(), device="cpu"), tmp_path)
 
 
 def test_a_session_learns_in_a_copy(web, page) -> None:
-    rows = page.rows(NAMES[0], None)
+    served = page.served
+    rows = page.rows(NAMES[0], served)
     assert [row[0] for row in rows[:2]] == ["crown color: red", "crown color: yellow"] and len(rows) == 48
     rows[3][1] = 77.5
-    before = page.predictor.table.copy()
-    session = page.learn(None, lambda predictor: page.add(predictor, "  New \n bird ", rows[::-1]))  # the order is theirs
-    assert session.predictor.classes_ == [*NAMES, "New bird"] and session.changes == ("added New bird",)
+    before = served.predictor.table.copy()
+    learned = page.learn(served, lambda copy: page.add(copy, "  New \n bird ", rows[::-1]))  # the order is theirs
+    assert learned.predictor.classes_ == [*NAMES, "New bird"] and learned.changes == ("added New bird",)
     expected = np.array([float(f"{value:.6g}") for value in before[0]])
     expected[3] = 77.5
-    np.testing.assert_array_equal(session.predictor.table[4], expected)
-    assert not session.predictor.seen_[4]
-    rows = page.rows(NAMES[1], session)
+    np.testing.assert_array_equal(learned.predictor.table[4], expected)
+    assert not learned.predictor.seen_[4]
+    rows = page.rows(NAMES[1], learned)
     rows[3][1] = 11
-    changed = page.learn(session, lambda predictor: page.change(predictor, NAMES[1], rows[::-1]))
-    assert changed.predictor.table[1, 3] == 11 and session.predictor.table[1, 3] == before[1, 3]
+    changed = page.learn(learned, lambda copy: page.change(copy, NAMES[1], rows[::-1]))
+    assert changed.predictor.table[1, 3] == 11 and learned.predictor.table[1, 3] == before[1, 3]
     np.testing.assert_array_equal(np.delete(changed.predictor.table[1], 3), np.delete(before[1], 3))  # nothing is rounded
-    assert changed.changes == ("added New bird", "changed " + parts.readable_class(NAMES[1]))
-    assert page.predictor.classes_ == NAMES and (page.predictor.table == before).all()
-    assert [name for _, name in page.choices(session)][:3] != NAMES[:3]
-    assert {label for label, name in page.choices(session) if name == "New bird"} == {"New bird (unseen)"}
-    kept = Predictor.load(page.table_file(session) and page.model_file(session), device="cpu")
-    assert kept.classes_ == session.predictor.classes_
-    page.forget(session)
-    assert not session.folder.exists()
+    assert changed.changes == ("added New bird", "changed Black crested Oriole")
+    assert served.predictor.classes_ == NAMES and (served.predictor.table == before).all()
+    assert [name for _, name in learned.choices()][:3] != NAMES[:3]
+    assert {label for label, name in learned.choices() if name == "New bird"} == {"New bird (unseen)"}
+    kept = Predictor.load(page.table_file(learned) and page.model_file(learned), device="cpu")
+    assert kept.classes_ == learned.predictor.classes_
+    token = page.keep("", learned)
+    assert page.session(token) is learned and page.session("another") is served and page.session(None) is served
+    page.forget(token)
+    assert not learned.folder.exists() and page.session(token) is served
 
 
 @pytest.mark.parametrize(
@@ -255,53 +260,54 @@ def test_a_session_learns_in_a_copy(web, page) -> None:
     ],
 )
 def test_classes_that_cannot_be_added(page, name: str, value, what: str) -> None:
-    rows = page.rows(NAMES[0], None)
+    served = page.served
+    rows = page.rows(NAMES[0], served)
     rows[5][1] = value
     with pytest.raises(InputError, match=what):
-        page.learn(None, lambda predictor: page.add(predictor, name, rows))
+        page.learn(served, lambda copy: page.add(copy, name, rows))
     with pytest.raises(InputError, match="nothing to change"):
-        page.learn(None, lambda predictor: page.change(predictor, NAMES[0], page.rows(NAMES[0], None)))
-    assert page.predictor.classes_ == NAMES
+        page.learn(served, lambda copy: page.change(copy, NAMES[0], page.rows(NAMES[0], served)))
+    assert served.predictor.classes_ == NAMES
 
 
 def test_a_table_adds_and_changes(page, tmp_path: Path) -> None:
-    table = Path(page.table_file(None)).read_text().splitlines()
+    table = Path(page.table_file(page.served)).read_text().splitlines()
     cells = table[1].split(",")
     cells[2] = "42"
     path = tmp_path / "birds.csv"
     path.write_text("\n".join([table[0], ",".join(cells), ",".join(["Dodo", *cells[1:]])]))
-    session = page.learn(None, lambda predictor: page.take_table(predictor, str(path), "birds.csv"))
-    assert session.predictor.table[0, 1] == 42 and session.predictor.table[4, 1] == 42
-    assert session.predictor.classes_[4] == "Dodo"
-    assert session.changes == ("changed Black crested Creeper from birds.csv", "added Dodo from birds.csv")
+    learned = page.learn(page.served, lambda copy: page.take_table(copy, str(path)))
+    assert learned.predictor.table[0, 1] == 42 and learned.predictor.table[4, 1] == 42
+    assert learned.predictor.classes_[4] == "Dodo"
+    assert learned.changes == ("changed Black crested Creeper from birds.csv", "added Dodo from birds.csv")
     path.write_text("class,wrong\nDodo,1\n")
     with pytest.raises(InputError, match="birds.csv: the attributes are not the model.s"):
-        page.learn(None, lambda predictor: page.take_table(predictor, str(path), "birds.csv"))
+        page.learn(page.served, lambda copy: page.take_table(copy, str(path)))
 
 
-def test_unreadable_images_and_bombs_become_messages(web, page, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(web, "MAX_PIXELS", 1000)
-    monkeypatch.setattr(web, "MAX_IMAGES", 3)
+def test_unreadable_images_and_bombs_become_messages(page, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(session, "MAX_PIXELS", 1000)
+    monkeypatch.setattr(session, "MAX_IMAGES", 3)
     Image.new("RGB", (30, 30), "red").save(tmp_path / "good.png")
     Image.new("RGB", (40, 40)).save(tmp_path / "bomb.png")
     (tmp_path / "text.jpg").write_text("hello")
     sources = [(name, str(tmp_path / name)) for name in ("good.png", "bomb.png", "text.jpg", "good.png", "good.png")]
-    found = Tags(page.predict(sources, web.ALL, 0, None))
+    found = Tags(page.predict(sources, session.ALL, 0, page.served))
     assert "40 x 40 pixels; expected at most 1,000 pixels" in found.text
     assert "text.jpg could not be read" in found.text and "2 more images were left out" in found.text
     assert str(tmp_path) not in found.text
-    only = Tags(page.predict(sources[:1], web.UNSEEN, 0, None))
+    only = Tags(page.predict(sources[:1], session.UNSEEN, 0, page.served))
     assert only.words.count(" seen") == 0 and only.words.count(" unseen") == 3  # two classes, and the best one's title
-    assert "No image yet" in page.predict([], web.ALL, 0, None)
+    assert "No image yet" in page.predict([], session.ALL, 0, page.served)
 
 
 def test_examples_are_toy_birds_or_a_folder(web, page, tmp_path: Path) -> None:
-    birds = web._examples(page.predictor, None, tmp_path)
+    birds = web._examples(page.served.predictor, None, tmp_path)
     assert len(birds) == 8 and all(Image.open(path).size == (336, 336) for path in birds)
     Image.new("RGB", (5, 5)).save(tmp_path / "mine.png")
-    assert tmp_path / "mine.png" in web._examples(page.predictor, tmp_path, tmp_path)
-    page.predictor.model.attribute_names[0] = "other"
-    assert web._examples(page.predictor, None, tmp_path) == []
+    assert tmp_path / "mine.png" in web._examples(page.served.predictor, tmp_path, tmp_path)
+    page.served.predictor.model.attribute_names[0] = "other"
+    assert web._examples(page.served.predictor, None, tmp_path) == []
 
 
 # ---- in the browser -----------------------------------------------------------------------------------------------------
@@ -363,7 +369,7 @@ def test_the_page_in_a_browser(web, browser, tmp_path: Path, monkeypatch) -> Non
         assert "has no name" in tab.locator("#zslab-status").inner_text()
         tab.get_by_label("Name of the new class").fill(EVIL)
         tab.get_by_label("Start from a copy of").click()
-        tab.get_by_role("option", name=parts.readable_class(best.name)).click()
+        tab.get_by_role("option", name=readable_names(NAMES)[best.name]).click()
         value = f"{predictor.table[predictor.classes_.index(best.name), 0]:.6g}"
         tab.wait_for_function(f"document.querySelector('#zslab-new-rows').innerText.includes('{value}')")
         tab.locator("#zslab-add").click()

@@ -1,38 +1,46 @@
-"""HTML of the web page: what a prediction looks like, messages, style. Every text that comes from outside is escaped here.
-
-Nothing refers to another file or host; images are embedded.
-"""
+"""HTML of predictions and messages. Texts from outside are escaped; images are embedded, nothing refers to another file."""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
 from PIL import Image
 
-from zslab.app.annotate import readable, readable_class
 from zslab.app.model_file import Model
 from zslab.app.prediction import AttributeReason, ClassScore, Prediction
 from zslab.errors import InputError
+from zslab.report.attention import attribute_name
 from zslab.report.overlay import overlay
 
 IMAGE, TILE, EXAMPLE = 640, 240, 160  # longest side in pixels: the image, one with attention over it, an example
-METHODS = {"tfvaegan": "TF-VAEGAN", "dazle": "DAZLE", "eszsl": "ESZSL"}
 MINUS, THIN = "\u2212", "\u202f"
 
 
 @dataclass(frozen=True)
 class Result:
-    """One image on the page: what was predicted of it, or why it could not be read."""
+    """One image on the page and what was predicted of it, with classes named as people read them."""
 
     name: str
-    image: Image.Image | None = None
-    prediction: Prediction | None = None
-    error: InputError | None = None
+    image: Image.Image
+    prediction: Prediction
+
+    @property
+    def top(self) -> ClassScore:
+        """The most probable class."""
+        return self.prediction.classes[0]
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """One image that could not be read, and why."""
+
+    name: str
+    error: InputError
 
 
 def page_header(model: Model, changes: Sequence[str] = ()) -> str:
@@ -99,8 +107,8 @@ TO_RESULTS = """
 """
 
 
-def results_page(results: Sequence[Result], largest_value: float, left_out: int = 0) -> str:
-    """All images; where there are several, each folds, and the first lies open. What could not be read is never folded.
+def results_page(results: Sequence[Result | Unreadable], largest_value: float, left_out: int = 0) -> str:
+    """Return all results; of several images each folds, and the first is open. What could not be read is never folded.
 
     Args:
         largest_value: of the attribute table; bars of class values are drawn on 0 ... this.
@@ -117,49 +125,47 @@ def results_page(results: Sequence[Result], largest_value: float, left_out: int 
                 f"At most {len(results)} are shown at a time; zero-shot-images/demo.py predicts any number.",
             )
         )
-    first = next((number for number, result in enumerate(results) if result.error is None), None)
-    for number, result in enumerate(results):
-        body = result_card(result, largest_value)
-        if len(results) > 1 and result.error is None:
-            opened = " open" if number == first else ""
-            body = f"<details{opened}><summary>{_summary(result)}</summary>{body}</details>"
-        parts.append(body)
+    fold, is_open = len(results) > 1, True
+    for result in results:
+        if isinstance(result, Unreadable):
+            parts.append(problem(f"{result.name} could not be read", result.error))
+            continue
+        card = result_card(result, largest_value)
+        if fold:
+            card = f"<details{' open' if is_open else ''}><summary>{_summary(result)}</summary>{card}</details>"
+            is_open = False
+        parts.append(card)
     return "".join([*parts, "</section>"])
 
 
 def result_card(result: Result, largest_value: float) -> str:
-    """One image with everything that is said of it."""
-    if result.error is not None:
-        return problem(f"{result.name} could not be read", result.error)
-    prediction = result.prediction
-    top, image = prediction.top, result.image
-    name = readable_class(top.name)
+    """Return one image with everything that is said of it."""
+    prediction, name = result.prediction, escape(result.top.name)
     answer = (
-        f"<p class='zslab-eyebrow'>Most probable class</p><h2>{escape(name)} {badge(top.seen)}</h2>"
+        f"<p class='zslab-eyebrow'>Most probable class</p><h2>{name} {badge(result.top.seen)}</h2>"
         f"<ol class='zslab-classes'>{''.join(map(class_bar, prediction.classes))}</ol>"
     )
     figure = (
-        f"<figure class='zslab-image'><img src='{data_uri(image, IMAGE)}' alt='Your image {escape(result.name)}'>"
+        f"<figure class='zslab-image'><img src='{data_uri(result.image, IMAGE)}' alt='Your image {escape(result.name)}'>"
         f"<figcaption>{escape(result.name)}</figcaption></figure>"
     )
     parts = [f"<div class='zslab-top'>{figure}<div class='zslab-answer'>{answer}</div></div>"]
     if prediction.attributes:
         parts.append(
-            f"<h3>What speaks for {escape(name)}</h3>"
+            f"<h3>What speaks for {name}</h3>"
             + reasons_table(prediction.attributes, largest_value)
             + "<p class='zslab-under'>Contribution: how much the attribute adds to the class’s score. Read: how strongly it is "
             "found in the image, on the model’s own scale. Class: what the attribute table says of the class.</p>"
         )
     if prediction.attention:
-        parts.append(f"<h3>Where it looked</h3>{attention_tiles(image, prediction)}")
+        parts.append(f"<h3>Where it looked</h3>{attention_tiles(result.image, prediction)}")
     return f"<article class='zslab-card'>{''.join(parts)}</article>"
 
 
 def _summary(result: Result) -> str:
-    top = result.prediction.top
     return (
         f"<img src='{data_uri(result.image, 96)}' alt=''><span class='zslab-file'>{escape(result.name)}</span>"
-        f"<strong>{escape(readable_class(top.name))}</strong><span>{percent(top.probability)}</span>{badge(top.seen)}"
+        f"<strong>{escape(result.top.name)}</strong><span>{percent(result.top.probability)}</span>{badge(result.top.seen)}"
     )
 
 
@@ -167,7 +173,7 @@ def class_bar(score: ClassScore) -> str:
     """Return a class with its probability as number and bar."""
     kind = "seen" if score.seen else "unseen"
     return (
-        f"<li><span class='zslab-name'>{escape(readable_class(score.name))} {badge(score.seen)}</span>"
+        f"<li><span class='zslab-name'>{escape(score.name)} {badge(score.seen)}</span>"
         f"<span class='zslab-number'>{percent(score.probability)}</span>{_bar(score.probability, f'zslab-fill-{kind}')}</li>"
     )
 
@@ -180,7 +186,7 @@ def reasons_table(reasons: Sequence[AttributeReason], largest_value: float) -> s
     most = max((abs(reason.contribution) for reason in reasons), default=0)
     most_read = max((abs(reason.read) for reason in reasons), default=0)
     rows = "".join(
-        f"<tr><th scope='row'>{escape(readable(reason.name))}</th>"
+        f"<tr><th scope='row'>{escape(attribute_name(reason.name))}</th>"
         + _cell(signed(reason.contribution, most), reason.contribution, most, "zslab-fill-why")
         + _cell(signed(reason.read, most_read).removeprefix("+"), reason.read, most_read, "zslab-fill-read")
         + _cell(f"{reason.value:.4g}".replace("-", MINUS), reason.value, largest_value, "zslab-fill-value")
@@ -218,7 +224,7 @@ def attention_tiles(image: Image.Image, prediction: Prediction) -> str:
     most = max(map(abs, contributions.values()), default=0)
     small, tiles = _small(image, TILE), []
     for name, weights in prediction.attention.items():
-        shown = escape(readable(name))
+        shown = escape(attribute_name(name))
         number = f" <span class='zslab-number'>{signed(contributions[name], most)}</span>" if name in contributions else ""
         tiles.append(
             f"<li><figure><img src='{data_uri(overlay(small, weights, prediction.view), TILE)}' alt='Where the model looked "
@@ -247,7 +253,7 @@ def data_uri(image: Image.Image, side: int) -> str:
 
 
 def message(kind: str, title: str, text: str = "") -> str:
-    """Return a message of kind "error", "done", "busy" or "note", which screen readers speak out."""
+    """Return a message of kind "error", "warning", "done", "busy" or "note", which screen readers speak out."""
     role = "alert" if kind == "error" else "status"
     body = f"<p>{escape(text)}</p>" if text else ""
     wheel = "<span class='zslab-wheel' aria-hidden='true'></span>" if kind == "busy" else ""
@@ -256,17 +262,14 @@ def message(kind: str, title: str, text: str = "") -> str:
     )
 
 
-def problem(title: str, error: InputError, names: Mapping[str, str] | None = None) -> str:
+def problem(title: str, error: InputError, place: bool = False) -> str:
     """Return an error as the page shows it.
 
     Args:
-        names: what to write instead of what, such as a file's name instead of the path that its upload has here.
+        place: say where it is; left out where that is the path of an upload.
     """
-    where = str(error.where)
-    for path, name in (names or {}).items():
-        where = where.replace(path, name)
-    place = f" ({where})" if names is not None else ""
-    text = f"{error.problem[:1].upper()}{error.problem[1:]}{place}: found {error.found}; expected {error.expected}. {error.fix}"
+    where = f" ({error.where})" if place else ""
+    text = f"{error.problem[:1].upper()}{error.problem[1:]}{where}: found {error.found}; expected {error.expected}. {error.fix}"
     return message("error", title, text)
 
 

@@ -1,0 +1,204 @@
+"""What happens on the page when somebody drops an image, moves a control or changes a class."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict, cast
+
+import gradio as gr
+from gradio.blocks import Block
+
+from zslab.app.web.html import TO_RESULTS, message, page_header, problem
+from zslab.app.web.layout import Layout, start_choices
+from zslab.app.web.session import Cells, Page, Session, Sources
+from zslab.errors import InputError
+
+Updates: TypeAlias = dict[Block, object]  # of components: their new values, or what gr.update returns
+
+
+class _Options(TypedDict, total=False):
+    """Options of a Gradio event; none is part of an API."""
+
+    api_visibility: Literal["private"]
+    show_progress: Literal["minimal", "hidden"]
+    concurrency_id: str
+    concurrency_limit: int
+    trigger_mode: Literal["always_last"]
+
+
+QUICK: _Options = {"api_visibility": "private", "show_progress": "hidden"}
+PREDICTING: _Options = {
+    "api_visibility": "private",
+    "show_progress": "minimal",
+    "concurrency_id": "predict",
+    "concurrency_limit": 2,
+}
+LATEST: _Options = {"trigger_mode": "always_last"}  # of many events while one is handled, only the last one counts
+LEARNING: _Options = {**QUICK, "concurrency_id": "refit", "concurrency_limit": 1}
+
+
+class Events:
+    """The handlers of one page's events, connected to its components when it is made."""
+
+    def __init__(self, page: Page, layout: Layout):
+        self.page, self.layout = page, layout
+        ask, teach = layout.ask, layout.teach
+        self.buttons = [teach.add, teach.change, teach.remove, teach.csv_file, teach.save, teach.undo]
+        self._connect_images([ask.choice, ask.calibration, layout.token])
+        self._connect_classes([layout.sources, ask.choice, ask.calibration, layout.token])
+
+    def _connect_images(self, settings: list[Block]) -> None:
+        ask, layout = self.layout.ask, self.layout
+        shown = [layout.sources, layout.results]
+        for event in (ask.files.upload, ask.files.delete, ask.files.clear):
+            event(self.take_files, [ask.files, *settings], shown, **PREDICTING).then(None, js=TO_RESULTS, **QUICK)
+        ask.gallery.click(self.take_example, settings, [*shown, ask.files], **PREDICTING).then(None, js=TO_RESULTS, **QUICK)
+        latest: _Options = {**PREDICTING, **LATEST}
+        for event in (ask.choice.input, ask.calibration.change):  # a slider's `release` does not know the keyboard
+            event(self.predict, [layout.sources, *settings], layout.results, **latest)
+
+    def _connect_classes(self, common: list[Block]) -> None:
+        layout, teach, page = self.layout, self.layout.teach, self.page
+        latest: _Options = {**QUICK, **LATEST}
+        told = [
+            layout.token,
+            layout.head,
+            layout.results,
+            teach.status,
+            teach.saved,
+            teach.csv_out,
+            teach.new_name,
+            teach.sentence,
+        ]
+        told += [teach.start, teach.which, teach.own, *self.buttons]
+        for event, act, refusal, inputs in (
+            (teach.add.click, page.add, "The class was not added", [teach.new_name, teach.new_rows, teach.sentence]),
+            (teach.change.click, page.change, "The class was not changed", [teach.which, teach.old_rows]),
+            (teach.remove.click, page.remove, "The class was not removed", [teach.own]),
+            (teach.csv_file.upload, page.take_table, "The table was not taken", [teach.csv_file]),
+        ):
+            event(self._learner(act, refusal), [*inputs, *common], told, **LEARNING)
+        teach.undo.click(self.undo, common, told, **LEARNING)
+        teach.save.click(self.prepare_model, layout.token, [teach.status, teach.save, teach.saved], **LEARNING)
+        for choice, rows in ((teach.start, teach.new_rows), (teach.which, teach.old_rows)):
+            choice.input(self.rows, [choice, layout.token], rows, **QUICK)
+            choice.key_up(self.search, layout.token, choice, **latest)
+        layout.blocks.load(self.restore, layout.token, told, **QUICK)
+
+    # ---- images -------------------------------------------------------------------------------------------------------
+
+    def predict(self, sources: Sources, choice: str, calibration: float, token: str) -> str:
+        """Return the results as HTML."""
+        return self.page.predict(sources, choice, calibration, self.page.session(token))
+
+    def take_files(self, paths: list[str] | None, choice: str, calibration: float, token: str) -> tuple[Sources, str]:
+        """Return uploaded images and their results."""
+        sources = [(Path(path).name, path) for path in paths or []]
+        return sources, self.predict(sources, choice, calibration, token)
+
+    def take_example(self, event: gr.EventData, choice: str, calibration: float, token: str) -> tuple[Sources, str, None]:
+        """Return the example that was clicked, its results, and no uploads."""
+        path = self.page.examples[int(event.index) % len(self.page.examples)]
+        sources = [(path.name, str(path))]
+        return sources, self.predict(sources, choice, calibration, token), None
+
+    # ---- classes ------------------------------------------------------------------------------------------------------
+
+    def rows(self, name: str | None, token: str) -> Cells:
+        """Return the attributes of a class."""
+        return self.page.rows(name, self.page.session(token))
+
+    def search(self, event: gr.KeyUpData, token: str) -> object:
+        """Return the classes that fit what was typed into a list of classes."""
+        return gr.update(choices=self.page.session(token).choices(event.input_value))
+
+    def _learner(self, act: Callable[..., list[str]], refusal: str) -> Callable[..., Iterator[Updates]]:
+        """Return a handler that lets a visitor's model learn, and says what became of it.
+
+        Args:
+            act: takes a session and the event's own inputs.
+            refusal: the title where it cannot be done.
+        """
+
+        def handler(*inputs: object) -> Iterator[Updates]:
+            own, (sources, choice, calibration, token) = inputs[:-4], cast("tuple[Sources, str, float, str]", inputs[-4:])
+            status, page = self.layout.teach.status, self.page
+            busy = message("busy", "Learning the classes …", "This may take a minute; images can be predicted meanwhile.")
+            yield {status: busy, **{button: gr.update(interactive=False) for button in self.buttons}}
+            free: Updates = {button: gr.update(interactive=True) for button in self.buttons}
+            try:
+                session = page.learn(page.session(token), lambda copy: act(copy, *own))
+            except InputError as error:
+                yield {status: problem(refusal, error, place=True), **free}
+            except Exception as error:  # whatever it is, nobody is to sit before a page that is dead
+                logging.exception("classes of a visitor")
+                yield {status: message("error", refusal, f"{type(error).__name__}. The log of the server says more."), **free}
+            else:
+                token = page.keep(token, session)
+                yield (
+                    free
+                    | self._shown(token)
+                    | {
+                        self.layout.results: self.predict(sources, choice, calibration, token),
+                        self.layout.teach.new_name: "",
+                        self.layout.teach.sentence: "",
+                        status: _done(session, bool(sources)),
+                    }
+                )
+
+        return handler
+
+    def undo(self, sources: Sources, choice: str, calibration: float, token: str) -> Updates:
+        """Go back to the served model."""
+        self.page.forget(token)
+        return self._shown("") | {
+            self.layout.results: self.predict(sources, choice, calibration, ""),
+            self.layout.teach.status: message("done", "All your changes are undone"),
+        }
+
+    def restore(self, token: str) -> Updates:
+        """Show the classes that this browser has added before the page was loaded again."""
+        if not token:
+            return self._shown("")
+        if self.page.session(token) is self.page.served:
+            gone = message("note", "Your earlier changes are gone", "They are kept for 12 hours, until the page is stopped.")
+            return self._shown("") | {self.layout.teach.status: gone}
+        return self._shown(token)
+
+    def _shown(self, token: str) -> Updates:
+        """Return what depends on a visitor's classes."""
+        session, layout, teach = self.page.session(token), self.layout, self.layout.teach
+        choices, changed = session.choices(), bool(session.changes)
+        return {
+            layout.token: token,
+            layout.head: page_header(session.predictor.model, session.changes),
+            teach.start: gr.update(choices=start_choices(choices)),
+            teach.which: gr.update(choices=choices),
+            teach.own: gr.update(choices=session.choices(own=True), value=None),
+            teach.remove: gr.update(interactive=bool(session.own)),
+            teach.csv_out: self.page.table_file(session),
+            teach.saved: gr.update(visible=False, value=None),
+            teach.save: gr.update(visible=changed, interactive=True),
+            teach.undo: gr.update(visible=changed, interactive=True),
+        }
+
+    def prepare_model(self, token: str) -> Updates:
+        """Write the visitor's model and offer it."""
+        teach, session = self.layout.teach, self.page.session(token)
+        if session is self.page.served:
+            return {teach.status: message("error", "This visit has ended", "Add your classes again.")}
+        path = self.page.model_file(session)
+        label = f"Download {Path(path).name} ({os.path.getsize(path) / 2**20:.1f} MB)"
+        return {teach.save: gr.update(visible=False), teach.saved: gr.update(value=path, label=label, visible=True)}
+
+
+def _done(session: Session, predicted: bool) -> str:
+    """Say what was learned, and what is odd about it."""
+    last = session.changes[-1]
+    again = " Your images have been predicted again." if predicted else ""
+    text = f"The model now chooses among {len(session.labels)} classes.{again}"
+    odd = [message("warning", "Unusual values", sentence) for sentence in session.warnings[:5]]
+    return message("done", f"{last[:1].upper()}{last[1:]}", text) + "".join(odd)
