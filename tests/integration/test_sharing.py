@@ -127,6 +127,15 @@ def test_a_card_names_backbone_and_license_and_keeps_its_table(birds) -> None:
     assert "unknown; the model takes features only" in alone and "model-index" not in metadata(alone)
 
 
+def test_the_card_of_an_exported_baseline_has_the_baselines_row(birds) -> None:
+    model = read_model(birds.models["tfvaegan"])
+    card = model_card(replace(model, method="eszsl"))
+    row = next(row for row in model.rows if row["row"] == "ESZSL, centered + calibration")
+    (found,) = metadata(card)["model-index"][0]["results"]
+    assert found["metrics"][-1] == {"type": "accuracy", "name": "H", "value": row["H"]}
+    assert "the model of the row `ESZSL, centered + calibration`" in card
+
+
 def test_metadata_is_yaml(birds) -> None:
     yaml = pytest.importorskip("yaml")
     card = card_path(birds.models["dazle"]).read_text()

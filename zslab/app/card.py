@@ -39,7 +39,8 @@ def model_card(model: Model) -> str:
         "data": ", ".join(origin.get(key, "unknown") for key in ("dataset", "image_embedding", "class_embedding")),
         "split": origin.get("split_version", "unknown"),
         "seed": _text(model.config.get("manualSeed", "unknown")),
-        "networks and heads": f"{_selection(model)}, epoch {_text(model.origin.get('epoch', 'unknown'))} counted from 0",
+        "selection rule": _selection(model),
+        **({"epoch, from 0": origin["epoch"]} if "epoch" in origin else {}),
         "command": f"`{origin['command']}`" if "command" in origin else "unknown",
         "backbone": _backbone(model),
         "written by": f"zslab {model.version}",
@@ -99,7 +100,8 @@ def _metadata(model: Model) -> str:
 
 
 def _selection(model: Model) -> str:
-    return _text(model.origin.get("choice", "unknown"))
+    """Return the row of the results that the model in the file has."""
+    return "ESZSL, centered + calibration" if model.method == "eszsl" else str(model.origin.get("choice", "unknown"))
 
 
 def _takes_videos(model: Model) -> bool:

@@ -57,8 +57,7 @@ class TfvaeganPass:
                 scores[side] = part
         else:
             scores[:, gzsl.classes_] = gzsl.scores(self.x)
-            seen = gzsl.classes_[~torch.isin(gzsl.classes_, zsl_head.classes_)]
-            scores[:, seen] -= calibration
+            scores[:, indices_of(self.method.model.seen).to(scores.device)] -= calibration
         return scores
 
     @torch.no_grad()
