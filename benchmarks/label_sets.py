@@ -81,7 +81,7 @@ def train(n_classes: int, threads: int) -> dict[str, float]:
 
 
 def predict(n_classes: int, threads: int) -> dict[str, float]:
-    """CPU milliseconds an image after the backbone, median and least, alone and in a batch of 32; GiB of the process at most."""
+    """CPU milliseconds an image after the backbone, median and least, alone and in batches of 32; largest GiB of memory."""
     torch.set_num_threads(threads)
     networks, generator = build_networks(SHAPES), torch.Generator().manual_seed(0)
     attributes = torch.nn.functional.normalize(torch.rand(n_classes, SHAPES.attribute_dim, generator=generator))
@@ -129,20 +129,20 @@ def seconds(work: Callable[[], object], repeats: int) -> list[float]:
 
 def plot(report: dict) -> Figure:
     """CPU seconds of a batch, least CPU milliseconds of an image, and memory, over the number of classes."""
-    figure, points = Figure(figsize=(12, 3.4), layout="constrained"), report["points"]
+    figure, points, sizes = Figure(figsize=(12, 3.4), layout="constrained"), report["points"], report["classes"]
     panels = figure.subplots(1, 3)
-    panels[0].plot(CLASSES, [p["batch_s"] for p in points], "o-", color=BLUE)
+    panels[0].plot(sizes, [p["batch_s"] for p in points], "o-", color=BLUE)
     panels[0].set(title="a head's batch of 300", ylabel="CPU seconds")
-    panels[1].plot(CLASSES, [p["least_ms_of_1"] for p in points], "o-", color=BLUE, label="one image at a time")
-    panels[1].plot(CLASSES, [p["least_ms_of_32"] for p in points], "o-", color=GREEN, label="batches of 32")
+    panels[1].plot(sizes, [p["least_ms_of_1"] for p in points], "o-", color=BLUE, label="one image at a time")
+    panels[1].plot(sizes, [p["least_ms_of_32"] for p in points], "o-", color=GREEN, label="batches of 32")
     panels[1].set(title="prediction after the backbone", ylabel="CPU milliseconds an image")
     panels[1].legend()
-    panels[2].plot(CLASSES, [p["peak_gib"] for p in points], "o-", color=BLUE, label="training the head")
-    panels[2].plot(CLASSES, [p["predict_peak_gib"] for p in points], "o-", color=GREEN, label="prediction")
+    panels[2].plot(sizes, [p["peak_gib"] for p in points], "o-", color=BLUE, label="training the head")
+    panels[2].plot(sizes, [p["predict_peak_gib"] for p in points], "o-", color=GREEN, label="prediction")
     panels[2].set(title="largest memory of the process", ylabel="GiB")
     panels[2].legend()
     for panel in panels:
-        panel.set(xlabel="classes", ylim=(0, None), xticks=CLASSES[1:], xticklabels=[f"{n:,}" for n in CLASSES[1:]])
+        panel.set(xlabel="classes", ylim=(0, None), xticks=sizes[1:], xticklabels=[f"{n:,}" for n in sizes[1:]])
     return figure
 
 
