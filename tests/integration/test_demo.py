@@ -243,6 +243,16 @@ def test_the_overlay_is_bright_where_attention_is_and_dark_outside_of_the_view()
     assert (np.asarray(overlay(white, np.ones((2, 2)))) == 255).all()  # even attention leaves the image as it is
 
 
+@pytest.mark.parametrize(
+    "pair", [("1.5 mm screw", "2.5 mm screw"), ("12.crane", "34.crane"), ("C", "C++"), ("क", "कि"), ("🦆", "🦅")]
+)
+def test_names_that_differ_are_drawn_differently(pair: tuple[str, str], monkeypatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr("zslab.app.annotate._bar", lambda draw, label, *rest: drawn.append(label))
+    annotate(Image.new("RGB", (9, 9)), Prediction("x.png", [ClassScore(name, 0.5, True) for name in pair]))
+    assert drawn == list(pair)
+
+
 def test_names_are_for_people() -> None:
     assert readable("has_wing_color::red") == "wing color: red" and readable("long bill") == "long bill"
     assert readable_class("028.Red_capped_Parrot") == "Red capped Parrot" and readable_class("3.5 mm plug") == "3.5 mm plug"

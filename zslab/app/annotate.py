@@ -12,7 +12,7 @@ import matplotlib
 from PIL import Image, ImageDraw, ImageFont
 
 from zslab.app.prediction import Prediction
-from zslab.class_names import RUNNING_NUMBER
+from zslab.class_names import RUNNING_NUMBER, readable_names
 from zslab.fileio import printable
 from zslab.report.attention import attribute_name as readable
 from zslab.report.overlay import overlay
@@ -84,16 +84,18 @@ def _classes(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right
         draw.rectangle((x - 18, y + 8, x - 6, y + 18), color)
         x -= 34
     y += 36
+    names = readable_names([score.name for score in prediction.classes])
     for score in prediction.classes:
         color = SEEN if score.seen else UNSEEN
-        _bar(draw, readable_class(score.name), f"{100 * score.probability:.1f} %", score.probability, color, left, right, y)
+        _bar(draw, names[score.name], f"{100 * score.probability:.1f} %", score.probability, color, left, right, y)
         y += LINE
     return y
 
 
 def _reasons(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right: int, y: int) -> None:
     """Bars of the attributes that speak for the best class; the longest is the strongest, one to the left speaks against."""
-    title = _fit(f"Attributes that speak for {readable_class(prediction.classes[0].name)}", _font(18, bold=True), right - left)
+    names = readable_names([score.name for score in prediction.classes])
+    title = _fit(f"Attributes that speak for {names[prediction.classes[0].name]}", _font(18, bold=True), right - left)
     draw.text((left, y), title, INK, _font(18, bold=True))
     strongest = max(abs(reason.contribution) for reason in prediction.attributes) or 1.0
     for number, reason in enumerate(prediction.attributes):

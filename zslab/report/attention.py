@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
+from zslab.class_names import readable_names
 from zslab.errors import InputError
 from zslab.fileio import read_json
 from zslab.report.overlay import overlay
@@ -222,10 +223,9 @@ def _bars(axes: Axes, color: str, title: str, values: list[float], chance: list[
 
 
 def _class(run: FinishedRun, index: int) -> str:
-    """Return a class name without the number that some data sets put before it."""
-    name = str(run.result["data"]["class_names"][int(index)])
-    number, dot, rest = name.partition(".")
-    return " ".join((rest if dot and number.isdigit() else name).replace("_", " ").split())
+    """Return a class name as people read it, without the running number that some data sets put before every name."""
+    names = [str(name) for name in run.result["data"]["class_names"]]
+    return readable_names(names)[names[int(index)]]
 
 
 def _wrapped(text: str) -> str:
