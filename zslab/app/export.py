@@ -25,7 +25,7 @@ from zslab.app.attribute_table import AttributeScale
 from zslab.app.card import card_path, model_card
 from zslab.app.model_file import Model, write_model
 from zslab.app.predictor import Predictor
-from zslab.app.trained_parts import read_weights, with_dazle, with_eszsl, with_tfvaegan
+from zslab.app.trained_parts import ESZSL_ROW, read_weights, with_dazle, with_eszsl, with_tfvaegan
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
@@ -289,7 +289,7 @@ def check_accuracies(model: Model, dataset: Dataset, run: FinishedRun) -> None:
     Raises:
         InputError: it has others.
     """
-    row = next((row for row in run.result["rows"] if row["row"] == "ESZSL, centered + calibration"), None)
+    row = next((row for row in run.result["rows"] if row["row"] == ESZSL_ROW), None)
     predictor = Predictor(model, device="cpu")
     for measure, part in (("acc_unseen", "test_unseen"), ("acc_seen", "test_seen")):
         expected, rows = number(row.get(measure) if row else None), dataset.locations[part]
