@@ -41,7 +41,7 @@ def model_card(model: Model) -> str:
         "seed": _text(model.config.get("manualSeed", "unknown")),
         "selection rule": _selection(model),
         **({"epoch, from 0": origin["epoch"]} if "epoch" in origin else {}),
-        "command": f"`{origin['command']}`" if "command" in origin else "unknown",
+        "command": "`" + str(model.origin.get("command", "unknown")).replace("`", "'") + "`",
         "backbone": _backbone(model),
         "written by": f"zslab {model.version}",
     }
