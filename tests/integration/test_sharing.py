@@ -19,6 +19,7 @@ from zslab.app.card import card_path, model_card
 from zslab.app.hub import CARD, MODEL, find_model, push
 from zslab.app.model_file import read_model
 from zslab.app.predictor import Predictor
+from zslab.app.trained_parts import ESZSL_ROW
 from zslab.errors import InputError
 from zslab.features.backbones import BackboneSpec
 
@@ -129,11 +130,11 @@ def test_a_card_names_backbone_and_license_and_keeps_its_table(birds) -> None:
 
 def test_the_card_of_an_exported_baseline_has_the_baselines_row(birds) -> None:
     model = read_model(birds.models["tfvaegan"])
-    card = model_card(replace(model, method="eszsl"))
-    row = next(row for row in model.rows if row["row"] == "ESZSL, centered + calibration")
+    card = model_card(replace(model, method="eszsl", origin=model.origin | {"choice": ESZSL_ROW}))
+    row = next(row for row in model.rows if row["row"] == ESZSL_ROW)
     (found,) = metadata(card)["model-index"][0]["results"]
     assert found["metrics"][-1] == {"type": "accuracy", "name": "H", "value": row["H"]}
-    assert "the model of the row `ESZSL, centered + calibration`" in card
+    assert f"the model of the row `{ESZSL_ROW}`" in card
 
 
 def test_metadata_is_yaml(birds) -> None:

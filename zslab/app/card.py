@@ -101,7 +101,7 @@ def _metadata(model: Model) -> str:
 
 def _selection(model: Model) -> str:
     """Return the row of the results that the model in the file has."""
-    return "ESZSL, centered + calibration" if model.method == "eszsl" else str(model.origin.get("choice", "unknown"))
+    return str(model.origin.get("choice", "unknown"))
 
 
 def _takes_videos(model: Model) -> bool:
