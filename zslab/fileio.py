@@ -5,12 +5,18 @@ from __future__ import annotations
 import errno
 import json
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from zslab.errors import InputError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 
 @contextmanager
@@ -94,6 +100,24 @@ def read_json(path: Path) -> object:
             expected="a whole JSON file",
             fix="It was changed or cut short outside this program: delete it and run again.",
         ) from None
+
+
+def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:
+    """Return the content of a TOML file.
+
+    Args:
+        path: the file.
+        expected: what the file should be, for the error.
+        fix: what to do, for the error.
+
+    Raises:
+        InputError: the file cannot be read or is not TOML.
+    """
+    try:
+        content: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        return content
+    except (OSError, ValueError) as error:
+        raise InputError("the file cannot be read as TOML", where=path, found=error, expected=expected, fix=fix) from None
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

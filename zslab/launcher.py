@@ -3,20 +3,24 @@
 A sweep runs several seeds, class splits or both, skips runs that have finished, and reports mean and standard deviation.
 
 A launcher owns its flags, literally; this module has only the switches that all launchers share. Flags that are typed after
-a launcher reach the training script after the launcher's own, and so override them.
+a launcher reach the training script after the launcher's own, and so override them; those of `--settings` come between.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import io
 import json
 import runpy
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
-from zslab.errors import exit_status, replace_unprintable
+from zslab.errors import InputError, examples, exit_status, replace_unprintable
+from zslab.fileio import read_toml
 from zslab.flags import RunFlags, data_folders, run_folder
 from zslab.int_ranges import format_numbers, parse_numbers
 from zslab.runs.config import config_dict, config_digest, parse_config
@@ -24,7 +28,7 @@ from zslab.runs.environment import as_typed
 from zslab.runs.folder import RunFolder
 from zslab.sweep.driver import execute
 from zslab.sweep.engines import LocalEngine
-from zslab.sweep.plan import Flags, PlannedRun, as_arguments
+from zslab.sweep.plan import Flags, PlannedRun, Value, as_arguments
 
 SWITCHES = {
     "finetuned": "settings for features fine-tuned on the seen classes",
@@ -64,7 +68,7 @@ class Run:
         name = ", ".join(f"{flag} {value}" for flag, value in self.differs.items())
         resume = [] if self.config.overwrite else ["--resume"]
         data = data_folders(self.config)[0] / self.config.dataset
-        return PlannedRun(name, (*self.command, *resume), self.folder.path, data)
+        return PlannedRun(name, (*self.command, *resume), self.folder.path, data, config_dict(self.config))
 
 
 def launch(
@@ -86,29 +90,80 @@ def launch(
     """
     replace_unprintable()
     parser = _parser(docstring, variants)
-    own, passed_on = parser.parse_known_args(argv)
-    offered = _switches(variants)
-    chosen = {word for word in offered if getattr(own, word)}
-    matching = [variant for words, variant in variants.items() if offered & set(words) == chosen]
-    if not matching:
-        parser.error(f"no settings for --{' with --'.join(sorted(chosen))}")
-    script, flags = matching[0]
-    differences: list[dict[str, int]] = [{"split": split} for split in getattr(own, "splits", None) or ()] or [{}]
-    if own.seeds is not None:
-        differences = [differs | {"manualSeed": seed} for differs in differences for seed in own.seeds]
-    runs = []
-    for differs in differences:
-        arguments = [*as_arguments(flags), *passed_on, *as_arguments(differs)]
-        runs.append(Run(tree / script, arguments, parse_config(defaults[script], arguments, script, ""), differs))
-    if own.plan:
-        return exit_status(lambda: print(json.dumps([run.planned().to_json() for run in runs])))
+
+    def resolve(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Run]]:
+        own, passed_on = parser.parse_known_args(argv)
+        offered = _switches(variants)
+        chosen = {word for word in offered if getattr(own, word)}
+        matching = [variant for words, variant in variants.items() if offered & set(words) == chosen]
+        if not matching:
+            parser.error(f"no settings for --{' with --'.join(sorted(chosen))}")
+        script, flags = matching[0]
+        if own.settings is not None:
+            flags = {**flags, **_read_settings(own.settings, defaults[script])}
+        differences: list[dict[str, int]] = [{"split": split} for split in getattr(own, "splits", None) or ()] or [{}]
+        if own.seeds is not None:
+            differences = [differs | {"manualSeed": seed} for differs in differences for seed in own.seeds]
+        runs = []
+        for differs in differences:
+            arguments = [*as_arguments(flags), *passed_on, *as_arguments(differs)]
+            runs.append(Run(tree / script, arguments, parse_config(defaults[script], arguments, script, ""), differs))
+        return own, runs
+
+    if "--plan" in (sys.argv[1:] if argv is None else argv):
+        _answer_plans(lambda arguments: resolve(arguments)[1])
+        return 0
+    return exit_status(lambda: _execute(*resolve(argv)))
+
+
+def _execute(own: argparse.Namespace, runs: Sequence[Run]) -> int:
     if own.dry_run:
         for run in runs:
             print(as_typed(run.command), *(f"  {flag} = {value}" for flag, value in config_dict(run.config).items()), sep="\n")
         return 0
-    if differences == [{}]:
-        return _run_script(runs[0])
-    return exit_status(lambda: _sweep(runs, own.workers))
+    return _sweep(runs, own.workers) if runs[0].differs else _run_script(runs[0])
+
+
+def _read_settings(path: Path, default: RunFlags) -> dict[str, Value]:
+    """Return the flags of a settings file, such as `zslab search` writes.
+
+    Raises:
+        InputError: the file is not TOML, or has anything but flags of the training script under [flags].
+    """
+    content = read_toml(path, "a file of flags", "Write flags under [flags], such as nepoch = 20.")
+    flags = content.get("flags", {})
+    unknown = content.keys() - {"flags"} or (flags.keys() - default.__dataclass_fields__.keys())
+    if unknown or not flags:
+        raise InputError(
+            "the file has an unknown flag" if unknown else "the file has no flags",
+            where=path,
+            found=examples(sorted(unknown)) or "an empty [flags]",
+            expected="one table [flags] with flags of the training script",
+            fix="Correct the file; --help of the training script lists its flags.",
+        )
+    return dict(flags)
+
+
+def _answer_plans(runs: Callable[[list[str]], Sequence[Run]]) -> None:
+    """Answer each line of standard input, the flags of a command line, by its runs or by the reason of a refusal."""
+    for line in sys.stdin:
+        said = io.StringIO()
+        try:
+            with contextlib.redirect_stderr(said):
+                answer: object = [run.planned().to_json() for run in runs(json.loads(line))]
+        except InputError as error:
+            answer = str(error)
+        except SystemExit:
+            answer = _reason(said.getvalue())
+        print(json.dumps(answer), flush=True)
+
+
+def _reason(text: str) -> str:
+    """Return what argparse or tyro complain about, without usage, box and advice."""
+    if "error: " in text:
+        return text.rpartition("error: ")[2].strip()
+    lines = [line.strip("╭╮╰╯│+| ") for line in text.strip().splitlines()]  # the first is the title, a rule ends the reason
+    return " ".join(takewhile(lambda line: line.strip("─-"), lines[1:]))
 
 
 def _switches(variants: Mapping[tuple[str, ...], object]) -> set[str]:
@@ -131,9 +186,10 @@ def _parser(docstring: str, variants: Mapping[tuple[str, ...], tuple[str, Flags]
     parser.add_argument("--seeds", type=int, nargs="+", help="run each of these seeds; report mean and sd")
     if any("split" in flags for _, flags in variants.values()):
         parser.add_argument("--splits", type=_numbers, metavar="1-30", help="run these class splits; report mean and sd")
+    parser.add_argument("--settings", type=Path, metavar="FILE", help="flags from a TOML file, as `zslab search` writes it")
     parser.add_argument("--workers", type=_at_least_one, default=1, help="runs of a sweep at the same time (1)")
     parser.add_argument("--dry-run", action="store_true", help="print the command and the resolved config; run nothing")
-    parser.add_argument("--plan", action="store_true", help="print the runs as JSON, for `zslab sweep`; run nothing")
+    parser.add_argument("--plan", action="store_true", help=argparse.SUPPRESS)  # see zslab.sweep.plan
     return parser
 
 

@@ -30,26 +30,33 @@ with filelock.FileLock(folder / ".lock", timeout=0):
 """
 
 LAUNCHER = """
-import argparse, json, sys
+import argparse, contextlib, io, json, sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 parser = argparse.ArgumentParser()
-parser.add_argument("--plan", action="store_true")
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--output", type=Path, required=True)
 parser.add_argument("--seconds", default="0")
 parser.add_argument("--fate", default="")
 parser.add_argument("--syn_num", default="1")
-own = parser.parse_args()
-with open(HERE / "plans.txt", "a") as file:
-    file.write("planned\\n")
-print(json.dumps([
-    {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None,
-     "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), own.seconds,
-                 own.fate]}
-    for seed in own.seeds
-]))
+if "--plan" not in sys.argv:
+    sys.exit("it only plans")
+for line in sys.stdin:
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        try:
+            own = parser.parse_args(json.loads(line))
+        except SystemExit:
+            print(json.dumps(said.getvalue().splitlines()[-1]), flush=True)
+            continue
+    with open(HERE / "plans.txt", "a") as file:
+        file.write("planned\\n")
+    print(json.dumps([
+        {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None, "config": vars(own),
+         "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), own.seconds,
+                     own.fate]}
+        for seed in own.seeds
+    ], default=str), flush=True)
 """
 
 

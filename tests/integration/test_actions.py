@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import io
 import json
 import re
 import struct
@@ -591,6 +592,37 @@ def test_dry_run_prints_every_command_and_runs_nothing(tmp_path, monkeypatch, ca
     for wrong in (("--splits", "0"), ("--workers", "0"), ("--spl", "1")):
         with pytest.raises(SystemExit):
             launch("hmdb51", *wrong, "--dry-run", monkeypatch=monkeypatch)
+
+
+def test_settings_come_after_the_launchers_flags_and_before_typed_ones(tmp_path, monkeypatch, capsys) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text("[flags]\nlr = 0.5\nsyn_num = 7\ngzsl = false\n")
+    words = ("--settings", settings, "--syn_num", 8, "--dry-run", "--output", tmp_path / "runs")
+    assert launch("hmdb51", *words, monkeypatch=monkeypatch) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert {"  lr = 0.5", "  syn_num = 8", "  gzsl = False", "  feed_lr = 0.0001"} <= set(lines)
+    for text, message in (
+        ("[flags]\nlearning_rate = 1\n", "has an unknown flag (got learning_rate,"),
+        ("lr = 1\n", "has an unknown flag (got lr,"),
+        ("[flags]\n", "the file has no flags"),
+        ("flags = [", "cannot be read as TOML"),
+    ):
+        settings.write_text(text)
+        assert launch("hmdb51", *words, monkeypatch=monkeypatch) == 1
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {settings}: ") and message in said
+
+
+def test_a_launcher_answers_each_line_of_flags_by_its_runs_or_the_reason_of_a_refusal(monkeypatch, capsys) -> None:
+    calls = [["--seeds", "1", "2", "--lr", "0.5"], ["--nope", "3"], ["--seeds", "x"], ["--lr", "fast"], ["--lr", "0.25"]]
+    monkeypatch.setattr(sys, "stdin", io.StringIO("".join(json.dumps(call) + "\n" for call in calls)))
+    assert launch("hmdb51", "--plan", monkeypatch=monkeypatch) == 0
+    two, unknown, seed, rate, one = map(json.loads, capsys.readouterr().out.splitlines())
+    assert [(run["name"], run["config"]["lr"]) for run in two] == [("manualSeed 1", 0.5), ("manualSeed 2", 0.5)]
+    assert one[0]["config"]["lr"] == 0.25 and Path(one[0]["folder"]).name.startswith("hmdb_i3d-i3d-att-split1-")
+    assert unknown == "Unrecognized options: --nope, 3"
+    assert seed == "argument --seeds: invalid int value: 'x'"
+    assert rate.startswith("Error parsing --lr: ") and "fast" in rate and "helptext" not in rate
 
 
 def test_a_sweep_over_splits_and_seeds_says_so(tmp_path) -> None:

@@ -20,6 +20,11 @@ def test_importing_the_package_leaves_torch_out() -> None:
     assert shown.split() == ["False", "zslab.app.predictor", "True"]
 
 
+def test_python_runs_the_package_as_the_command() -> None:
+    command = [sys.executable, "-m", "zslab", "--version"]
+    assert subprocess.run(command, cwd=PROJECT, capture_output=True, text=True).stdout == f"zslab {zslab.__version__}\n"
+
+
 def test_names_that_do_not_exist_are_refused_as_python_does() -> None:
     with pytest.raises(AttributeError, match="module 'zslab' has no attribute 'Predicter'"):
         _ = zslab.Predicter

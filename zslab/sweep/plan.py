@@ -17,30 +17,28 @@ A grid is data sets × methods (as launchers) × variants × flags × splits × 
     [variants."without feedback"]
     feedback_loop = 1
 
-A launcher resolves its own flags (`--plan` prints its runs as JSON), so the package knows no tree.
+A launcher resolves its own flags, so the package knows no tree: with `--plan` it answers each line of standard input, a
+JSON list of arguments, by one line with its runs.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import json
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from types import TracebackType
 
 from zslab import __version__
 from zslab.errors import InputError, examples
-from zslab.fileio import write_json
+from zslab.fileio import read_toml, write_json
 from zslab.int_ranges import parse_numbers
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 Value = str | int | float | bool | None
 Flags = Mapping[str, Value]
@@ -56,12 +54,14 @@ class PlannedRun:
         command: the training script with its flags.
         folder: the run folder.
         data: folder of the data set; None where it is not known.
+        config: flag -> value, as the training script resolves them.
     """
 
     name: str
     command: tuple[str, ...]
     folder: Path
     data: Path | None = None
+    config: Flags = field(default_factory=dict, compare=False)
 
     @property
     def finished(self) -> bool:
@@ -81,7 +81,7 @@ class PlannedRun:
     def to_json(self) -> dict[str, object]:
         """Return the run as JSON can hold it."""
         data = None if self.data is None else str(self.data)
-        return {"name": self.name, "command": list(self.command), "folder": str(self.folder), "data": data}
+        return asdict(self) | {"folder": str(self.folder), "data": data}
 
 
 @dataclass(frozen=True)
@@ -135,16 +135,7 @@ def read_grid(path: Path) -> Grid:
     Raises:
         InputError: the file is not TOML, has an unknown key, or a value of the wrong kind.
     """
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "the file cannot be read as TOML",
-            where=path,
-            found=error,
-            expected="a sweep file",
-            fix="Correct the file; `zslab sweep --help` shows one.",
-        ) from None
+    content = read_toml(path, "a sweep file", "Correct the file; `zslab sweep --help` shows one.")
     unknown = content.keys() - set(KEYS)
     if unknown:
         raise InputError(
@@ -196,31 +187,69 @@ def plan_runs(grid: Grid, cache: Path) -> list[PlannedRun]:
             expected="paths of run_*.py scripts",
             fix="Name at least one launcher.",
         )
-    with ThreadPoolExecutor(2) as pool:
-        answers = list(pool.map(lambda call: _ask(call[0], call[1], cache), grid.calls()))
-    return [run for answer in answers for run in answer]
+    runs: list[PlannedRun] = []
+    launchers: dict[str, Launcher] = {}
+    with ExitStack() as started:
+        for name, call in grid.calls():
+            file = cache / f"{_digest(call)}.json"
+            if file.exists():
+                answer = _from_json(json.loads(file.read_text(encoding="utf-8")))
+            else:
+                if call[0] not in launchers:
+                    launchers[call[0]] = started.enter_context(Launcher(Path(call[0])))
+                answer = launchers[call[0]].ask(call[1:], name)
+                write_json(file, [run.to_json() for run in answer])
+            runs += [replace(run, name=", ".join(filter(None, [name, run.name]))) for run in answer]
+    return runs
 
 
-def _ask(name: str, call: list[str], cache: Path) -> list[PlannedRun]:
-    file = cache / f"{_digest(call)}.json"
-    if file.exists():
-        return _from_json(json.loads(file.read_text(encoding="utf-8")))
-    done = subprocess.run([sys.executable, *call, "--plan"], capture_output=True, text=True, encoding="utf-8")
-    if done.returncode != 0:
-        reason = (done.stderr.strip() or done.stdout.strip()).removeprefix("error: ").splitlines()
-        raise InputError(
-            "the launcher refuses its flags",
-            where=name,
-            found=reason[-1] if reason else f"status {done.returncode}",
-            expected="flags that its --help lists",
-            fix="Correct the sweep.",
+class Launcher(AbstractContextManager["Launcher"]):
+    """A launcher's process, which says what runs its flags make. It starts once, since it loads PyTorch."""
+
+    def __init__(self, path: Path):
+        self._process = subprocess.Popen(
+            [sys.executable, str(path), "--plan"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,  # an interrupt is for the sweep
         )
-    answer = json.loads(done.stdout)
-    for run in answer:
-        run["name"] = ", ".join(filter(None, [name, run["name"]]))
-    cache.mkdir(parents=True, exist_ok=True)
-    write_json(file, answer)
-    return _from_json(answer)
+
+    def ask(self, arguments: Sequence[str], name: str) -> list[PlannedRun]:
+        """Return the runs of a command line.
+
+        Args:
+            arguments: the launcher's flags.
+            name: of the call, for the message.
+
+        Raises:
+            InputError: the launcher refuses the flags, or does not answer.
+        """
+        process = self._process
+        assert process.stdin and process.stdout
+        line = ""
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.write(json.dumps(list(arguments)) + "\n")
+            process.stdin.flush()
+            line = process.stdout.readline()
+        answer = json.loads(line) if line else f"it ended with status {process.wait()}"
+        if isinstance(answer, str):
+            raise InputError(
+                "the launcher refuses its flags",
+                where=name,
+                found=answer,
+                expected="flags that its --help lists",
+                fix="Correct the flags.",
+            )
+        return _from_json(answer)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """End the process, which ends with its input."""
+        assert self._process.stdin and self._process.stdout
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+        self._process.wait()
 
 
 def _from_json(answer: Iterable[Mapping[str, object]]) -> list[PlannedRun]:
@@ -230,15 +259,17 @@ def _from_json(answer: Iterable[Mapping[str, object]]) -> list[PlannedRun]:
             tuple(map(str, run["command"])),  # type: ignore[call-overload]
             Path(str(run["folder"])),
             None if run["data"] is None else Path(str(run["data"])),
+            dict(run["config"]),  # type: ignore[call-overload]
         )
         for run in answer
     ]
 
 
 def _digest(call: Sequence[str]) -> str:
-    """Identify a call by its words and by every file of the launcher's tree that could change its runs."""
+    """Identify a call by its words and by every file that could change its runs: of the launcher's tree, and settings."""
     launcher = Path(call[0])
-    files = sorted({launcher, *launcher.resolve().parents[1].glob("*.py")})
+    settings = (Path(word) for word in call if word.endswith(".toml") and Path(word).is_file())
+    files = sorted({launcher, *launcher.resolve().parents[1].glob("*.py"), *settings})
     parts = [__version__, sys.executable, str(Path.cwd()), *call, *(file.read_text(encoding="utf-8") for file in files)]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
