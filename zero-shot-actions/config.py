@@ -124,8 +124,8 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     # ---- run --------------------------------------------------------------------------------------------------------
     manualSeed: int = 806
     """seed of everything random"""
-    select: Literal["none", "val"] = "none"
-    """val: train on the validation split first and choose the reported epoch there"""
+    select: Literal["none", "val", "only_val"] = "none"
+    """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
     eval_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
     device: str = "auto"
@@ -164,7 +164,7 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     def check(self) -> None:
         """Refuse flags that contradict each other."""
         flags.check_tfvaegan(self, "ood_epochs", "ood_batch_size", "ood_hidden")
-        if self.gzsl and self.gzsl_od and self.ood_threshold == "val" and self.select != "val":
+        if self.gzsl and self.gzsl_od and self.ood_threshold == "val" and self.select == "none":
             raise InputError(
                 "'val' needs a validation run",
                 where="--ood_threshold",

@@ -117,8 +117,8 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     # ---- run --------------------------------------------------------------------------------------------------------
     manualSeed: int = 3483
     """seed of everything random"""
-    select: Literal["none", "val"] = "none"
-    """val: train on the validation split first and choose the reported epoch there"""
+    select: Literal["none", "val", "only_val"] = "none"
+    """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
     eval_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
     device: str = "auto"
@@ -265,8 +265,8 @@ class DazleConfig(flags.DazleFlags):
     # ---- run --------------------------------------------------------------------------------------------------------
     manualSeed: int = 214
     """seed of everything random"""
-    select: Literal["none", "val"] = "none"
-    """val: train on the validation split first and choose the reported epoch there"""
+    select: Literal["none", "val", "only_val"] = "none"
+    """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
     eval_every: int = 1
     """epochs between evaluations; the last epoch is always evaluated"""
     device: str = "auto"

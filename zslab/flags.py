@@ -42,7 +42,7 @@ class RunFlags(Protocol):
     batch_size: int
     fit_batch_size: bool
     manualSeed: int
-    select: Literal["none", "val"]
+    select: Literal["none", "val", "only_val"]
     eval_every: int
     device: str
     precision: Precision
@@ -235,7 +235,8 @@ def schedule(config: RunFlags) -> Schedule:
         config.nepoch,
         config.eval_every,
         config.checkpoint_every,
-        config.select == "val",
+        config.select != "none",
+        config.select == "only_val",
         seed=config.manualSeed,
         deterministic=config.deterministic,
     )

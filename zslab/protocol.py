@@ -33,6 +33,7 @@ class Schedule:
         eval_every: epochs between evaluations.
         checkpoint_every: epochs between checkpoints.
         select_on_validation: train on the validation split first and choose the epoch there.
+        validation_only: stop after that, so that nothing is trained on trainval and nothing of the test split is scored.
         scaling: of the features.
         seed: is set before a stage's networks are built, and draws the validation split where the data have none.
         deterministic: refuse operations on CUDA whose result is not repeatable.
@@ -42,6 +43,7 @@ class Schedule:
     eval_every: int = 1
     checkpoint_every: int = 1
     select_on_validation: bool = False
+    validation_only: bool = False
     scaling: Scaling = "minmax"
     seed: int = 0
     deterministic: bool = False
@@ -96,24 +98,26 @@ def run_protocol(
     records: list[EpochRecord] = []
     selection = None
     if schedule.select_on_validation:
-        log.info("Stage 1 of 2: training on the validation split to choose epochs.")
+        log.info("Training on the validation split to choose epochs.")
         inner = folder.validation()
         inner.path.mkdir(exist_ok=True)
         records = _train_stage(stage("validation"), build_trainer, inner, schedule, None)
         selection = select(records)
         if not len(dataset.locations.get("test_seen", ())):  # ZSL alone: validation has an H, the test has none
             selection = replace(selection, h=None, constant=None)
-        log.info("Stage 2 of 2: training on trainval. Chosen on validation: T1 at %s; H at %s.", selection.t1, selection.h)
-    test = stage("test")
-    test_records = _train_stage(test, build_trainer, folder, schedule, selection)
-
-    baselines: list[BaselineResult] = []
-    notes = list(dataset.notes)
-    try:
-        baselines = run_baselines(stage("validation"), test)
-        folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
-    except InputError as error:
-        notes.append(f"The baselines are left out, because their settings are chosen on validation: {error}")
+        log.info("Chosen on validation: T1 at %s; H at %s.", selection.t1, selection.h)
+    notes, baselines, test_records = list(dataset.notes), list[BaselineResult](), list[EpochRecord]()
+    if schedule.validation_only:
+        measured = stage("validation")
+        notes.append("Nothing was trained on trainval, and no score of the test split was computed.")
+    else:
+        measured = stage("test")
+        test_records = _train_stage(measured, build_trainer, folder, schedule, selection)
+        try:
+            baselines = run_baselines(stage("validation"), measured)
+            folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
+        except InputError as error:
+            notes.append(f"The baselines are left out, because their settings are chosen on validation: {error}")
     rows = result_rows(test_records, selection, baselines, records)
     return {
         "seconds": sum(record.seconds for record in [*records, *test_records]),
@@ -123,10 +127,10 @@ def run_protocol(
             "class_embedding": dataset.class_embedding,
             "split_version": dataset.split_version,
             "class_names": dataset.class_names,
-            "seen_classes": test.seen_classes.tolist(),
-            "unseen_classes": test.unseen_classes.tolist(),
-            "feature_dim": test.feature_dim,
-            "attribute_dim": test.attribute_dim,
+            "seen_classes": measured.seen_classes.tolist(),
+            "unseen_classes": measured.unseen_classes.tolist(),
+            "feature_dim": measured.feature_dim,
+            "attribute_dim": measured.attribute_dim,
             "counts": dataset.counts,
         },
         "rows": rows,

@@ -7,7 +7,8 @@ Three selection rules stand side by side in every result:
 * `val`: the epoch and head epoch with the best score of a validation run, looked up in the test run. `--select val` makes
   both runs; without it the row is empty.
 * `last`: the last epoch and the last head epoch.
-* `validation`: where no unseen class has test samples, what the validation run measured on its own classes at its best epochs.
+* `validation`: what the validation run measured on its own classes at its best epochs; for `--select only_val`, and where no
+  unseen class has test samples.
 
 The `calibrated` rows subtract from all seen scores a constant chosen on validation. The baselines' rows follow.
 """
@@ -172,7 +173,8 @@ def result_rows(
         rows.append(row("val", "needs a validation run: pass --select val", None, None))
     rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
     if selection and best(records, "zsl", "acc") is None:
-        rule = f"accuracy on the VALIDATION classes, best {epoch} there: no unseen class has test samples"
+        why = "no unseen class has test samples" if records else "nothing was measured on the test split"
+        rule = f"accuracy on the VALIDATION classes, best {epoch} there: {why}"
         rows.append(row("validation", rule, selection.t1, selection.h, source=validation))
     for baseline in baselines:
         rule = f"baseline, chosen on validation: {baseline.choices}"

@@ -120,7 +120,7 @@ def _tiles(result: Result) -> str:
     if row is None:
         return ""
     tiles = "".join(f"<div><dt>{HEADINGS[measure]}</dt><dd>{percent(row.get(measure))}</dd></div>" for measure in MEASURES)
-    where = " Measured on validation classes: no unseen class has test samples." if row["row"] == "validation" else ""
+    where = " Measured on validation classes." if row["row"] == "validation" else ""
     return f"<dl class='tiles'>{tiles}</dl><p class='under'>Per cent, selection “{escape(row['row'])}”.{where}</p>"
 
 

@@ -103,8 +103,8 @@ class FinishedRun:
     Attributes:
         path: The run folder.
         result: The content of result.json.
-        epochs: The records of metrics.jsonl, in order of epoch.
-        validation_epochs: The records of the validation run that `--select val` makes; empty when there was none.
+        epochs: The records of metrics.jsonl, in order of epoch; empty for `--select only_val`.
+        validation_epochs: The records of the validation run; empty when there was none.
         arrays: The content of evaluation.npz; empty when the method writes none.
     """
 
@@ -123,11 +123,11 @@ def read_run(run_dir: Path) -> FinishedRun:
     """
     run_dir = Path(run_dir)
     result = read_result(run_dir / "result.json")
-    validation = run_dir / "validation" / "metrics.jsonl"
+    metrics, validation = run_dir / "metrics.jsonl", run_dir / "validation" / "metrics.jsonl"
     return FinishedRun(
         path=run_dir,
         result=result,
-        epochs=_read_records(run_dir / "metrics.jsonl"),
+        epochs=_read_records(metrics) if metrics.exists() or not validation.exists() else [],
         validation_epochs=_read_records(validation) if validation.exists() else [],
         arrays=_read_arrays(run_dir / "evaluation.npz", result["data"]),
     )
