@@ -5,7 +5,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
-EXTRAS := dev,docs,video,images,words,text,web,hub,ray,slurm,notebooks
+EXTRAS := dev,docs,video,images,words,text,web,hub,ray,slurm,search,notebooks
 
 .PHONY: fuzz demo check test quick docs figures install clean
 

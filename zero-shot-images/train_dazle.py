@@ -46,9 +46,10 @@ def train(config: DazleConfig) -> int:
 
             experiment.start(dataset)
             outcome = run_protocol(dataset, build_trainer, experiment.folder, config.schedule())
-            with experiment.optional():
-                model = build_dazle(config, dataset.stage("test"))
-                record_attention(experiment.folder.path, dataset, model, config.settings().margin, device)
+            if config.select != "only_val":
+                with experiment.optional():
+                    model = build_dazle(config, dataset.stage("test"))
+                    record_attention(experiment.folder.path, dataset, model, config.settings().margin, device)
             experiment.finish(outcome)
         experiment.report()
     return experiment.status

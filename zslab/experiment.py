@@ -151,7 +151,8 @@ class Experiment:
         if not self.folder.report.exists():
             write_report(self.folder.path)
         print(format_rows(cast(Result, self.folder.read_result())), f"Report: {self.folder.report}", sep="\n")
-        print(f"Model file: {environment.export_command(self.folder.path)}")
+        if self.config.select != "only_val":  # which leaves no model
+            print(f"Model file: {environment.export_command(self.folder.path)}")
 
 
 def check_data(config: RunFlags, folder: RunFolder) -> None:

@@ -16,7 +16,7 @@ import runpy
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import takewhile
+from itertools import dropwhile, takewhile
 from pathlib import Path
 
 from zslab.errors import InputError, examples, exit_status, replace_unprintable
@@ -162,8 +162,9 @@ def _reason(text: str) -> str:
     """Return what argparse or tyro complain about, without usage, box and advice."""
     if "error: " in text:
         return text.rpartition("error: ")[2].strip()
-    lines = [line.strip("╭╮╰╯│+| ") for line in text.strip().splitlines()]  # the first is the title, a rule ends the reason
-    return " ".join(takewhile(lambda line: line.strip("─-"), lines[1:]))
+    lines = [line.strip("╭╮╰╯│+| ") for line in text.strip().splitlines()]  # a title, the reason, a rule, advice
+    after_title = dropwhile(lambda line: not line.strip("─-"), lines[1:])
+    return " ".join(takewhile(lambda line: line.strip("─-"), after_title))
 
 
 def _switches(variants: Mapping[tuple[str, ...], object]) -> set[str]:

@@ -121,7 +121,7 @@ def areas(
     validation: Sequence[EpochRecord] = (),
 ) -> dict[str, float]:
     """Return the area under the seen/unseen curve for the rows that have one; arguments as in `result_rows`."""
-    choices = {"last": end(records, "gzsl", "H"), "val": selection.h if selection else None}
+    choices = {"last": end(records, "gzsl", "H"), "val": selection.h if selection and records else None}
     values = {name: value_at(records, "gzsl", "AUSUC", choice) for name, choice in choices.items()}
     if selection and best(records, "zsl", "acc") is None:
         values["validation"] = value_at(validation, "gzsl", "AUSUC", selection.h)
@@ -138,7 +138,7 @@ def result_rows(
     """Return the rows of the result table.
 
     Args:
-        records: of the test run.
+        records: of the test run; empty where there was none, which leaves the row `validation` alone.
         selection: what a validation run chose, if there was one.
         baselines: whose rows follow; empty where they could not be measured.
         validation: records of the validation run, shown where the test run measured no unseen class.
@@ -158,9 +158,13 @@ def result_rows(
             "rule": rule,
         }
 
-    last, last_of_all = end(records, "zsl", "acc"), end(records, "gzsl", "acc_seen")
+    last, last_of_all = end(records or validation, "zsl", "acc"), end(records or validation, "gzsl", "acc_seen")
     has_heads = not (last or last_of_all or Choice(0, 0, only=True)).only
     epoch = "epoch and head epoch" if has_heads else "epoch"
+    measured = "no unseen class has test samples" if records else "nothing was measured on the test split"
+    on_validation = f"accuracy on the VALIDATION classes, best {epoch} there: {measured}"
+    if selection and not records:
+        return [row("validation", on_validation, selection.t1, selection.h, source=validation)]
     on_test = f"best {epoch} on the TEST set, T1 and H each for itself: as published, optimistic"
     rows = [row("paper", on_test, best(records, "zsl", "acc"), best(records, "gzsl", "H"))]
     if selection:
@@ -173,9 +177,7 @@ def result_rows(
         rows.append(row("val", "needs a validation run: pass --select val", None, None))
     rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
     if selection and best(records, "zsl", "acc") is None:
-        why = "no unseen class has test samples" if records else "nothing was measured on the test split"
-        rule = f"accuracy on the VALIDATION classes, best {epoch} there: {why}"
-        rows.append(row("validation", rule, selection.t1, selection.h, source=validation))
+        rows.append(row("validation", on_validation, selection.t1, selection.h, source=validation))
     for baseline in baselines:
         rule = f"baseline, chosen on validation: {baseline.choices}"
         for suffix, accuracies in (("", baseline.plain), (CALIBRATED, baseline.calibrated)):

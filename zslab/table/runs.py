@@ -149,7 +149,10 @@ def _read(path: Path) -> Iterator[Run | Quote]:
     for file in sorted([path / "result.json"] if (path / "result.json").is_file() else path.rglob("result.json")):
         if file.parent.name == "validation":  # the first stage of `--select val`
             continue
-        yield _from_result(read_json(file), file.parent)
+        result = read_json(file)
+        if isinstance(result, dict) and dict(result.get("config") or {}).get("select") == "only_val":  # of a search
+            continue
+        yield _from_result(result, file.parent)
 
 
 def _collected(path: Path) -> list[Run | Quote]:

@@ -1,0 +1,94 @@
+"""What a search leaves behind: `settings.toml`, which every launcher takes, and a report of its history."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from zslab.fileio import write_text
+from zslab.report.html import document, figure_html
+from zslab.report.plots.plot import Plot, render, single_panel
+from zslab.report.style import STYLE
+from zslab.search.study import Study, best_so_far
+
+SHOWN = 20  # trials in the table
+
+
+def write_settings(path: Path, study: Study, winner: FrozenTrial) -> None:
+    """Write the winner's settings for `--settings`."""
+    complete = sum(trial.state == TrialState.COMPLETE for trial in study.trials)
+    lines = [
+        f"# Trial {winner.number}, the best of {complete} complete trials: {study.objective} {100 * (winner.value or 0):.1f}",
+        "# on the validation split. Nothing of the test split was looked at.",
+        "[flags]",
+        *(f"{flag} = {json.dumps(value)}" for flag, value in winner.params.items()),
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
+    """Write the search's history as a self-contained page."""
+    with matplotlib.rc_context(STYLE):
+        plots = [_history(study), *_importance(study)]
+    title = f"Search for the best {study.objective} on validation"
+    ended = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    ranked = sorted(ended, key=lambda trial: (-(trial.value or 0.0), trial.number))[:SHOWN]
+    names = list(study.space)
+    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in ["trial", study.objective, *names])
+    body = "".join(
+        f"<tr><th scope='row'>{trial.number}</th><td>{100 * (trial.value or 0):.1f}</td>"
+        + "".join(f"<td>{escape(_cell(trial.params.get(name)))}</td>" for name in names)
+        + "</tr>"
+        for trial in ranked
+    )
+    states = ", ".join(
+        f"{sum(trial.state == state for trial in study.trials)} {state.name.lower()}"
+        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
+    )
+    parts = [
+        f"<header><p class='eyebrow'>search</p><h1>{escape(title)}</h1><p class='facts'>{states}</p></header><main>",
+        f"<section><h2>Winner</h2><p>Trial {winner.number}. Trial 0 has the launcher’s own settings. Accuracies are those of "
+        "the validation split; no score of the test split was computed.</p></section>",
+        f"<section><h2>Best trials</h2><div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        "</div></section>",
+        *map(figure_html, plots),
+        "</main>",
+    ]
+    write_text(path, document(title, parts))
+
+
+def _history(study: Study) -> Plot:
+    """Draw the value of each trial and the best so far."""
+    figure, axes = single_panel()
+    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    axes.plot([t.number for t in complete], [100 * (t.value or 0) for t in complete], "o", markersize=4, label="trial")
+    best = 100 * np.array(best_so_far(study.trials))
+    axes.plot([t.number for t in study.trials], best, drawstyle="steps-post", label="best so far")
+    axes.set(xlabel="trial", ylabel=f"{study.objective}, %")
+    axes.legend()
+    text = "Each point is a complete trial."
+    return render(figure, "history", "History", text, f"{study.objective} of {len(complete)} trials.")
+
+
+def _importance(study: Study) -> list[Plot]:
+    """Draw how much of the values' variance each flag explains; nothing with too few trials."""
+    complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    if len({trial.value for trial in complete}) < 4:
+        return []
+    shares = optuna.importance.get_param_importances(study.study)
+    figure, axes = single_panel()
+    names = list(shares)[::-1]
+    axes.barh(names, [100 * shares[name] for name in names])
+    axes.set(xlabel="share of the variance, %")
+    listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
+    return [render(figure, "importance", "Importance of the flags", "Functional ANOVA over the complete trials.", listed)]
+
+
+def _cell(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,251 @@
+"""Trials of a search: each is a run on the validation split, in a study that processes share and that outlives them.
+
+The study is a journal in a file. A driver holds a lock for each of its trials, so that others can tell a trial that is
+running from one whose driver was killed: the latter is marked as failed and its settings are queued again. Its run, a
+function of its config in a folder of its own, then continues where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import filelock
+import optuna
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial, TrialState
+
+from zslab.errors import InputError
+from zslab.fileio import read_json, read_metrics
+from zslab.runs.records import EpochRecord
+from zslab.runs.signals import stop_requests
+from zslab.search.space import Space
+from zslab.sweep.driver import POLL_SECONDS, STOPPED, in_use, output_file
+from zslab.sweep.engines import Engine, Job
+from zslab.sweep.plan import Launcher, PlannedRun, Value, as_arguments
+
+Objective = Literal["T1", "H"]
+MEASURES: dict[Objective, tuple[str, str]] = {"T1": ("zsl", "acc"), "H": ("gzsl", "H")}
+STATUS = "status"  # of a run that failed; a trial that failed without one lost its driver and does not count
+RUN = "run"  # the run folder of a trial
+
+
+@dataclass
+class _Active:
+    trial: optuna.Trial
+    run: PlannedRun
+    lock: filelock.BaseFileLock
+    job: Job | None = None
+    epochs: int = 0
+    best: float = 0.0
+    pruned: bool = False
+
+
+class Study:
+    """A search in a folder.
+
+    Args:
+        folder: of study, locks and runs.
+        launcher: answers with the run of given flags.
+        space: the flags to vary.
+        fixed: flags of every trial.
+        objective: what to maximize on the validation split.
+        seed: of the sampler.
+
+    Raises:
+        InputError: the folder holds another search.
+    """
+
+    def __init__(
+        self, folder: Path, launcher: Launcher, space: Space, fixed: dict[str, Value], objective: Objective, seed: int = 0
+    ):
+        (folder / "locks").mkdir(parents=True, exist_ok=True)
+        self.folder, self.launcher, self.space, self.fixed, self.objective = folder, launcher, space, fixed, objective
+        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+        with filelock.FileLock(folder / "locks" / "study.lock"):
+            self.study = optuna.create_study(
+                study_name="search",
+                storage=storage,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(),
+                load_if_exists=True,
+            )
+            # A seed of its own for every start, or a continued search would draw the same numbers again.
+            self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.trials), constant_liar=True)
+            about = {"objective": objective, "fixed": repr(sorted(fixed.items())), "space": repr(sorted(space.items()))}
+            if not self.study.user_attrs:
+                for key, value in about.items():
+                    self.study.set_user_attr(key, value)
+                self._queue_release()
+        if self.study.user_attrs != about:
+            differs = next(key for key in about if self.study.user_attrs.get(key) != about[key])
+            raise InputError(
+                f"the folder holds a search of another {differs}",
+                where=folder,
+                found=self.study.user_attrs.get(differs),
+                expected=about[differs],
+                fix="Name another folder with --study, or repeat the command as it was.",
+            )
+
+    def _queue_release(self) -> None:
+        """Try the launcher's own settings first: whatever wins has to beat them."""
+        config = self.plan({}).config
+        self.study.enqueue_trial({flag: config[flag] for flag in self.space})
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        """All trials so far."""
+        return self.study.get_trials(deepcopy=False)
+
+    @property
+    def winner(self) -> FrozenTrial | None:
+        """The complete trial with the highest value, the earliest of equals."""
+        complete = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        return max(complete, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
+
+    def plan(self, flags: dict[str, Value]) -> PlannedRun:
+        """Return the run of the given flags, which trains and measures on the validation split alone."""
+        own: dict[str, Value] = {"select": "only_val", "output": str(self.folder / "runs")}
+        (run,) = self.launcher.ask(as_arguments({**self.fixed, **flags, **own}), "the search")
+        return run
+
+    def execute(self, engine: Engine, n_trials: int, say: Callable[[str], None] = print) -> int:
+        """Make trials until there are `n_trials`, those of other processes included; return the exit status."""
+        active: list[_Active] = []
+
+        def interrupt() -> None:
+            for each in active:
+                if each.job:
+                    each.job.interrupt()
+
+        with stop_requests(interrupt, ("SIGINT", "SIGTERM", "SIGHUP")) as stopping:
+            while True:
+                while not stopping() and len(active) < engine.slots and (new := self._ask(n_trials)):
+                    active.append(new)
+                if not active:
+                    return STOPPED if stopping() else 0
+                for each in list(active):
+                    if self._advance(each, engine, stopping(), say):
+                        active.remove(each)
+                        each.lock.release()
+                time.sleep(POLL_SECONDS)
+
+    def _ask(self, n_trials: int) -> _Active | None:
+        """Return the next trial, locked; None where there are enough."""
+        with filelock.FileLock(self.folder / "locks" / "study.lock"):
+            for trial in self.trials:
+                if trial.state == TrialState.RUNNING and _is_free(self._lock(trial.number)):
+                    self.study.tell(trial.number, state=TrialState.FAIL)
+                    self.study.enqueue_trial(trial.params)
+            if sum(map(_counts, self.trials)) >= n_trials:
+                return None
+            trial_now = self.study.ask()
+            lock = self._lock(trial_now.number)
+            lock.acquire(timeout=0)
+        run = self.plan({flag: dimension.suggest(trial_now, flag) for flag, dimension in self.space.items()})
+        trial_now.set_user_attr(RUN, str(run.folder))
+        return _Active(trial_now, run, lock)
+
+    def _lock(self, number: int) -> filelock.BaseFileLock:
+        return filelock.FileLock(self.folder / "locks" / f"trial-{number}.lock")
+
+    def _advance(self, active: _Active, engine: Engine, stopping: bool, say: Callable[[str], None]) -> bool:
+        """Start a trial's run, report its progress, and return whether it has ended."""
+        trial, run = active.trial, active.run
+        if active.job is None and not run.finished:
+            if stopping:
+                return True
+            if not in_use(run):  # by another trial of the same settings, or by a process that outlived its driver
+                active.job = engine.submit(run.command, output_file(run))
+            return False
+        status = active.job.poll() if active.job else 0
+        self._report(active)
+        if status is None:
+            if not active.pruned and not stopping and trial.should_prune():
+                active.pruned = True
+                assert active.job is not None
+                active.job.interrupt()
+            return False
+        if run.finished:
+            value = validation_value(run.folder, self.objective)
+            self.study.tell(trial, value)
+            word = f"{self.objective} {100 * value:.1f} on validation"
+        elif active.pruned:
+            self.study.tell(trial, state=TrialState.PRUNED)
+            with suppress(OSError):
+                (run.folder / "validation" / "checkpoint.pt").unlink()
+            word = f"pruned after {active.epochs} epochs"
+        elif stopping or status == STOPPED:
+            return True  # without a lock it is queued again by the next call
+        else:
+            trial.set_user_attr(STATUS, status)
+            self.study.tell(trial, state=TrialState.FAIL)
+            word = f"failed with status {status}; see {output_file(run)}"
+        say(f"trial {trial.number}: {word} ({', '.join(f'{flag} {_short(x)}' for flag, x in trial.params.items())})")
+        return True
+
+    def _report(self, active: _Active) -> None:
+        """Tell Optuna the best figure so far after each evaluated epoch."""
+        metrics = active.run.folder / "validation" / "metrics.jsonl"
+        records = [EpochRecord.from_json(line) for line in read_metrics(metrics)] if metrics.exists() else []
+        for record in records[active.epochs :]:
+            values = record.values(*MEASURES[self.objective])
+            if values:
+                active.best = max(active.best, *values)
+                active.trial.report(active.best, record.epoch)
+        active.epochs = len(records)
+
+
+def validation_value(folder: Path, objective: Objective) -> float:
+    """Return the validation figure that a finished run of a trial reports, in [0, 1].
+
+    Raises:
+        InputError: it has none.
+    """
+    result = read_json(folder / "result.json")
+    rows = result.get("rows", []) if isinstance(result, dict) else []
+    values = [row.get(objective) for row in rows if row.get("row") == "validation"]
+    if len(values) != 1 or not isinstance(values[0], float):
+        raise InputError(
+            f"the trial has no {objective}",
+            where=folder / "result.json",
+            found="other rows",
+            expected="a row `validation`",
+            fix="Search for T1 where the data set has no seen test samples.",
+        )
+    return values[0]
+
+
+def best_so_far(trials: Sequence[FrozenTrial]) -> list[float]:
+    """Return the highest value up to and including each trial; NaN before the first complete one."""
+    best, values = float("nan"), []
+    for trial in trials:
+        if trial.state == TrialState.COMPLETE and trial.value is not None:
+            best = trial.value if best != best else max(best, trial.value)
+        values.append(best)
+    return values
+
+
+def _counts(trial: FrozenTrial) -> bool:
+    """Return whether a trial is one of those asked for; a lost or a queued one is not."""
+    if trial.state == TrialState.FAIL:
+        return STATUS in trial.user_attrs
+    return trial.state != TrialState.WAITING
+
+
+def _is_free(lock: filelock.BaseFileLock) -> bool:
+    try:
+        with lock.acquire(timeout=0):
+            return True
+    except filelock.Timeout:
+        return False
+
+
+def _short(value: object) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
