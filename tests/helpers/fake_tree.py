@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 RUN = """
@@ -9,7 +10,7 @@ import json, os, sys, time
 from pathlib import Path
 import filelock
 
-folder, seconds, fate = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3]
+folder, seconds, fate, syn_num = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 folder.mkdir(parents=True, exist_ok=True)
 with filelock.FileLock(folder / ".lock", timeout=0):
     with open(folder / "starts.txt", "a") as file:
@@ -25,7 +26,9 @@ with filelock.FileLock(folder / ".lock", timeout=0):
     except KeyboardInterrupt:
         (folder / "saved.txt").write_text("a checkpoint")
         sys.exit(130)
-    (folder / "result.json").write_text(json.dumps({"omp": os.environ.get("OMP_NUM_THREADS")}))
+    value = 1 - abs(syn_num - 30) / 100  # on the validation split
+    rows = [{"row": "validation", "T1": value, "H": value / 2}]
+    (folder / "result.json").write_text(json.dumps({"omp": os.environ.get("OMP_NUM_THREADS"), "rows": rows}))
     (folder / "report.html").write_text("a report")
 """
 
@@ -36,10 +39,11 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 parser = argparse.ArgumentParser()
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-parser.add_argument("--output", type=Path, required=True)
+parser.add_argument("--output", type=Path, default=Path("out"))
 parser.add_argument("--seconds", default="0")
 parser.add_argument("--fate", default="")
 parser.add_argument("--syn_num", default="1")
+parser.add_argument("--select", default="none")
 if "--plan" not in sys.argv:
     sys.exit("it only plans")
 for line in sys.stdin:
@@ -54,9 +58,15 @@ for line in sys.stdin:
     print(json.dumps([
         {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None, "config": vars(own),
          "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), own.seconds,
-                     own.fate]}
+                     own.fate, own.syn_num]}
         for seed in own.seeds
     ], default=str), flush=True)
+"""
+
+SPACE = """
+from zslab.search.space import Integer
+
+SPACES = {"train.py": {"syn_num": Integer(1, 100)}}
 """
 
 
@@ -65,6 +75,7 @@ def write_fake_tree(root: Path) -> Path:
     scripts = root / "tree" / "scripts"
     scripts.mkdir(parents=True)
     (root / "tree" / "train.py").write_text(RUN)
+    (root / "tree" / "search_space.py").write_text(SPACE)
     launcher = scripts / "run_fake.py"
     launcher.write_text(LAUNCHER)
     return launcher
@@ -74,3 +85,11 @@ def starts(folder: Path) -> int:
     """Return how often the run in a folder was started."""
     file = folder / "starts.txt"
     return len(file.read_text().split()) if file.exists() else 0
+
+
+def wait_for(condition, seconds: float = 60.0) -> None:
+    """Wait until a condition holds; a test that waits in vain fails."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)

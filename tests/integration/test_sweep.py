@@ -16,7 +16,7 @@ from zslab.sweep.driver import execute, in_use, output_file
 from zslab.sweep.engines import LOST, LocalEngine, Resources, run_command
 from zslab.sweep.plan import Grid, PlannedRun, as_arguments, plan_runs, read_grid
 
-from helpers.fake_tree import starts, write_fake_tree
+from helpers.fake_tree import starts, wait_for, write_fake_tree
 from helpers.project import PROJECT
 
 
@@ -31,14 +31,6 @@ def sweep(tmp_path, monkeypatch):
 
     call.launcher, call.out = launcher, tmp_path / "out"
     return call
-
-
-def wait_for(condition, seconds: float = 60.0) -> None:
-    """Wait until a condition holds; a test that waits in vain fails."""
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def test_a_grid_is_the_product_of_launchers_variants_and_flags(tmp_path) -> None:

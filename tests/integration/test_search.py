@@ -1,0 +1,122 @@
+"""The search: trials are runs on the validation split, shared by processes, and none is lost or counted twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from zslab.errors import InputError
+from zslab.search.space import read_space
+
+from helpers.fake_tree import starts, wait_for, write_fake_tree
+from helpers.project import PROJECT
+
+optuna = pytest.importorskip("optuna", reason="the search needs optuna: pip install -e '.[search]'")
+
+
+@pytest.fixture
+def search(tmp_path, monkeypatch):
+    """`zslab search` on a launcher whose validation T1 is highest at --syn_num 30."""
+    monkeypatch.chdir(tmp_path)
+    launcher = write_fake_tree(tmp_path)
+
+    def command(*words: str, trials: int = 8) -> list[str]:
+        call = [sys.executable, "-m", "zslab", "search", str(launcher), "--objective", "T1", "--trials", str(trials)]
+        return [*call, "--study", str(tmp_path / "study"), *words]
+
+    def call(*words: str, trials: int = 8) -> subprocess.CompletedProcess:
+        return subprocess.run(command(*words, trials=trials), env=environment(), capture_output=True, text=True, timeout=300)
+
+    call.command, call.folder = command, tmp_path / "study"
+    return call
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(PROJECT)}
+
+
+def trials(folder: Path) -> list:
+    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.journal")))
+    return optuna.load_study(study_name="search", storage=storage).trials
+
+
+def finished(folder: Path) -> list[float]:
+    """Return the validation T1 of every finished run."""
+    results = (json.loads(path.read_text()) for path in folder.glob("runs/*/result.json"))
+    return [result["rows"][0]["T1"] for result in results]
+
+
+@pytest.mark.slow
+def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_first(search) -> None:
+    done = search()
+    assert done.returncode == 0, done.stderr
+    found = trials(search.folder)
+    assert [trial.state.name for trial in found] == ["COMPLETE"] * 8
+    assert found[0].params == {"syn_num": 1} and found[0].value == pytest.approx(0.71)  # the launcher's own setting
+    for trial in found:
+        assert trial.value == pytest.approx(1 - abs(trial.params["syn_num"] - 30) / 100)
+    best = max(found, key=lambda trial: (trial.value, -trial.number))
+    text = (search.folder / "settings.toml").read_text()
+    assert text.splitlines()[-2:] == ["[flags]", f"syn_num = {best.params['syn_num']}"]
+    assert f"Best: trial {best.number}, T1 {100 * best.value:.1f} on validation." in done.stdout
+    assert "--settings" in done.stdout and "--select val" in done.stdout
+    assert "Importance" in (search.folder / "report.html").read_text()
+    again = search()  # nothing is left to do
+    assert again.returncode == 0 and len(trials(search.folder)) == 8
+    other = search("--set", "seconds=0.1")
+    assert other.returncode == 1 and "holds a search of another fixed" in other.stderr
+
+
+@pytest.mark.slow
+def test_a_killed_search_goes_on_and_counts_nothing_twice(search) -> None:
+    words = ("--workers", "2", "--set", "seconds=0.4")
+    driver = subprocess.Popen(search.command(*words), env=environment(), stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(finished(search.folder)) >= 2)
+    os.kill(driver.pid, signal.SIGKILL)
+    driver.wait()
+    done = search(*words)
+    assert done.returncode == 0, done.stderr
+    found = trials(search.folder)
+    complete = [trial for trial in found if trial.state.name == "COMPLETE"]
+    lost = [trial for trial in found if trial.state.name == "FAIL"]
+    assert len(complete) == 8 and 1 <= len(lost) <= 2 and len(found) == 8 + len(lost)
+    for trial in lost:  # its settings were queued again
+        assert trial.params in [other.params for other in complete]
+    assert max(trial.value for trial in complete) == max(finished(search.folder))
+    folders = {trial.user_attrs["run"] for trial in complete}
+    assert all(starts(Path(folder)) <= 2 for folder in folders)
+
+
+def test_a_run_that_fails_is_a_failed_trial_and_the_search_goes_on(search) -> None:
+    done = search("--set", "fate=fails", trials=3)
+    assert done.returncode == 1 and "No trial is complete." in done.stderr
+    assert [trial.state.name for trial in trials(search.folder)] == ["FAIL"] * 3
+    assert "failed with status 7" in done.stdout
+
+
+def test_a_script_without_a_space_is_refused(tmp_path) -> None:
+    (tmp_path / "search_space.py").write_text("SPACES = {'train.py': {}}")
+    with pytest.raises(InputError, match="there is no search space \\(got train.py, expected SPACES with 'other.py'\\)"):
+        read_space(tmp_path / "search_space.py", "other.py")
+    with pytest.raises(InputError, match="got no SPACES"):
+        read_space(tmp_path / "none.py", "other.py")
+
+
+@pytest.mark.parametrize("tree", ["zero-shot-images", "zero-shot-actions"])
+def test_every_space_varies_flags_of_its_script(tree: str) -> None:
+    code = (
+        "import dataclasses, json, sys; sys.path.insert(0, sys.argv[1]); import config, search_space\n"
+        "print(json.dumps({script: [sorted(space), sorted(f.name for f in dataclasses.fields(config.DEFAULTS[script]))]\n"
+        "    for script, space in search_space.SPACES.items()}))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(PROJECT / tree)], env=environment(), capture_output=True, text=True, check=True
+    )
+    for script, (varied, known) in json.loads(said.stdout).items():
+        assert varied and set(varied) <= set(known), script
