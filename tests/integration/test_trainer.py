@@ -34,6 +34,35 @@ def test_a_stopped_run_continues_bit_for_bit(tiny, tmp_path, transductive, stop_
     assert without_times(found) == without_times(expected)
 
 
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("epoch",), "two"),
+        (("epoch",), 10**9),
+        (("position",), -1),
+        (("networks",), {}),
+        (("optimizers",), {"critic": None}),
+        (("optimizers", "critic", "state"), 3),
+        (("generator",), torch.zeros(3)),
+        (("sums",), []),
+        (("lambda1",), 10**400),
+    ],
+)
+def test_a_checkpoint_with_a_wrong_value_is_refused(tiny, tmp_path, path, value) -> None:
+    trainer = build(tiny)
+    with pytest.raises(Interrupted):
+        run(trainer, tmp_path / "run", stop_after=5)
+    folder = RunFolder(tmp_path / "run", "digest")
+    state = folder.load_checkpoint()
+    place = state
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    folder.save_checkpoint(state)
+    with pytest.raises(InputError, match="the checkpoint cannot be read"):
+        run(build(tiny), tmp_path / "run")
+
+
 def test_a_kill_loses_the_epoch_in_progress_at_most(tiny, tmp_path) -> None:
     straight = build(tiny)
     expected = run(straight, tmp_path / "straight")

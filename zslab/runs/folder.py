@@ -35,6 +35,9 @@ from zslab.runs.records import EpochRecord
 
 log = logging.getLogger("zslab")
 
+# What PyTorch and we raise over a checkpoint with a wrong value in it.
+UNUSABLE_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+
 
 class RunFolder:
     """Paths and files of one run.
@@ -148,28 +151,20 @@ class RunFolder:
         """
         if not self.checkpoint.exists():
             return None
-        fix = "Pass --overwrite to start again."
         try:
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             digest, state, data = content["digest"], content["state"], content["data"]
-            if not isinstance(state, dict):
-                raise TypeError("the state is no dictionary")
-        except (RuntimeError, EOFError, OSError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-            raise InputError(
-                "the checkpoint cannot be read",
-                where=self.checkpoint,
-                found=reason,
-                expected="a whole file written by this program, with tensors and plain values only",
-                fix=fix,
-            ) from None
+            if not isinstance(state, dict) or not isinstance(data, dict | None):
+                raise TypeError("the state or the fingerprint of the data is no dictionary")
+        except (*UNUSABLE_STATE, EOFError, OSError, pickle.UnpicklingError) as error:
+            raise damaged_checkpoint(self.checkpoint, error) from None
         if digest != self.digest:
             raise InputError(
                 "the checkpoint belongs to another config",
                 where=self.checkpoint,
                 found=f"config {digest}",
                 expected=f"config {self.digest}",
-                fix=fix,
+                fix="Pass --overwrite to start again.",
             )
         if data != self.data:
             raise changed_data(self.checkpoint, data, self.data)
@@ -234,6 +229,17 @@ class RunFolder:
                 fix="Train again with --overwrite.",
             )
         return result
+
+
+def damaged_checkpoint(where: Path, error: Exception) -> InputError:
+    """Return the error of a checkpoint that cannot be read or does not fit the trainer."""
+    return InputError(
+        "the checkpoint cannot be read",
+        where=where,
+        found=(str(error).strip() or type(error).__name__).splitlines()[0],
+        expected="a whole file written by this program, with tensors and plain values only",
+        fix="Pass --overwrite to start again.",
+    )
 
 
 def changed_data(where: Path, then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> InputError:

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from zslab.runs.folder import RunFolder
+from zslab.runs.folder import UNUSABLE_STATE, RunFolder, damaged_checkpoint
 from zslab.runs.records import EpochRecord, Metrics
 from zslab.runs.signals import stop_requests
 
@@ -85,10 +85,17 @@ def fit(
     Raises:
         Interrupted: on Ctrl-C or SIGTERM, after saving a checkpoint in the middle of the epoch.
         FloatingPointError: a loss is not finite.
+        InputError: the checkpoint is damaged or does not fit the trainer.
     """
     state = folder.load_checkpoint()
     if state is not None:
-        trainer.load_state_dict(state)
+        try:
+            trainer.load_state_dict(state)
+            for name, largest in (("epoch", n_epochs), ("position", trainer.iterations_per_epoch)):
+                if type(state[name]) is not int or not 0 <= state[name] <= largest:
+                    raise ValueError(f"{name} {state[name]!r} lies outside 0 to {largest}")
+        except UNUSABLE_STATE as error:  # the right kind of file with a wrong value in it
+            raise damaged_checkpoint(folder.checkpoint, error) from None
         where = f"in epoch {trainer.epoch + 1}" if trainer.epoch < n_epochs else "after the last"
         log.info("Resuming %s of %d epochs.", where, n_epochs)
     folder.truncate_metrics(trainer.epoch)
