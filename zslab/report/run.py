@@ -127,7 +127,7 @@ def read_run(run_dir: Path) -> FinishedRun:
     return FinishedRun(
         path=run_dir,
         result=result,
-        epochs=_read_records(metrics) if metrics.exists() or not validation.exists() else [],
+        epochs=[] if result["config"].get("select") == "only_val" else _read_records(metrics),
         validation_epochs=_read_records(validation) if validation.exists() else [],
         arrays=_read_arrays(run_dir / "evaluation.npz", result["data"]),
     )
