@@ -195,16 +195,7 @@ def make_splits(config: SplitsConfig) -> None:
         InputError: the input cannot be used, or a split file exists already.
     """
     folder = resolve_folder(config.dataroot) / config.dataset
-    try:
-        numbers = parse_numbers(config.splits)
-    except ValueError as error:
-        raise InputError(
-            "the value is not a list of numbers",
-            where="--splits",
-            found=error,
-            expected="numbers such as 1-30",
-            fix="Correct it.",
-        ) from None
+    numbers = parse_numbers(config.splits, "--splits")
     files = {number: folder / f"split_{number}" / f"{config.class_embedding}_splits.mat" for number in numbers}
     existing = [path for path in files.values() if path.exists()]
     if existing and not config.overwrite:

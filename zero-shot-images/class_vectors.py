@@ -132,16 +132,8 @@ def write_vectors(config: VectorsConfig) -> None:
         InputError: a file cannot be used, or one to write exists.
     """
     folder = resolve_folder(config.dataroot) / config.dataset
-    try:
-        folders = [folder / f"split_{number}" for number in parse_numbers(config.splits)] if config.splits else [folder]
-    except ValueError as error:
-        raise InputError(
-            "the value is not a list of numbers",
-            where="--splits",
-            found=error,
-            expected="numbers such as 1-30",
-            fix="Correct it.",
-        ) from None
+    numbers = parse_numbers(config.splits, "--splits") if config.splits else []
+    folders = [folder / f"split_{number}" for number in numbers] or [folder]
     outputs = [place / f"{config.output_embedding}_splits.mat" for place in folders]
     existing = [path for path in outputs if path.exists()]
     if existing and (not config.overwrite or config.output_embedding == config.class_embedding):

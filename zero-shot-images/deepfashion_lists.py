@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from zslab.data.deepfashion import read_annotation, write_xlsa17
-from zslab.errors import InputError, exit_status
+from zslab.errors import exit_status
 from zslab.int_ranges import parse_numbers
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_folder
@@ -36,16 +36,7 @@ class ListsConfig:
 
 def convert(config: ListsConfig) -> None:
     """Read the lists, write the data set's files and print what they hold."""
-    try:
-        unseen = parse_numbers(config.unseen)
-    except ValueError as error:
-        raise InputError(
-            "the value is not a list of numbers",
-            where="--unseen",
-            found=repr(config.unseen),
-            expected="numbers such as 1-30 or 2,12,15",
-            fix="Count categories from 1, in the order of list_category_cloth.txt.",
-        ) from error
+    unseen = parse_numbers(config.unseen, "--unseen")
     folder = resolve_folder(config.dataroot) / config.dataset
     annotation = read_annotation(config.lists)
     counts = write_xlsa17(annotation, folder, unseen)

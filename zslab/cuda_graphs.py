@@ -14,6 +14,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from zslab.errors import first_line
+
 log = logging.getLogger("zslab")
 
 Tensors = dict[str, Tensor]
@@ -109,7 +111,7 @@ def capture_verified(
         if reason is None and not torch.equal(generator.get_state(), random_state_after):
             reason = "its replay draws other random numbers"
     except RuntimeError as error:  # the step contains an operation that cannot be captured
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
     restore()
     if reason is None:
         return replay

@@ -62,6 +62,11 @@ def replace_unprintable() -> None:
             stream.reconfigure(errors="replace")
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, or the name of its type where it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 def exit_status(work: Callable[[], int | None], stopped: str = "Stopped.") -> int:
     """Run a command and return its exit status.
 

@@ -196,9 +196,9 @@ def _parser(docstring: str, variants: Mapping[tuple[str, ...], tuple[str, Flags]
 
 def _numbers(text: str) -> list[int]:
     try:
-        return parse_numbers(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
+        return parse_numbers(text, "--splits")
+    except InputError as error:  # argparse names the flag
+        raise argparse.ArgumentTypeError(f"{error.problem} (got {error.found}, expected {error.expected})") from None
 
 
 def _at_least_one(text: str) -> int:

@@ -470,10 +470,10 @@ def test_damaged_word_vectors_are_named(tmp_path, name, content) -> None:
 
 
 def test_numbers_as_people_write_them() -> None:
-    assert parse_numbers("1-3, 7,2") == [1, 2, 3, 7] and format_numbers([7, 3, 1, 2]) == "1-3,7"
+    assert parse_numbers("1-3, 7,2", "--splits") == [1, 2, 3, 7] and format_numbers([7, 3, 1, 2]) == "1-3,7"
     for text in ("", "0-2", "3-1", "a", "1--2", "1,"):
-        with pytest.raises(ValueError):
-            parse_numbers(text)
+        with pytest.raises(InputError, match="--splits: the value is not a list of numbers"):
+            parse_numbers(text, "--splits")
 
 
 # Runs -----------------------------------------------------------------------------------------------------------------

@@ -33,6 +33,13 @@ def sweep(tmp_path, monkeypatch):
     return call
 
 
+def test_splits_that_are_no_numbers_are_refused_in_one_line(sweep, capsys) -> None:
+    assert sweep("--splits", "3-1") == 1
+    assert capsys.readouterr().err.startswith(
+        "error: --splits: the value is not a list of numbers (got '3-1', expected numbers"
+    )
+
+
 def test_a_grid_is_the_product_of_launchers_variants_and_flags(tmp_path) -> None:
     (tmp_path / "run_a.py").touch()
     (tmp_path / "sweep.toml").write_text(

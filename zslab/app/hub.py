@@ -14,7 +14,7 @@ from pathlib import Path
 
 from zslab.app.card import NAME, card_path, model_card
 from zslab.app.model_file import read_model
-from zslab.errors import InputError, examples, exit_status
+from zslab.errors import InputError, examples, exit_status, first_line
 from zslab.features.weights import import_extra
 from zslab.fileio import atomic_path, write_text
 
@@ -112,7 +112,7 @@ def _hub_error(name: str, error: Exception, expected: str) -> InputError:
     return InputError(
         "the Hugging Face Hub does not give or take the model",
         where=name,
-        found=str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__,
+        found=first_line(error),
         expected=expected,
         fix="Check the name, the network and your access.",
     )

@@ -33,7 +33,7 @@ import zslab
 from zslab.app.attribute_table import AttributeScale
 from zslab.app.json_reader import EXPORT_AGAIN, LARGEST_NAME, JsonReader
 from zslab.data.dataset import FeatureScaling, Samples
-from zslab.errors import InputError
+from zslab.errors import InputError, first_line
 from zslab.features.text import TextRecord
 from zslab.fileio import atomic_path
 
@@ -189,7 +189,7 @@ def _read_container(path: Path) -> tuple[str, dict[str, Tensor]]:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
     # The container's own parser: cut short, overlapping or out of bounds; a dtype that PyTorch lacks.
     except (safetensors.SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
-        _damaged(path, str(error).splitlines()[0] if str(error) else type(error).__name__, "a whole safetensors file")
+        _damaged(path, first_line(error), "a whole safetensors file")
     if text is None:
         raise InputError(
             "the file is not a model",

@@ -11,7 +11,7 @@ from typing import Any, Protocol, cast
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zslab.errors import InputError
+from zslab.errors import InputError, first_line
 from zslab.features.weights import download, import_extra, load_fitting, read_state_dict
 
 TIMM = "timm:"
@@ -142,7 +142,7 @@ class _TimmGrid(GridNetwork):
             raise InputError(
                 "the backbone does not take images of this size",
                 where="--resize / --crop",
-                found=f"{inputs.shape[3]} ({str(error).splitlines()[0] if str(error) else type(error).__name__})",
+                found=f"{inputs.shape[3]} ({first_line(error)})",
                 expected=f"{self.size} for {self.name}",
                 fix=f"Pass --resize {self.size} --crop {self.size}, or leave both flags out.",
             ) from None

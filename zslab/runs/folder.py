@@ -29,7 +29,7 @@ import torch
 from safetensors.torch import save
 from torch.utils.tensorboard import SummaryWriter
 
-from zslab.errors import InputError
+from zslab.errors import InputError, first_line
 from zslab.fileio import atomic_path, plain_disk_errors, read_json, read_metrics, write_json, write_text
 from zslab.runs.records import EpochRecord
 
@@ -236,7 +236,7 @@ def damaged_checkpoint(where: Path, error: Exception) -> InputError:
     return InputError(
         "the checkpoint cannot be read",
         where=where,
-        found=(str(error).strip() or type(error).__name__).splitlines()[0],
+        found=first_line(error),
         expected="a whole file written by this program, with tensors and plain values only",
         fix="Pass --overwrite to start again.",
     )

@@ -55,8 +55,8 @@ def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
         f"<header><p class='eyebrow'>search</p><h1>{escape(title)}</h1><p class='facts'>{states}</p></header><main>",
         f"<section><h2>Winner</h2><p>Trial {winner.number}. Trial 0 has the launcher’s own settings. Accuracies are those of "
         "the validation split; no score of the test split was computed.</p></section>",
-        f"<section><h2>Best trials</h2><div class='scroll'><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        "</div></section>",
+        "<section><h2>Best trials</h2><div class='scroll'><table class='rows'>"
+        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>",
         *map(figure_html, plots),
         "</main>",
     ]

@@ -25,7 +25,7 @@ from zslab.fileio import read_json, read_metrics
 from zslab.runs.records import EpochRecord
 from zslab.runs.signals import stop_requests
 from zslab.search.space import Space
-from zslab.sweep.driver import POLL_SECONDS, STOPPED, in_use, output_file
+from zslab.sweep.driver import POLL_SECONDS, STOPPED, in_use, is_locked, output_file
 from zslab.sweep.engines import Engine, Job
 from zslab.sweep.plan import Launcher, PlannedRun, Value, as_arguments
 
@@ -41,6 +41,7 @@ class _Active:
     run: PlannedRun
     lock: filelock.BaseFileLock
     job: Job | None = None
+    metrics_size: int = 0  # bytes of metrics.jsonl that have been read
     epochs: int = 0
     best: float = 0.0
     pruned: bool = False
@@ -125,35 +126,40 @@ class Study:
                     each.job.interrupt()
 
         with stop_requests(interrupt, ("SIGINT", "SIGTERM", "SIGHUP")) as stopping:
+            may_ask = True  # where there were enough trials, not before one has ended
             while True:
-                while not stopping() and len(active) < engine.slots and (new := self._ask(n_trials)):
-                    active.append(new)
+                while may_ask and not stopping() and len(active) < engine.slots:
+                    if new := self._ask(n_trials):
+                        active.append(new)
+                    else:
+                        may_ask = False
                 if not active:
                     return STOPPED if stopping() else 0
                 for each in list(active):
                     if self._advance(each, engine, stopping(), say):
                         active.remove(each)
                         each.lock.release()
+                        may_ask = True
                 time.sleep(POLL_SECONDS)
 
     def _ask(self, n_trials: int) -> _Active | None:
         """Return the next trial, locked; None where there are enough."""
         with filelock.FileLock(self.folder / "locks" / "study.lock"):
             for trial in self.trials:
-                if trial.state == TrialState.RUNNING and _is_free(self._lock(trial.number)):
+                if trial.state == TrialState.RUNNING and not is_locked(self._lock_file(trial.number)):
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self.study.enqueue_trial(trial.params)
             if sum(map(_counts, self.trials)) >= n_trials:
                 return None
             trial_now = self.study.ask()
-            lock = self._lock(trial_now.number)
+            lock = filelock.FileLock(self._lock_file(trial_now.number))
             lock.acquire(timeout=0)
         run = self.plan({flag: dimension.suggest(trial_now, flag) for flag, dimension in self.space.items()})
         trial_now.set_user_attr(RUN, str(run.folder))
         return _Active(trial_now, run, lock)
 
-    def _lock(self, number: int) -> filelock.BaseFileLock:
-        return filelock.FileLock(self.folder / "locks" / f"trial-{number}.lock")
+    def _lock_file(self, number: int) -> Path:
+        return self.folder / "locks" / f"trial-{number}.lock"
 
     def _advance(self, active: _Active, engine: Engine, stopping: bool, say: Callable[[str], None]) -> bool:
         """Start a trial's run, report its progress, and return whether it has ended."""
@@ -165,9 +171,9 @@ class Study:
                 active.job = engine.submit(run.command, output_file(run))
             return False
         status = active.job.poll() if active.job else 0
-        self._report(active)
+        is_news = self._report(active)
         if status is None:
-            if not active.pruned and not stopping and trial.should_prune():
+            if is_news and not active.pruned and not stopping and trial.should_prune():
                 active.pruned = True
                 assert active.job is not None
                 active.job.interrupt()
@@ -190,16 +196,20 @@ class Study:
         say(f"trial {trial.number}: {word} ({', '.join(f'{flag} {_short(x)}' for flag, x in trial.params.items())})")
         return True
 
-    def _report(self, active: _Active) -> None:
-        """Tell Optuna the best figure so far after each evaluated epoch."""
+    def _report(self, active: _Active) -> bool:
+        """Tell Optuna the best figure so far after each evaluated epoch; return whether there are new epochs."""
         metrics = active.run.folder / "validation" / "metrics.jsonl"
-        records = [EpochRecord.from_json(line) for line in read_metrics(metrics)] if metrics.exists() else []
-        for record in records[active.epochs :]:
+        size = metrics.stat().st_size if metrics.exists() else 0
+        if size == active.metrics_size:
+            return False
+        records = [EpochRecord.from_json(line) for line in read_metrics(metrics)]
+        new, active.metrics_size, active.epochs = records[active.epochs :], size, len(records)
+        for record in new:
             values = record.values(*MEASURES[self.objective])
             if values:
                 active.best = max(active.best, *values)
                 active.trial.report(active.best, record.epoch)
-        active.epochs = len(records)
+        return bool(new)
 
 
 def validation_value(folder: Path, objective: Objective) -> float:
@@ -237,14 +247,6 @@ def _counts(trial: FrozenTrial) -> bool:
     if trial.state == TrialState.FAIL:
         return STATUS in trial.user_attrs
     return trial.state != TrialState.WAITING
-
-
-def _is_free(lock: filelock.BaseFileLock) -> bool:
-    try:
-        with lock.acquire(timeout=0):
-            return True
-    except filelock.Timeout:
-        return False
 
 
 def _short(value: object) -> str:

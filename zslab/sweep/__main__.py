@@ -115,7 +115,7 @@ def _grid(own: argparse.Namespace) -> Grid:
         flags={**grid.flags, **assignments(own.set)},
         grid={**grid.grid, **axes},
         seeds=tuple(own.seeds) or grid.seeds,
-        splits=tuple(parse_numbers(own.splits)) if own.splits else grid.splits,
+        splits=tuple(parse_numbers(own.splits, "--splits")) if own.splits else grid.splits,
         switches=(*grid.switches, *own.switch),
     )
 

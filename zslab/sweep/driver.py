@@ -145,7 +145,11 @@ def output_file(run: PlannedRun) -> Path:
 
 def in_use(run: PlannedRun) -> bool:
     """Return whether another process works in the run's folder, as one that outlived a killed driver does."""
-    lock = run.folder / ".lock"
+    return is_locked(run.folder / ".lock")
+
+
+def is_locked(lock: Path) -> bool:
+    """Return whether a process holds a lock file; the lock of a killed process is free."""
     if not lock.exists():
         return False
     try:

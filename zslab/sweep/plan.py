@@ -153,7 +153,7 @@ def read_grid(path: Path) -> Grid:
         return Grid(
             launchers=tuple(_launcher(Path(name), path.parent) for name in content.get("launchers", ())),
             seeds=tuple(int(seed) for seed in content.get("seeds", ())),
-            splits=tuple(parse_numbers(splits) if isinstance(splits, str) and splits else map(int, splits)),
+            splits=tuple(parse_numbers(splits, "splits") if isinstance(splits, str) and splits else map(int, splits)),
             switches=tuple(map(str, content.get("switches", ()))),
             flags=dict(content.get("flags", {})),
             grid=grid,

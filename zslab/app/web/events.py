@@ -13,7 +13,7 @@ from gradio.blocks import Block
 
 from zslab.app.web.html import TO_RESULTS, message, page_header, problem
 from zslab.app.web.layout import Layout, start_choices
-from zslab.app.web.session import Cells, Page, Session, Sources
+from zslab.app.web.session import KEEP, Cells, Page, Session, Sources
 from zslab.errors import InputError
 
 Updates: TypeAlias = dict[Block, object]  # of components: their new values, or what gr.update returns
@@ -161,10 +161,12 @@ class Events:
 
     def restore(self, token: str) -> Updates:
         """Show the classes that this browser has added before the page was loaded again."""
-        if not token:
-            return self._shown("")
+        if not token:  # the page shows the served model already
+            return {self.layout.token: ""}
         if self.page.session(token) is self.page.served:
-            gone = message("note", "Your earlier changes are gone", "They are kept for 12 hours, until the page is stopped.")
+            gone = message(
+                "note", "Your earlier changes are gone", f"They are kept for {KEEP // 3600} hours, until the page is stopped."
+            )
             return self._shown("") | {self.layout.teach.status: gone}
         return self._shown(token)
 
