@@ -22,7 +22,9 @@ from typing import Literal
 
 import numpy as np
 
+from zslab.class_names import match_names
 from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.names import read_names
 from zslab.data.splits import random_class_split, read_class_vectors, write_split
 from zslab.data.xlsa17 import read_features
 from zslab.errors import InputError, examples, exit_status
@@ -55,7 +57,7 @@ class SplitsConfig:
     combine: Literal["mean", "sum"] = "mean"
     """how the vectors of a name's words become one"""
     class_names: Path | None = None
-    """text file with a class name a line, in the order of the labels; those in the feature file where not given"""
+    """text file or table of class names, in the order of the labels; those in the feature file where not given"""
     splits: str = "1-30"
     """numbers of the splits to make"""
     seed: int = 0
@@ -125,20 +127,11 @@ def vectors_and_names(
 
 
 def _class_names(path: Path | None, feature_file: Path) -> list[str] | None:
-    """Return the lines of a text file, or the names in the feature file, where `extract_features.py` writes them."""
+    """Return the names in a file, or those in the feature file, where `extract_features.py` writes them."""
     if path is None:
         names = read_mat(feature_file, [], ["allclasses_names"]).get("allclasses_names")
         return None if names is None else [str(name) for name in names]
-    try:
-        return path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            "class names cannot be read",
-            where=path,
-            found=error,
-            expected="a text file in UTF-8",
-            fix="Check the path, and save the file as UTF-8.",
-        ) from None
+    return read_names(path)
 
 
 def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -151,9 +144,10 @@ def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
     Raises:
         InputError: a name or number belongs to no class.
     """
-    label_of = {name: label for label, name in enumerate(names, start=1)}
-    label_of = {str(label): label for label in range(1, len(names) + 1)} | label_of
-    unknown = [name for name in chosen if name not in label_of]
+    numbers = {str(label): label - 1 for label in range(1, len(names) + 1) if str(label) not in names}
+    by_name = match_names(chosen, names, "--unseen")
+    places = [numbers.get(name, place) for name, place in zip(chosen, by_name)]
+    unknown = [name for name, place in zip(chosen, places) if place is None]
     if unknown:
         raise InputError(
             "--unseen names classes that do not exist",
@@ -162,7 +156,7 @@ def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
             expected=f"some of {examples(names)}, or numbers in 1..{len(names)}",
             fix="Spell the names as the class names do.",
         )
-    return sorted({label_of[name] for name in chosen})
+    return sorted({place + 1 for place in places if place is not None})
 
 
 def clean_unseen_labels(config: SplitsConfig, names: Sequence[str], generator: np.random.Generator) -> list[int]:

@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
+from zslab.data.formats.names import read_names
 from zslab.data.formats.pickles import read_pickled_matrix
 from zslab.errors import InputError, exit_status
-from zslab.features.sources import read_attribute_names
 from zslab.features.word_vectors import attribute_vectors
 from zslab.fileio import atomic_path
 from zslab.runs.config import parse_config
@@ -95,7 +95,7 @@ def make_vectors(config: WordsConfig) -> tuple[np.ndarray, list[str]]:
             expected="both, or --pickle",
             fix="Pass the names' file and the word vectors.",
         )
-    names = read_attribute_names(config.attribute_names)
+    names = read_names(config.attribute_names)
     table = ATTRIBUTE_WORDS.get(config.dataset, ATTRIBUTE_WORDS["CUB"])
     return attribute_vectors(names, config.vectors, table, config.allow_missing)
 

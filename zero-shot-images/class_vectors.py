@@ -27,10 +27,10 @@ import numpy as np
 
 from zslab.class_names import match_names
 from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.names import read_names
 from zslab.data.formats.table import read_table
 from zslab.data.splits import LOCATIONS, write_split
 from zslab.errors import InputError, examples, exit_status
-from zslab.features.sources import read_attribute_names
 from zslab.features.text import TextRecord, class_texts, text_vectors
 from zslab.int_ranges import parse_numbers
 from zslab.runs.config import parse_config
@@ -99,7 +99,7 @@ def class_vectors(
         texts = read_sentences(config.sentences, names) if config.sentences else class_texts(names, config.template)
         return text_vectors(texts, config.encoder, config.template)
     table = split.get("original_att", split["att"])
-    phrases = [attribute_phrase(name) for name in read_attribute_names(config.phrases, len(table))]
+    phrases = [attribute_phrase(name) for name in read_names(config.phrases, len(table))]
     vectors = np.maximum(table.T, 0) @ text_vectors(phrases, config.encoder)[0]
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), None
 
@@ -111,7 +111,7 @@ def class_names(config: VectorsConfig, split: dict[str, np.ndarray], path: Path)
         InputError: nothing names the classes, or there is another number of names.
     """
     if config.class_names is not None:
-        names = read_attribute_names(config.class_names)
+        names = read_names(config.class_names)
     else:
         names = [str(name) for name in split.get("allclasses_names", split.get("all_classes", ()))]
     if len(names) != split["att"].shape[1]:

@@ -25,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from zslab.data.formats.names import read_names
 from zslab.data.resumable import remove_rows
 from zslab.data.splits import write_split
 from zslab.errors import InputError, exit_status
@@ -35,7 +36,6 @@ from zslab.features.sources import (
     Images,
     Split,
     leave_out,
-    read_attribute_names,
     read_attribute_vectors,
     read_class_names,
     read_image_folder,
@@ -131,7 +131,7 @@ def extract_features(config: ExtractConfig) -> int:
     splits = config.splits or folder / "att_splits.mat"
     images, split = _read_sources(config, splits, regions is not None)
     n_attributes = split.attributes.shape[1] if split else 0
-    names = read_attribute_names(config.attribute_names, n_attributes) if config.attribute_names and regions else None
+    names = read_names(config.attribute_names, n_attributes) if config.attribute_names and regions else None
     vectors = read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors and regions else None
 
     spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop, config.interpolation)

@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Literal
 
 from zslab.app.own_data import SPLIT_FILE, OwnData, PrepareOptions, prepare, read_inputs
+from zslab.data.formats.names import read_names
+from zslab.data.formats.table import SUFFIXES
 from zslab.errors import InputError, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zslab.features.sources import read_attribute_vectors
@@ -43,7 +45,7 @@ class PrepareConfig:
     dataroot: Path = TREE / "data"
     """where the data sets lie; relative to the working directory, else to the project's root"""
     unseen: tuple[str, ...] = ()
-    """classes whose images are for testing only: names, or a text file with a name a line"""
+    """classes whose images are for testing only: names, or a text file or table of names"""
     scale: Literal["auto", "rows", "columns"] = "auto"
     """attributes as they are (rows), each to 0 ... 1 by its own range (columns), or as fits (auto)"""
     backbone: str = "resnet101"
@@ -126,12 +128,12 @@ def prepare_data(config: PrepareConfig) -> int:
 
 
 def _names(unseen: Sequence[str]) -> list[str]:
-    """Return the classes that --unseen names, itself or in text files."""
+    """Return the classes that --unseen names, itself or in files."""
     names = []
     for entry in unseen:
         path = Path(entry)
-        lines = path.read_text(encoding="utf-8-sig").splitlines() if path.suffix == ".txt" and path.is_file() else [entry]
-        names += [line.strip() for line in lines if line.strip()]
+        is_list = path.suffix.lower() in (".txt", *SUFFIXES) and path.is_file()
+        names += read_names(path) if is_list else [entry.strip()]
     return names
 
 

@@ -466,28 +466,6 @@ def test_a_list_that_does_not_match_is_refused(change, words, birds, script) -> 
     assert [path.name for path in birds.dataset.iterdir()] == ["att_splits.mat"]
 
 
-def test_attribute_names_come_from_any_of_the_usual_files(birds) -> None:
-    from zslab.features.sources import read_attribute_names
-
-    files = {
-        "numbered.txt": (
-            "1 has_bill::curved_(up or down)\n2\thas_bill::hooked\n",
-            ["has_bill::curved_(up or down)", "has_bill::hooked"],
-        ),
-        "plain.txt": ("two legs\n4 wings\n", ["two legs", "4 wings"]),
-        "named.csv": (
-            ",idx,des,new_des\n0,1,has_bill::curved,bill curved \n1,2,has_wing::red,wing red\n",
-            ["has_bill::curved", "has_wing::red"],
-        ),
-        "new.csv": (",new_des\n0,sailing boating\n1,driving\n", ["sailing boating", "driving"]),
-    }
-    for name, (text, expected) in files.items():
-        (birds.root / name).write_text(text)
-        assert read_attribute_names(birds.root / name, 2) == expected
-        with pytest.raises(InputError, match="2 names, expected 3"):
-            read_attribute_names(birds.root / name, 3)
-
-
 def test_words_that_do_not_fit_the_attributes_are_refused(birds, script) -> None:
     np.save(birds.root / "few.npy", np.ones((N_ATTRIBUTES - 1, WORD_DIM)))
     np.save(birds.root / "objects.npy", np.array([{}] * N_ATTRIBUTES), allow_pickle=True)

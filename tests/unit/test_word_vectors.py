@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from zslab.data.formats.names import read_names
 from zslab.errors import InputError
 from zslab.features.word_vectors import attribute_vectors, attribute_words, read_word_vectors
 
@@ -146,7 +147,7 @@ NAMES = {"CUB": "attributes.txt", "AWA2": "predicates.txt", "SUN": "attributes.m
 @pytest.mark.parametrize("dataset", NAMES)
 def test_names_are_cleaned_as_in_the_release(words, dataset) -> None:
     folder, expected = released(dataset)
-    names = words.read_attribute_names(folder / NAMES[dataset])
+    names = read_names(folder / NAMES[dataset])
     found = [attribute_words(name, words.ATTRIBUTE_WORDS[dataset]) for name in names]
     different = [position for position, (a, b) in enumerate(zip(found, expected, strict=True)) if a != b.split()]
     # AWA2's list was saved before its replacements; that they were made, the next test shows.
@@ -172,7 +173,7 @@ def test_released_vectors_are_sums_of_our_words(words) -> None:
     rows, targets = [], []
     for dataset, file in NAMES.items():
         folder, _ = released(dataset)
-        names = words.read_attribute_names(folder / file)
+        names = read_names(folder / file)
         rows += [attribute_words(name, words.ATTRIBUTE_WORDS[dataset]) for name in names]
         targets.append(np.load(folder / "attribute_w2v.npy"))
     targets = np.concatenate(targets).astype(np.float64)

@@ -11,6 +11,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
@@ -269,16 +270,16 @@ def _numbers(rows: list[tuple[int, list[str]]], header: list[str], delimiter: st
     known: dict[str, float] = {}  # the cells of a table are few different texts
     for number, (line, row) in enumerate(rows):
         cells = row[1:]
-        if not NOT_PLAIN.search("".join(cells)):
-            try:
-                values[number] = np.array(cells, dtype=np.float64)
+        together = "".join(cells)
+        if not NOT_PLAIN.search(together):
+            with suppress(ValueError):
+                values[number] = np.fromiter(map(float, cells), np.float64, len(cells))
                 if np.isfinite(values[number]).all():
                     continue
-            except ValueError:
-                pass
         known |= {cell: _value(cell, delimiter) for cell in set(cells) - known.keys()}
-        values[number] = [known[cell] for cell in cells]
-        percents[number] = [cell.endswith("%") for cell in cells]
+        values[number] = np.fromiter(map(known.__getitem__, cells), np.float64, len(cells))
+        if "%" in together:
+            percents[number] = [cell.endswith("%") for cell in cells]
         for column in np.flatnonzero(np.isnan(values[number])):
             if cells[column] or not blank_is_no[column]:
                 raise _no_number(cells[column], f"{source}, line {line} ({row[0]!r}), column {header[column + 1]!r}")
@@ -288,14 +289,14 @@ def _numbers(rows: list[tuple[int, list[str]]], header: list[str], delimiter: st
 
 def _columns_of_marks(rows: list[tuple[int, list[str]]], n_columns: int) -> np.ndarray:
     """Return which columns (A,) hold a mark or nothing in every cell, so that nothing means no."""
-    candidates = np.arange(n_columns)
-    for _, row in rows:
-        fits = [not row[column + 1] or row[column + 1].casefold() in YES for column in candidates]
-        candidates = candidates[np.array(fits, dtype=bool)]
-        if not len(candidates):
+    only_marks, has_mark = np.ones(n_columns, dtype=bool), np.zeros(n_columns, dtype=bool)
+    for _, (_, *cells) in rows:
+        fits = {cell: not cell or cell.casefold() in YES for cell in set(cells)}
+        only_marks &= np.fromiter(map(fits.__getitem__, cells), bool, n_columns)
+        has_mark |= np.fromiter(map(bool, cells), bool, n_columns)
+        if not only_marks.any():
             break
-    marked = [column for column in candidates if any(row[column + 1] for _, row in rows)]
-    return np.isin(np.arange(n_columns), marked)
+    return only_marks & has_mark
 
 
 def _in_one_unit(values: np.ndarray, percents: np.ndarray, header: list[str], source: str) -> np.ndarray:

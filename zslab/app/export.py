@@ -29,13 +29,13 @@ from zslab.app.trained_parts import ESZSL_ROW, read_weights, with_dazle, with_es
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.names import read_names
 from zslab.data.region_dataset import RegionDataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec
 from zslab.features.descriptor import POOLED_DIM
 from zslab.features.modality import modality_of
-from zslab.features.sources import read_attribute_names
 from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
@@ -178,7 +178,7 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
         about = read_mat(folder / f"{source.image_embedding}.mat", [], ["backbone"])
         found |= {"backbone": np.ravel(about["backbone"])[:1]} if "backbone" in about else {}
     if "attribute_names" not in found and (folder / "attributes.txt").is_file():
-        found["attribute_names"] = np.array(read_attribute_names(folder / "attributes.txt"))
+        found["attribute_names"] = np.array(read_names(folder / "attributes.txt"))
     return dataset, found
 
 
@@ -208,7 +208,7 @@ def _attribute_table(
                 break
     names = [str(name) for name in original.get("attribute_names", ())]
     if names_file is not None:
-        names = read_attribute_names(names_file, n_attributes)
+        names = read_names(names_file, n_attributes)
     if len(names) != n_attributes or len(set(names)) < n_attributes:
         names = [f"attribute {number}" for number in range(1, n_attributes + 1)]
     return table, scale, names

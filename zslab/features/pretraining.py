@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from zslab.class_names import without_numbers
+from zslab.data.formats.names import read_names
 from zslab.errors import InputError
-from zslab.features.sources import read_attribute_names
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def pretraining_classes(source: str) -> list[list[str]]:
     """
     lists: dict[str, Callable[[], list[str]]] = {"imagenet1k": _imagenet, "kinetics400": _kinetics}
     try:
-        lines = lists[source]() if source in lists else read_attribute_names(Path(source))
+        lines = lists[source]() if source in lists else read_names(Path(source))
     except ImportError as error:
         raise InputError(
             "the list of class names needs a package",

@@ -6,8 +6,6 @@ feature file.
 
 from __future__ import annotations
 
-import csv
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -197,7 +195,7 @@ def _read_lines(path: Path) -> tuple[list[str], np.ndarray]:
     fix = "Write a tab and the number of the class after each path."
     found: object
     try:
-        lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
         labels = np.array([int(line[1]) for line in lines], dtype=np.int64)
     except FileNotFoundError:
         found, fix = "no such file", "Check the path."
@@ -291,48 +289,6 @@ def read_split(path: Path, images: Images) -> Split:
     )
     original = content.get("original_att")
     return Split(content["att"].T, None if original is None else original.T, data.class_names, data.locations)
-
-
-def read_attribute_names(path: Path, n: int | None = None) -> list[str]:
-    """Read names of attributes from text, one a line with or without a number before it, a .csv file, or SUN's .mat file.
-
-    Args:
-        path: the file.
-        n: how many there must be; None where nothing else tells.
-
-    Raises:
-        InputError: the file cannot be read or has another number of names.
-    """
-    expected = "text with names, one a line, or .csv" if n is None else f"text with {n} names, one a line, or .csv"
-    try:
-        if path.suffix == ".mat":
-            names = [str(name) for name in read_mat(path, ["attributes"])["attributes"]]
-        elif path.suffix == ".csv":
-            with open(path, encoding="utf-8-sig", newline="") as file:
-                rows = list(csv.DictReader(file))
-            column = next((name for name in ("des", "name", "attribute", "new_des") if rows and name in rows[0]), None)
-            names = [row[column if column else list(row)[-1]].strip() for row in rows]
-        else:
-            lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-            numbered = all(re.match(r"\d+\s+\S", line) for line in lines)
-            names = [re.sub(r"^\d+\s+", "", line) if numbered else line for line in lines]
-    except (OSError, UnicodeDecodeError, csv.Error, AttributeError, TypeError) as error:
-        raise InputError(
-            "the attribute names cannot be read", where=path, found=error, expected=expected, fix="Check the path."
-        ) from None
-    if not names:
-        raise InputError(
-            "the file names no attribute", where=path, found="an empty file", expected=expected, fix="Check the path."
-        )
-    if n is not None and len(names) != n:
-        raise InputError(
-            "the number of attribute names is wrong",
-            where=path,
-            found=f"{len(names)} names",
-            expected=f"{n}, the rows of att",
-            fix="Pass the names of the attributes of this split file.",
-        )
-    return names
 
 
 def read_attribute_vectors(path: Path, n: int) -> np.ndarray:

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from zslab.data.formats.names import read_names
 from zslab.errors import exit_status
 from zslab.features.pretraining import find_matches, pretraining_classes
-from zslab.features.sources import read_attribute_names
 from zslab.fileio import write_json
 from zslab.report.html import write_report
 from zslab.report.leakage import FILE, GROUPS, accuracies, class_groups, stored
@@ -43,7 +43,7 @@ def describe(source: Path, pretraining: str) -> None:
     """Print the matches of one source; for a run also its accuracies, which go into its report."""
     run = read_run(source) if source.is_dir() else None
     if run is None:
-        names = read_attribute_names(source)
+        names = read_names(source)
     else:
         names = [run.result["data"]["class_names"][index] for index in run.result["data"]["unseen_classes"]]
     matches = find_matches(names, pretraining_classes(pretraining))

@@ -19,6 +19,7 @@ from zslab.errors import InputError
 LARGEST = 64 * 2**20  # bytes of a file
 LARGEST_UNPACKED = 512 * 2**20  # bytes of a workbook's parts
 MOST_CELLS = 20_000_000
+SUFFIXES, WORKBOOK = (".csv", ".tsv", ".xlsx"), b"PK\x03\x04"
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
@@ -52,29 +53,52 @@ def read_table(path: Path) -> Table:
     Raises:
         InputError: the file is missing, too large, or no table of text.
     """
-    path = Path(path)
+    content = _read(Path(path))
+    if content.startswith(WORKBOOK):
+        return _tidy(_workbook_rows(path, content), ",", path)
+    return parse_table(_decoded(path, content), str(path))
+
+
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark.
+
+    Raises:
+        InputError: the file is missing, too large, or no text.
+    """
+    return _decoded(path, _read(path))
+
+
+def is_table(path: Path) -> bool:
+    """Return whether a file is a table by its suffix, or an Excel workbook by its content."""
+    return path.suffix.lower() in SUFFIXES or (path.is_file() and _begins_as_workbook(path))
+
+
+def _begins_as_workbook(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(WORKBOOK)) == WORKBOOK
+
+
+def _read(path: Path) -> bytes:
+    """Return the content of a file of bounded size."""
     try:
         size = path.stat().st_size
         if size > LARGEST:
             raise InputError(
-                "the table is too large",
+                "the file is too large",
                 where=path,
                 found=f"{size:,} bytes",
                 expected=f"at most {LARGEST:,}",
-                fix="Check that this is the table of attributes.",
+                fix="Check that this is the right file.",
             )
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InputError(
-            "the table cannot be read",
+            "the file cannot be read",
             where=path,
             found=error.strerror or error,
-            expected="a CSV file or an Excel workbook",
+            expected="text, a CSV file or an Excel workbook",
             fix="Check the path.",
         ) from None
-    if content.startswith(b"PK\x03\x04"):
-        return _tidy(_workbook_rows(path, content), ",", path)
-    return parse_table(_decoded(path, content), str(path))
 
 
 def parse_table(text: str, source: str) -> Table:
@@ -116,11 +140,11 @@ def _decoded(path: Path, content: bytes) -> str:
         text = "\0"
     if "\0" in text:
         raise InputError(
-            "the table is not text in UTF-8",
+            "the file is not text in UTF-8",
             where=path,
             found="an old Excel workbook" if content.startswith(b"\xd0\xcf\x11\xe0") else "other bytes",
-            expected="CSV (UTF-8) or .xlsx",
-            fix="Save the table as CSV (UTF-8).",
+            expected="text, CSV (UTF-8) or .xlsx",
+            fix="Save it as text or CSV in UTF-8.",
         )
     return text
 
@@ -169,7 +193,7 @@ def _tidy(rows: Iterator[tuple[int, list[str]]], delimiter: str, source: object)
     """Strip cells, and drop empty rows and empty columns at the right end."""
     kept, width, n_cells = [], 0, 0
     for number, row in rows:
-        cells = [cell.strip() for cell in row]
+        cells = list(map(str.strip, row))
         n_cells += len(cells)
         if n_cells > MOST_CELLS:
             raise InputError(
@@ -185,4 +209,4 @@ def _tidy(rows: Iterator[tuple[int, list[str]]], delimiter: str, source: object)
         if filled:
             kept.append((number, cells))
             width = max(width, filled)
-    return Table([(number, cells[:width]) for number, cells in kept], delimiter)
+    return Table([(number, cells if len(cells) <= width else cells[:width]) for number, cells in kept], delimiter)
