@@ -40,7 +40,7 @@ autodoc_default_options = {
     "show-inheritance": True,
     "member-order": "bysource",
     # scikit-learn adds these to every estimator, with references into its own documentation.
-    "exclude-members": "set_fit_request, set_predict_request, set_score_request, set_transform_request",
+    "exclude-members": "set_fit_request, set_predict_request, set_predict_proba_request, set_score_request",
 }
 autodoc_typehints = "signature"
 autodoc_mock_imports = ["IPython", "av", "gradio", "timm", "torchvision"]  # the reference needs none of the extras

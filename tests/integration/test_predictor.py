@@ -266,17 +266,50 @@ def test_a_class_in_another_unit_is_warned_of(birds) -> None:
     assert predictor.unusual_values({"fine": row}) == []
 
 
-def test_images_of_every_kind_are_predicted_alike(birds) -> None:
-    predictor, (_, files, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
-    with Image.open(files[0]) as image:
-        array = np.asarray(image.convert("RGB"))
-    tensor = torch.from_numpy(array.copy()).permute(2, 0, 1)
-    content = Path(files[0]).read_bytes()
-    kinds = [files[0], content, io.BytesIO(content), Image.fromarray(array), array, tensor, tensor / 255]
-    found = list(predictor.predict([*kinds, np.stack([array, array]), tensor[None]]))
-    assert len(found) == len(kinds) + 3 and {p.error for p in found} == {None}
-    assert len({(p.top.name, round(p.top.probability, 5)) for p in found}) == 1
-    assert next(predictor.predict(content)).top.name == found[0].top.name
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.array(image.convert("RGB"))
+
+
+def tensor_of(path: Path) -> torch.Tensor:
+    return torch.from_numpy(pixels(path)).permute(2, 0, 1)
+
+
+ONE = {
+    "path": lambda path: path,
+    "string": str,
+    "bytes": Path.read_bytes,
+    "file object": lambda path: io.BytesIO(path.read_bytes()),
+    "PIL image": lambda path: Image.fromarray(pixels(path)),
+    "array": pixels,
+    "array of floats": lambda path: pixels(path) / 255,
+    "array with alpha": lambda path: np.pad(pixels(path), ((0, 0), (0, 0), (0, 1)), constant_values=255),
+    "tensor": tensor_of,
+    "tensor of floats": lambda path: tensor_of(path) / 255,
+}
+TWO = {name: lambda path, make=make: [make(path), make(path)] for name, make in ONE.items()} | {
+    "folder": lambda path: path.parent,
+    "batch of arrays": lambda path: np.stack([pixels(path)] * 2),
+    "batch of tensors": lambda path: torch.stack([tensor_of(path)] * 2),
+    "generator": lambda path: (make(path) for make in (str, tensor_of)),
+}
+
+
+@pytest.mark.parametrize(
+    ("make", "n"),
+    [*((make, 1) for make in ONE.values()), *((make, 2) for make in TWO.values())],
+    ids=[*ONE, *(f"two: {name}" for name in TWO)],
+)
+def test_every_kind_of_input_gives_the_numbers_of_the_stored_features(birds, tmp_path, make, n: int) -> None:
+    predictor, (features, files, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
+    expected = predictor.predict_proba(features["tfvaegan"][:1])[0]
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(Path(files[0]).read_bytes())
+    found = list(predictor.predict(make(tmp_path / "a.png"), top=3))
+    assert len(found) == n
+    for prediction in found:
+        assert prediction.top.name == predictor.classes_[expected.argmax()]
+        assert [score.probability for score in prediction.classes] == pytest.approx(np.sort(expected)[:-4:-1], abs=1e-6)
 
 
 def test_a_changed_model_is_saved_with_its_classes(birds, tmp_path) -> None:
