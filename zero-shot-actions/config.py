@@ -34,6 +34,8 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     """split file, without _splits.mat"""
     split: int | None = None
     """number k of the class split, read from split_<k>/; without it the split file lies beside the features"""
+    partition: int | None = None
+    """draw a random partition of the classes with this number instead of the file's split"""
     manual_att: bool = False
     """class vectors from <name>_manual_att.npy instead of the split file's att"""
     preprocessing: bool = True
@@ -176,7 +178,12 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     def source(self) -> ActionSource:
         """Return where the data come from."""
         return ActionSource(
-            self.dataset, self.image_embedding, self.class_embedding, split=self.split, manual_att=self.manual_att
+            self.dataset,
+            self.image_embedding,
+            self.class_embedding,
+            split=self.split,
+            manual_att=self.manual_att,
+            partition=self.partition,
         )
 
     def settings(self) -> TfvaeganSettings:

@@ -35,6 +35,8 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     """feature file, without .mat"""
     class_embedding: str = "att"
     """split file, without _splits.mat: att, or sent for sentence embeddings"""
+    partition: int | None = None
+    """draw a random partition of the classes with this number instead of the file's split"""
     preprocessing: bool = True
     """scale every feature dimension to [0, 1] by its training minimum and maximum"""
     standardization: bool = False
@@ -160,7 +162,7 @@ class TfvaeganConfig(flags.TfvaeganFlags):
 
     def source(self) -> Xlsa17Source:
         """Return where the data come from."""
-        return Xlsa17Source(self.dataset, self.image_embedding, self.class_embedding)
+        return Xlsa17Source(self.dataset, self.image_embedding, self.class_embedding, partition=self.partition)
 
     def settings(self) -> TfvaeganSettings:
         """Return the release's flags in the method's words."""
@@ -195,6 +197,8 @@ class DazleConfig(flags.DazleFlags):
     """class attributes of that file or of --split_file: att, or original_att"""
     split_file: Path | None = None
     """take splits, class attributes and class names from this <...>_splits.mat and not from the region maps' file"""
+    partition: int | None = None
+    """draw a random partition of the classes with this number instead of the file's split"""
     standard_split: bool = False
     """the split knows no test samples of seen classes, so zero-shot accuracy is all there is to measure"""
     att_change: Literal["none", "negative_to_zero", "to_unit_interval"] = "none"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -31,12 +31,14 @@ class DataSource(ABC):
         dataset: the folder of the data set.
         image_embedding: the file of features or region maps, without its suffix.
         class_embedding: which class vectors.
+        partition: number of a random partition of the classes, which replaces the split of the files.
     """
 
     kind: ClassVar[str]
     dataset: str
     image_embedding: str
     class_embedding: str
+    partition: int | None = field(default=None, kw_only=True)
 
     @abstractmethod
     def open(self, dataroot: Path, cache: Path) -> Dataset:
@@ -81,7 +83,8 @@ class Xlsa17Source(DataSource):
         """Read and check the data set."""
         if self.dataset == TOY:
             make_toy(dataroot)  # does nothing where it exists
-        return read_xlsa17(dataroot, self.dataset, self.image_embedding, self.class_embedding)
+        dataset = read_xlsa17(dataroot, self.dataset, self.image_embedding, self.class_embedding)
+        return dataset.with_partition(self.partition)
 
     def split_file(self, dataroot: Path) -> Path:
         """Return the path of the split file."""
@@ -103,9 +106,10 @@ class ActionSource(DataSource):
 
     def open(self, dataroot: Path, cache: Path) -> Dataset:
         """Read and check the data set."""
-        return read_action_set(
+        dataset = read_action_set(
             dataroot, self.dataset, self.image_embedding, self.class_embedding, self.split, self.manual_att, cache
         )
+        return dataset.with_partition(self.partition)
 
     def split_file(self, dataroot: Path) -> Path:
         """Return the path of the split file."""
@@ -136,7 +140,7 @@ class RegionSource(DataSource):
         if self.dataset == TOY:
             make_toy_regions(make_toy(dataroot))  # either does nothing where its result exists
         folder = dataroot / self.dataset
-        return read_region_maps(
+        dataset = read_region_maps(
             folder / f"{self.image_embedding}.hdf5",
             dataset=self.dataset,
             attributes=self.class_embedding,
@@ -147,6 +151,7 @@ class RegionSource(DataSource):
             standard_split=self.standard_split,
             allow_missing_vectors=self.allow_missing_vectors,
         )
+        return dataset.with_partition(self.partition)
 
     def split_file(self, dataroot: Path) -> Path:
         """Return the path of the split file."""

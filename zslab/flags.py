@@ -38,6 +38,7 @@ class RunFlags(Protocol):
     dataroot: Path
     image_embedding: str
     class_embedding: str
+    partition: int | None
     nepoch: int
     batch_size: int
     fit_batch_size: bool
@@ -155,7 +156,8 @@ def run_folder(config: RunFlags) -> RunFolder:
     """Return the folder of a config's run, named by data, method, seed and a digest of all flags; it need not exist."""
     digest = config_digest(replace(config, device=str(resolve_device(config.device))))
     data = (config.dataset, config.image_embedding, config.class_embedding)
-    name = "-".join([*data, *config.folder_words, f"seed{config.manualSeed}", digest])
+    partition = [] if config.partition is None else [f"partition{config.partition}"]
+    name = "-".join([*data, *partition, *config.folder_words, f"seed{config.manualSeed}", digest])
     return RunFolder(resolve_folder(config.output) / name, digest)
 
 
@@ -344,6 +346,7 @@ def dazle_source(config: DazleFlags) -> RegionSource:
         drop_absent_classes=config.drop_absent_classes,
         standard_split=config.standard_split,
         allow_missing_vectors=config.allow_missing_w2v,
+        partition=config.partition,
     )
 
 

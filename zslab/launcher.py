@@ -1,6 +1,7 @@
 """What every `run_*.py` launcher does: choose a variant's flags, pass on the user's, run once or a sweep.
 
-A sweep runs several seeds, class splits or both, skips runs that have finished, and reports mean and standard deviation.
+A sweep runs several seeds, class splits or random partitions of the classes, skips runs that have finished, and reports
+mean and standard deviation.
 
 A launcher owns its flags, literally; this module has only the switches that all launchers share. Flags that are typed after
 a launcher reach the training script after the launcher's own, and so override them; those of `--settings` come between.
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import runpy
 import sys
@@ -101,9 +103,9 @@ def launch(
         script, flags = matching[0]
         if own.settings is not None:
             flags = {**flags, **_read_settings(own.settings, defaults[script])}
-        differences: list[dict[str, int]] = [{"split": split} for split in getattr(own, "splits", None) or ()] or [{}]
-        if own.seeds is not None:
-            differences = [differs | {"manualSeed": seed} for differs in differences for seed in own.seeds]
+        repeats = {"split": getattr(own, "splits", None), "partition": own.partitions, "manualSeed": own.seeds}
+        axes = {flag: values for flag, values in repeats.items() if values is not None}
+        differences = [dict(zip(axes, values)) for values in itertools.product(*axes.values())]
         runs = []
         for differs in differences:
             arguments = [*as_arguments(flags), *passed_on, *as_arguments(differs)]
@@ -187,6 +189,7 @@ def _parser(docstring: str, variants: Mapping[tuple[str, ...], tuple[str, Flags]
     parser.add_argument("--seeds", type=int, nargs="+", help="run each of these seeds; report mean and sd")
     if any("split" in flags for _, flags in variants.values()):
         parser.add_argument("--splits", type=_numbers, metavar="1-30", help="run these class splits; report mean and sd")
+    parser.add_argument("--partitions", type=_partitions, metavar="N", help="run N random partitions of the classes")
     parser.add_argument("--settings", type=Path, metavar="FILE", help="flags from a TOML file, as `zslab search` writes it")
     parser.add_argument("--workers", type=_at_least_one, default=1, help="runs of a sweep at the same time (1)")
     parser.add_argument("--dry-run", action="store_true", help="print the command and the resolved config; run nothing")
@@ -199,6 +202,10 @@ def _numbers(text: str) -> list[int]:
         return parse_numbers(text, "--splits")
     except InputError as error:  # argparse names the flag
         raise argparse.ArgumentTypeError(f"{error.problem} (got {error.found}, expected {error.expected})") from None
+
+
+def _partitions(text: str) -> range:
+    return range(1, _at_least_one(text) + 1)
 
 
 def _at_least_one(text: str) -> int:
@@ -242,9 +249,9 @@ def _sweep_folder(runs: Sequence[Run]) -> Path:
     """Return a folder beside those of the runs, named as the first of them with all splits and seeds in place of its own."""
     first, folder = runs[0], runs[0].folder
     name = folder.path.name.removesuffix(f"-{folder.digest}")
-    for flag, word in (("split", "split"), ("manualSeed", "seed")):
+    for flag, word in (("split", "split"), ("partition", "partition"), ("manualSeed", "seed")):
         if flag in first.differs:
             values = list(dict.fromkeys(run.differs[flag] for run in runs))
-            text = format_numbers(values) if flag == "split" else "_".join(map(str, values))
+            text = "_".join(map(str, values)) if flag == "manualSeed" else format_numbers(values)
             name = name.replace(f"-{word}{values[0]}", f"-{word}s{text}")
     return folder.path.with_name(f"{name}-{config_digest(replace(first.config, **dict.fromkeys(first.differs, 0)))}")

@@ -589,7 +589,10 @@ def test_dry_run_prints_every_command_and_runs_nothing(tmp_path, monkeypatch, ca
     out = capsys.readouterr().out
     assert out.count("train_tfvaegan.py") == 4 and "  split = 3" in out and "  manualSeed = 2" in out
     assert not (tmp_path / "runs").exists()
-    for wrong in (("--splits", "0"), ("--workers", "0"), ("--spl", "1")):
+    words = ("--partitions", 3, "--seeds", 1, "--dry-run", "--output", tmp_path / "runs")
+    assert launch("radar", *words, monkeypatch=monkeypatch) == 0
+    assert re.findall(r"  partition = (.*)", capsys.readouterr().out) == ["1", "2", "3"]
+    for wrong in (("--splits", "0"), ("--partitions", "0"), ("--workers", "0"), ("--spl", "1")):
         with pytest.raises(SystemExit):
             launch("hmdb51", *wrong, "--dry-run", monkeypatch=monkeypatch)
 

@@ -16,10 +16,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from zslab.datasets import source_from_json
 from zslab.errors import InputError
 from zslab.flags import read_dataset, run_folder
 from zslab.table.build import build_variants
 from zslab.table.runs import read_runs
+from zslab.table.statistics import compare
 
 from helpers.project import PROJECT, tree_modules
 from helpers.tiny import BASELINE_ROWS, write_tiny
@@ -328,6 +330,35 @@ def test_a_run_is_a_function_of_its_config(images, tiny, tmp_path) -> None:
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     other = run_in_process(images, tiny, tmp_path / "a", manualSeed=5)
     assert other.name != first.name
+
+
+def test_partitions_draw_unseen_classes_anew_and_pair_the_variants(images, tiny, tmp_path) -> None:
+    unseen = {1: [3, 6, 8], 2: [0, 1, 4], 3: [3, 5, 8]}
+    validation = {1: [0, 7], 2: [2, 7], 3: [0, 7]}
+    folders = {
+        (number, feedback): run_in_process(images, tiny, tmp_path, partition=number, feedback_loop=feedback, manualSeed=1)
+        for number in unseen
+        for feedback in (1, 2)
+    }
+    for (number, _), folder in folders.items():
+        data = json.loads((folder / "result.json").read_text())["data"]
+        assert f"-partition{number}-" in folder.name and data["split_version"] == f"partition {number}"
+        assert data["unseen_classes"] == unseen[number]
+        assert data["seen_classes"] == [label for label in range(9) if label not in unseen[number]]
+        dataset = source_from_json(data["source"], folder).open(tiny, tmp_path)
+        train, hold_out, val = (set(dataset.labels[rows]) for rows in dataset.validation_locations(seed=1))
+        assert val == set(validation[number]) and train == hold_out == set(data["seen_classes"]) - val
+    with_feedback, without = sorted(
+        (variant for variant in build_variants(read_runs([tmp_path / "runs"])) if not variant.is_baseline),
+        key=lambda variant: len(variant.name),
+    )
+    assert with_feedback.data == ("TINY (random partitions)", "res101", "att")
+    rows = {key: json.loads((folder / "result.json").read_text())["rows"] for key, folder in folders.items()}
+    h = {key: next(row["H"] for row in listed if row["row"] == "last") for key, listed in rows.items()}
+    result = compare(with_feedback.values("last", "H"), without.values("last", "H"))
+    assert result.n == 3
+    assert result.difference == pytest.approx(np.mean([h[number, 2] - h[number, 1] for number in unseen]))
+    assert with_feedback.summary("last", "H").sd == pytest.approx(np.std([h[number, 2] for number in unseen], ddof=1))
 
 
 def test_a_finished_run_is_reported_again_not_repeated(images, tiny, tmp_path, capsys) -> None:

@@ -43,7 +43,7 @@ def test_splits_that_are_no_numbers_are_refused_in_one_line(sweep, capsys) -> No
 def test_a_grid_is_the_product_of_launchers_variants_and_flags(tmp_path) -> None:
     (tmp_path / "run_a.py").touch()
     (tmp_path / "sweep.toml").write_text(
-        'launchers = ["run_a.py"]\nseeds = [1, 2]\nsplits = "1-2,4"\nswitches = ["finetuned"]\n'
+        'launchers = ["run_a.py"]\nseeds = [1, 2]\nsplits = "1-2,4"\npartitions = 3\nswitches = ["finetuned"]\n'
         "[flags]\nnepoch = 3\ngzsl = false\n"
         '[grid]\nlr = [0.1, 0.2]\nsyn_num = [10, 300]\n[variants.full]\n[variants."no feedback"]\nfeedback_loop = 1\n'
     )
@@ -52,8 +52,8 @@ def test_a_grid_is_the_product_of_launchers_variants_and_flags(tmp_path) -> None
     name, call = calls[-1]
     assert name == "run_a, no feedback, lr 0.2, syn_num 300"
     assert call == [
-        str(tmp_path / "run_a.py"), "--finetuned", "--seeds", "1", "2", "--splits", "1,2,4", "--nepoch", "3", "--no_gzsl",
-        "--lr", "0.2", "--syn_num", "300", "--feedback_loop", "1",
+        str(tmp_path / "run_a.py"), "--finetuned", "--seeds", "1", "2", "--splits", "1,2,4", "--partitions", "3",
+        "--nepoch", "3", "--no_gzsl", "--lr", "0.2", "--syn_num", "300", "--feedback_loop", "1",
     ]  # fmt: skip
     assert as_arguments({"a": None, "b": True, "c": 0.1}) == ["--b", "--c", "0.1"]
 
@@ -64,6 +64,7 @@ def test_a_grid_is_the_product_of_launchers_variants_and_flags(tmp_path) -> None
         ("seeds = [", "cannot be read as TOML"),
         ("seed = [1]", "has an unknown key \\(got seed"),
         ("seeds = 3", "value of the wrong kind"),
+        ("partitions = [1, 2]", "value of the wrong kind"),
         ("[grid]\nlr = '12'", "lists"),
         ("launchers = ['none.py']", "launcher does not exist"),
     ],

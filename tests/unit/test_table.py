@@ -324,3 +324,22 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         summaries = [own.summary("last", m) for m in ("T1", "H")]
         summaries += [baseline.summary("val + calibration", m) for m in ("T1", "H")]
         assert [cell_text(summary).partition(" (")[0] for summary in summaries] == rows[name, method]
+
+
+def test_random_partitions_are_data_of_their_own_and_paired_by_number(tmp_path: Path) -> None:
+    write_run(tmp_path, 1, 0.9)
+    for number, h, without in ((1, 0.50, 0.41), (2, 0.54, 0.46), (3, 0.58, 0.48)):
+        write_run(tmp_path, 1, h, partition=number)
+        write_run(tmp_path, 1, without, ABLATED, partition=number)
+    runs = read_runs([tmp_path])
+    variants = {(variant.data[0], variant.name): variant for variant in build_variants(runs)}
+    drawn = variants["CUB (random partitions)", METHOD]
+    summary, published = drawn.summary("last", "H"), variants["CUB", METHOD].summary("last", "H")
+    assert (summary.mean, summary.sd, summary.n) == (pytest.approx(0.54), pytest.approx(0.04), 3)
+    assert (published.mean, published.sd, published.n) == (0.9, None, 1)
+    ablated = variants["CUB (random partitions)", ABLATED]
+    result = compare(drawn.values("last", "H"), ablated.values("last", "H"))
+    assert result.n == 3 and result.difference == pytest.approx((0.09 + 0.08 + 0.10) / 3) and result.p is None
+    caption = conditions([drawn])
+    assert "split drawn at random, 2 seen" in caption and "partitions 1-3" in caption
+    assert "lacks" not in make_table(runs)

@@ -11,8 +11,9 @@ import scipy.io
 import scipy.sparse
 import torch
 
-from zslab.data.splits import PROPOSED_SPLIT, recognize_split
+from zslab.data.splits import PROPOSED_SPLIT, draw_partition, recognize_split
 from zslab.data.xlsa17 import read_xlsa17
+from zslab.datasets import Xlsa17Source, source_from_json
 from zslab.errors import InputError
 
 from helpers.project import SHARED_DATA
@@ -349,3 +350,59 @@ def test_real_features_read_and_scale() -> None:
     assert (stage.train.features.min(), stage.train.features.max()) == (0, 1)
     assert (len(stage.seen_classes), len(stage.unseen_classes)) == (150, 50)
     assert len(read_xlsa17(SHARED_DATA, "CUB", "resnet_fc1000", "sent").attributes[0]) == 1024
+
+
+def test_a_partition_has_the_shape_of_the_published_split_and_depends_on_its_number_alone(tiny: Path) -> None:
+    data = read(tiny)
+    drawn = [data.with_partition(number) for number in (1, 1, 2)]
+    for partition in drawn:
+        assert partition.counts == data.counts == {"trainval": 36, "test_seen": 12, "test_unseen": 24, "train": 24, "val": 12}
+        lists = partition.locations
+        parts = [lists[key] for key in ("trainval", "test_seen", "test_unseen")]
+        assert sorted(np.concatenate(parts)) == list(range(72))  # disjoint, and nothing is left out
+        trainval, seen, unseen = (set(data.labels[part]) for part in parts)
+        assert trainval == seen and not seen & unseen and (len(seen), len(unseen)) == (6, 3)
+        train, val = (set(data.labels[lists[key]]) for key in ("train", "val"))
+        assert train | val == seen and not train & val and len(val) == 2
+        assert sorted([*lists["train"], *lists["val"]]) == sorted(lists["trainval"])
+    assert all(np.array_equal(drawn[0].locations[key], drawn[1].locations[key]) for key in data.locations)
+    assert set(data.labels[drawn[0].locations["test_unseen"]]) != set(data.labels[drawn[2].locations["test_unseen"]])
+    assert drawn[2].split_version == "partition 2" and data.with_partition(None) is data
+
+
+def test_a_partition_of_a_hand_made_split_leaves_out_what_the_split_does_not_use() -> None:
+    labels = np.repeat([0, 1, 2, 3], 4)  # samples 3 and 15 are in no list
+    locations = {"trainval": np.array([0, 1, 4, 5, 6]), "test_seen": np.array([2, 7]), "test_unseen": np.arange(8, 15)}
+    drawn = draw_partition(labels, locations, 3)
+    used = np.concatenate([drawn[key] for key in ("trainval", "test_seen", "test_unseen")])
+    assert sorted(used) == [0, 1, 2, *range(4, 15)]
+    assert len(set(labels[drawn["test_unseen"]])) == 2
+    for label in set(labels[drawn["trainval"]]):  # 2 of 7 samples were held out: one of three or four
+        assert (labels[drawn["test_seen"]] == label).sum() == 1
+    assert len(set(labels[drawn["val"]])) == 1  # without train/val lists, a quarter of two classes, at least one
+
+
+def test_a_partition_drops_the_notes_of_the_split_that_it_replaces(tmp_path: Path) -> None:
+    data = read(write_tiny(tmp_path, version="v1").parent)
+    assert any("Split version 1" in note for note in data.notes)
+    partition = data.with_partition(1)
+    assert not any("Split version 1" in note for note in partition.notes) and "Partition 1" in partition.notes[-1]
+    assert partition.counts["train"] + partition.counts["val"] == partition.counts["trainval"]
+
+
+def test_a_partition_is_part_of_the_source_that_a_result_describes(tiny: Path) -> None:
+    source = Xlsa17Source("TINY", "res101", "att", partition=2)
+    again = source_from_json(source.to_json(), "result.json")
+    assert again == source
+    opened = again.open(tiny, tiny)
+    expected = read(tiny).with_partition(2)
+    assert all(np.array_equal(opened.locations[key], expected.locations[key]) for key in expected.locations)
+
+
+def test_partitions_that_cannot_be_drawn_are_refused(tiny: Path) -> None:
+    data = read(tiny)
+    with pytest.raises(InputError, match="--partition: the number is too small"):
+        data.with_partition(0)
+    zsl_alone = data.locations | {"test_seen": np.array([], dtype=np.int64)}
+    with pytest.raises(InputError, match="has no test samples of seen or of unseen classes"):
+        draw_partition(data.labels, zsl_alone, 1)

@@ -8,7 +8,7 @@ the statistics of its own training samples.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -16,8 +16,11 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
 from zslab.data.lazy import CHUNK, LazyFeatures, StoredFeatures, fits
-from zslab.data.splits import VALIDATION_CLASSES, draw_hold_out
+from zslab.data.splits import VALIDATION_CLASSES, draw_hold_out, draw_partition, recognize_split
 from zslab.errors import InputError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 Stage = Literal["test", "validation"]
 Scaling = Literal["minmax", "standard", "none"]
@@ -115,7 +118,7 @@ class Dataset:
         attributes: (C, attribute_dim) float32, rows of unit L2 norm.
         class_names: C names ("class 1", ... where the file has none).
         locations: name without "_loc" -> 0-based sample indices, for the lists that the file has.
-        split_version: "v1", "v2", "custom" or "none" (no train/val lists); see `splits.recognize_split`.
+        split_version: "v1", "v2", "custom" or "none" (no train/val lists), see `splits.recognize_split`; or "partition 3".
         notes: sentences that belong beside every result on this data.
         unseen_classes: rows of `attributes` that the split file declares unseen, with or without samples. Classes of
             test_unseen need not be among them.
@@ -132,6 +135,25 @@ class Dataset:
     split_version: str
     notes: list[str] = field(default_factory=list)
     unseen_classes: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
+
+    def with_partition(self, number: int | None) -> Self:
+        """Return the data set with a random split of the same shape, see `splits.draw_partition`; unchanged for None."""
+        if number is None:
+            return self
+        _, of_file = recognize_split(self.name, self.locations, self.labels)
+        locations = draw_partition(self.labels, self.locations, number)
+        drawn = self.labels[np.concatenate(list(locations.values()))]
+        note = (
+            f"Partition {number} draws seen and unseen classes at random: features may have been trained on unseen classes "
+            "(those of ImageNet, or those of a fine-tuning)."
+        )
+        return replace(
+            self,
+            locations=locations,
+            split_version=f"partition {number}",
+            notes=[*(text for text in self.notes if text not in of_file), note],
+            unseen_classes=np.setdiff1d(self.unseen_classes, drawn),  # those without samples stay unseen
+        )
 
     def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> StageData:
         """Return the tensors of one experiment, scaled with the statistics of its own training samples.

@@ -145,6 +145,53 @@ def split_of_classes(
     return {name: np.flatnonzero(mask) + 1 for name, mask in masks.items()}
 
 
+def draw_partition(labels: np.ndarray, locations: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+    """Draw another split of a data set, of the same shape as the one that it has.
+
+    It has as many unseen classes and, within rounding, the same shares of held-out samples and of validation classes (a
+    quarter of the seen classes where the data set has no train/val lists).
+
+    Args:
+        labels: (N,) class numbers.
+        locations: name without "_loc" -> 0-based sample indices. Samples in none of the lists take no part.
+        number: seed of the draw, from 1.
+
+    Returns:
+        The five lists of `LOCATIONS`, named and numbered like `locations`.
+
+    Raises:
+        InputError: the number is too small, there are no test samples of seen or of unseen classes, or a class has too few
+            samples.
+    """
+    if number < 1:
+        raise InputError(
+            "the number is too small", where="--partition", found=number, expected="at least 1", fix="Partitions count from 1."
+        )
+    trainval, test_seen, test_unseen = (locations[key] for key in ("trainval", "test_seen", "test_unseen"))
+    if not (len(test_seen) and len(test_unseen)):
+        raise InputError(
+            "the data set's own split has no test samples of seen or of unseen classes",
+            where="--partition",
+            found=f"{len(test_seen)} test samples of seen and {len(test_unseen)} of unseen classes",
+            expected="a split for generalized zero-shot learning, whose shape a partition takes over",
+            fix="Leave out --partition, or use such a split.",
+        )
+    used = np.sort(np.concatenate([trainval, test_seen, test_unseen]))
+    seen_classes = np.unique(labels[trainval])
+    n_seen, validation = len(seen_classes), VALIDATION_CLASSES
+    if "val" in locations:
+        validation = len(np.unique(labels[np.intersect1d(locations["val"], trainval)])) / n_seen
+    generator = np.random.default_rng(number)
+    drawn = split_of_classes(
+        labels[used],
+        generator.permutation(np.unique(labels[used]))[:n_seen],
+        generator,
+        hold_out=len(test_seen) / (len(test_seen) + len(trainval)),
+        validation=validation,
+    )
+    return {name.removesuffix("_loc"): used[location - 1] for name, location in drawn.items()}
+
+
 def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, list[str]]:
     """Tell which release of the Proposed Split the lists are.
 

@@ -3,7 +3,7 @@
     zslab sweep zero-shot-images/image-scripts/run_cub_tfvaegan.py --seeds 1 2 3 --set nepoch=20 --grid syn_num=10,300
     zslab sweep ablations.toml --workers 2 --dry-run
     zslab sweep ablations.toml --engine ray --address auto --cpus-per-run 4 --gpus-per-run 0.33
-    zslab sweep ablations.toml --engine slurm --partition gpu --cpus-per-run 8 --gpus-per-run 1
+    zslab sweep ablations.toml --engine slurm --slurm-partition gpu --cpus-per-run 8 --gpus-per-run 1
 
 A finished run is never repeated, a half-finished one resumes, a failed one is named and tried again (--retries). The same
 command continues a sweep that was stopped or killed. `zslab table RUNS` makes the table.
@@ -40,7 +40,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus-per-run", type=float, default=0.0, help="GPUs of a run; a fraction shares one (0)")
     parser.add_argument("--memory-per-run", type=float, default=0.0, metavar="GIB", help="memory for Ray or Slurm")
     parser.add_argument("--address", help="of a running Ray cluster; auto finds it")
-    parser.add_argument("--partition", default="", help="of Slurm")
+    parser.add_argument("--slurm-partition", default="", metavar="NAME", help="partition of the Slurm cluster")
     parser.add_argument("--minutes", type=int, default=24 * 60, help="time limit of a Slurm job (1440)")
     parser.add_argument("--slurm-folder", type=Path, default=Path("runs/slurm"), help="for submitit's files")
     parser.add_argument("--slurm-cluster", choices=("slurm", "local"), help=argparse.SUPPRESS)
@@ -60,7 +60,7 @@ def build_engine(own: argparse.Namespace) -> Engine:
     if own.engine == "ray":
         return RayEngine(own.workers, resources, own.address)
     if own.engine == "slurm":
-        return SlurmEngine(own.workers, resources, own.slurm_folder, own.slurm_cluster, own.partition)
+        return SlurmEngine(own.workers, resources, own.slurm_folder, own.slurm_cluster, own.slurm_partition)
     return LocalEngine(own.workers, resources)
 
 
@@ -116,6 +116,7 @@ def _grid(own: argparse.Namespace) -> Grid:
         grid={**grid.grid, **axes},
         seeds=tuple(own.seeds) or grid.seeds,
         splits=tuple(parse_numbers(own.splits, "--splits")) if own.splits else grid.splits,
+        partitions=grid.partitions if own.partitions is None else own.partitions,
         switches=(*grid.switches, *own.switch),
     )
 
@@ -149,6 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("what", type=Path, nargs="+", help="a .toml file, or launchers (run_*.py)")
     parser.add_argument("--seeds", type=int, nargs="+", default=(), help="a run for each")
     parser.add_argument("--splits", metavar="1-30", help="a run for each class split, where launchers have them")
+    parser.add_argument("--partitions", type=int, metavar="N", help="a run for each of N random partitions")
     parser.add_argument("--switch", action="append", default=[], metavar="NAME", help="switch of the launchers: finetuned, …")
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE", help="flag of every run")
     parser.add_argument("--grid", action="append", default=[], metavar="FLAG=A,B", help="flag with several values")

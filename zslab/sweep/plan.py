@@ -1,10 +1,11 @@
 """From a grid to planned runs: which commands make up a sweep and in which folders they leave their results.
 
-A grid is data sets × methods (as launchers) × variants × flags × splits × seeds, from flags or a TOML file:
+A grid is data sets × methods (as launchers) × variants × flags × splits × partitions × seeds, from flags or a TOML file:
 
     launchers = ["zero-shot-images/image-scripts/run_cub_tfvaegan.py", "zero-shot-images/image-scripts/run_flo_tfvaegan.py"]
     seeds = [1, 2, 3]
     splits = "1-30"                      # where launchers have splits
+    partitions = 10                      # random seen and unseen classes
     switches = ["finetuned"]             # launchers' own switches
 
     [flags]                              # of every run
@@ -42,7 +43,7 @@ from zslab.int_ranges import parse_numbers
 
 Value = str | int | float | bool | None
 Flags = Mapping[str, Value]
-KEYS = ("launchers", "seeds", "splits", "switches", "flags", "grid", "variants")
+KEYS = ("launchers", "seeds", "splits", "partitions", "switches", "flags", "grid", "variants")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ class Grid:
     launchers: tuple[Path, ...]
     seeds: tuple[int, ...] = ()
     splits: tuple[int, ...] = ()
+    partitions: int | None = None
     switches: tuple[str, ...] = ()
     flags: Flags = field(default_factory=dict)
     grid: Mapping[str, Sequence[Value]] = field(default_factory=dict)
@@ -101,6 +103,7 @@ class Grid:
         repeats = [
             *(["--seeds", *map(str, self.seeds)] if self.seeds else []),
             *(["--splits", ",".join(map(str, self.splits))] if self.splits else []),
+            *(["--partitions", str(self.partitions)] if self.partitions is not None else []),
         ]
         calls = []
         for launcher in self.launchers:
@@ -154,6 +157,7 @@ def read_grid(path: Path) -> Grid:
             launchers=tuple(_launcher(Path(name), path.parent) for name in content.get("launchers", ())),
             seeds=tuple(int(seed) for seed in content.get("seeds", ())),
             splits=tuple(parse_numbers(splits, "splits") if isinstance(splits, str) and splits else map(int, splits)),
+            partitions=int(content["partitions"]) if "partitions" in content else None,
             switches=tuple(map(str, content.get("switches", ()))),
             flags=dict(content.get("flags", {})),
             grid=grid,
@@ -164,7 +168,7 @@ def read_grid(path: Path) -> Grid:
             "the file has a value of the wrong kind",
             where=path,
             found=error,
-            expected="lists of launchers, seeds and splits; tables of flags",
+            expected="lists of launchers, seeds and splits; a number of partitions; tables of flags",
             fix="Correct the file; `zslab sweep --help` shows one.",
         ) from None
 

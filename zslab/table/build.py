@@ -12,7 +12,7 @@ from zslab.table.runs import MEASURES, RULES, Quote, Repeat, Run, Scores
 from zslab.table.statistics import Comparison, Summary, compare, summarize
 
 Data = tuple[str, str, str]  # data set, features, class descriptions
-WORDS = {"manualSeed": "seed", "split": "split"}
+WORDS = {"manualSeed": "seed", "split": "split", "partition": "partition"}
 
 
 @dataclass
@@ -144,14 +144,15 @@ def missing_cells(variants: Sequence[Variant]) -> list[str]:
 def changed_data(variants: Sequence[Variant]) -> list[str]:
     """Return a sentence for each variant whose runs were not trained on the same data, by their fingerprints.
 
-    All runs share features, labels and class descriptions; only runs of the same class split share the lists of samples.
+    All runs share features, labels and class descriptions; only runs of the same class split or partition share the lists of
+    samples.
     """
     sentences = []
     for variant in variants:
         groups: dict[str, dict[str, list[str]]] = {}  # what should be the same -> digest -> runs
         for run in variant.runs:
-            split = dict(run.repeat).get("split")
-            lists = f"the lists of samples of {'the split' if split is None else f'split {split}'}"
+            split = describe_repeat(tuple(item for item in run.repeat if item[0] != "manualSeed"))
+            lists = f"the lists of samples of {split or 'the split'}"
             for key, part in (("content", "the features, labels or class descriptions"), ("split", lists)):
                 if key in run.fingerprint:
                     groups.setdefault(part, {}).setdefault(run.fingerprint[key], []).append(describe_repeat(run.repeat))

@@ -28,7 +28,8 @@ MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "
 RULES = ("paper", "val", "val + calibration", "last", "validation")
 SUFFIX = " + calibration"
 # Flags that tell runs of one variant apart, or that the table shows in columns of its own.
-REPEATS = ("manualSeed", "split")
+REPEATS = ("manualSeed", "split", "partition")
+PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
 # A validation run beforehand adds selection rules and changes no other number.
 IRRELEVANT = (*NOT_PART_OF_IDENTITY, "select", "device", "cuda_graphs", "deterministic")
@@ -42,9 +43,10 @@ class Run:
     """One finished run.
 
     Attributes:
-        dataset, features, descriptions: names of data set, feature file and class descriptions.
+        dataset, features, descriptions: names of data set, feature file and class descriptions. Random partitions of the
+            classes are a data set of their own, "CUB (random partitions)".
         method: the method's name with what was left out, as the run's title has it.
-        repeat: the seed, and the class split where there are several.
+        repeat: the seed, and the class split or random partition where there are several.
         scores: selection rule -> measure -> value in [0, 1]. Measures that the run lacks are absent.
         baselines: baseline -> the same for each baseline that the run computed.
         config: flag -> value.
@@ -180,9 +182,12 @@ def _from_result(result: object, folder: Path) -> Run:
         machine = f"{result['device']}, {result['machine']}, torch {result['torch']}, zslab {result['version']}"
         repeat = tuple((flag, int(config[flag])) for flag in REPEATS if config.get(flag) is not None)
         dataset, features, descriptions = (str(data[flag]) for flag in DATA_FLAGS)
+        split = str(data["split_version"])
+        if config.get("partition") is not None:
+            dataset, split = f"{dataset} ({PARTITIONS})", "drawn at random"
         method = str(result["title"]).rsplit(" on ", 1)[0]
         facts = (
-            f"{data['feature_dim']}-d features, {data['attribute_dim']}-d class vectors, split {data['split_version']}, "
+            f"{data['feature_dim']}-d features, {data['attribute_dim']}-d class vectors, split {split}, "
             f"{len(data['seen_classes'])} seen and {len(data['unseen_classes'])} unseen classes"
         )
         seconds, notes = float(result["seconds"]), list(map(str, result["notes"]))
