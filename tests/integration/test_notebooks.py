@@ -90,9 +90,17 @@ def test_colab_asks_for_the_address_where_nothing_says_it(find_project: dict[str
         find_project["find_project"]()
 
 
+def test_colab_says_what_to_enter_where_the_address_is_wrong(find_project: dict[str, Any], tmp_path: Path) -> None:
+    find_project["REPOSITORY"] = str(tmp_path / "nowhere")
+    with pytest.raises(SystemExit, match="Enter the project's address in the form above"):
+        find_project["find_project"]()
+
+
 def test_colab_takes_the_clone_around_it_and_an_uploaded_zip(find_project, tmp_path: Path, monkeypatch) -> None:
     project = make_project(tmp_path / "somewhere" / "project-main")
     shutil.make_archive(str(tmp_path / "project"), "zip", project.parent)
+    (tmp_path / "another.zip").write_bytes(b"no zip")
+    shutil.make_archive(str(tmp_path / "photos"), "zip", project / "zslab")
     assert find_project["find_project"]() == tmp_path / "zero-shot" / "project-main"
     (project / "notebooks").mkdir()
     monkeypatch.chdir(project / "notebooks")
@@ -111,7 +119,7 @@ def test_colab_clones_the_repository_that_it_was_opened_from(find_project, tmp_p
 
     called: list[list[object]] = []
 
-    def clone(command: list[object], check: bool) -> None:
+    def clone(command: list[object]) -> None:
         called.append(command)
         make_project(Path(str(command[-1])))
 
