@@ -2,9 +2,9 @@
 
     python benchmarks/label_sets.py [--threads 1]      some 5 minutes; writes results/label-sets.json, images/label_sets.png
 
-Random networks of hidden width 4096, as in the paper, on 2048-d features and 300-d class vectors; 300 features are synthesized for each class,
-batch by batch within 4 GiB, and the head learns [x, Dec(x), h(x)] with batches of 300. A few batches are timed. Each point is a
-process of its own.
+Random networks of hidden width 4096, as in the paper, on 2048-d features and 300-d class vectors. 300 features are synthesized
+for each class, batch by batch within 4 GiB, and the head learns [x, Dec(x), h(x)] with batches of 300. A few batches are
+timed. Each point is a process of its own.
 """
 
 from __future__ import annotations
