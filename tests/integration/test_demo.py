@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from zslab.app.annotate import WIDTH, annotate, readable, readable_class
+from zslab.app.annotate import WIDTH, annotate, readable
 from zslab.app.attribute_table import AttributeTable, write_attribute_table
 from zslab.app.demo import csv_writer
 from zslab.app.prediction import AttributeReason, ClassScore, Prediction
@@ -255,4 +255,3 @@ def test_names_that_differ_are_drawn_differently(pair: tuple[str, str], monkeypa
 
 def test_names_are_for_people() -> None:
     assert readable("has_wing_color::red") == "wing color: red" and readable("long bill") == "long bill"
-    assert readable_class("028.Red_capped_Parrot") == "Red capped Parrot" and readable_class("3.5 mm plug") == "3.5 mm plug"

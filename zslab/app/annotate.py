@@ -5,28 +5,23 @@ annotate(open_image(path), prediction).save("photo-annotated.png")
 
 from __future__ import annotations
 
-from functools import lru_cache
 from pathlib import Path
 
-import matplotlib
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from zslab.app.prediction import Prediction
-from zslab.class_names import RUNNING_NUMBER, readable_names
+from zslab.class_names import readable_names
 from zslab.fileio import printable
 from zslab.report.attention import attribute_name as readable
+from zslab.report.fonts import Typeface
 from zslab.report.overlay import overlay
 from zslab.report.style import BLUE, GRID, INK, MUTED, PAPER, SEEN, UNSEEN
 
 WIDTH, MARGIN, GAP = 1080, 28, 24
 IMAGE = 480  # longest side of the image
 LINE, BAR = 30, 12  # height of a bar's row, and of the bar
+SMALL, MEDIUM, LARGE = Typeface(14), Typeface(16, bold=True), Typeface(18, bold=True)
 MAPS = 4  # images with attention over them
-
-
-def readable_class(name: str) -> str:
-    """Return a class's name as people read it: "012.Red_capped_Parrot" -> "Red capped Parrot"."""
-    return " ".join(RUNNING_NUMBER.sub("", name, count=1).replace("_", " ").split())
 
 
 def annotate(image: Image.Image, prediction: Prediction) -> Image.Image:
@@ -56,31 +51,30 @@ def annotate(image: Image.Image, prediction: Prediction) -> Image.Image:
     canvas = Image.new("RGB", (WIDTH, height), PAPER)
     draw = ImageDraw.Draw(canvas)
     canvas.paste(shown, (MARGIN, MARGIN))
-    draw.text(
-        (MARGIN, MARGIN + shown.height + 8), _fit(printable(Path(prediction.image).name), _font(14), IMAGE), MUTED, _font(14)
-    )
+    file = _fit(printable(Path(prediction.image).name), SMALL, IMAGE)
+    SMALL.draw(draw, (MARGIN, MARGIN + shown.height + 8), file, MUTED)
     left, right, y = MARGIN + IMAGE + GAP, WIDTH - MARGIN, MARGIN
     y = _classes(draw, prediction, left, right, y)
     if prediction.attributes:
         _reasons(draw, prediction, left, right, y + 14)
     if maps:
         y = MARGIN + body + 12
-        draw.text((MARGIN, y), "Where it looks for the strongest attributes", INK, _font(16, bold=True))
+        MEDIUM.draw(draw, (MARGIN, y), "Where it looks for the strongest attributes", INK)
         for number, (name, weights) in enumerate(maps):
             x = MARGIN + number * (tile + GAP // 2)
             over = overlay(shown, weights, prediction.view).resize((tile, tile_height), Image.Resampling.LANCZOS)
             canvas.paste(over, (x, y + 26))
-            draw.text((x, y + 30 + tile_height), _fit(readable(name), _font(14), tile), INK, _font(14))
+            SMALL.draw(draw, (x, y + 30 + tile_height), _fit(readable(name), SMALL, tile), INK)
     return canvas
 
 
 def _classes(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right: int, y: int) -> int:
     """Bars of the ranked classes; returns where they end."""
-    draw.text((left, y), "Classes", INK, _font(18, bold=True))
+    LARGE.draw(draw, (left, y), "Classes", INK)
     x = right
     for word, color in (("unseen", UNSEEN), ("seen", SEEN)):
-        x -= round(_font(14).getlength(word))
-        draw.text((x, y + 4), word, INK, _font(14))
+        x -= round(SMALL.length(word))
+        SMALL.draw(draw, (x, y + 4), word, INK)
         draw.rectangle((x - 18, y + 8, x - 6, y + 18), color)
         x -= 34
     y += 36
@@ -95,8 +89,8 @@ def _classes(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right
 def _reasons(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right: int, y: int) -> None:
     """Bars of the attributes that speak for the best class; the longest is the strongest, one to the left speaks against."""
     names = readable_names([score.name for score in prediction.classes])
-    title = _fit(f"Attributes that speak for {names[prediction.classes[0].name]}", _font(18, bold=True), right - left)
-    draw.text((left, y), title, INK, _font(18, bold=True))
+    title = _fit(f"Attributes that speak for {names[prediction.classes[0].name]}", LARGE, right - left)
+    LARGE.draw(draw, (left, y), title, INK)
     strongest = max(abs(reason.contribution) for reason in prediction.attributes) or 1.0
     for number, reason in enumerate(prediction.attributes):
         share = max(0.0, reason.contribution / strongest)
@@ -106,32 +100,24 @@ def _reasons(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right
 def _bar(draw: ImageDraw.ImageDraw, label: str, value: str, share: float, color: str, left: int, right: int, y: int) -> None:
     """Label, bar of a length of `share`, and value on one line."""
     names, values = 236, 70
-    font = _font(14)
-    draw.text((left, y), _fit(label, font, names - 10), INK, font)
+    SMALL.draw(draw, (left, y), _fit(label, SMALL, names - 10), INK)
     start, end = left + names, right - values
     middle = y + 9
     draw.rectangle((start, middle - BAR // 2, end, middle + BAR // 2), GRID)
     if share > 0:
         draw.rectangle((start, middle - BAR // 2, start + max(1, round(share * (end - start))), middle + BAR // 2), color)
-    draw.text((right - round(font.getlength(value)), y), value, INK, font)
+    SMALL.draw(draw, (right - round(SMALL.length(value)), y), value, INK)
 
 
-def _fit(text: str, font: ImageFont.FreeTypeFont, width: int) -> str:
+def _fit(text: str, font: Typeface, width: int) -> str:
     """Return the text, cut in its middle if it is too wide."""
-    if font.getlength(text) <= width:
+    if font.length(text) <= width:
         return text
     keep = len(text)
-    while keep > 2 and font.getlength(_cut(text, keep)) > width:
+    while keep > 2 and font.length(_cut(text, keep)) > width:
         keep -= 1
     return _cut(text, keep)
 
 
 def _cut(text: str, keep: int) -> str:
     return f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
-
-
-@lru_cache(maxsize=16)
-def _font(size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """Return the font of all our figures, which comes with matplotlib."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name, size)

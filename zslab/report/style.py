@@ -12,6 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from zslab.report.fonts import FAMILY, use_fallbacks, without_font_warnings
+
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType  # not in matplotlib 3.8
 
@@ -28,7 +30,7 @@ CLASS_MARKERS = "os^"
 HEAT = LinearSegmentedColormap.from_list("zslab", [PAPER, "#cfe3f1", "#6fb0d8", BLUE, "#07365c"])
 
 STYLE: dict[RcKeyType, Any] = {
-    "font.family": "DejaVu Sans",
+    "font.family": FAMILY,
     "font.size": 9.5,
     "text.color": INK,
     "text.usetex": False,
@@ -66,5 +68,7 @@ STYLE: dict[RcKeyType, Any] = {
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
     """Return a figure as PNG. The same figure gives the same bytes: they hold no date and no version."""
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png", metadata={"Software": None})
+    use_fallbacks(figure)
+    with without_font_warnings():
+        FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png", metadata={"Software": None})
     return buffer.getvalue()

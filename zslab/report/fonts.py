@@ -1,0 +1,170 @@
+"""Installed fonts for the scripts that our font lacks: Chinese, Japanese, Korean, Hindi, Thai and others.
+
+`use_fallbacks(figure)` gives a figure's texts the fonts that they need; a `Typeface` draws a text with Pillow.
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
+from PIL import ImageDraw, ImageFont
+
+FAMILY = "DejaVu Sans"  # it comes with matplotlib
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Face:
+    """A face of an installed font.
+
+    Attributes:
+        family: its name for matplotlib.
+        path: its file.
+        index: its number in the file.
+    """
+
+    family: str
+    path: str
+    index: int = 0
+
+    def covers(self, characters: Iterable[str]) -> frozenset[str]:
+        """Return those characters that the font has glyphs for; none where its file cannot be opened."""
+        try:
+            font = FT2Font(self.path, face_index=self.index) if self.index else FT2Font(self.path)
+        except (OSError, RuntimeError, TypeError):
+            return frozenset()
+        return frozenset(character for character in characters if font.get_char_index(ord(character)))
+
+
+@lru_cache(maxsize=2)
+def own_face(bold: bool = False) -> Face:
+    """Return the font of all figures."""
+    properties = font_manager.FontProperties(family=FAMILY, weight="bold" if bold else "normal")
+    return Face(FAMILY, str(font_manager.findfont(properties)))
+
+
+@lru_cache(maxsize=1)
+def installed_faces() -> list[Face]:
+    """Return the other installed fonts, upright sans serif ones of normal weight first."""
+    manager = font_manager.fontManager
+    listed = {entry.fname for entry in manager.ttflist}
+    for path in font_manager.findSystemFonts():
+        if path not in listed:  # installed since matplotlib made its list
+            with suppress(Exception):  # some files are refused with errors of many kinds
+                manager.addfont(path)
+
+    def order(entry: font_manager.FontEntry) -> tuple[object, ...]:
+        name = entry.name.casefold()
+        weight = entry.weight if isinstance(entry.weight, int) else 400
+        return entry.style != "normal", abs(weight - 400), "sans" not in name, "mono" in name, name, entry.fname
+
+    faces = [Face(entry.name, entry.fname, getattr(entry, "index", 0)) for entry in sorted(manager.ttflist, key=order)]
+    return [face for face in faces if face.family != FAMILY and "lastresort" not in face.family.replace(" ", "").casefold()]
+
+
+_faces: dict[str, Face] = {}  # of the characters that were asked for
+_missing: set[str] = set()
+
+
+def faces_of(text: str) -> dict[str, Face]:
+    """Return for each character of a text the font that draws it: our own where it can, or where no installed font can.
+
+    The others are as few as possible. That characters cannot be drawn is said once.
+    """
+    new = set(text) - _faces.keys()
+    ours = own_face().covers(new) | {character for character in new if not _is_drawn(character)}
+    _faces.update(dict.fromkeys(new, own_face()))
+    new -= ours
+    covered = {face: face.covers(new) for face in installed_faces()} if new else {}
+    while chosen := max(covered, key=lambda face: len(covered[face] & new), default=None):
+        if not covered[chosen] & new:
+            break
+        _faces.update(dict.fromkeys(covered[chosen] & new, chosen))
+        new -= covered[chosen]
+    if new and not _missing:
+        examples = "".join(sorted(new)[:20])
+        log.warning(
+            "No installed font has %s, so figures show boxes. Install a font of that script, such as Noto Sans.", examples
+        )
+    _missing.update(new)
+    return {character: _faces[character] for character in text}
+
+
+def _is_drawn(character: str) -> bool:
+    """Return whether a character has a shape of its own: no joiner, variation selector or white space."""
+    return unicodedata.category(character)[0] not in "CZ" and not 0xFE00 <= ord(character) <= 0xFE0F
+
+
+def use_fallbacks(figure: Figure) -> None:
+    """Give each text of a figure the installed fonts that it needs beside its own."""
+    for axes in figure.axes:  # the texts of tick labels are made when they are asked for
+        axes.get_xticklabels()
+        axes.get_yticklabels()
+    artists = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
+    faces_of("".join(artist.get_text() for artist in artists))  # together, so that few fonts serve all
+    for artist in artists:
+        faces = dict.fromkeys(faces_of(artist.get_text()).values())
+        if others := [face.family for face in faces if face != own_face()]:
+            artist.set_fontfamily([*artist.get_fontfamily(), *others])
+
+
+@contextmanager
+def without_font_warnings() -> Iterator[None]:
+    """Hide what matplotlib says of each missing glyph and of fonts without a bold face."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+@dataclass(frozen=True)
+class Typeface:
+    """Our font in one size, with installed fonts for what it lacks, to draw with Pillow."""
+
+    size: int
+    bold: bool = False
+
+    def length(self, text: str) -> float:
+        """Return the width of a text in pixels."""
+        return sum(font.getlength(part) for font, part in self._parts(text))
+
+    def draw(self, canvas: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: str) -> None:
+        """Draw a text whose upper left corner is `place`."""
+        x, y = place
+        baseline = y + _pillow_font(own_face(self.bold), self.size).getmetrics()[0]
+        for font, part in self._parts(text):
+            canvas.text((x, baseline), part, color, font, anchor="ls")
+            x += font.getlength(part)
+
+    def _parts(self, text: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
+        """Yield the parts of a text that one font draws, with it; marks and joiners stay with the letter before them."""
+        found, faces = faces_of(text), list[Face]()
+        for character in text:
+            is_mark = unicodedata.category(character)[0] == "M"
+            joins = bool(faces) and (not _is_drawn(character) or (is_mark and bool(faces[-1].covers(character))))
+            faces.append(faces[-1] if joins else found[character])
+        for face, group in groupby(zip(faces, text), key=lambda pair: pair[0]):
+            font = _pillow_font(own_face(self.bold) if face == own_face() else face, self.size)
+            yield font, "".join(character for _, character in group)
+
+
+@lru_cache(maxsize=64)
+def _pillow_font(face: Face, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(face.path, size, index=face.index)
