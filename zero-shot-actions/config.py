@@ -6,21 +6,20 @@ after it overrides them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from zslab import flags
 from zslab.datasets import ActionSource
 from zslab.errors import InputError
-from zslab.protocol import Schedule
+from zslab.flags import TfvaeganFlags, check_at_least
 from zslab.tfvaegan.steps import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class TfvaeganConfig(flags.TfvaeganFlags):
+class TfvaeganConfig(TfvaeganFlags):
     """All flags of TF-VAEGAN on actions, with their defaults."""
 
     # ---- data -------------------------------------------------------------------------------------------------------
@@ -156,7 +155,7 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     @property
     def variant(self) -> str:
         """The method's name and what is left out of it."""
-        return flags.tfvaegan_variant(self, *(["gate"] if self.gzsl and self.gzsl_od else []))
+        return self.variant_of(*(["gate"] if self.gzsl and self.gzsl_od else []))
 
     @property
     def folder_words(self) -> tuple[str, ...]:
@@ -165,7 +164,8 @@ class TfvaeganConfig(flags.TfvaeganFlags):
 
     def check(self) -> None:
         """Refuse flags that contradict each other."""
-        flags.check_tfvaegan(self, "ood_epochs", "ood_batch_size", "ood_hidden")
+        super().check()
+        check_at_least(1, self, "ood_epochs", "ood_batch_size", "ood_hidden")
         if self.gzsl and self.gzsl_od and self.ood_threshold == "val" and self.select == "none":
             raise InputError(
                 "'val' needs a validation run",
@@ -187,16 +187,8 @@ class TfvaeganConfig(flags.TfvaeganFlags):
         )
 
     def settings(self) -> TfvaeganSettings:
-        """Return the release's flags in the method's words."""
-        return replace(flags.tfvaegan_settings(self), attribute_loss="cross_entropy" if self.bce_att else "cycle")
-
-    def method_settings(self) -> dict[str, Any]:
-        """Return what result.json says of the method."""
-        return asdict(self.settings())
-
-    def schedule(self) -> Schedule:
-        """Return how long to train, when to evaluate and how to choose an epoch."""
-        return flags.schedule(self)
+        """Return the method's settings."""
+        return replace(super().settings(), attribute_loss="cross_entropy" if self.bce_att else "cycle")
 
 
 # Training script -> its config without flags.

@@ -6,24 +6,21 @@ after it overrides them.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from tyro.conf import Fixed
 
-from zslab import flags
-from zslab.datasets import RegionSource, Xlsa17Source
-from zslab.dazle.model import DazleOptions
-from zslab.dazle.trainer import DazleSettings
-from zslab.protocol import Schedule
+from zslab.datasets import Xlsa17Source
+from zslab.flags import DazleFlags, TfvaeganFlags
 from zslab.tfvaegan.steps import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent
 
 
 @dataclass(frozen=True)
-class TfvaeganConfig(flags.TfvaeganFlags):
+class TfvaeganConfig(TfvaeganFlags):
     """All flags of TF-VAEGAN on images, with their defaults."""
 
     # ---- data -------------------------------------------------------------------------------------------------------
@@ -149,41 +146,29 @@ class TfvaeganConfig(flags.TfvaeganFlags):
     @property
     def variant(self) -> str:
         """The method's name and what is left out of it."""
-        return flags.tfvaegan_variant(self, *(["transductive"] if self.transductive else []))
+        return self.variant_of(*(["transductive"] if self.transductive else []))
 
     @property
     def folder_words(self) -> tuple[str, ...]:
         """What the name of the run folder says between the data and the seed."""
         return "tfvaegan", "transductive" if self.transductive else "inductive"
 
-    def check(self) -> None:
-        """Refuse flags that contradict each other."""
-        flags.check_tfvaegan(self)
-
     def source(self) -> Xlsa17Source:
         """Return where the data come from."""
         return Xlsa17Source(self.dataset, self.image_embedding, self.class_embedding, partition=self.partition)
 
     def settings(self) -> TfvaeganSettings:
-        """Return the release's flags in the method's words."""
+        """Return the method's settings."""
         return replace(
-            flags.tfvaegan_settings(self),
+            super().settings(),
             critic_unseen_weight=self.gammaD2,
             adversarial_unseen_weight=self.gammaG_D2,
             unseen_prior=self.unseen_prior,
         )
 
-    def method_settings(self) -> dict[str, Any]:
-        """Return what result.json says of the method."""
-        return asdict(self.settings())
-
-    def schedule(self) -> Schedule:
-        """Return how long to train, when to evaluate and how to choose an epoch."""
-        return flags.schedule(self)
-
 
 @dataclass(frozen=True)
-class DazleConfig(flags.DazleFlags):
+class DazleConfig(DazleFlags):
     """All flags of DAZLE, with their defaults."""
 
     # ---- data -------------------------------------------------------------------------------------------------------
@@ -304,30 +289,6 @@ class DazleConfig(flags.DazleFlags):
     def folder_words(self) -> tuple[str, ...]:
         """What the name of the run folder says between the data and the seed."""
         return ("dazle", "standard_split") if self.standard_split else ("dazle",)
-
-    def check(self) -> None:
-        """Refuse flags that cannot be."""
-        flags.check_dazle(self)
-
-    def source(self) -> RegionSource:
-        """Return where the region maps come from."""
-        return flags.dazle_source(self)
-
-    def options(self) -> DazleOptions:
-        """Return the model's options."""
-        return flags.dazle_options(self)
-
-    def settings(self) -> DazleSettings:
-        """Return the training's settings."""
-        return flags.dazle_settings(self)
-
-    def method_settings(self) -> dict[str, Any]:
-        """Return what result.json says of the method."""
-        return asdict(self.settings()) | {"options": asdict(self.options())}
-
-    def schedule(self) -> Schedule:
-        """Return how long to train, when to evaluate and how to choose an epoch."""
-        return flags.schedule(self)
 
 
 # Training script -> its config without flags.

@@ -15,10 +15,10 @@ import torch
 from zslab.data.dataset import StageData
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle.explain import record_attention
-from zslab.dazle.region_loader import Cached, Streamed
+from zslab.dazle.region_loader import Cached
 from zslab.dazle.trainer import DazleTrainer
 from zslab.experiment import Experiment
-from zslab.flags import fit_batch_size, read_regions
+from zslab.flags import data_folders, fit_batch_size
 from zslab.protocol import run_protocol
 from zslab.runs.config import parse_config
 
@@ -31,16 +31,12 @@ def train(config: DazleConfig) -> int:
     with Experiment(config, "dazle") as experiment:
         config.check()
         if not experiment.has_finished():
-            dataset, device = read_regions(config), experiment.device
+            dataset, device = config.source().open(*data_folders(config)), experiment.device
 
             def build_trainer(data: StageData) -> DazleTrainer:
                 assert isinstance(data, RegionStageData)
                 in_memory = config.cache == "memory"
-                maps = (
-                    Cached(data.regions, torch.cat([*data.rows.values()]), device)
-                    if in_memory
-                    else Streamed(data.regions, device)
-                )
+                maps = Cached(data.regions, torch.cat([*data.rows.values()]), device) if in_memory else None
                 model, settings = build_dazle(config, data), fit_batch_size(config, config.settings(), data)
                 return DazleTrainer(model, data, settings, device, config.manualSeed, maps, config.precision)
 

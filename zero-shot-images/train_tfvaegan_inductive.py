@@ -29,19 +29,10 @@ def train(config: TfvaeganConfig) -> int:
             dataset = read_dataset(config)
 
             def build_trainer(data: StageData) -> TfvaeganTrainer:
-                zsl_head, gzsl_head = build_heads(config)
-                return TfvaeganTrainer(
-                    build_networks(config, data),
-                    data,
-                    fit_batch_size(config, config.settings(), data),
-                    zsl_head,
-                    gzsl_head,
-                    experiment.device,
-                    config.manualSeed,
-                    config.engine,
-                    config.precision,
-                    config.cuda_graphs,
-                )
+                networks, heads = build_networks(config, data), build_heads(config)
+                settings, device = fit_batch_size(config, config.settings(), data), experiment.device
+                speed = config.engine, config.precision, config.cuda_graphs
+                return TfvaeganTrainer(networks, data, settings, *heads, device, config.manualSeed, *speed)
 
             experiment.start(dataset)
             outcome = run_protocol(dataset, build_trainer, experiment.folder, config.schedule())

@@ -1,18 +1,18 @@
-"""What the flags of the trees' configs have in common: their types, their checks, and what they mean to a method.
+"""What the configs of both trees share: the types of the flags, their checks, and what they mean to a method.
 
-A tree's config dataclass inherits from one of the protocols below and says what each flag weighs and what its default is.
+A tree's config dataclass inherits from one of the protocols below. It gives each flag a default and a help text.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import Field, replace
+from dataclasses import Field, asdict, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, TypeVar
 
 from zslab.data.dataset import Dataset, StageData
 from zslab.data.lazy import limit_memory
-from zslab.data.region_dataset import AttributeChange, RegionDataset
+from zslab.data.region_dataset import AttributeChange
 from zslab.datasets import DataSource, RegionSource
 from zslab.dazle.model import DazleOptions
 from zslab.dazle.sampling import Sampling
@@ -73,6 +73,15 @@ class RunFlags(Protocol):
 
     def schedule(self) -> Schedule:
         """Return how long to train, when to evaluate and how to choose an epoch."""
+        return Schedule(
+            self.nepoch,
+            self.eval_every,
+            self.checkpoint_every,
+            self.select != "none",
+            self.select == "only_val",
+            seed=self.manualSeed,
+            deterministic=self.deterministic,
+        )
 
 
 class TfvaeganFlags(RunFlags, Protocol):
@@ -110,6 +119,65 @@ class TfvaeganFlags(RunFlags, Protocol):
     cuda_graphs: bool
     memory: float
 
+    def variant_of(self, *more: str) -> str:
+        """Return the method's name and what is left out of it; `more` comes right after its name."""
+        words = ["TF-VAEGAN" if self.recons_weight > 0 else "f-VAEGAN-D2", *more]
+        words += ["without feedback"] if self.recons_weight > 0 and self.feedback_loop == 1 else []
+        words += ["without transformation"] if self.recons_weight > 0 and not self.transform else []
+        return ", ".join(words)
+
+    def check(self) -> None:
+        """Refuse flags that contradict each other.
+
+        Raises:
+            InputError: naming the flags.
+        """
+        if self.standardization or not self.preprocessing:
+            raise InputError(
+                "the generator cannot produce such features",
+                where="--standardization / --preprocessing",
+                found="standardization" if self.standardization else "no preprocessing",
+                expected="features in [0, 1], because the generator ends in a sigmoid and is trained by cross-entropy",
+                fix="Use --preprocessing --no_standardization, the defaults.",
+            )
+        if self.recons_weight == 0 and (self.feedback_loop > 1 or self.transform):
+            raise InputError(
+                "the decoder is used but never trained",
+                where="--recons_weight",
+                found=0,
+                expected="a positive weight where feedback or transformation use the decoder",
+                fix="Add --feedback_loop 1 --no_transform, which makes it f-VAEGAN-D2, or give the weight a value.",
+            )
+        check_at_least(1, self, "ngh", "ndh", "nepoch", "batch_size", "critic_iter", "feedback_loop", "syn_num")
+        check_at_least(1, self, "classifier_epochs", "eval_every", "checkpoint_every")
+
+    def settings(self) -> TfvaeganSettings:
+        """Return the method's settings; what only one tree has a flag for is left at its default."""
+        return TfvaeganSettings(
+            batch_size=self.batch_size,
+            critic_iter=self.critic_iter,
+            feedback_loop=self.feedback_loop,
+            encoded_noise=self.encoded_noise,
+            freeze_decoder=self.freeze_dec,
+            stale_feedback=self.stale_feedback,
+            critic_weight=self.gammaD,
+            adversarial_weight=self.gammaG,
+            cycle_weight=self.recons_weight,
+            penalty_weight=self.lambda1,
+            feedback_train=self.a1,
+            feedback_synthesis=self.a2,
+            lr=self.lr,
+            beta1=self.beta1,
+            feedback_lr=self.feed_lr,
+            decoder_lr=self.dec_lr,
+            n_synthetic=self.syn_num,
+            transform=self.transform,
+        )
+
+    def method_settings(self) -> dict[str, Any]:
+        """Return what result.json says of the method."""
+        return asdict(self.settings())
+
 
 class DazleFlags(RunFlags, Protocol):
     """The flags of DAZLE."""
@@ -143,8 +211,62 @@ class DazleFlags(RunFlags, Protocol):
     weight_decay: float
     momentum: float
 
+    def check(self) -> None:
+        """Refuse flags that are out of range.
 
-# ---- every method ---------------------------------------------------------------------------------------------------------
+        Raises:
+            InputError: naming the flag.
+        """
+        check_at_least(1, self, "nepoch", "batch_size", "dim_v", "eval_every", "checkpoint_every")
+        check_at_least(0, self, "iterations_per_epoch", "lambda_", "bias", "lr", "weight_decay", "momentum")
+
+    def source(self) -> RegionSource:
+        """Return where the region maps come from."""
+        return RegionSource(
+            self.dataset,
+            self.image_embedding,
+            self.class_embedding,
+            attribute_change=self.att_change,
+            splits=str(self.split_file) if self.split_file else None,
+            word_vectors=str(self.w2v_file) if self.w2v_file else None,
+            drop_absent_classes=self.drop_absent_classes,
+            standard_split=self.standard_split,
+            allow_missing_vectors=self.allow_missing_w2v,
+            partition=self.partition,
+        )
+
+    def options(self) -> DazleOptions:
+        """Return the model's options."""
+        return DazleOptions(
+            normalize_features=self.normalize_F,
+            normalize_vectors=self.normalize_V,
+            trainable_vectors=self.trainable_w2v,
+            uniform_regions=self.uniform_att_1,
+            uniform_attributes=self.uniform_att_2,
+            sigmoid_scores=self.is_sigmoid,
+            relu_attributes=self.non_linear_act,
+            nonlinear_classes=self.non_linear_emb,
+            convolution=self.is_conv,
+        )
+
+    def settings(self) -> DazleSettings:
+        """Return the training's settings."""
+        return DazleSettings(
+            batch_size=self.batch_size,
+            sampling=self.sampling,
+            iterations=self.iterations_per_epoch,
+            lr=self.lr,
+            weight_decay=self.weight_decay,
+            momentum=self.momentum,
+            loss="rank" if self.loss_type == "rank" else "cross_entropy",
+            conservative=self.is_conservative,
+            calibration=self.lambda_,
+            margin=self.bias if self.is_bias else 0.0,
+        )
+
+    def method_settings(self) -> dict[str, Any]:
+        """Return what result.json says of the method."""
+        return asdict(self.settings()) | {"options": asdict(self.options())}
 
 
 def data_folders(config: RunFlags) -> tuple[Path, Path]:
@@ -196,84 +318,6 @@ def check_at_least(least: int, config: object, *names: str) -> None:
             )
 
 
-# ---- TF-VAEGAN ------------------------------------------------------------------------------------------------------------
-
-
-def tfvaegan_settings(config: TfvaeganFlags) -> TfvaeganSettings:
-    """Return the release's flags in the method's words; what only one tree has is left at its default."""
-    return TfvaeganSettings(
-        batch_size=config.batch_size,
-        critic_iter=config.critic_iter,
-        feedback_loop=config.feedback_loop,
-        encoded_noise=config.encoded_noise,
-        freeze_decoder=config.freeze_dec,
-        stale_feedback=config.stale_feedback,
-        critic_weight=config.gammaD,
-        adversarial_weight=config.gammaG,
-        cycle_weight=config.recons_weight,
-        penalty_weight=config.lambda1,
-        feedback_train=config.a1,
-        feedback_synthesis=config.a2,
-        lr=config.lr,
-        beta1=config.beta1,
-        feedback_lr=config.feed_lr,
-        decoder_lr=config.dec_lr,
-        n_synthetic=config.syn_num,
-        transform=config.transform,
-    )
-
-
-def tfvaegan_variant(config: TfvaeganFlags, *more: str) -> str:
-    """Return the method's name and what is left out of it; `more` comes right after its name."""
-    words = ["TF-VAEGAN" if config.recons_weight > 0 else "f-VAEGAN-D2", *more]
-    words += ["without feedback"] if config.recons_weight > 0 and config.feedback_loop == 1 else []
-    words += ["without transformation"] if config.recons_weight > 0 and not config.transform else []
-    return ", ".join(words)
-
-
-def schedule(config: RunFlags) -> Schedule:
-    """Return how long to train, when to evaluate and how to choose an epoch."""
-    return Schedule(
-        config.nepoch,
-        config.eval_every,
-        config.checkpoint_every,
-        config.select != "none",
-        config.select == "only_val",
-        seed=config.manualSeed,
-        deterministic=config.deterministic,
-    )
-
-
-def check_tfvaegan(config: TfvaeganFlags, *also_at_least_one: str) -> None:
-    """Refuse flags that contradict each other.
-
-    Args:
-        config: of either tree.
-        also_at_least_one: flags of one tree that must not be smaller than 1.
-
-    Raises:
-        InputError: naming the flags.
-    """
-    if config.standardization or not config.preprocessing:
-        raise InputError(
-            "the generator cannot produce such features",
-            where="--standardization / --preprocessing",
-            found="standardization" if config.standardization else "no preprocessing",
-            expected="features in [0, 1], because the generator ends in a sigmoid and is trained by cross-entropy",
-            fix="Use --preprocessing --no_standardization, the defaults.",
-        )
-    if config.recons_weight == 0 and (config.feedback_loop > 1 or config.transform):
-        raise InputError(
-            "the decoder is used but never trained",
-            where="--recons_weight",
-            found=0,
-            expected="a positive weight where feedback or transformation use the decoder",
-            fix="Add --feedback_loop 1 --no_transform, which makes it f-VAEGAN-D2, or give the weight a value.",
-        )
-    shared = ("ngh", "ndh", "nepoch", "batch_size", "critic_iter", "feedback_loop", "syn_num", "classifier_epochs")
-    check_at_least(1, config, *shared, "eval_every", "checkpoint_every", *also_at_least_one)
-
-
 def read_dataset(config: TfvaeganFlags) -> Dataset:
     """Read the config's data, and compare its size flags with them.
 
@@ -298,72 +342,3 @@ def read_dataset(config: TfvaeganFlags) -> Dataset:
                 fix=f"Leave out --{flag}; sizes are read from the data.",
             )
     return dataset
-
-
-# ---- DAZLE ----------------------------------------------------------------------------------------------------------------
-
-
-def dazle_options(config: DazleFlags) -> DazleOptions:
-    """Return the model's options."""
-    return DazleOptions(
-        normalize_features=config.normalize_F,
-        normalize_vectors=config.normalize_V,
-        trainable_vectors=config.trainable_w2v,
-        uniform_regions=config.uniform_att_1,
-        uniform_attributes=config.uniform_att_2,
-        sigmoid_scores=config.is_sigmoid,
-        relu_attributes=config.non_linear_act,
-        nonlinear_classes=config.non_linear_emb,
-        convolution=config.is_conv,
-    )
-
-
-def dazle_settings(config: DazleFlags) -> DazleSettings:
-    """Return the training's settings."""
-    return DazleSettings(
-        batch_size=config.batch_size,
-        sampling=config.sampling,
-        iterations=config.iterations_per_epoch,
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        momentum=config.momentum,
-        loss="rank" if config.loss_type == "rank" else "cross_entropy",
-        conservative=config.is_conservative,
-        calibration=config.lambda_,
-        margin=config.bias if config.is_bias else 0.0,
-    )
-
-
-def dazle_source(config: DazleFlags) -> RegionSource:
-    """Return where the region maps come from."""
-    return RegionSource(
-        config.dataset,
-        config.image_embedding,
-        config.class_embedding,
-        attribute_change=config.att_change,
-        splits=str(config.split_file) if config.split_file else None,
-        word_vectors=str(config.w2v_file) if config.w2v_file else None,
-        drop_absent_classes=config.drop_absent_classes,
-        standard_split=config.standard_split,
-        allow_missing_vectors=config.allow_missing_w2v,
-        partition=config.partition,
-    )
-
-
-def check_dazle(config: DazleFlags) -> None:
-    """Refuse flags that cannot be.
-
-    Raises:
-        InputError: naming the flag.
-    """
-    check_at_least(1, config, "nepoch", "batch_size", "dim_v", "eval_every", "checkpoint_every")
-    check_at_least(0, config, "iterations_per_epoch", "lambda_", "bias", "lr", "weight_decay", "momentum")
-
-
-def read_regions(config: DazleFlags) -> RegionDataset:
-    """Open the config's region maps.
-
-    Raises:
-        InputError: data are missing or wrong.
-    """
-    return dazle_source(config).open(*data_folders(config))

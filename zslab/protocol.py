@@ -21,7 +21,7 @@ from zslab.selection import Choice, ResultRow, Selection, areas, compare_with_ba
 
 log = logging.getLogger("zslab")
 
-PROJECTED = 2000  # at most so many real and so many synthesized features are kept for the report's 2-D projection
+PROJECTED = 2000  # the most real, and the most synthesized, features that are kept for the report's 2-D projection
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class EvaluatingTrainer(Trainer, Protocol):
 
 
 class Outcome(TypedDict):
-    """What the stages found; it goes into result.json. `data` describes what was trained on."""
+    """What the stages measured, for result.json; `data` describes what was trained on."""
 
     seconds: float
     data: dict[str, Any]
@@ -175,8 +175,8 @@ def _train_stage(
         for rule, (zsl, gzsl) in arrays_of.items():
             for chosen, is_zsl in ((zsl, True), (gzsl, False)):
                 if chosen and chosen.epoch == epoch:
-                    found = evaluation.snapshots[chosen.head_epoch].arrays
-                    arrays |= {f"{rule}_{name}": x for name, x in found.items() if (name in ZSL_ARRAYS) == is_zsl}
+                    stored = evaluation.snapshots[chosen.head_epoch].arrays
+                    arrays |= {f"{rule}_{name}": x for name, x in stored.items() if (name in ZSL_ARRAYS) == is_zsl}
         if epoch + 1 == n and evaluation.synthetic is not None:
             arrays |= _projection(data.test_unseen, "real") | _projection(evaluation.synthetic, "synthetic")
         if arrays:

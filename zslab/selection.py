@@ -1,16 +1,17 @@
 """Which epoch a reported number comes from, and by which rule it was chosen.
 
-Three selection rules stand side by side in every result:
+Every result has a row for each selection rule:
 
 * `paper`: the best epoch and the best head epoch on the TEST set, T1 and H each for itself. Published tables were made
   this way; it is optimistic.
-* `val`: the epoch and head epoch with the best score of a validation run, looked up in the test run. `--select val` makes
-  both runs; without it the row is empty.
+* `val`: the best epoch and head epoch of a validation run, looked up in the test run. `--select val` makes both runs;
+  without it the row is empty.
 * `last`: the last epoch and the last head epoch.
-* `validation`: what the validation run measured on its own classes at its best epochs; for `--select only_val`, and where no
-  unseen class has test samples.
+* `validation`: the accuracy of the validation run on its own classes; only with `--select only_val`, or where no unseen
+  class has test samples.
 
-The `calibrated` rows subtract from all seen scores a constant chosen on validation. The baselines' rows follow.
+In a row with `+ calibration`, a constant chosen on validation is subtracted from all seen scores. The rows of the baselines
+follow.
 """
 
 from __future__ import annotations
@@ -178,22 +179,23 @@ def result_rows(
     rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
     if selection and best(records, "zsl", "acc") is None:
         rows.append(row("validation", on_validation, selection.t1, selection.h, source=validation))
-    for baseline in baselines:
-        rule = f"baseline, chosen on validation: {baseline.choices}"
-        for suffix, accuracies in (("", baseline.plain), (CALIBRATED, baseline.calibrated)):
-            rows.append(
-                {
-                    "row": baseline.name + suffix,
-                    "T1": baseline.t1,
-                    "acc_unseen": accuracies.acc_unseen,
-                    "acc_seen": accuracies.acc_seen,
-                    "H": accuracies.h,
-                    "T1_at": None,
-                    "H_at": None,
-                    "rule": rule,
-                }
-            )
-    return rows
+    return rows + [row for baseline in baselines for row in _baseline_rows(baseline)]
+
+
+def _baseline_rows(baseline: BaselineResult) -> list[ResultRow]:
+    return [
+        {
+            "row": baseline.name + suffix,
+            "T1": baseline.t1,
+            "acc_unseen": accuracies.acc_unseen,
+            "acc_seen": accuracies.acc_seen,
+            "H": accuracies.h,
+            "T1_at": None,
+            "H_at": None,
+            "rule": f"baseline, chosen on validation: {baseline.choices}",
+        }
+        for suffix, accuracies in (("", baseline.plain), (CALIBRATED, baseline.calibrated))
+    ]
 
 
 def compare_with_baselines(rows: Sequence[ResultRow]) -> list[str]:

@@ -30,7 +30,7 @@ import shutil
 import stat
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -226,33 +226,9 @@ def extract(archive: Path, name: str, folder: Path, expected: Mapping[str, Shape
         InputError: damaged or harmful archive, data set or file not in it, content not as published, disk full.
     """
     with _opened(archive) as opened:
-        members = _members(opened, archive)
-        homes = {path.parent for path in members if path.name == "res101.mat"}
-        matching = [home for home in homes if home.name == name]
-        if len(matching) != 1:
-            raise InputError(
-                f"the archive lacks data set {name}",
-                where=archive,
-                found=f"res101.mat in {examples(sorted(map(str, homes))) or 'no folder'}",
-                expected=f"exactly one folder {name} with res101.mat",
-                fix="Delete the archive and repeat the command, or put the right one in its place.",
-            )
-        found = {path.name: member for path, member in members.items() if path.parent == matching[0]}
-        lacking = sorted(expected.keys() - found.keys())
-        if lacking:
-            raise InputError(
-                "the archive lacks files",
-                where=f"{archive}, folder {matching[0]}",
-                found=examples(sorted(found)),
-                expected=", ".join(lacking),
-                fix="Delete the archive and repeat the command, or put the right one in its place.",
-            )
-        extras = [
-            file
-            for file in found
-            if file.endswith((".mat", ".txt")) and not file.startswith(".") and not (folder / file).exists()
-        ]
-        chosen = {file: found[file] for file in sorted({*expected, *extras})}
+        members = _members_of_set(opened, archive, name, expected)
+        extras = {file for file in members if re.fullmatch(r"[^.].*\.(mat|txt)", file) and not (folder / file).exists()}
+        chosen = {file: members[file] for file in sorted({*expected, *extras})}
         folder.parent.mkdir(parents=True, exist_ok=True)
         require_space(folder.parent, sum(member.file_size for member in chosen.values()))
         temporary = folder.with_name(f".{name}.{os.getpid()}.tmp")
@@ -270,6 +246,33 @@ def extract(archive: Path, name: str, folder: Path, expected: Mapping[str, Shape
                     os.replace(temporary / file, folder / file)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _members_of_set(archive: zipfile.ZipFile, path: Path, name: str, expected: Collection[str]) -> dict[str, zipfile.ZipInfo]:
+    """Return the files of one data set by name; refuse an archive that lacks the data set or a file in `expected`."""
+    fix = "Delete the archive and repeat the command, or put the right one in its place."
+    members = _members(archive, path)
+    folders = {member.parent for member in members if member.name == "res101.mat"}
+    matching = [folder for folder in folders if folder.name == name]
+    if len(matching) != 1:
+        raise InputError(
+            f"the archive lacks data set {name}",
+            where=path,
+            found=f"res101.mat in {examples(sorted(map(str, folders))) or 'no folder'}",
+            expected=f"exactly one folder {name} with res101.mat",
+            fix=fix,
+        )
+    found = {member.name: info for member, info in members.items() if member.parent == matching[0]}
+    lacking = sorted(set(expected) - found.keys())
+    if lacking:
+        raise InputError(
+            "the archive lacks files",
+            where=f"{path}, folder {matching[0]}",
+            found=examples(sorted(found)),
+            expected=", ".join(lacking),
+            fix=fix,
+        )
+    return found
 
 
 @contextmanager

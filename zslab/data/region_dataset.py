@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,7 +17,7 @@ from zslab.data.dataset import Dataset, Scaling, Stage, StageData
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.npyfile import check_matrix, read_matrix
 from zslab.data.region_file import RegionFile
-from zslab.data.region_samples import check_locations, missing_variable, read_samples
+from zslab.data.region_samples import RegionSamples, check_locations, missing_variable, read_samples
 from zslab.data.splits import LOCATIONS, describe_untested, recognize_split
 from zslab.errors import InputError
 
@@ -119,96 +120,77 @@ def read_region_maps(
         InputError: a file is missing or damaged, or its content cannot be right.
     """
     path = Path(path)
-    regions = RegionFile(path)
-    try:
-        return _assemble(
-            regions,
-            dataset or path.resolve().parent.name,
-            attributes,
-            attribute_change,
-            split_file,
-            word_vector_file,
-            drop_absent_classes,
-            standard_split,
-            allow_missing_vectors,
+    with ExitStack() as on_error:
+        regions = RegionFile(path)
+        on_error.callback(regions.close)
+        samples = read_samples(regions)
+        split, source, locations = _read_split(regions, samples, split_file, standard_split)
+        word_vectors = _read_word_vectors(regions, word_vector_file)
+        classes = _read_classes(regions, attributes, split, source, samples.labels, word_vectors)
+        vector_notes = _check_word_vectors(word_vectors, classes, word_vector_file or f"{path}, w2v_att", allow_missing_vectors)
+        notes = describe_untested(classes.unseen, samples.labels[locations["test_unseen"]])
+        labels, classes, absent_notes = _without_absent(samples.labels, classes, drop_absent_classes, path)
+        check_disjoint(locations, labels, source)
+        # The published counts are those of the Proposed Split.
+        dataset = dataset or path.resolve().parent.name
+        version, split_notes = recognize_split("" if standard_split else dataset, locations, labels)
+        features, feature_notes = _pooled_features(regions)
+        notes += absent_notes + split_notes + feature_notes + vector_notes
+        if standard_split:
+            notes.append("Standard split: zero-shot learning alone, there are no test samples of seen classes.")
+        result = RegionDataset(
+            dataset,
+            path.stem,
+            attributes if split_file is None else source.stem.removesuffix("_splits"),
+            features,
+            labels,
+            check_attributes(_changed(classes.attributes, attribute_change).T, classes.source),
+            classes.names,
+            locations,
+            version,
+            notes,
+            regions=regions,
+            word_vectors=None if word_vectors is None else np.ascontiguousarray(word_vectors, dtype=np.float32),
+            attribute_names=classes.attribute_names,
+            image_files=samples.image_files,
+            backbone=regions.attribute("backbone"),
+            unseen_classes=classes.unseen,
         )
-    except BaseException:
-        regions.close()
-        raise
+        on_error.pop_all()
+    return result
 
 
-def _assemble(
-    regions: RegionFile,
-    dataset: str,
-    attributes: str,
-    change: AttributeChange,
-    split_file: Path | None,
-    word_vector_file: Path | None,
-    drop_absent: bool,
-    standard_split: bool,
-    allow_missing: bool,
-) -> RegionDataset:
-    """Join a region file with its split, see `read_region_maps`."""
-    samples = read_samples(regions)
-    split, source = {}, regions.path
-    if split_file is not None:
-        split = read_mat(split_file, [], ["att", "original_att", *LOCATIONS, "test_loc", "allclasses_names", "unseen_classes"])
-        source = Path(split_file)
-        lists = {key: split[key] for key in (*LOCATIONS, "test_loc") if key in split}
-        samples = replace(samples, locations=lists)
+def _read_split(
+    regions: RegionFile, samples: RegionSamples, path: Path | None, standard_split: bool
+) -> tuple[Mapping[str, np.ndarray], Path, dict[str, np.ndarray]]:
+    """Return the content of a split file (empty without one), the file that has the lists, and the lists, 0-based."""
+    if path is None:
+        return {}, regions.path, check_locations(samples.locations, regions.path, regions.n, 0, standard_split, False)
+    lists = (*LOCATIONS, "test_loc")
+    split = read_mat(path, [], ["att", "original_att", *lists, "allclasses_names", "unseen_classes"])
+    stored = {key: split[key] for key in lists if key in split}
     # Classes that are declared unseen need no images (see zslab.data.xlsa17), so this list may be empty.
-    untested = "unseen_classes" in split and not np.size(samples.locations.get("test_unseen_loc", ()))
-    first = 0 if split_file is None else 1
-    locations = check_locations(samples.locations, source, regions.n, first, standard_split, untested)
-
-    word_vectors = _read_word_vectors(regions, word_vector_file)
-    classes = _read_classes(regions, attributes, split, source, samples.labels, word_vectors)
-    missing = []
-    if word_vectors is not None:
-        stored_in = word_vector_file or f"{regions.path}, w2v_att"
-        missing = _without_word_vector(word_vectors, classes.attribute_names, stored_in, allow_missing)
-    unseen_classes = np.zeros(0, dtype=np.int64)
-    if "unseen_classes" in split:
-        unseen_classes = check_location(split["unseen_classes"], "unseen_classes", source, len(classes.names))
-    notes = describe_untested(unseen_classes, samples.labels[locations["test_unseen"]])
-    labels, classes, absent_notes = _without_absent(samples.labels, classes, unseen_classes, drop_absent, regions.path)
-    check_disjoint(locations, labels, source)
-    # The published counts are those of the Proposed Split.
-    version, split_notes = recognize_split("" if standard_split else dataset, locations, labels)
-    features, feature_notes = _pooled_features(regions)
-    notes += absent_notes + split_notes + feature_notes
-    if missing:
-        notes.append(f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}.")
-    if standard_split:
-        notes.append("Standard split: zero-shot learning alone, there are no test samples of seen classes.")
-    return RegionDataset(
-        dataset,
-        regions.path.stem,
-        attributes if split_file is None else source.stem.removesuffix("_splits"),
-        features,
-        labels,
-        check_attributes(_changed(classes.attributes, change).T, classes.source),
-        classes.names,
-        locations,
-        version,
-        notes,
-        regions=regions,
-        word_vectors=None if word_vectors is None else np.ascontiguousarray(word_vectors, dtype=np.float32),
-        attribute_names=classes.attribute_names,
-        image_files=samples.image_files,
-        backbone=regions.attribute("backbone"),
-        unseen_classes=unseen_classes,
-    )
+    untested = "unseen_classes" in split and not np.size(stored.get("test_unseen_loc", ()))
+    return split, Path(path), check_locations(stored, path, regions.n, 1, standard_split, untested)
 
 
 @dataclass(frozen=True)
 class _Classes:
-    """Classes in the order of the labels: (C, A) attributes, the file they are from, and the names of both."""
+    """The classes in the order of the labels.
+
+    Attributes:
+        attributes: (C, A).
+        source: the file that they are from.
+        names: C names.
+        attribute_names: A names.
+        unseen: (u,) the classes that the split file declares unseen, with or without images.
+    """
 
     attributes: np.ndarray
     source: Path
     names: list[str]
     attribute_names: list[str]
+    unseen: np.ndarray
 
 
 def _read_classes(
@@ -224,10 +206,8 @@ def _read_classes(
     if attributes in split:
         att, source = split[attributes].T, split_source
     else:
-        att, source = (
-            _oriented_attributes(regions, attributes, labels, class_names, attribute_names, word_vectors),
-            regions.path,
-        )
+        att = _oriented_attributes(regions, attributes, labels, class_names, attribute_names, word_vectors)
+        source = regions.path
     if labels.max() >= len(att):
         raise InputError(
             "a label has no row in att",
@@ -236,15 +216,17 @@ def _read_classes(
             expected=f"labels in 0..{len(att) - 1}, the rows of att",
             fix="Subtract 1 if the labels are 1-based.",
         )
-    return _Classes(att, source, _names(class_names, len(att), "class"), _names(attribute_names, att.shape[1], "attribute"))
+    unseen = np.zeros(0, dtype=np.int64)
+    if "unseen_classes" in split:
+        unseen = check_location(split["unseen_classes"], "unseen_classes", split_source, len(att))
+    names = _names(class_names, len(att), "class"), _names(attribute_names, att.shape[1], "attribute")
+    return _Classes(att, source, *names, unseen)
 
 
-def _without_absent(
-    labels: np.ndarray, classes: _Classes, unseen_classes: np.ndarray, drop: bool, path: Path
-) -> tuple[np.ndarray, _Classes, list[str]]:
+def _without_absent(labels: np.ndarray, classes: _Classes, drop: bool, path: Path) -> tuple[np.ndarray, _Classes, list[str]]:
     """Return labels and classes without those that have no image and are not declared unseen, and notes about them."""
-    n_classes, present = len(classes.names), np.unique(labels)
-    absent = np.setdiff1d(np.arange(n_classes), np.concatenate([present, unseen_classes]))
+    n_classes, kept = len(classes.names), np.union1d(labels, classes.unseen)
+    absent = np.setdiff1d(np.arange(n_classes), kept)
     if not len(absent):
         return labels, classes, []
     if not drop:
@@ -255,10 +237,10 @@ def _without_absent(
             expected="at least one image for every row of att",
             fix="Pass --drop_absent_classes to leave such classes out, or correct the file.",
         )
-    names = [classes.names[label] for label in present]
-    remaining = replace(classes, attributes=classes.attributes[present], names=names)
+    names, unseen = [classes.names[label] for label in kept], np.searchsorted(kept, classes.unseen)
+    remaining = replace(classes, attributes=classes.attributes[kept], names=names, unseen=unseen)
     note = f"{len(absent)} of {n_classes} classes have no sample and are left out."
-    return np.searchsorted(present, labels), remaining, [note]
+    return np.searchsorted(kept, labels), remaining, [note]
 
 
 def _names(stored: Sequence[str] | None, n: int, kind: str) -> list[str]:
@@ -344,19 +326,17 @@ def _oriented_attributes(
     return fitting[0]
 
 
-def _without_word_vector(vectors: np.ndarray, attribute_names: Sequence[str], where: object, allow_missing: bool) -> list[str]:
-    """Return the names of the attributes whose vector, a row of (A, v), is all zero."""
-    n = len(attribute_names)
-    check_matrix(
-        vectors,
-        "word vectors",
-        where=where,
-        n_rows=n,
-        expected=f"({n}, v) numbers, one row for each attribute",
-        fix=MAKE_VECTORS,
-    )
-    missing = [attribute_names[row] for row in np.flatnonzero((vectors == 0).all(1)).tolist()]
-    if missing and not allow_missing:
+def _check_word_vectors(vectors: np.ndarray | None, classes: _Classes, where: object, allow_missing: bool) -> list[str]:
+    """Check the vectors (A, v), and return a note where the rows of some attributes are all zero."""
+    if vectors is None:
+        return []
+    n = len(classes.attribute_names)
+    expected = f"({n}, v) numbers, one row for each attribute"
+    check_matrix(vectors, "word vectors", where=where, n_rows=n, expected=expected, fix=MAKE_VECTORS)
+    missing = [classes.attribute_names[row] for row in np.flatnonzero((vectors == 0).all(1))]
+    if not missing:
+        return []
+    if not allow_missing:
         raise InputError(
             "attributes have no word vector",
             where=where,
@@ -364,4 +344,4 @@ def _without_word_vector(vectors: np.ndarray, attribute_names: Sequence[str], wh
             expected="a non-zero vector for every attribute",
             fix="Make the word vectors again, or pass --allow_missing_w2v to accept rows of zeros; the release's SUN has one.",
         )
-    return missing
+    return [f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}."]

@@ -59,15 +59,12 @@ def write_region_file(
     Raises:
         InputError: a value is not finite in the precision of the file, or the disk is full.
     """
+    numbers = {"att": att, "original_att": original_att, "w2v_att": w2v_att}
+    texts = {"class_names": class_names, "attribute_names": attribute_names, "image_files": image_files}
     arrays = {f"{name}_loc": np.asarray(indices, dtype=np.int64) for name, indices in locations.items()}
     arrays["labels"] = np.asarray(labels, dtype=np.int64)
-    optional = {"att": att, "original_att": original_att, "w2v_att": w2v_att}
-    texts = {"class_names": class_names, "attribute_names": attribute_names, "image_files": image_files}
-    arrays |= {name: np.asarray(array) for name, array in optional.items() if array is not None}
-    for name, text in texts.items():
-        if text is not None:
-            encoded = np.array([str(each).encode() for each in text])
-            arrays[name] = encoded.astype(h5py.string_dtype(length=encoded.itemsize))
+    arrays |= {name: np.asarray(array) for name, array in numbers.items() if array is not None}
+    arrays |= {name: _encoded(text) for name, text in texts.items() if text is not None}
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize + sum(array.nbytes for array in arrays.values())
     if pooled is not None:
         n_bytes += 4 * (shape[0] * shape[1] if isinstance(pooled, str) else pooled.size)
@@ -88,6 +85,12 @@ def write_region_file(
             file["pooled"] = np.concatenate(means) if isinstance(pooled, str) else np.asarray(pooled, dtype=np.float32)
         if not (start == shape[0] == len(labels)):
             raise ValueError(f"{start} maps and {len(labels)} labels for {shape[0]} images")
+
+
+def _encoded(texts: Sequence[str]) -> np.ndarray:
+    """Return texts as UTF-8 in as many bytes each, which is several times as fast to read as HDF5's variable lengths."""
+    encoded = np.array([str(text).encode() for text in texts])
+    return encoded.astype(h5py.string_dtype(length=encoded.itemsize))
 
 
 @contextmanager

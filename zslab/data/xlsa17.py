@@ -94,15 +94,7 @@ def assemble(
     Raises:
         InputError: the split file or the attribute file is missing or damaged, or does not fit the features.
     """
-    optional = ["train_loc", "val_loc", "allclasses_names", "all_classes", "unseen_classes"]
-    if attribute_file is None:
-        split = read_mat(split_file, ["att", *LOCATIONS[:3]], optional)
-        attributes = check_attributes(split["att"], split_file)
-        notes = missing_value_note(split["att"])
-    else:
-        split = read_mat(split_file, LOCATIONS[:3], [*optional, "att"])
-        n_classes = split["att"].shape[1] if "att" in split else int(labels.max())
-        attributes, notes = _read_attributes(attribute_file, n_classes), []
+    split, attributes, notes = _read_split(split_file, attribute_file, int(labels.max()))
     names, name_notes = check_class_names(split.get("allclasses_names", split.get("all_classes")), len(attributes), split_file)
     if labels.max() > len(attributes):
         raise InputError(
@@ -113,7 +105,7 @@ def assemble(
             fix="Feature file and split file do not belong together, or the labels are not 1-based columns of att.",
         )
     labels = labels - 1
-    locations, unseen_classes = _check_split(split, labels, len(attributes), split_file)
+    locations, unseen_classes = _check_lists(split, labels, len(attributes), split_file)
     absent = np.setdiff1d(np.arange(len(attributes)), np.concatenate([labels, unseen_classes]))
     if len(absent):
         raise InputError(
@@ -139,19 +131,27 @@ def assemble(
     )
 
 
-def _read_attributes(path: Path, n_classes: int) -> np.ndarray:
-    """Return the class vectors (C, attribute_dim) of a .npy file, with rows of unit L2 norm."""
+def _read_split(
+    path: Path, attribute_file: Path | None, largest_label: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
+    """Return the content of a split file, the class vectors (C, attribute_dim) of unit L2 norm, and notes about them."""
+    optional = ["train_loc", "val_loc", "allclasses_names", "all_classes", "unseen_classes"]
+    if attribute_file is None:
+        split = read_mat(path, ["att", *LOCATIONS[:3]], optional)
+        return split, check_attributes(split["att"], path), missing_value_note(split["att"])
+    split = read_mat(path, LOCATIONS[:3], [*optional, "att"])
+    n_classes = split["att"].shape[1] if "att" in split else largest_label
     stored = read_matrix(
-        path,
+        attribute_file,
         "class attributes",
         n_rows=n_classes,
         expected=f"a NumPy file of shape ({n_classes}, attribute_dim), one row a class in the order of the labels",
-        fix="data/README.md of the tree says what the file is; --no_manual_att takes att of the split file instead.",
+        fix="data/README.md of the tree describes the file; --no_manual_att takes att of the split file instead.",
     )
-    return check_attributes(stored.T, path)
+    return split, check_attributes(stored.T, attribute_file), []
 
 
-def _check_split(
+def _check_lists(
     split: dict[str, np.ndarray], labels: np.ndarray, n_classes: int, path: Path
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Return a split file's lists (name without "_loc" -> 0-based indices) and its declared unseen classes (u,)."""
@@ -211,16 +211,7 @@ def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
         )
     with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinity, which is refused
         features = np.ascontiguousarray(features.T, dtype=np.float32)
-    finite = np.isfinite(features).all(axis=1)
-    if not finite.all():
-        row = int(np.flatnonzero(~finite)[0])
-        raise InputError(
-            "features contain NaN or infinity",
-            where=path,
-            found=f"{int((~finite).sum())} of {n} samples, the first is column {row + 1}",
-            expected="finite numbers",
-            fix="Extract those samples again; an unreadable image often is the reason.",
-        )
+    _check_finite(features, path, "column")
     return features, check_labels(labels, path)
 
 
@@ -242,14 +233,19 @@ def map_features(features_path: Path, labels_path: Path) -> tuple[np.ndarray, np
             expected="features (N, D) float16 or float32, one row a sample, and labels (N,)",
             fix="Write them again.",
         )
-    for start in range(0, len(features), CHUNK):
-        finite = np.isfinite(features[start : start + CHUNK]).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                "features contain NaN or infinity",
-                where=features_path,
-                found=f"the first in row {start + int(np.flatnonzero(~finite)[0]) + 1}",
-                expected="finite numbers",
-                fix="Extract those samples again; float16 ends at 65,504.",
-            )
+    _check_finite(features, features_path, "row")
     return features, check_labels(labels, labels_path)
+
+
+def _check_finite(features: np.ndarray, path: Path, of_sample: str) -> None:
+    """Refuse features (N, D) that are not finite; `of_sample` tells whether the file has a sample in a row or a column."""
+    chunks = ((start, features[start : start + CHUNK]) for start in range(0, len(features), CHUNK))
+    bad = [start + row for start, chunk in chunks for row in np.flatnonzero(~np.isfinite(chunk).all(axis=1))]
+    if bad:
+        raise InputError(
+            "features contain NaN or infinity",
+            where=path,
+            found=f"{len(bad)} of {len(features)} samples, the first is {of_sample} {bad[0] + 1}",
+            expected="finite numbers",
+            fix="Extract those samples again. An unreadable image is often the reason; float16 ends at 65,504.",
+        )
