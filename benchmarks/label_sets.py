@@ -35,7 +35,7 @@ from zslab.data.dataset import FeatureScaling
 from zslab.data.lazy import LazyFeatures, limit_memory, transformed
 from zslab.features.backbones import WHOLE
 from zslab.report.style import BLUE, GREEN, STYLE, to_png
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
 
 CLASSES = (1000, 5000, 10_000, 21_000)

@@ -40,7 +40,7 @@ from zslab.fileio import atomic_path
 from zslab.report.style import BLUE, GREEN, RED, STYLE, to_png
 from zslab.runs.environment import command_line, machine
 from zslab.tfvaegan.evaluate import evaluate
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 
 BASE = Shapes(hidden_dim=1024, head_epochs=1)
@@ -133,9 +133,9 @@ def make_large(folder: Path, n_classes: int, per_class: int, dim: int, attribute
         return
     rng, n = np.random.default_rng(0), n_classes * per_class
     attributes = rng.random((n_classes, attribute_dim), dtype=np.float32)
-    centres = np.maximum((attributes - 0.5) @ rng.standard_normal((attribute_dim, dim), dtype=np.float32), 0)
+    centers = np.maximum((attributes - 0.5) @ rng.standard_normal((attribute_dim, dim), dtype=np.float32), 0)
     blocks = [
-        np.maximum(np.tile(centres, (4, 1)) + rng.standard_normal((4 * n_classes, dim), dtype=np.float32), 0)
+        np.maximum(np.tile(centers, (4, 1)) + rng.standard_normal((4 * n_classes, dim), dtype=np.float32), 0)
         .astype(np.float16)
         .tobytes()
         for _ in range(8)

@@ -52,7 +52,8 @@ from zslab.precision import Precision, set_precision  # noqa: E402
 from zslab.runs.environment import command_line, machine  # noqa: E402
 from zslab.tfvaegan.evaluate import evaluate  # noqa: E402
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
-from zslab.tfvaegan.steps import TfvaeganSettings, TrainingState, draw  # noqa: E402
+from zslab.tfvaegan.settings import TfvaeganSettings  # noqa: E402
+from zslab.tfvaegan.steps import TrainingState, draw  # noqa: E402
 from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
 
 from helpers.naive_dazle import naive_step  # noqa: E402

@@ -55,13 +55,13 @@ class Canvas:
 
     def text(self, x: float, y: float, words: str, size: float = 10.5, color: str = style.INK, **more) -> None:
         """Centred text."""
-        centred = {"ha": "center", "va": "center", "zorder": 4}
-        self.axes.text(x, y, words, fontsize=size, color=color, **(centred | more))
+        centered = {"ha": "center", "va": "center", "zorder": 4}
+        self.axes.text(x, y, words, fontsize=size, color=color, **(centered | more))
 
     def network(
         self, x: float, y: float, name: str, symbol: str, color: str, w: float = 17, h: float = 12, size: float = 13
     ) -> None:
-        """A network: a tinted box centred at (x, y) with its name above its symbol."""
+        """A network: a tinted box centered at (x, y) with its name above its symbol."""
         self.box(x, y, w, h, color, fill=0.13, width=1.6)
         self.text(x, y + 2, name, 10.5, color, weight="bold")
         self.text(x, y - 2.3, symbol, size)
@@ -69,7 +69,7 @@ class Canvas:
     def box(
         self, x: float, y: float, w: float, h: float, color: str, fill: float, width: float = 0, radius: float = 1.4
     ) -> None:
-        """A rounded rectangle centred at (x, y); opaque, so that lines end at it."""
+        """A rounded rectangle centered at (x, y); opaque, so that lines end at it."""
         for face in (style.PAPER, (color, fill)):
             self.axes.add_patch(
                 FancyBboxPatch(
@@ -85,7 +85,7 @@ class Canvas:
             )
 
     def vector(self, x: float, y: float, symbol: str, color: str, note: str = "", cells: int = 6) -> None:
-        """A feature: a column of cells centred at (x, y), its symbol beneath it."""
+        """A feature: a column of cells centered at (x, y), its symbol beneath it."""
         size = 2.0
         for cell in range(cells):
             shade = (0.25, 0.6, 0.4, 0.85, 0.3, 0.7, 0.5, 0.9)[cell % 8]

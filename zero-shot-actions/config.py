@@ -13,7 +13,7 @@ from typing import Literal
 from zslab.datasets import ActionSource
 from zslab.errors import InputError
 from zslab.flags import TfvaeganFlags, check_at_least
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent
 

@@ -14,7 +14,7 @@ from tyro.conf import Fixed
 
 from zslab.datasets import Xlsa17Source
 from zslab.flags import DazleFlags, TfvaeganFlags
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent
 

@@ -28,7 +28,7 @@ from zslab.errors import InputError, examples
 from zslab.runs.environment import resolve_device
 from zslab.seeds import WEIGHTS, stream_seed
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from zslab.protocol import Schedule
 from zslab.runs.config import config_digest
 from zslab.runs.environment import resolve_device, resolve_folder
 from zslab.runs.folder import RunFolder
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import Engine
 
 log = logging.getLogger("zslab")

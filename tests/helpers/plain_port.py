@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from zslab.data.dataset import StageData
 from zslab.tfvaegan.losses import cycle_loss, gradient_penalty, kl_divergence, reconstruction_loss
 from zslab.tfvaegan.networks import Networks
-from zslab.tfvaegan.steps import Draws, TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import Draws
 
 
 class PlainTraining:

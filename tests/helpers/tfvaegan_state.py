@@ -7,7 +7,8 @@ from torch import Tensor
 
 from zslab.data.dataset import Samples, StageData
 from zslab.tfvaegan.networks import AttributeOutput, Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings, TrainingState
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import TrainingState
 
 D, A, Z, H, B, K = 23, 7, 5, 19, 8, 3
 N_SEEN, N_UNSEEN = 6, 4

@@ -7,7 +7,7 @@ import torch
 from zslab.classifiers import SoftmaxHead
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 
 CPU = torch.device("cpu")

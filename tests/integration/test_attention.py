@@ -18,7 +18,7 @@ from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_writer import write_region_file
 from zslab.dazle.explain import contributions, crop_of, evenly_chosen, explain, record_attention
 from zslab.dazle.model import Dazle, DazleOptions, Output
-from zslab.dazle.pointing import coverage, holds_centre, measure_pointing, pointing
+from zslab.dazle.pointing import coverage, holds_center, measure_pointing, pointing
 from zslab.errors import InputError
 from zslab.report import attention as report
 from zslab.report import command
@@ -36,7 +36,7 @@ def test_coverage_is_the_share_of_each_cell() -> None:
     assert np.allclose(found[0], [[0.25, 0.5, 0, 0], [0.5, 1, 0, 0]])
     assert np.allclose(found[1], [[0, 0, 0, 0], [0, 0.05 * 0.1 / (0.25 * 0.5), 0, 0]])
     # Middles of the columns: 0.125, 0.375, 0.625, 0.875; of the rows: 0.25, 0.75. An edge at a middle: low is in, high out.
-    inside = holds_centre(np.array([[0.125, 0.25, 0.625, 0.75], [0.13, 0.2, 0.7, 1.0]]), GRID)
+    inside = holds_center(np.array([[0.125, 0.25, 0.625, 0.75], [0.13, 0.2, 0.7, 1.0]]), GRID)
     assert inside[0].tolist() == [[True, True, False, False], [False] * 4]
     assert inside[1].tolist() == [[False, True, True, False]] * 2
 
@@ -67,17 +67,17 @@ def test_pointing_against_hand_counts() -> None:
         {
             "peak": 1,
             "peak_chance": 2 / 8,
-            "centre": 0,
-            "centre_chance": 1 / 8,
+            "center": 0,
+            "center_chance": 1 / 8,
             "mass": 0.2 + 0.5 * 0.2,
             "mass_chance": 0.3 * 0.5,
             "other": 0,
         }
     )
     found = one_pair([[0.2, 0.1, 0.1, 0], [0.1, 0, 0.1, 0.4]], [LEFT, RIGHT, MISSING])
-    assert found["peak"] == found["centre"] == 0 and found["other"] == 1  # of the one other part that is there
+    assert found["peak"] == found["center"] == 0 and found["other"] == 1  # of the one other part that is there
     found = one_pair([[0.2, 0.1, 0.1, 0], [0.1, 0, 0.1, 0.4]], [LEFT, RIGHT, LEFT], part=1)
-    assert found["peak"] == found["centre"] == 1 and found["mass"] == pytest.approx(0.6) and found["other"] == 0
+    assert found["peak"] == found["center"] == 1 and found["mass"] == pytest.approx(0.6) and found["other"] == 0
     assert np.isnan(one_pair([[1, 0, 0, 0], [0, 0, 0, 0]], [LEFT, MISSING, MISSING])["other"])
 
 
@@ -86,7 +86,7 @@ def test_attention_that_is_the_same_everywhere_gets_chance() -> None:
     low, size = random.uniform(0, 0.5, (30, 2)), random.uniform(0.05, 0.5, (30, 2))
     boxes = np.concatenate([low, low + size], axis=1)[:, None]
     found = pointing(np.full((30, 7, 7), 1 / 49), boxes, np.zeros(30, dtype=int))
-    for measure in ("peak", "centre", "mass"):
+    for measure in ("peak", "center", "mass"):
         assert np.allclose(found[measure], found[f"{measure}_chance"])
     assert np.allclose(found["mass_chance"], size.prod(axis=1))
     # Two cells that share the highest value count a half each.
@@ -219,8 +219,8 @@ def test_pointing_of_a_model_whose_gaze_is_known(tmp_path) -> None:
     # 24 images: each shows one head attribute, all but the last a tail.
     assert {name: means["pairs"] for name, means in found["attributes"].items()} == dict(zip(NAMES[:3], (12, 12, 23)))
     head, tail = found["parts"]["head"], found["parts"]["tail"]
-    assert head["peak"] == head["centre"] == 1 and head["other"] == 0
-    assert tail["peak"] == tail["centre"] == 0 and tail["other"] == 1
+    assert head["peak"] == head["center"] == 1 and head["other"] == 0
+    assert tail["peak"] == tail["center"] == 0 and tail["other"] == 1
     assert head["peak_chance"] == 1 / 8 and tail["peak_chance"] == 2 / 8 and tail["mass_chance"] == 0.25
     assert head["mass"] > 0.9 and found["overall"]["pairs"] == 47 and found["overall"]["peak"] == 24 / 47
     dataset.regions.close()

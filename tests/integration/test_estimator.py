@@ -18,7 +18,7 @@ from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.estimator import BaselineClassifier, TfvaeganClassifier
 from zslab.flags import run_folder
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 
 from helpers.tiny import tiny_arrays
 

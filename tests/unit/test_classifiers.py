@@ -11,7 +11,8 @@ from zslab.data.xlsa17 import read_xlsa17
 from zslab.metrics import harmonic_mean, mean_class_accuracy
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings, generate
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import generate
 from zslab.tfvaegan.synthesis import synthesize, transform
 
 

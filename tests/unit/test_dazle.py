@@ -100,9 +100,9 @@ def test_running_statistics_follow_the_batches_of_training_alone() -> None:
             batch.transpose(1, 2).reshape(3, FEATURES, *GRID), model.convolution.weight, model.convolution.bias
         ).detach()
         values = maps.transpose(0, 1).flatten(1)  # (f / 2, 3 images of 2 regions)
-        centred = values - values.sum(dim=1, keepdim=True) / 6
+        centered = values - values.sum(dim=1, keepdim=True) / 6
         mean = 0.9 * mean + 0.1 * values.sum(dim=1) / 6
-        variance = 0.9 * variance + 0.1 * centred.square().sum(dim=1) / 5
+        variance = 0.9 * variance + 0.1 * centered.square().sum(dim=1) / 5
         model(batch, att)
     model.eval()(regions, att)
     torch.testing.assert_close(model.normalization.running_mean, mean)

@@ -13,7 +13,8 @@ from zslab.classifiers import SoftmaxHead
 from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.losses import gradient_penalty, wasserstein_distance
 from zslab.tfvaegan.networks import Critic
-from zslab.tfvaegan.steps import TfvaeganSettings, TrainingState
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import TrainingState
 
 from helpers.plain_head import PlainSoftmaxHead
 from helpers.tfvaegan_state import PLAIN, A, B, D, H, Z, build_state, toy_data

@@ -30,7 +30,8 @@ from zslab.evaluation import Snapshot
 from zslab.flags import read_dataset
 from zslab.ood import EntropyDetector
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings, generate
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import generate
 from zslab.tfvaegan.synthesis import synthesize
 
 from helpers.tfvaegan_trainer import build

@@ -16,7 +16,7 @@ from zslab.metrics import margin_curve, roc_area
 from zslab.ood import EntropyDetector, GatedClassifier, detector_loss, softmax_entropy
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -79,11 +79,11 @@ def test_the_release_threshold_is_about_half_the_mean(n: int) -> None:
 
 def blobs(seed: int = 0):
     """Three seen and two unseen classes, far apart, 2-d: train, test and synthesized features with labels 0..4."""
-    centres = torch.tensor([[0.0, 0], [6, 0], [0, 6], [6, 6], [3, -6]])
+    centers = torch.tensor([[0.0, 0], [6, 0], [0, 6], [6, 6], [3, -6]])
     g, parts = generator(seed), []
     for n in (60, 20):
         labels = torch.arange(5).repeat_interleave(n)
-        parts.append((centres[labels] + torch.randn(len(labels), 2, generator=g) * 0.5, labels))
+        parts.append((centers[labels] + torch.randn(len(labels), 2, generator=g) * 0.5, labels))
     return parts
 
 

@@ -12,7 +12,8 @@ from zslab.errors import InputError
 from zslab.precision import linear, linear_backward_input, matmul_into
 from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Linear, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings, TrainingState
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import TrainingState
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 
 from helpers.dazle_trainer import build as build_dazle
@@ -140,9 +141,9 @@ def test_a_training_in_bfloat16_learns_as_well(tiny) -> None:
 
 def test_a_head_in_bfloat16_is_near_the_one_in_float32() -> None:
     torch.manual_seed(4)
-    centres = torch.randn(5, 30)
+    centers = torch.randn(5, 30)
     labels = torch.arange(200) % 5
-    features = centres[labels] + 0.5 * torch.randn(200, 30)
+    features = centers[labels] + 0.5 * torch.randn(200, 30)
     plain, rounded = (
         SoftmaxHead(lr=1e-2, epochs=5, batch_size=20, bf16=r).fit(features, labels, torch.Generator().manual_seed(6))
         for r in (False, True)

@@ -11,9 +11,9 @@ import torch
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.tfvaegan import losses
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import (
     Batch,
-    TfvaeganSettings,
     TrainingState,
     critic_step,
     decoder_step,

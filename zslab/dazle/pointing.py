@@ -4,7 +4,7 @@ Pointing is measured on pairs of a test image and an attribute that this very im
 the wing is red), on the attribute's map over the grid's cells, against the box of the attribute's part:
 
     peak      the cell with the most attention overlaps the box (by more than nothing)
-    centre    stricter: the middle of that cell lies in the box
+    center    stricter: the middle of that cell lies in the box
     mass      the attention inside the box, every cell's spread evenly over its area
     other     peak, but on the boxes of the image's other parts, on average: the value of pointing anywhere at the object
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from zslab.data.parts import PartAnnotation
 from zslab.dazle.model import Dazle
 
-MEASURES = ("peak", "peak_chance", "centre", "centre_chance", "mass", "mass_chance", "other")
+MEASURES = ("peak", "peak_chance", "center", "center_chance", "mass", "mass_chance", "other")
 
 
 def coverage(boxes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
@@ -46,7 +46,7 @@ def coverage(boxes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     return covered
 
 
-def holds_centre(boxes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+def holds_center(boxes: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
     """Return whether a box holds the middle of a cell, (..., rows, columns) bool."""
     x0, y0, x1, y1 = np.moveaxis(np.asarray(boxes, dtype=np.float64), -1, 0)[..., None, None]
     y, x = ((np.arange(n) + 0.5) / n for n in grid)
@@ -74,14 +74,14 @@ def pointing(maps: np.ndarray, boxes: np.ndarray, part: np.ndarray) -> dict[str,
     others = is_marked.copy()
     others[pair, part] = False
     own = covered[pair, part]
-    centre = holds_centre(boxes[pair, part], grid)
+    center = holds_center(boxes[pair, part], grid)
     with np.errstate(invalid="ignore"):
         other = (hit * others).sum(axis=1) / others.sum(axis=1)
     return {
         "peak": hit[pair, part],
         "peak_chance": (own > 0).mean(axis=(1, 2)),
-        "centre": (peak * centre).sum(axis=(1, 2)),
-        "centre_chance": centre.mean(axis=(1, 2)),
+        "center": (peak * center).sum(axis=(1, 2)),
+        "center_chance": center.mean(axis=(1, 2)),
         "mass": (maps * own).sum(axis=(1, 2)),
         "mass_chance": own.mean(axis=(1, 2)),
         "other": other,

@@ -35,7 +35,7 @@ class _Means(TypedDict):
     pairs: int
     peak: float
     peak_chance: float
-    centre: float
+    center: float
     mass: float
     mass_chance: float
 
@@ -177,7 +177,7 @@ def _pointing_plots(run: FinishedRun) -> list[Plot]:
     _bars(right, GREEN, "Attention inside the box", [m["mass"] for m in means], [m["mass_chance"] for m in means])
     center: Style = {"marker": "D", "linestyle": "none", "color": ORANGE, "markeredgecolor": PAPER}
     places = _places(len(entries))
-    left.plot([100 * m["centre"] for m in means], places, markersize=5.5, clip_on=False, **center)
+    left.plot([100 * m["center"] for m in means], places, markersize=5.5, clip_on=False, **center)
     left.set_yticks(places, [name for name, _ in entries])
     left.get_yticklabels()[-1].set_fontweight("bold")
     handles = [

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 from zslab.fileio import atomic_path, write_text
 from zslab.report.attention import attribute_name, draw_attention, read_pointing
@@ -60,35 +62,42 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
 def render(run: FinishedRun, plots: Sequence[Plot], attention: Sequence[Plot] = ()) -> str:
     """Return the page as HTML that refers to no other file or host."""
     result = run.result
-    notes = "".join(f"<li>{escape(note)}</li>" for note in result["notes"])
-    version = escape(result["version"])
     return document(
+        f"{result['method']} · run report",
         result["title"],
+        " · ".join(headline(result)),
         [
-            f"<header><p class='eyebrow'>{escape(result['method'])} · run report</p><h1>{escape(result['title'])}</h1>",
-            f"<p class='facts'>{' · '.join(map(escape, headline(result)))}</p></header><main>",
             _tiles(result),
-            _section("Results", _rows_table(result)),
+            section("Results", _rows_table(result)),
             _leakage(run),
-            _section("Notes", f"<ul class='notes'>{notes}</ul>") if notes else "",
-            _section("Data", _data_facts(result["data"])),
+            notes_section(result["notes"]),
+            section("Data", _data_facts(result["data"])),
             _plots(plots),
-            _section("Attention", *map(figure_html, attention), _pointing_table(run)) if attention else "",
-            _section("Reproduce", *_reproduce(run)),
-            f"</main><footer>Written by zslab {version} from the run folder. "
-            "Redraw it with <code>zslab report RUN_DIR</code>.</footer>",
+            section("Attention", *map(figure_html, attention), _pointing_table(run)) if attention else "",
+            section("Reproduce", *_reproduce(run)),
         ],
+        f"Written by zslab {escape(result['version'])} from the run folder. Redraw it with <code>zslab report RUN_DIR</code>.",
     )
 
 
-def document(title: str, parts: Iterable[str]) -> str:
-    """Return a self-contained page from the HTML of its parts."""
+def document(kind: str, title: str, facts: str, parts: Iterable[str], footer: str = "") -> str:
+    """Return a self-contained page.
+
+    Args:
+        kind: Kind of the page, in small type above the title.
+        title: Title, as text.
+        facts: One line below the title, as text.
+        parts: HTML of the sections.
+        footer: HTML of the footer.
+    """
     style = files("zslab.report").joinpath("style.css").read_text(encoding="utf-8")
     return (
         "<!doctype html>\n<html lang='en'><head><meta charset='utf-8'>"
         "<meta name='viewport' content='width=device-width, initial-scale=1'>"
         "<meta name='color-scheme' content='light dark'>"
-        f"<title>{escape(title)}</title><style>\n{style}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<title>{escape(title)}</title><style>\n{style}</style></head><body>\n"
+        f"<header><p class='eyebrow'>{escape(kind)}</p><h1>{escape(title)}</h1><p class='facts'>{escape(facts)}</p></header>\n"
+        "<main>\n" + "\n".join(parts) + f"\n</main>{footer and f'<footer>{footer}</footer>'}</body></html>\n"
     )
 
 
@@ -109,9 +118,26 @@ def headline_row(result: Result) -> Row | None:
     return named[known.index(max(known))] if any(known) else None
 
 
-def _section(heading: str, *parts: str) -> str:
-    name = heading.lower()
+def section(heading: str, *parts: str) -> str:
+    """Return a section of a page from the HTML of its parts."""
+    name = "-".join(re.findall(r"\w+", heading.lower()))
     return "\n".join([f"<section aria-labelledby='{name}'><h2 id='{name}'>{heading}</h2>", *parts, "</section>"])
+
+
+def notes_section(notes: Iterable[str]) -> str:
+    """Return the section of the notes; nothing without any."""
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return section("Notes", f"<ul class='notes'>{items}</ul>") if items else ""
+
+
+def plain_table(heads: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table of texts; the first cell of a row is its heading."""
+    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in heads)
+    body = "".join(
+        f"<tr><th scope='row'>{escape(str(first))}</th>{''.join(f'<td>{escape(str(cell))}</td>' for cell in cells)}</tr>"
+        for first, *cells in rows
+    )
+    return f"<table class='rows plain'><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
 def _tiles(result: Result) -> str:
@@ -176,7 +202,7 @@ def _plots(plots: Sequence[Plot]) -> str:
     if not first:
         return ""
     more = ["<details><summary>The same for selection “last”</summary>", *map(figure_html, folded), "</details>"]
-    return _section("Plots", *map(figure_html, first), *(more if folded else ()))
+    return section("Plots", *map(figure_html, first), *(more if folded else ()))
 
 
 def _reproduce(run: FinishedRun) -> list[str]:
@@ -204,17 +230,14 @@ def _pointing_table(run: FinishedRun) -> str:
     pointing = read_pointing(run)
     if pointing is None:
         return ""
-    heads = "".join(f"<th scope='col'>{head}</th>" for head in ("pairs", "peak", "chance", "center", "mass"))
-    rows = "".join(
-        f"<tr><th scope='row'>{escape(attribute_name(name))}</th><td>{means['pairs']}</td>"
-        f"<td>{percent(means['peak'])}</td><td>{percent(means['peak_chance'])}</td>"
-        f"<td>{percent(means['centre'])}</td><td>{percent(means['mass'])}</td></tr>"
+    measures: tuple[Literal["peak", "peak_chance", "center", "mass"], ...] = ("peak", "peak_chance", "center", "mass")
+    rows = (
+        [attribute_name(name), means["pairs"], *(percent(means[measure]) for measure in measures)]
         for name, means in pointing["attributes"].items()
     )
     return (
         f"<details><summary>Pointing accuracy of {len(pointing['attributes'])} attributes</summary>"
-        "<table class='rows plain'><thead>"
-        f"<tr><th scope='col'>attribute</th>{heads}</tr></thead><tbody>{rows}</tbody></table>"
+        f"{plain_table(['attribute', 'pairs', 'peak', 'chance', 'center', 'mass'], rows)}"
         "<p class='under'>Per cent of pairs of a test image and an attribute that it shows. Peak: the cell with most "
         "attention overlaps the part's box. Chance: the same for any cell. Center: the middle of that cell lies in the box. "
         "Mass: attention inside the box.</p></details>"
@@ -227,15 +250,12 @@ def _leakage(run: FinishedRun) -> str:
     if leakage is None:
         return ""
     sizes = class_groups(run, leakage)
-    heads = "".join(f"<th scope='col'>{name} ({sizes[name].sum()})</th>" for name in GROUPS)
-    rows = "".join(
-        f"<tr><th scope='row'>{rule}</th>{''.join(f'<td>{percent(values[name])}</td>' for name in GROUPS)}</tr>"
-        for rule, values in accuracies(run, leakage).items()
-    )
+    heads = ["selection", *(f"{name} ({sizes[name].sum()})" for name in GROUPS)]
+    rows = ([rule, *(percent(values[name]) for name in GROUPS)] for rule, values in accuracies(run, leakage).items())
     matches = ((m["name"], f"{'same as' if m['same'] else 'related to'} {m['pretrained']}") for m in leakage["matches"])
-    return _section(
+    return section(
         "Leakage",
-        f"<table class='rows plain'><thead><tr><th scope='col'>selection</th>{heads}</tr></thead><tbody>{rows}</tbody></table>",
+        plain_table(heads, rows),
         f"<p class='under'>T1 in per cent over groups of unseen classes (number of classes): all, without a class of "
         f"{escape(leakage['pretraining'])}, with a related one, and with the same one, by their names.</p>",
         _pairs(matches),

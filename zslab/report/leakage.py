@@ -9,7 +9,7 @@ import numpy as np
 
 from zslab.features.pretraining import Match
 from zslab.fileio import read_json
-from zslab.report.run import FinishedRun
+from zslab.report.run import FinishedRun, class_recall
 from zslab.report.shape import check_shape
 
 FILE = "leakage.json"
@@ -65,8 +65,7 @@ def accuracies(run: FinishedRun, leakage: Leakage) -> dict[str, dict[str, float 
     for rule in ("val", "last"):
         confusion = run.arrays.get(f"{rule}_zsl_confusion")
         if confusion is not None:
-            tested = confusion.sum(axis=1) > 0
-            recall = np.diag(confusion) / np.maximum(confusion.sum(axis=1), 1)
-            chosen = {name: tested & members for name, members in class_groups(run, leakage).items()}
-            rows[rule] = {name: float(recall[each].mean()) if each.any() else None for name, each in chosen.items()}
+            recall = class_recall(confusion)
+            tested = {name: recall[members & ~np.isnan(recall)] for name, members in class_groups(run, leakage).items()}
+            rows[rule] = {name: float(values.mean()) if len(values) else None for name, values in tested.items()}
     return rows

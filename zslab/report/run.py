@@ -166,6 +166,12 @@ def number(value: object) -> float:
     return float(value)
 
 
+def class_recall(confusion: np.ndarray) -> np.ndarray:
+    """Return the share of each class's samples that is predicted correctly, (C,), from counts (C, C); NaN without samples."""
+    total = confusion.sum(axis=1)
+    return np.where(total > 0, np.diag(confusion) / np.maximum(total, 1), np.nan)
+
+
 def epoch_number(record: Record) -> int:
     """Return a record's epoch counted from 1; metrics.jsonl counts from 0."""
     return record["epoch"] + 1

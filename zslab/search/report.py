@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from html import escape
 from pathlib import Path
 
 import matplotlib
@@ -12,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from zslab.fileio import write_text
-from zslab.report.html import document, figure_html
+from zslab.report.html import document, figure_html, plain_table, section
 from zslab.report.plots.plot import Plot, render, single_panel
 from zslab.report.style import STYLE
 from zslab.search.study import Study, best_so_far
@@ -40,27 +39,21 @@ def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
     ended = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     ranked = sorted(ended, key=lambda trial: (-(trial.value or 0.0), trial.number))[:SHOWN]
     names = list(study.space)
-    head = "".join(f"<th scope='col'>{escape(name)}</th>" for name in ["trial", study.objective, *names])
-    body = "".join(
-        f"<tr><th scope='row'>{trial.number}</th><td>{100 * (trial.value or 0):.1f}</td>"
-        + "".join(f"<td>{escape(_cell(trial.params.get(name)))}</td>" for name in names)
-        + "</tr>"
+    rows = (
+        [trial.number, f"{100 * (trial.value or 0):.1f}", *(_cell(trial.params.get(name)) for name in names)]
         for trial in ranked
     )
     states = ", ".join(
         f"{sum(trial.state == state for trial in study.trials)} {state.name.lower()}"
         for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
     )
-    parts = [
-        f"<header><p class='eyebrow'>search</p><h1>{escape(title)}</h1><p class='facts'>{states}</p></header><main>",
-        f"<section><h2>Winner</h2><p>Trial {winner.number}. Trial 0 has the launcher’s own settings. Accuracies are those of "
-        "the validation split; no score of the test split was computed.</p></section>",
-        "<section><h2>Best trials</h2><div class='scroll'><table class='rows'>"
-        f"<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>",
-        *map(figure_html, plots),
-        "</main>",
-    ]
-    write_text(path, document(title, parts))
+    about = (
+        f"<p>Trial {winner.number}. Trial 0 has the launcher’s own settings. Accuracies are those of the validation split; no "
+        "score of the test split was computed.</p>"
+    )
+    table = plain_table(["trial", study.objective, *names], rows)
+    parts = [section("Winner", about), section("Best trials", f"<div class='scroll'>{table}</div>"), *map(figure_html, plots)]
+    write_text(path, document("search", title, states, parts))
 
 
 def _history(study: Study) -> Plot:

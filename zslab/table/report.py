@@ -11,7 +11,7 @@ from urllib.parse import quote
 import matplotlib
 
 from zslab.fileio import write_text
-from zslab.report.html import document, figure_html, measures_table
+from zslab.report.html import document, figure_html, measures_table, notes_section, section
 from zslab.report.plots.plot import Plot, render
 from zslab.report.style import STYLE
 from zslab.report.text import percent
@@ -55,19 +55,15 @@ def _page(folder: Path, runs: Sequence[Run], table: str) -> str:
         link = quote(os.path.relpath(run.path or folder, folder))
         name = escape(describe_repeat(run.repeat))
         each.append(f"<tbody><tr><th scope='row'><a href='{link}/report.html'>{name}</a></th>{cells}</tr></tbody>")
-    notes = dict.fromkeys([*changed_data(variants), *(note for run in runs for note in run.notes)])
-    listed = "".join(f"<li>{escape(note)}</li>" for note in notes)
     return document(
+        f"report of {len(runs)} runs",
         title,
+        f"Per cent, mean ± sample standard deviation (number of runs). {_RULES}",
         [
-            f"<header><p class='eyebrow'>report of {len(runs)} runs</p><h1>{escape(title)}</h1>"
-            f"<p class='facts'>Per cent, mean ± sample standard deviation (number of runs). {_RULES}</p></header><main>",
-            f"<section><h2>Results</h2>{table}</section>",
-            f"<section><h2>Notes</h2><ul class='notes'>{listed}</ul></section>" if notes else "",
-            *["<section><h2>Figures</h2>", *map(figure_html, _plots(variants, rule)), "</section>"],
-            f"<section><h2>Each run, selection “{rule}”</h2>",
-            measures_table("run", MEASURES.values(), each),
-            "</section></main>",
+            section("Results", table),
+            notes_section(dict.fromkeys([*changed_data(variants), *(note for run in runs for note in run.notes)])),
+            section("Figures", *map(figure_html, _plots(variants, rule))),
+            section(f"Each run, selection “{rule}”", measures_table("run", MEASURES.values(), each)),
         ],
     )
 

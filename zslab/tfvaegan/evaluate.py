@@ -19,7 +19,7 @@ from zslab.metrics import margin_curve, roc_area
 from zslab.ood import GatedClassifier
 from zslab.seeds import GATE, stream
 from zslab.tfvaegan.networks import Networks
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
 
 

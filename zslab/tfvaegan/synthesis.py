@@ -11,7 +11,8 @@ from torch import Tensor
 from zslab.data.dataset import Samples
 from zslab.data.lazy import CHUNK, LazyFeatures, fits
 from zslab.tfvaegan.networks import Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings, generate
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import generate
 
 NOISE_ROWS = 2**15  # of streamed features; classes share them, the features of a class do not while there are fewer
 

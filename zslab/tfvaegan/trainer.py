@@ -21,7 +21,8 @@ from zslab.seeds import EVALUATION, TRAINING, stream
 from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Networks
-from zslab.tfvaegan.steps import Losses, TfvaeganSettings, TrainingState, draw
+from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.steps import Losses, TrainingState, draw
 
 Engine = Literal["fast", "eager"]
 ADVICE = "a lower --lr or lower --gammaD and --gammaG usually help"

@@ -25,7 +25,7 @@ from zslab.errors import InputError
 from zslab.ood import EntropyDetector, GatedClassifier, ThresholdRule
 from zslab.seeds import REFIT, stream
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.steps import TfvaeganSettings
+from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
 
 SEED = 20_20  # new rows are a function of the model and its classes

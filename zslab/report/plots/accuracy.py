@@ -141,7 +141,7 @@ def curve_plots(run: FinishedRun) -> list[Plot]:
     figure.legend(handles=handles, loc="outside right upper", title="Curves and operating points", alignment="left")
     caption = (
         "Each curve joins the balances that a constant subtracted from the seen scores can reach (with a gate: its "
-        "threshold). Marks show the rows of the table; thin grey lines join points of equal H."
+        "threshold). Marks show the rows of the table; thin gray lines join points of equal H."
     )
     listed = ", ".join(f"{rule} {value}" for rule, value in areas.items())
     alt = f"Seen accuracy against unseen accuracy, one falling curve for each model; areas under the curves: {listed}."

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from zslab.report.plots.plot import Plot, class_name, hide_axes, render
-from zslab.report.run import FinishedRun
+from zslab.report.run import FinishedRun, class_recall
 from zslab.report.style import GRID, HEAT, INK, ORANGE, PAPER, SEEN, UNSEEN, Style
 from zslab.report.text import percent
 
@@ -36,9 +36,9 @@ def per_class_plots(run: FinishedRun) -> list[Plot]:
     """Draw the accuracy of each class: as bars, or as a profile where there are too many classes."""
     plots = []
     for rule, secondary in _models(run):
-        zsl, gzsl = (_recall(run.arrays.get(f"{rule}_{task}_confusion")) for task in ("zsl", "gzsl"))
-        t1 = {} if zsl is None else _present(zip(run.result["data"]["unseen_classes"], zsl, strict=True))
-        accuracy = t1 if gzsl is None else _present(enumerate(gzsl))
+        zsl, gzsl = (run.arrays.get(f"{rule}_{task}_confusion") for task in ("zsl", "gzsl"))
+        t1 = {} if zsl is None else _present(zip(run.result["data"]["unseen_classes"], class_recall(zsl), strict=True))
+        accuracy = t1 if gzsl is None else _present(enumerate(class_recall(gzsl)))
         if not accuracy:
             continue
         few = len(accuracy) <= _MAX_BARS
@@ -59,14 +59,6 @@ def per_class_plots(run: FinishedRun) -> list[Plot]:
 
 def _present(pairs: Iterable[tuple[int, float]]) -> Accuracies:
     return {index: float(value) for index, value in pairs if not math.isnan(value)}
-
-
-def _recall(confusion: np.ndarray | None) -> np.ndarray | None:
-    """Return the share of each class's samples that is right; NaN for a class without samples."""
-    if confusion is None:
-        return None
-    total = confusion.sum(1)
-    return np.where(total > 0, np.diag(confusion) / np.maximum(total, 1), np.nan)
 
 
 def _set_class_rows(axes: Axes, rows: np.ndarray, names: list[str], fontsize: float) -> None:
