@@ -19,6 +19,12 @@ else:
     import tomli as tomllib
 
 
+REFUSALS = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
@@ -44,11 +50,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def plain_disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a missing permission while writing `path` into an InputError that says so."""
+    """Turn the refusal to write `path`, such as that of a full or read-only disk, into an InputError that says so."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS):
+        if error.errno in REFUSALS:
             raise InputError(
                 "the file cannot be written",
                 where=path,

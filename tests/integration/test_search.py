@@ -100,6 +100,31 @@ def test_a_run_that_fails_is_a_failed_trial_and_the_search_goes_on(search) -> No
     assert "failed with status 7" in done.stdout
 
 
+@pytest.mark.slow
+def test_half_a_line_of_a_killed_process_does_not_spoil_the_study(search) -> None:
+    assert search(trials=2).returncode == 0
+    with open(search.folder / "study.journal", "ab") as journal:
+        journal.write(b'{"op_code":4,"worker_id":"a-')
+    done = search(trials=4)
+    assert done.returncode == 0, done.stderr
+    assert [trial.state.name for trial in trials(search.folder)] == ["COMPLETE"] * 4
+
+
+@pytest.mark.slow
+def test_a_run_that_fails_is_tried_again_as_often_as_asked(search) -> None:
+    done = search("--set", "fate=fails once", "--retries", "1", trials=2)
+    assert done.returncode == 0, done.stderr
+    assert [trial.state.name for trial in trials(search.folder)] == ["COMPLETE"] * 2
+    assert [starts(path.parent) for path in search.folder.glob("runs/*/result.json")] == [2, 2]
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(search) -> None:
+    search.folder.write_text("a file")
+    done = search(trials=1)
+    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
+    assert "the file cannot be written (got " in done.stderr
+
+
 def test_a_script_without_a_space_is_refused(tmp_path) -> None:
     (tmp_path / "search_space.py").write_text("SPACES = {'train.py': {}}")
     with pytest.raises(InputError, match="there is no search space \\(got train.py, expected SPACES with 'other.py'\\)"):

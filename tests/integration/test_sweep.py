@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -174,6 +176,46 @@ def test_workers_share_cores_and_gpus(tmp_path, monkeypatch) -> None:
     assert [(tmp_path / f"{i}.txt").read_text() for i in range(4)] == ["2 4\n", "2 4\n", "2 7\n", "2 7\n"]
     with pytest.raises(InputError, match="too few GPUs for one run \\(got 3.0, expected at most 2\\)"):
         LocalEngine(1, Resources(gpus=3.0))
+
+
+@pytest.mark.parametrize("words", [("none.py",), ("none.toml",)])
+def test_a_launcher_that_does_not_exist_is_one_line(sweep, capsys, words) -> None:
+    assert main(list(words)) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: none.") and error.count("\n") == 1
+
+
+def test_a_full_disk_stops_the_sweep_with_one_message_and_loses_nothing(sweep, tmp_path, monkeypatch, capsys) -> None:
+    words = ("--seeds", "1", "2", "3", "--workers", "2", "--set", "seconds=60")
+    first, opened = sweep.out / "run-1-1", Path.open
+
+    def full(path: Path, *mode: str, **options):
+        if path.name == "run-1-2.txt":
+            wait_for(lambda: (first / "metrics.jsonl").exists())
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        return opened(path, *mode, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", full)
+        assert sweep(*words) == 1
+    error = capsys.readouterr().err
+    assert "run-1-2.txt: the file cannot be written (got No space left" in error and error.count("\n") == 1
+    assert (first / "saved.txt").exists() and not (first / "result.json").exists()
+    assert sweep("--seeds", "1", "2", "3", "--workers", "2") == 0
+    assert [starts(sweep.out / f"run-1-{seed}") for seed in (1, 2, 3)] == [2, 1, 1]
+
+
+def test_an_engine_that_cannot_start_a_run_keeps_its_slots(tmp_path) -> None:
+    (tmp_path / "sweep-output").write_text("a file where a folder is needed")
+    engine, output = LocalEngine(1), tmp_path / "sweep-output" / "run.txt"
+    for _ in range(2):
+        with pytest.raises(InputError, match="run.txt: the file cannot be written \\(got File exists"):
+            engine.submit([sys.executable, "-c", "pass"], output)
+    job = engine.submit([sys.executable, "-c", "pass"], tmp_path / "run.txt")
+    wait_for(lambda: job.poll() == 0)
+    assert run_command([sys.executable, "-c", "pass"], str(output)) == 1
+    with pytest.raises(InputError, match="the run cannot be started"):
+        engine.submit([str(tmp_path / "no-python")], tmp_path / "run.txt")
 
 
 class LosingEngine:

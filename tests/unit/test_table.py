@@ -326,6 +326,16 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         assert [cell_text(summary).partition(" (")[0] for summary in summaries] == rows[name, method]
 
 
+def test_the_seeds_of_a_partition_make_one_pair() -> None:
+    first = {(("manualSeed", seed), ("partition", k)): 0.5 + 0.1 * k for seed in (1, 2, 3) for k in (1, 2)}
+    second = {pair: 0.5 for pair in first} | {(("manualSeed", 1), ("partition", 2)): 0.2}
+    result = compare(first, second)
+    assert result.n == 2 and result.p is None  # differences 0.1, 0.1, 0.1 and 0.5, 0.2, 0.2
+    assert result.difference == pytest.approx((0.1 + 0.3) / 2)
+    one_partition = {pair: value for pair, value in first.items() if pair[1][1] == 2}
+    assert compare(one_partition, second).n == 3
+
+
 def test_random_partitions_are_data_of_their_own_and_paired_by_number(tmp_path: Path) -> None:
     write_run(tmp_path, 1, 0.9)
     for number, h, without in ((1, 0.50, 0.41), (2, 0.54, 0.46), (3, 0.58, 0.48)):

@@ -19,10 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zslab.errors import InputError, exit_status
+from zslab.fileio import plain_disk_errors
 from zslab.runs.environment import as_typed
 from zslab.search.space import read_space
 from zslab.sweep.__main__ import add_engine_flags, assignments, build_engine
-from zslab.sweep.plan import Launcher, as_arguments
+from zslab.sweep.plan import Launcher, as_arguments, find_launcher
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,16 +44,17 @@ def _run(own: argparse.Namespace) -> int:
             fix="Install it in the project's folder: pip install -e '.[search]'.",
         ) from None
     folder, fixed = own.study or Path("runs") / f"search-{own.launcher.stem}", assignments(own.set)
-    with Launcher(own.launcher) as launcher:
+    with Launcher(find_launcher(own.launcher)) as launcher:
         (run,) = launcher.ask(as_arguments(fixed), own.launcher.stem)
         space_file = own.space or own.launcher.resolve().parents[1] / "search_space.py"
         space = {k: v for k, v in read_space(space_file, Path(run.command[1]).name).items() if k not in fixed}
-        study = Study(folder.resolve(), launcher, space, fixed, own.objective, own.seed)
-        engine = build_engine(own)
-        try:
-            status = study.execute(engine, own.trials)
-        finally:
-            engine.close()
+        with plain_disk_errors(folder):
+            study = Study(folder.resolve(), launcher, space, fixed, own.objective, own.seed)
+            engine = build_engine(own)
+            try:
+                status = study.execute(engine, own.trials, own.retries)
+            finally:
+                engine.close()
     winner = study.winner
     if winner is None:
         print("No trial is complete.", file=sys.stderr)

@@ -7,12 +7,13 @@ function of its config in a folder of its own, then continues where it was.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import filelock
 import optuna
@@ -23,10 +24,9 @@ from optuna.trial import FrozenTrial, TrialState
 from zslab.errors import InputError
 from zslab.fileio import read_json, read_metrics
 from zslab.runs.records import EpochRecord
-from zslab.runs.signals import stop_requests
 from zslab.search.space import Space
-from zslab.sweep.driver import POLL_SECONDS, STOPPED, in_use, is_locked, output_file
-from zslab.sweep.engines import Engine, Job
+from zslab.sweep.driver import MOST_LOSSES, STOPPED, in_use, is_locked, output_file, stoppable
+from zslab.sweep.engines import LOST, POLL_SECONDS, Engine, Job
 from zslab.sweep.plan import Launcher, PlannedRun, Value, as_arguments
 
 Objective = Literal["T1", "H"]
@@ -41,6 +41,8 @@ class _Active:
     run: PlannedRun
     lock: filelock.BaseFileLock
     job: Job | None = None
+    attempts: int = 0  # that failed
+    losses: int = 0  # of workers
     metrics_size: int = 0  # bytes of metrics.jsonl that have been read
     epochs: int = 0
     best: float = 0.0
@@ -68,7 +70,7 @@ class Study:
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         self.folder, self.launcher, self.space, self.fixed, self.objective = folder, launcher, space, fixed, objective
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(JournalFileBackend(str(folder / "study.journal")))
+        storage = JournalStorage(_Journal(folder / "study.journal"))
         with filelock.FileLock(folder / "locks" / "study.lock"):
             self.study = optuna.create_study(
                 study_name="search",
@@ -116,16 +118,17 @@ class Study:
         (run,) = self.launcher.ask(as_arguments({**self.fixed, **flags, **own}), "the search")
         return run
 
-    def execute(self, engine: Engine, n_trials: int, say: Callable[[str], None] = print) -> int:
-        """Make trials until there are `n_trials`, those of other processes included; return the exit status."""
+    def execute(self, engine: Engine, n_trials: int, retries: int = 0, say: Callable[[str], None] = print) -> int:
+        """Make trials until there are `n_trials`, those of other processes included; return the exit status.
+
+        Args:
+            engine: where the runs are executed.
+            n_trials: how many trials the study shall have.
+            retries: further attempts for a run that fails; a lost worker is no attempt.
+            say: prints a line of progress.
+        """
         active: list[_Active] = []
-
-        def interrupt() -> None:
-            for each in active:
-                if each.job:
-                    each.job.interrupt()
-
-        with stop_requests(interrupt, ("SIGINT", "SIGTERM", "SIGHUP")) as stopping:
+        with stoppable(lambda: (each.job for each in active if each.job)) as stopping:
             may_ask = True  # where there were enough trials, not before one has ended
             while True:
                 while may_ask and not stopping() and len(active) < engine.slots:
@@ -136,7 +139,7 @@ class Study:
                 if not active:
                     return STOPPED if stopping() else 0
                 for each in list(active):
-                    if self._advance(each, engine, stopping(), say):
+                    if self._advance(each, engine, retries, stopping(), say):
                         active.remove(each)
                         each.lock.release()
                         may_ask = True
@@ -161,7 +164,7 @@ class Study:
     def _lock_file(self, number: int) -> Path:
         return self.folder / "locks" / f"trial-{number}.lock"
 
-    def _advance(self, active: _Active, engine: Engine, stopping: bool, say: Callable[[str], None]) -> bool:
+    def _advance(self, active: _Active, engine: Engine, retries: int, stopping: bool, say: Callable[[str], None]) -> bool:
         """Start a trial's run, report its progress, and return whether it has ended."""
         trial, run = active.trial, active.run
         if active.job is None and not run.finished:
@@ -189,6 +192,12 @@ class Study:
             word = f"pruned after {active.epochs} epochs"
         elif stopping or status == STOPPED:
             return True  # without a lock it is queued again by the next call
+        elif status == LOST and active.losses < MOST_LOSSES:
+            active.losses, active.job = active.losses + 1, None
+            return False
+        elif status != LOST and active.attempts < retries:
+            active.attempts, active.job = active.attempts + 1, None
+            return False
         else:
             trial.set_user_attr(STATUS, status)
             self.study.tell(trial, state=TrialState.FAIL)
@@ -210,6 +219,22 @@ class Study:
                 active.best = max(active.best, *values)
                 active.trial.report(active.best, record.epoch)
         return bool(new)
+
+
+class _Journal(JournalFileBackend):
+    """A journal of whole lines: half a line, left by a full disk or a killed process, would spoil the next one."""
+
+    def __init__(self, path: Path):
+        super().__init__(str(path))
+        self._path = path
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        """Append records."""
+        with filelock.FileLock(self._path.with_suffix(".lock")):
+            content = self._path.read_bytes()
+            if content and not content.endswith(b"\n"):
+                os.truncate(self._path, content.rfind(b"\n") + 1)
+            super().append_logs(logs)
 
 
 def validation_value(folder: Path, objective: Objective) -> float:

@@ -21,7 +21,7 @@ from zslab.errors import InputError, exit_status
 from zslab.int_ranges import parse_numbers
 from zslab.sweep.driver import Outcome, execute
 from zslab.sweep.engines import Engine, LocalEngine, RayEngine, Resources, SlurmEngine
-from zslab.sweep.plan import Grid, PlannedRun, Value, plan_runs, read_grid
+from zslab.sweep.plan import Grid, PlannedRun, Value, find_launcher, plan_runs, read_grid
 
 ENGINES = ("local", "ray", "slurm")
 
@@ -99,7 +99,7 @@ def _print_plan(runs: Sequence[PlannedRun]) -> None:
 
 def _grid(own: argparse.Namespace) -> Grid:
     files = [path for path in own.what if path.suffix == ".toml"]
-    launchers = tuple(path for path in own.what if path.suffix != ".toml")
+    launchers = tuple(find_launcher(path) for path in own.what if path.suffix != ".toml")
     if len(files) > 1 or (files and launchers):
         raise InputError(
             "a sweep is one TOML file or a list of launchers",

@@ -11,17 +11,17 @@ import contextlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import filelock
 
+from zslab.errors import InputError
 from zslab.runs.signals import stop_requests
-from zslab.sweep.engines import LOST, Engine, Job
+from zslab.sweep.engines import LOST, POLL_SECONDS, Engine, Job
 from zslab.sweep.plan import PlannedRun
 
-POLL_SECONDS = 0.1
 STOPPED = 130  # exit status of a run after an interrupt, which it survives: its checkpoint is saved
 MOST_LOSSES = 10  # of workers under one run, before it counts as failed
 LAST_LINES = 15  # shown of a failed run whose output went to a file
@@ -79,6 +79,10 @@ def execute(
         show_output: let the runs write to the screen; otherwise into a file beside their folders, of which failed runs
             show the end.
         say: prints a line of progress.
+
+    Raises:
+        InputError: the engine cannot start a run, for example since the disk is full. Those that had started have been
+            stopped and the same command continues.
     """
     unique = list({run.folder: run for run in runs}.values())
     outcome = Outcome(skipped=[run for run in unique if run.is_current])
@@ -91,11 +95,7 @@ def execute(
     active: list[_Active] = []
     total = len(waiting)
 
-    def interrupt() -> None:
-        for running in active:
-            running.job.interrupt()
-
-    with stop_requests(interrupt, ("SIGINT", "SIGTERM", "SIGHUP")) as stopping:  # the runs save and stop
+    with stoppable(lambda: (running.job for running in active)) as stopping:
         while active or waiting:
             if stopping() or (outcome.failed and not keep_going):
                 outcome.left += waiting
@@ -136,6 +136,31 @@ def execute(
             if not ended and (active or waiting):
                 time.sleep(POLL_SECONDS)
     return outcome
+
+
+@contextlib.contextmanager
+def stoppable(jobs: Callable[[], Iterable[Job]]) -> Iterator[Callable[[], bool]]:
+    """Interrupt the active jobs, which save and stop, at the first Ctrl-C and where an InputError ends the work.
+
+    Args:
+        jobs: returns the active jobs.
+
+    Yields:
+        A function that tells whether the user has asked to stop.
+    """
+
+    def interrupt() -> None:
+        for job in jobs():
+            job.interrupt()
+
+    with stop_requests(interrupt, ("SIGINT", "SIGTERM", "SIGHUP")) as stopping:
+        try:
+            yield stopping
+        except InputError:
+            interrupt()
+            while any(job.poll() is None for job in jobs()):
+                time.sleep(POLL_SECONDS)
+            raise
 
 
 def output_file(run: PlannedRun) -> Path:

@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +18,12 @@ from types import ModuleType
 from typing import IO, Any, Protocol
 
 from zslab.errors import InputError
+from zslab.fileio import plain_disk_errors
 
 LOST = -1000  # status of a run whose worker, node or job vanished
 INTERRUPT_SECONDS = 60  # given to an interrupted run to save its checkpoint
+POLL_SECONDS = 0.1
+_commands: list[subprocess.Popen[bytes]] = []  # what `run_command` has started in this process
 
 
 @dataclass(frozen=True)
@@ -59,7 +63,11 @@ class Engine(Protocol):
     slots: int
 
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
-        """Start a command; its standard output and error go to the file `output`, or to the screen for None."""
+        """Start a command; its standard output and error go to the file `output`, or to the screen for None.
+
+        Raises:
+            InputError: it cannot be started, for example since the disk is full.
+        """
 
     def close(self) -> None:
         """Release what the engine holds."""
@@ -89,7 +97,7 @@ class LocalEngine:
 
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
         """Start a process in a session of its own, so that only the driver interrupts it."""
-        slot = self._free.pop(0)
+        slot = self._free[0]
         environment = dict(os.environ)
         cpus = self.resources.cpus or max(1, (os.cpu_count() or 1) // self.slots)
         if self.slots > 1 or self.resources.cpus:
@@ -97,7 +105,9 @@ class LocalEngine:
         if self.gpus:
             first = int(slot * self.resources.gpus + 1e-9)
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus[first : first + max(1, int(self.resources.gpus))])
-        return _LocalJob(_start(command, output, environment), lambda: self._free.append(slot))
+        process = _start(command, output, environment)
+        self._free.remove(slot)
+        return _LocalJob(process, lambda: self._free.append(slot))
 
     def close(self) -> None:
         """Do nothing: finished processes leave nothing behind."""
@@ -194,7 +204,12 @@ class SlurmEngine:
             def __call__(self, arguments: list[str], path: str | None) -> int:
                 return run_command(arguments, path)
 
-        return _SlurmJob(self._executor.submit(Command(), list(command), None if output is None else str(output)))
+            def checkpoint(self, *call: object) -> Any:  # called from a signal's handler while run_command waits
+                interrupt_commands()
+                return super().checkpoint(*call)
+
+        with plain_disk_errors(self._executor.folder):
+            return _SlurmJob(self._executor.submit(Command(), list(command), None if output is None else str(output)))
 
     def close(self) -> None:
         """Do nothing: jobs are Slurm's."""
@@ -218,23 +233,48 @@ class _SlurmJob:
 
 def run_command(command: list[str], output: str | None) -> int:
     """Run a command on a cluster's worker and return its exit status; an interrupt is passed on to it."""
-    process = _start(command, None if output is None else Path(output), dict(os.environ))
     try:
-        return process.wait()
+        process = _start(command, None if output is None else Path(output), dict(os.environ))
+    except InputError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    _commands.append(process)
+    try:
+        while process.poll() is None:  # not wait(): it would keep a signal's handler from waiting for the process as well
+            time.sleep(POLL_SECONDS)
     except KeyboardInterrupt:
+        interrupt_commands()
+    _commands.remove(process)
+    return process.wait(timeout=0)
+
+
+def interrupt_commands() -> None:
+    """Interrupt what `run_command` has started in this process, and wait while it saves its checkpoint."""
+    for process in _commands:
         _interrupt(process)
-        return process.wait(timeout=INTERRUPT_SECONDS)
+    end = time.monotonic() + INTERRUPT_SECONDS
+    while any(process.poll() is None for process in _commands) and time.monotonic() < end:
+        time.sleep(POLL_SECONDS)
 
 
 def _start(command: Sequence[str], output: Path | None, environment: dict[str, str]) -> subprocess.Popen[bytes]:
     stream: IO[bytes] | None = None
     if output is not None:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        stream = output.open("ab")
+        with plain_disk_errors(output):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            stream = output.open("ab")
     try:
         return subprocess.Popen(
             list(command), env=environment, stdout=stream, stderr=stream and subprocess.STDOUT, start_new_session=True
         )
+    except OSError as error:  # no memory or too many processes
+        raise InputError(
+            "the run cannot be started",
+            where=command[0],
+            found=error.strerror,
+            expected="room for one more process",
+            fix="Ask for fewer --workers, or end other programs.",
+        ) from None
     finally:
         if stream is not None:
             stream.close()

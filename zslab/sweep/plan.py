@@ -35,10 +35,11 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
+from typing import cast
 
 from zslab import __version__
 from zslab.errors import InputError, examples
-from zslab.fileio import read_toml, write_json
+from zslab.fileio import read_json, read_toml, write_json
 from zslab.int_ranges import parse_numbers
 
 Value = str | int | float | bool | None
@@ -154,7 +155,7 @@ def read_grid(path: Path) -> Grid:
         if any(isinstance(values, str) for values in dict(content.get("grid", {})).values()):
             raise TypeError("[grid] takes lists")
         return Grid(
-            launchers=tuple(_launcher(Path(name), path.parent) for name in content.get("launchers", ())),
+            launchers=tuple(find_launcher(Path(name), path.parent) for name in content.get("launchers", ())),
             seeds=tuple(int(seed) for seed in content.get("seeds", ())),
             splits=tuple(parse_numbers(splits, "splits") if isinstance(splits, str) and splits else map(int, splits)),
             partitions=int(content["partitions"]) if "partitions" in content else None,
@@ -197,7 +198,7 @@ def plan_runs(grid: Grid, cache: Path) -> list[PlannedRun]:
         for name, call in grid.calls():
             file = cache / f"{_digest(call)}.json"
             if file.exists():
-                answer = _from_json(json.loads(file.read_text(encoding="utf-8")))
+                answer = _from_json(cast(list[dict[str, object]], read_json(file)))
             else:
                 if call[0] not in launchers:
                     launchers[call[0]] = started.enter_context(Launcher(Path(call[0])))
@@ -278,7 +279,12 @@ def _digest(call: Sequence[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _launcher(path: Path, folder: Path) -> Path:
+def find_launcher(path: Path, folder: Path = Path()) -> Path:
+    """Return the path of a launcher, relative to a folder or to the working directory.
+
+    Raises:
+        InputError: it does not exist.
+    """
     for candidate in (folder / path, path):
         if candidate.is_file():
             return candidate

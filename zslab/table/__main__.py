@@ -18,6 +18,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from zslab.data.formats.table import read_text
 from zslab.errors import InputError, exit_status
 from zslab.fileio import write_text
 from zslab.table.build import build_variants
@@ -31,9 +32,9 @@ def insert(page: Path, table: str) -> None:
     """Replace what stands between the page's two marks.
 
     Raises:
-        InputError: the page lacks the marks.
+        InputError: the page cannot be read or lacks the marks.
     """
-    text = page.read_text(encoding="utf-8")
+    text = read_text(page)
     before, found, rest = text.partition(BEGIN)
     _, ended, after = rest.partition(END)
     if not (found and ended):

@@ -19,7 +19,6 @@ GROUPS = {"T1": ("zsl", "acc"), "H": ("gzsl", "H")}  # where metrics.jsonl has t
 
 def write_figures(folder: Path, variants: Sequence[Variant], rule: str = "last") -> list[Path]:
     """Draw curves (where run folders are at hand) and bars for each data set; return the PNG files written."""
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for data in dict.fromkeys(variant.data for variant in variants):
         own = [variant for variant in variants if variant.data == data]

@@ -30,7 +30,7 @@ class Comparison:
     """Paired comparison of two variants: `first` minus `second`.
 
     Attributes:
-        n: number of pairs.
+        n: number of pairs; with several class splits or partitions, the number of these.
         difference: mean of the paired differences.
         interval: 95 % bootstrap interval of that mean (percentiles); None for fewer than two pairs.
         p: two-sided p of the paired permutation test (random signs); None for fewer than six pairs, of which no test can
@@ -57,6 +57,9 @@ def summarize(values: list[float]) -> Summary | None:
 def compare(first: Mapping[Repeat, float], second: Mapping[Repeat, float]) -> Comparison | None:
     """Compare two variants over the repetitions that both have; None where they share none.
 
+    Where repetitions have several class splits or partitions, a pair is the mean over the seeds of one of them: seeds of the
+    same split are not independent.
+
     The permutation test flips the sign of each pair's difference: all 2^n patterns for up to 13 pairs, else 9,999 drawn
     ones. Its two-sided p is the share of patterns whose absolute mean is at least as large as the one measured (with the
     measured one counted among drawn ones).
@@ -64,23 +67,26 @@ def compare(first: Mapping[Repeat, float], second: Mapping[Repeat, float]) -> Co
     pairs = sorted(first.keys() & second.keys())
     if not pairs:
         return None
-    differences = np.array([first[pair] - second[pair] for pair in pairs])
+    groups: dict[Repeat, list[float]] = {}  # class split or partition -> differences
+    for pair in pairs:
+        groups.setdefault(tuple(item for item in pair if item[0] != "manualSeed"), []).append(first[pair] - second[pair])
+    differences = np.array([np.mean(values) for values in groups.values()] if len(groups) > 1 else next(iter(groups.values())))
     mean = float(differences.mean())
     interval = p = None
-    if len(pairs) > 1:
+    if len(differences) > 1:
         bootstrap = stats.bootstrap(
             (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
         )
         interval = float(bootstrap.confidence_interval.low), float(bootstrap.confidence_interval.high)
-    if len(pairs) >= FEWEST_PAIRS:
+    if len(differences) >= FEWEST_PAIRS:
         p = float(
             stats.permutation_test(
                 (differences,),
                 lambda values, axis=-1: np.abs(np.mean(values, axis=axis)),
                 permutation_type="samples",
                 alternative="greater",
-                n_resamples=2**EXACT if len(pairs) <= EXACT else RESAMPLES,
+                n_resamples=2**EXACT if len(differences) <= EXACT else RESAMPLES,
                 rng=0,
             ).pvalue
         )
-    return Comparison(len(pairs), mean, interval, p)
+    return Comparison(len(differences), mean, interval, p)
