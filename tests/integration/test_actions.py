@@ -430,9 +430,11 @@ def test_splits_that_cannot_be_made_are_refused(actions, tmp_path, changes, word
 
 
 def test_names_are_cleaned() -> None:
-    assert clean_name("ApplyEyeMakeup") == clean_name("apply_eye-makeup (1)") == ["apply", "eye", "makeup"]
+    assert clean_name("ApplyEyeMakeup") == clean_name("003.apply_eye-makeup") == ["apply", "eye", "makeup"]
     assert clean_name("TaiChi") == ["tai", "chi"] and clean_name("brush_hair") == ["brush", "hair"]
-    assert clean_name("YoYo 2") == ["yo", "yo"] and clean_name("TVShow") == ["tv", "show"]
+    assert clean_name("YoYo 2") == ["yo", "yo", "2"] and clean_name("TVShow") == ["tv", "show"]
+    assert clean_name("Boeing_747-400") == ["boeing", "747", "400"] and clean_name("1.5 mm") == ["1", "5", "mm"]
+    assert clean_name("कि_คำ") == ["कि", "คำ"]
 
 
 WORDS = {"ride": [1.0, 0.0], "bike": [0.0, 2.0], "Horse": [5.0, 5.0], "other": [9.0, 9.0]}
@@ -457,6 +459,10 @@ def test_class_vectors_from_words(tmp_path, name, header, combine, ride_bike) ->
     assert notes == ["bike_unheard: no vector for unheard"]
     with pytest.raises(InputError, match="no word of 'Archery'"):
         class_vectors(["RideBike", "Archery"], path, combine)
+    assert class_vectors(["Bike", "Bike 747"], path, combine)[1] == [
+        "Bike 747: no vector for 747",
+        "classes with the same vector cannot be told apart: Bike = Bike 747",
+    ]
 
 
 @pytest.mark.parametrize(

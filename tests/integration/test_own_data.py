@@ -24,6 +24,7 @@ from zslab.data.region_dataset import read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.features.backbones import BackboneSpec, load_backbone
+from zslab.features.sources import read_image_folder
 
 from helpers.exported_models import train
 from helpers.project import PROJECT, tree_modules
@@ -185,11 +186,25 @@ def test_names_that_are_no_utf8_are_prepared_and_listed(tmp_path, backbone) -> N
     with pytest.raises(InputError, match="some images cannot be read"):
         made_of(images, table, tmp_path / "OWN", backbone)
     made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["Grey"], skip_unreadable=True, regions=True)
-    assert made.left_out == 1 and "bad\\udcfe.png" in (tmp_path / "OWN" / "unreadable.txt").read_text()
+    assert made.left_out == 1 and "bad\\xfe.png: " in (tmp_path / "OWN" / "unreadable.txt").read_text()
     files = read_mat(tmp_path / "OWN" / "descriptor.mat", ["image_files"])["image_files"]
     assert "004.Grey/photo\\xff.png" in files.tolist()
     prediction = Prediction(str(images / "004.Grey" / odd), [ClassScore("Grey", 1.0, False)])
     assert annotate(Image.new("RGB", (8, 8)), prediction).width == 1080
+
+
+@pytest.mark.skipif(sys.platform in ("win32", "darwin"), reason="the file system holds UTF-8 alone")
+def test_a_class_folder_whose_name_is_no_utf8_keeps_its_images(tmp_path, backbone) -> None:
+    images, table = make(tmp_path, rows={**ROWS, "caf\\xe9": (0, 1, 1)})
+    (images / "004.Grey").rename(images / os.fsdecode(b"004.caf\xe9"))
+    assert read_image_folder(images).classes[-1] == "004.caf\\xe9"
+    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["caf\\xe9"], regions=True)
+    assert made.n_images["test unseen"] == 5 and "caf\\xe9" in made.unseen
+    data = read_xlsa17(tmp_path, "OWN", "descriptor", "att")
+    assert data.class_names[-1] == "caf\\xe9" and (data.labels == 5).sum() == 5
+    table.write_text(table.read_text().replace("caf\\xe9", "café"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"no row of attributes \(got .*004.caf\\xe9, expected"):
+        read_inputs(images, table)
 
 
 def test_unreadable_images_stop_or_are_left_out_and_listed(tmp_path, backbone) -> None:

@@ -224,4 +224,7 @@ def write_unreadable(path: Path, images: Images, unreadable: dict[int, str]) -> 
     """Write a line for each image that cannot be read; remove the file if there is none."""
     path.unlink(missing_ok=True)
     if unreadable:
-        write_text(path, "".join(f"{images.files[index]}: {reason}\n" for index, reason in sorted(unreadable.items())))
+        write_text(
+            path,
+            "".join(f"{printable(images.files[index])}: {printable(reason)}\n" for index, reason in sorted(unreadable.items())),
+        )

@@ -19,6 +19,7 @@ from zslab.data.formats.npyfile import read_matrix
 from zslab.data.xlsa17 import assemble
 from zslab.errors import InputError, examples
 from zslab.features.images import SUFFIXES, files_below, report_ignored
+from zslab.fileio import printable
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,7 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
         raise InputError("the folder is missing", where=f"--{kind}s", found=root, expected=layout, fix="Check the path.")
     ignored: Counter[str] = Counter()
     folders = [child for child in sorted(root.iterdir()) if child.is_dir() and not child.name.startswith(".")]
-    of_class = {folder.name: files_below(folder, suffixes, ignored) for folder in folders}
+    of_class = {printable(folder.name): files_below(folder, suffixes, ignored) for folder in folders}
     of_class = {name: paths for name, paths in of_class.items() if paths}
     report_ignored(ignored, kind)
     if not of_class:
@@ -265,7 +266,7 @@ def read_split(path: Path, images: Images) -> Split:
             expected=f"{n_listed}, which the lists of {path} name, up to number {int(lists.max(initial=0))}",
             fix=fix,
         )
-    folders = [PurePosixPath(name).parent.name for name in images.files]
+    folders = [printable(PurePosixPath(name).parent.name) for name in images.files]
     distinct = sorted(set(folders))
     labels = dict(zip(distinct, match_names(distinct, read_class_names(path) or [], images.source)))
     wrong = [index for index, name in enumerate(folders) if labels[name] not in (None, images.labels[index] - 1)]

@@ -10,7 +10,9 @@ from __future__ import annotations
 import gzip
 import io
 import re
+import unicodedata
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,8 @@ from typing import IO, Literal, cast
 
 import numpy as np
 
-from zslab.errors import InputError
+from zslab.class_names import RUNNING_NUMBER
+from zslab.errors import InputError, examples
 
 MAX_WORD = 10_000  # bytes of a word
 
@@ -26,9 +29,13 @@ LARGEST_DIMENSION, LONGEST_WORD = 100_000, 10_000  # of a binary file, whose hea
 
 
 def clean_name(name: str) -> list[str]:
-    """Return the words of a class name in lower case: "ApplyEyeMakeup", "apply_eye-makeup (1)" -> apply, eye, makeup."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", name)
-    return re.findall(r"[^\W\d_]+", spaced.lower())
+    """Return the words and numbers of a class name in lower case: "ApplyEyeMakeup", "apply_eye-makeup" -> apply, eye, makeup.
+
+    Marks stay with their letters, as Hindi and Thai need; a running number before the name is left out.
+    """
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", " ", RUNNING_NUMBER.sub("", name, count=1)).lower()
+    parts = "".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in spaced)
+    return re.findall(r"\d+|[^\d\s]+", parts)
 
 
 def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean", "sum"]) -> tuple[np.ndarray, list[str]]:
@@ -40,7 +47,7 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
         combine: "mean" or "sum".
 
     Returns:
-        (C, dimension) float32, and sentences about words that were left out because the file lacks them.
+        (C, dimension) float32, and sentences about words that the file lacks and about classes with the same vector.
 
     Raises:
         InputError: the file is damaged, or has no word of a class.
@@ -63,7 +70,14 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
         if len(kept) < len(of_class)
     ]
     reduce = np.mean if combine == "mean" else np.sum
-    return np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known]), notes
+    vectors = np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known])
+    same: dict[bytes, list[str]] = defaultdict(list)
+    for name, vector in zip(names, vectors):
+        same[vector.tobytes()].append(name)
+    twins = [" = ".join(group) for group in same.values() if len(group) > 1]
+    if twins:
+        notes.append(f"classes with the same vector cannot be told apart: {examples(twins)}")
+    return vectors, notes
 
 
 def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[str]:
