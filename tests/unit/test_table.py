@@ -14,11 +14,11 @@ import pytest
 
 from zslab.errors import InputError
 from zslab.table.__main__ import main
-from zslab.table.build import build_lines, build_variants, changed_data, conditions, missing_cells
+from zslab.table.build import build_lines, build_pairs, build_variants, changed_data, conditions, missing_cells
 from zslab.table.figures import read_curve, write_figures
 from zslab.table.render import cell_text, make_table
 from zslab.table.report import write_report
-from zslab.table.runs import Quote, Run, read_runs, save_runs
+from zslab.table.runs import RULES, Quote, Run, read_runs, save_runs
 from zslab.table.statistics import Summary, compare
 
 from helpers.project import PROJECT
@@ -324,6 +324,16 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         summaries = [own.summary("last", m) for m in ("T1", "H")]
         summaries += [baseline.summary("val + calibration", m) for m in ("T1", "H")]
         assert [cell_text(summary).partition(" (")[0] for summary in summaries] == rows[name, method]
+
+
+def test_how_a_run_is_computed_makes_no_variant_and_rules_without_results_no_pair(tmp_path) -> None:
+    for seed in (1, 2):
+        write_run(tmp_path, seed, 0.5, memory=float(seed), cuda_graphs=seed == 1)
+        write_run(tmp_path, seed, 0.4, ABLATED)
+    variants = build_variants(read_runs([tmp_path]))
+    assert [variant.name for variant in variants] == [METHOD, ABLATED, "ESZSL"]
+    pairs = build_pairs(variants, METHOD, ABLATED, RULES, ["H"])
+    assert [pair.rule for pair in pairs] == ["paper", "last"]
 
 
 def test_the_seeds_of_a_partition_make_one_pair() -> None:

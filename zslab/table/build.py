@@ -206,6 +206,7 @@ def build_pairs(
         if (a := by_key.get((data, first))) and (b := by_key.get((data, second)))
         for rule in rules
         for measure in measures
+        if a.values(rule, measure) or b.values(rule, measure)
     ]
     if not pairs:
         raise InputError(

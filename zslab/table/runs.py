@@ -31,8 +31,8 @@ SUFFIX = " + calibration"
 REPEATS = ("manualSeed", "split", "partition")
 PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
-# A validation run beforehand adds selection rules and changes no other number.
-IRRELEVANT = (*NOT_PART_OF_IDENTITY, "select", "device", "cuda_graphs", "deterministic")
+# A validation run beforehand adds selection rules and changes no other number; the rest says how a run is computed.
+IRRELEVANT = (*NOT_PART_OF_IDENTITY, "select", "device", "cuda_graphs", "deterministic", "memory")
 
 Repeat = tuple[tuple[str, int], ...]  # (("manualSeed", 1), ("split", 3)): which repetition of its variant a run is
 Scores = dict[str, dict[str, float]]  # selection rule -> measure -> value in [0, 1]
@@ -187,7 +187,8 @@ def _from_result(result: object, folder: Path) -> Run:
             dataset, split = f"{dataset} ({PARTITIONS})", "drawn at random"
         method = str(result["title"]).rsplit(" on ", 1)[0]
         facts = (
-            f"{data['feature_dim']}-d features, {data['attribute_dim']}-d class vectors, split {split}, "
+            f"{data['feature_dim']}-d features, {data['attribute_dim']}-d class vectors, "
+            f"{'split without validation lists' if split == 'none' else f'split {split}'}, "
             f"{len(data['seen_classes'])} seen and {len(data['unseen_classes'])} unseen classes"
         )
         seconds, notes = float(result["seconds"]), list(map(str, result["notes"]))
