@@ -7,7 +7,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := dev,docs,video,images,words,text,web,hub,ray,slurm,search,notebooks
 
-.PHONY: fuzz demo check test quick docs figures install clean
+.PHONY: fuzz faults demo check test quick docs figures install clean
 
 install: $(VENV)/installed
 
@@ -48,3 +48,11 @@ clean:
 CASES ?= 10000
 fuzz: install
 	ZSLAB_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest tests/fuzz
+
+# Kills, full disks, two processes, too little memory; more rounds of kills by `make faults ROUNDS=100`. Mounts of its own,
+# where the system allows them, give it small and read-only disks.
+ROUNDS ?= 10
+MOUNTS := $(shell unshare -Urm true 2>/dev/null && echo 1)
+faults: install
+	ZSLAB_FAULT_ROUNDS=$(ROUNDS) ZSLAB_FAULT_MOUNTS=$(MOUNTS) OMP_NUM_THREADS=1 \
+		$(if $(MOUNTS),unshare -Urm) $(BIN)/python -m pytest tests/faults

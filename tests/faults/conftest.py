@@ -1,0 +1,19 @@
+"""The fault campaign runs where ZSLAB_FAULT_ROUNDS is set, as in `make faults`, and prints its table at the end."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from faults.runner import TABLE
+
+collect_ignore = [] if "ZSLAB_FAULT_ROUNDS" in os.environ else ["test_faults.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    for kind, rows in TABLE.items():
+        columns = list(rows[0])
+        terminalreporter.write_line("")
+        terminalreporter.write_line(f"{kind}:")
+        for cells in (columns, ["---"] * len(columns), *([str(row[column]) for column in columns] for row in rows)):
+            terminalreporter.write_line(f"| {' | '.join(cells)} |")
