@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import sys
 from collections.abc import Callable, Collection
 
 LONGEST_VALUE = 120  # characters of a found value that a message shows
 MOST_EXAMPLES = 5  # names that a message lists
+REFUSALS = (  # of a disk
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+)
+NO_MEMORY = ("allocate memory", "out of memory", "can't start new thread", "failed to map segment")  # as libraries say it
 
 
 class InputError(ValueError):
@@ -55,14 +62,71 @@ def examples(names: Collection[object], most: int = MOST_EXAMPLES) -> str:
     return f"{shown} … and {len(names) - most} more" if len(names) > most else shown
 
 
-def replace_unprintable() -> None:
-    """Let stdout and stderr write "?" for what their encoding lacks, such as "λ" on a Latin-1 terminal."""
+def refusal(path: object, error: OSError) -> InputError:
+    """Return what to say where a disk refuses to write `path`."""
+    return InputError(
+        "the file cannot be written",
+        where=path,
+        found=os.strerror(error.errno or 0),
+        expected="a folder with free space and permission to write",
+        fix="Free some space or choose another folder; files written before are untouched.",
+    )
+
+
+def explained(error: BaseException | None) -> InputError | None:
+    """Return what the user can mend: an InputError, a disk that refuses or too little memory; None for a fault of ours."""
+    if isinstance(error, InputError):
+        return error
+    if isinstance(error, OSError) and error.errno in REFUSALS:
+        return refusal(error.filename or "the disk", error)
+    text = str(error).lower()
+    if isinstance(error, MemoryError) or (isinstance(error, Exception) and any(words in text for words in NO_MEMORY)):
+        return InputError(
+            "the memory is not sufficient",
+            where="this process",
+            found=first_line(error),
+            expected="more free memory",
+            fix="Close other programs, lower --batch_size, or pass --memory GIB where the command has it. "
+            "Files written before are untouched.",
+        )
+    return None
+
+
+class _Output(io.TextIOWrapper):
+    """Standard output that is discarded once its reader has gone, so that the command still ends its work."""
+
+    def write(self, text: str) -> int:
+        try:
+            return super().write(text)
+        except BrokenPipeError:
+            self._discard()
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            super().flush()
+        except BrokenPipeError:
+            self._discard()
+
+    def _discard(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
+
+
+def prepare_output() -> None:
+    """Let stdout and stderr write "?" for what their encoding lacks, and stdout go on when nobody reads it."""
+    if sys.stdout is None:  # closed: no file opened later should get its number
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    elif sys.stdout is sys.__stdout__ and type(sys.stdout) is io.TextIOWrapper:
+        old = sys.stdout
+        sys.stdout = _Output(old.buffer, old.encoding, line_buffering=old.line_buffering, write_through=old.write_through)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | None) -> str:
     """Return the first line of an error's message, or the name of its type where it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
@@ -71,13 +135,15 @@ def exit_status(work: Callable[[], int | None], stopped: str = "Stopped.") -> in
     """Run a command and return its exit status.
 
     Returns:
-        What `work` returns, or 0 for None; 1 after an InputError and 130 after Ctrl-C, each with one line on stderr.
+        What `work` returns, or 0 for None; 1 after what the user can mend and 130 after Ctrl-C, each with one line on stderr.
     """
-    replace_unprintable()
+    prepare_output()
     try:
         return work() or 0
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        if (mendable := explained(error)) is None:
+            raise
+        print(f"error: {mendable}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

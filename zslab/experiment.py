@@ -15,7 +15,7 @@ import torch
 import zslab
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
-from zslab.errors import InputError, replace_unprintable
+from zslab.errors import InputError, explained, prepare_output
 from zslab.flags import RunFlags, data_folders, run_folder
 from zslab.protocol import Outcome
 from zslab.report.html import write_report
@@ -40,7 +40,7 @@ class Experiment:
         method: name of the method in the result.
 
     Attributes:
-        status: 0; 1 after an error that the user can mend; 130 if the user stopped the run.
+        status: 0; 1 after what the user can mend; 130 if the user stopped the run.
     """
 
     def __init__(self, config: RunFlags, method: str):
@@ -58,7 +58,7 @@ class Experiment:
         return run_folder(self.config)
 
     def __enter__(self) -> Experiment:
-        replace_unprintable()
+        prepare_output()
         logging.basicConfig(format="%(message)s", stream=sys.stdout)
         log.setLevel(logging.INFO)
         if self.config.threads > 0:
@@ -74,9 +74,9 @@ class Experiment:
         elif isinstance(error, KeyboardInterrupt):
             self.status = 130
             print("Stopped at once. The last checkpoint, if any, is whole: --resume continues from it.", file=sys.stderr)
-        elif isinstance(error, (InputError, FloatingPointError)):
+        elif isinstance(error, FloatingPointError) or explained(error) is not None:
             self.status = 1
-            print(f"error: {error}", file=sys.stderr)
+            print(f"error: {explained(error) or error}", file=sys.stderr)
         else:
             return False
         return True

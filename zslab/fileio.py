@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import errno
+import glob
 import json
 import os
+import platform
+import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from zslab.errors import InputError
+from zslab.errors import REFUSALS, InputError, refusal
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
-
-
-REFUSALS = (
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
-    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
-)
 
 
 @contextmanager
@@ -35,8 +31,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         InputError: the disk is full or the folder cannot be written to.
     """
     path = Path(path)
-    # The suffix stays last because some writers (numpy, matplotlib) choose the format by it.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
+    temporary = temporary_path(path)
     try:
         with plain_disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -55,14 +50,31 @@ def plain_disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in REFUSALS:
-            raise InputError(
-                "the file cannot be written",
-                where=path,
-                found=os.strerror(error.errno),
-                expected="a folder with free space and permission to write",
-                fix="Free some space or choose another folder; files written before are untouched.",
-            ) from error
+            raise refusal(path, error) from error
         raise
+
+
+def temporary_path(path: Path) -> Path:
+    """Return this process's temporary name beside `path`, and remove what killed processes of this machine left there."""
+    # The suffix stays last because some writers (numpy, matplotlib) choose the format by it.
+    before, after = f".{path.stem}.{platform.node()}-", f".tmp{path.suffix}"
+    if os.name != "nt":  # where asking for a process would end it
+        for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
+            process = left.name[len(before) : -len(after)]
+            if process.isdecimal() and not _is_running(int(process)):
+                with suppress(OSError):  # it only takes space
+                    shutil.rmtree(left) if left.is_dir() else left.unlink()
+    return path.with_name(f"{before}{os.getpid()}{after}")
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's, or no number of a process
+        return True
+    return True
 
 
 def printable(name: str) -> str:

@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
-from zslab.errors import InputError, examples, exit_status, replace_unprintable
+from zslab.errors import InputError, examples, exit_status, prepare_output
 from zslab.fileio import read_toml
 from zslab.flags import RunFlags, data_folders, run_folder
 from zslab.int_ranges import format_numbers, parse_numbers
@@ -90,7 +90,7 @@ def launch(
             variant whose words are switched on is run.
         argv: the command line; None takes that of this process.
     """
-    replace_unprintable()
+    prepare_output()
     parser = _parser(docstring, variants)
 
     def resolve(argv: Sequence[str] | None) -> tuple[argparse.Namespace, list[Run]]:

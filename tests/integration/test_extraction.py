@@ -343,6 +343,16 @@ def test_a_full_disk_is_told_and_what_was_written_stays(tmp_path) -> None:
         assert rows.positions == {KEY: 0} and rows.rows()["pooled"].tolist() == [[0, 1, 2]]
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_a_disk_too_full_for_the_record_is_one_error(tmp_path) -> None:
+    with pytest.raises(InputError, match="No space left"), ResumableRows(tmp_path / "a.jsonl", ROW, {}) as rows:
+        rows._record.close()
+        rows._record = open("/dev/full", "wb", buffering=0)  # noqa: SIM115 - closed with the rows
+        rows.add([KEY], np.array([([0, 1, 2],)], ROW))
+    with ResumableRows(tmp_path / "a.jsonl", ROW, {}) as rows:
+        assert rows.positions == {}
+
+
 # ---- unreadable ---------------------------------------------------------------------------------------------------------
 
 

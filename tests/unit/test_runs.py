@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
+import platform
 import resource
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from zslab.errors import InputError
+from zslab.errors import InputError, explained
 from zslab.fileio import atomic_path, read_json, write_json
 from zslab.runs.config import config_digest
 from zslab.runs.environment import PROJECT_ROOT, resolve_device, resolve_folder
 from zslab.runs.folder import RunFolder
 from zslab.runs.records import EpochRecord
+from zslab.runs.signals import stop_requests
 
 
 @pytest.fixture
@@ -60,6 +66,85 @@ def test_a_full_disk_is_said_plainly_and_spoils_nothing(folder) -> None:
         signal.signal(signal.SIGXFSZ, handler)
     assert folder.checkpoint.read_bytes() == before
     assert not list(folder.path.glob("*.tmp*")) and not list(folder.path.glob(".*tmp*"))
+
+
+FULL = Path("/dev/full")  # every write to it fails as on a full disk
+needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /dev/full")
+
+
+@needs_full
+def test_a_disk_too_full_for_the_log_is_one_error(tmp_path) -> None:
+    folder, log = RunFolder(tmp_path, "digest-1"), logging.getLogger("zslab")
+    log.setLevel(logging.INFO)
+    (tmp_path / "log.txt").symlink_to(FULL)
+    folder.open({}, resume=False, overwrite=False)
+    with pytest.raises(InputError, match=r"log\.txt: the file cannot be written \(got No space left"):
+        log.info("epoch 1")
+    folder.close()  # and not again
+    RunFolder(tmp_path, "digest-1").open({}, resume=False, overwrite=False)  # the lock is free
+
+
+@needs_full
+def test_a_disk_too_full_for_tensorboard_is_one_error(folder) -> None:
+    folder._events._path = FULL
+    with pytest.raises(InputError, match=r"tensorboard: the file cannot be written \(got No space left"):
+        folder.append_metrics(record(0))
+
+
+def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path) -> None:
+    host = platform.node()
+    gone, others, running = f".a.{host}-999999999.tmp.json", ".a.elsewhere-999999999.tmp.json", f".a.{host}-1.tmp.json"
+    for name in (gone, others, running):
+        (tmp_path / name).touch()
+    write_json(tmp_path / "a.json", 1)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json", others, running}
+
+
+@pytest.mark.parametrize(
+    "error, words",
+    [
+        (OSError(30, "Read-only file system", "runs/a.json"), "runs/a.json: the file cannot be written (got Read-only"),
+        (MemoryError(), "this process: the memory is not sufficient (got MemoryError"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is not sufficient (got DefaultCPUAll"),
+        (OSError(12, "Cannot allocate memory"), "the memory is not sufficient"),
+        (InputError("it is wrong", where="a", found=1, expected=2, fix="Mend it."), "a: it is wrong"),
+        (ValueError("a fault of ours"), ""),
+        (FileNotFoundError(2, "No such file", "b"), ""),
+    ],
+)
+def test_what_the_system_lacks_is_told_as_an_input_error(error, words: str) -> None:
+    told = explained(error)
+    assert words in str(told) if words else told is None
+
+
+@pytest.mark.parametrize("stdout", ["closed", "reader gone"])
+def test_a_command_ends_its_work_though_nobody_reads_it(tmp_path, stdout: str) -> None:
+    script = (
+        "import sys, pathlib; from zslab.errors import exit_status\n"
+        "def work():\n"
+        "    for line in range(9): print('x' * 5000, flush=True)\n"
+        f"    pathlib.Path({str(tmp_path / 'done')!r}).touch()\n"
+        "sys.exit(exit_status(work))"
+    )
+    reader, writer = os.pipe()
+    os.close(reader)
+    closing = {"preexec_fn": lambda: os.close(1)} if stdout == "closed" else {"stdout": writer}
+    environment = os.environ | {"PYTHONPATH": str(PROJECT_ROOT)}
+    ended = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, env=environment, **closing)
+    os.close(writer)
+    assert (ended.returncode, ended.stderr, (tmp_path / "done").exists()) == (0, b"", True)
+
+
+def test_a_hangup_is_a_request_to_stop_unless_it_is_ignored() -> None:
+    before = signal.getsignal(signal.SIGHUP)
+    try:
+        for handler, expected in ((signal.SIG_DFL, True), (signal.SIG_IGN, False)):
+            signal.signal(signal.SIGHUP, handler)
+            with stop_requests(lambda: None) as stop:
+                os.kill(os.getpid(), signal.SIGHUP)
+                assert stop() is expected
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 def test_checkpoints_come_back_as_they_were(folder) -> None:

@@ -249,8 +249,13 @@ def _write_classes(
     is_seen: np.ndarray,
     locations: dict[str, np.ndarray],
 ) -> None:
-    """Write the split file with the attributes, and the table as CSV beside it."""
-    write_split(
+    """Write the table as CSV, and the split file with the attributes."""
+    with (
+        atomic_path(folder / "class_attributes.csv") as temporary,
+        open(temporary, "w", encoding="utf-8", newline="") as stream,
+    ):
+        write_attribute_table(stream, table)
+    write_split(  # last, for with it the data set is there
         folder / SPLIT_FILE,
         scaled,
         table.class_names,
@@ -261,11 +266,6 @@ def _write_classes(
         unseen_classes=np.flatnonzero(~is_seen)[:, None] + 1.0,
         attribute_names=np.array([[name] for name in table.attribute_names], dtype=object),
     )
-    with (
-        atomic_path(folder / "class_attributes.csv") as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as stream,
-    ):
-        write_attribute_table(stream, table)
 
 
 def _unreadable(images: Images, reasons: dict[int, str], listing: Path) -> InputError:

@@ -40,7 +40,7 @@ from zslab.data.formats.matfile import mat_shapes
 from zslab.data.splits import PROPOSED_SPLIT
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError, examples, exit_status
-from zslab.fileio import plain_disk_errors
+from zslab.fileio import plain_disk_errors, temporary_path
 
 log = logging.getLogger(__name__)
 
@@ -231,7 +231,7 @@ def extract(archive: Path, name: str, folder: Path, expected: Mapping[str, Shape
         chosen = {file: members[file] for file in sorted({*expected, *extras})}
         folder.parent.mkdir(parents=True, exist_ok=True)
         require_space(folder.parent, sum(member.file_size for member in chosen.values()))
-        temporary = folder.with_name(f".{name}.{os.getpid()}.tmp")
+        temporary = temporary_path(folder)
         try:
             with plain_disk_errors(folder):
                 temporary.mkdir(exist_ok=True)

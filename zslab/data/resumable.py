@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
+from io import RawIOBase
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +78,7 @@ class ResumableRows:
         length = self._read_record() if self.path.exists() else 0
         self.rows_path.touch()
         self._rows_file = open(self.rows_path, "r+b", buffering=0)  # noqa: SIM115 - closed by close()
-        self._record = open(self.path, "ab")  # noqa: SIM115 - closed by close()
+        self._record = open(self.path, "ab", buffering=0)  # noqa: SIM115 - closed by close()
         self._record.truncate(length)
         if not length:
             self._write_record(self._settings)
@@ -112,8 +113,7 @@ class ResumableRows:
         return sum(len(line) + 1 for line in lines[: 1 + len(keys)])
 
     def _write_record(self, *values: object) -> None:
-        self._record.write("".join(json.dumps(value) + "\n" for value in values).encode())
-        self._record.flush()
+        _write(self._record, "".join(json.dumps(value) + "\n" for value in values).encode())
 
     def add(self, keys: Sequence[FileKey], rows: np.ndarray) -> None:
         """Write some rows and make sure that they are on disk.
@@ -127,9 +127,7 @@ class ResumableRows:
         """
         with plain_disk_errors(self.path):
             self._rows_file.seek(self._n_rows * self.row_type.itemsize)
-            content = memoryview(rows.astype(self.row_type, copy=False).tobytes())
-            while content:
-                content = content[self._rows_file.write(content) :]
+            _write(self._rows_file, rows.astype(self.row_type, copy=False).tobytes())
             os.fsync(self._rows_file.fileno())
             self._write_record(*keys)
         self.positions |= {key: self._n_rows + number for number, key in enumerate(keys)}
@@ -164,6 +162,13 @@ class ResumableRows:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+def _write(file: RawIOBase, content: bytes) -> None:
+    """Write all of it, unbuffered: what a full disk refuses must not come up again when the file is closed."""
+    left = memoryview(content)
+    while left:
+        left = left[file.write(left) or 0 :]
 
 
 def remove_rows(path: Path) -> None:

@@ -14,6 +14,7 @@ validation/          the same for the first stage of --select val
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import pickle
@@ -27,16 +28,27 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save
-from torch.utils.tensorboard import SummaryWriter
 
 from zslab.errors import InputError, first_line
 from zslab.fileio import atomic_path, plain_disk_errors, read_json, read_metrics, write_json, write_text
+from zslab.runs.events import EventFile
 from zslab.runs.records import EpochRecord
 
 log = logging.getLogger("zslab")
 
 # What PyTorch and we raise over a checkpoint with a wrong value in it.
 UNUSABLE_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+
+
+class _LogFile(logging.FileHandler):
+    """A log whose errors are raised, not printed beside it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with plain_disk_errors(Path(self.baseFilename)):
+            super().emit(record)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        raise
 
 
 class RunFolder:
@@ -56,7 +68,7 @@ class RunFolder:
         self.checkpoint, self.result = self.path / "checkpoint.pt", self.path / "result.json"
         self.arrays, self.report = self.path / "evaluation.npz", self.path / "report.html"
         self.data: dict[str, str] | None = None
-        self._events: SummaryWriter | None = None
+        self._events = EventFile(self.path / "tensorboard")
         self._lock = filelock.FileLock(self.path / ".lock")
         self._log: logging.Handler | None = None
 
@@ -89,9 +101,10 @@ class RunFolder:
             InputError: the folder holds an unfinished run and neither flag says what to do with it, or another process uses
                 the folder.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         try:
-            self._lock.acquire(timeout=0)
+            with plain_disk_errors(self.path):
+                self.path.mkdir(parents=True, exist_ok=True)
+                self._lock.acquire(timeout=0)
         except filelock.Timeout:
             raise InputError(
                 "another process uses this run folder",
@@ -101,7 +114,8 @@ class RunFolder:
                 fix="Wait for that run or stop it.",
             ) from None
         if overwrite:
-            self._clear()
+            with plain_disk_errors(self.path):
+                self._clear()
         elif any(path.exists() for path in self._checkpoints) and not resume:
             self._lock.release()
             raise InputError(
@@ -113,19 +127,19 @@ class RunFolder:
             )
         self.data = data
         write_json(self.config, config)
-        self._log = logging.FileHandler(self.path / "log.txt", encoding="utf-8")
+        with plain_disk_errors(self.path):
+            self._log = _LogFile(self.path / "log.txt", encoding="utf-8")
         self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
         log.addHandler(self._log)
 
     def close(self) -> None:
-        """Close log and events, and release the lock."""
-        if self._events is not None:
-            self._events.close()
-            self._events = None
+        """Close the log and release the lock."""
         if self._log is not None:
             log.removeHandler(self._log)
-            self._log.close()
+            with contextlib.suppress(OSError):  # of a full disk, which the line before was told
+                self._log.close()
             self._log = None
+        self._events = EventFile(self.path / "tensorboard")
         self._lock.release()
 
     def _clear(self) -> None:
@@ -174,12 +188,8 @@ class RunFolder:
         """Add one epoch's record to metrics.jsonl and to the TensorBoard events."""
         with plain_disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record.to_json(), allow_nan=False) + "\n")
-        if self._events is None:
-            # TensorBoard hides events of epochs that are repeated after a resume.
-            self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=record.epoch)
-        for tag, value in record.scalars().items():
-            self._events.add_scalar(tag, value, record.epoch)
-        self._events.flush()
+        with plain_disk_errors(self.path / "tensorboard"):
+            self._events.append(record.epoch, record.scalars())
 
     def read_metrics(self) -> list[EpochRecord]:
         """Return all records; none if no epoch has been recorded."""

@@ -9,13 +9,14 @@ from contextlib import contextmanager
 
 @contextmanager
 def stop_requests(
-    on_first: Callable[[], object], names: tuple[str, ...] = ("SIGINT", "SIGTERM")
+    on_first: Callable[[], object], names: tuple[str, ...] = ("SIGINT", "SIGTERM", "SIGHUP")
 ) -> Iterator[Callable[[], bool]]:
     """Turn the first of some signals into a flag; a second one raises KeyboardInterrupt.
 
     Args:
         on_first: called when the first signal arrives.
-        names: the signals; those that the platform lacks are left out. Outside the main thread, none is handled.
+        names: the signals; those that the platform lacks or that are ignored, as by nohup, are left out. Outside the main
+            thread, none is handled.
 
     Yields:
         A function that tells whether a signal has arrived.
@@ -30,6 +31,7 @@ def stop_requests(
         on_first()
 
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     try:
         earlier = {number: signal.signal(number, handle) for number in numbers}
     except ValueError:  # not in the main thread, where signals cannot be handled

@@ -153,7 +153,7 @@ def stoppable(jobs: Callable[[], Iterable[Job]]) -> Iterator[Callable[[], bool]]
         for job in jobs():
             job.interrupt()
 
-    with stop_requests(interrupt, ("SIGINT", "SIGTERM", "SIGHUP")) as stopping:
+    with stop_requests(interrupt) as stopping:
         try:
             yield stopping
         except InputError:

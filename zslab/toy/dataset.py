@@ -32,7 +32,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 import shutil
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -43,7 +42,7 @@ from tqdm import tqdm
 
 from zslab.errors import InputError, exit_status
 from zslab.features.descriptor import POOLED_DIM, pooled_descriptor
-from zslab.fileio import read_json, write_json
+from zslab.fileio import read_json, temporary_path, write_json
 from zslab.toy.render import IMAGE_SIZE, render_bird
 from zslab.toy.species import ATTRIBUTE_PARTS, ATTRIBUTES, PARTS, SPECIES, TRAITS, UNSEEN_CLASSES, class_attributes, individual
 
@@ -95,7 +94,7 @@ def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
     }
     if _is_same(folder, manifest):
         return folder
-    temporary, discarded = (root / f".{NAME}.{os.getpid()}.{ending}" for ending in ("tmp", "old"))
+    temporary, discarded = temporary_path(folder), temporary_path(root / f"{NAME}.old")
     try:
         shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process that had our process number
         temporary.mkdir(parents=True)
