@@ -215,6 +215,7 @@ def test_quotes_stand_beside_runs_and_fill_what_they_lack(runs, tmp_path) -> Non
     save_runs(tmp_path / "all.json", [*read_runs([runs]), published, own])
     loaded = read_runs([tmp_path / "all.json"])
     assert published in loaded and own in loaded
+    assert [run.config.keys() & {"threads", "select", "nepoch"} for run in loaded if isinstance(run, Run)] == [{"nepoch"}] * 6
     table = " ".join(make_table(loaded, rules=["val", "last"]).split())
     assert (
         "| Somebody's | last | – | – | – | **90.0** | – |" in table

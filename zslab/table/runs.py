@@ -137,7 +137,8 @@ def save_runs(path: Path, runs: Sequence[Run | Quote]) -> None:
     """Write the runs as a collected file, sorted, without anything that depends on where the folders lie."""
     own = [run for run in runs if isinstance(run, Run)]
     ordered = sorted(own, key=lambda run: (run.data, run.method, sorted(map(str, run.settings.items())), run.repeat))
-    records = [asdict(run) | {"repeat": dict(run.repeat)} for run in ordered]
+    configs = [{flag: value for flag, value in run.config.items() if flag not in IRRELEVANT} for run in ordered]
+    records = [asdict(run) | {"repeat": dict(run.repeat), "config": config} for run, config in zip(ordered, configs)]
     quotes = sorted((run for run in runs if isinstance(run, Quote)), key=lambda quote: (quote.data, quote.method))
     everything = [{key: value for key, value in record.items() if key != "path"} for record in [*records, *map(asdict, quotes)]]
     lines = ",\n".join(json.dumps(record, ensure_ascii=False, allow_nan=False) for record in everything)
