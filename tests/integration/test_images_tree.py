@@ -16,15 +16,17 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from zslab.data.dataset import Dataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError
+from zslab.fileio import read_metrics
 from zslab.flags import read_dataset, run_folder
 from zslab.table.build import build_variants
 from zslab.table.runs import read_runs
 from zslab.table.statistics import compare
 
 from helpers.project import PROJECT, tree_modules
-from helpers.tiny import BASELINE_ROWS, write_tiny
+from helpers.tiny import BASELINE_ROWS, tiny_arrays, write_tiny
 
 SCRIPTS = PROJECT / "zero-shot-images" / "image-scripts"
 TINY_FLAGS = {
@@ -330,6 +332,27 @@ def test_a_run_is_a_function_of_its_config(images, tiny, tmp_path) -> None:
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
     other = run_in_process(images, tiny, tmp_path / "a", manualSeed=5)
     assert other.name != first.name
+
+
+def test_validation_alone_does_not_depend_on_any_test_sample(images, tiny, tmp_path, monkeypatch) -> None:
+    """The trials of a search: other features of all test samples change nothing, and no test stage is made."""
+    arrays, stage = tiny_arrays(), Dataset.stage
+    test = np.concatenate([arrays["test_seen_loc"], arrays["test_unseen_loc"]]).ravel() - 1
+    others = arrays["features"].copy()
+    others[:, test] = np.random.default_rng(9).random((len(others), len(test)))
+    write_tiny(tmp_path / "others", features=others)
+    stages = []
+    monkeypatch.setattr(Dataset, "stage", lambda self, name, *rest: stages.append(name) or stage(self, name, *rest))
+    first, second = (
+        run_in_process(images, dataroot, tmp_path / name, select="only_val")
+        for name, dataroot in (("a", tiny), ("b", tmp_path / "others"))
+    )
+    assert set(stages) == {"validation"}
+    assert not list(first.glob("*.safetensors")) and not (first / "metrics.jsonl").exists()
+    rows = [json.loads((folder / "result.json").read_text())["rows"] for folder in (first, second)]
+    assert rows[0] == rows[1] and [row["row"] for row in rows[0]] == ["validation"]
+    records = [read_metrics(folder / "validation" / "metrics.jsonl") for folder in (first, second)]
+    assert [record["gzsl"] for record in records[0]] == [record["gzsl"] for record in records[1]]
 
 
 def test_partitions_draw_unseen_classes_anew_and_pair_the_variants(images, tiny, tmp_path) -> None:

@@ -74,10 +74,15 @@ def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_f
 
 
 @pytest.mark.slow
-def test_a_killed_search_goes_on_and_counts_nothing_twice(search) -> None:
-    words = ("--workers", "2", "--set", "seconds=0.4")
+@pytest.mark.parametrize("engine", ["local", "ray", "slurm"])
+def test_a_killed_search_goes_on_and_counts_nothing_twice(search, engine) -> None:
+    if engine != "local":
+        pytest.importorskip({"ray": "ray", "slurm": "submitit"}[engine], reason=f"the extra {engine} is not installed")
+    words = ("--workers", "2", "--set", "seconds=0.4", "--engine", engine)
+    if engine == "slurm":
+        words += ("--slurm-cluster", "local")
     driver = subprocess.Popen(search.command(*words), env=environment(), stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(finished(search.folder)) >= 2)
+    wait_for(lambda: len(finished(search.folder)) >= 2, 240)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     done = search(*words)

@@ -6,6 +6,8 @@ import csv
 import io
 import itertools
 import json
+import shutil
+import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -335,6 +337,19 @@ def test_how_a_run_is_computed_makes_no_variant_and_rules_without_results_no_pai
     assert [variant.name for variant in variants] == [METHOD, ABLATED, "ESZSL"]
     pairs = build_pairs(variants, METHOD, ABLATED, RULES, ["H"])
     assert [pair.rule for pair in pairs] == ["paper", "last"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("pdflatex"), reason="LaTeX is not installed")
+def test_latex_compiles_with_any_character_that_latex_reads_otherwise(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs", 1, 0.5, "[a] 50 % & more_#1 {x} ~^\\$", dataset="MY_SET")
+    write_run(tmp_path / "runs", 1, 0.4, "[b]", dataset="MY_SET")
+    table = make_table(read_runs([tmp_path / "runs", PROJECT / "docs" / "results.json"]), style="latex")
+    page = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\\end{document}\n"
+    (tmp_path / "page.tex").write_text(page % table, encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
+    assert done.returncode == 0, done.stdout[-2000:]
 
 
 def test_the_seeds_of_a_partition_make_one_pair() -> None:

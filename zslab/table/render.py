@@ -135,7 +135,7 @@ def _csv(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], piv
 
 _TEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "[": "{[}"}
 )
 
 
@@ -150,9 +150,13 @@ def _latex(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], p
         title = f"\\multicolumn{{{len(table.header)}}}{{l}}{{{table.title.translate(_TEX)}}} \\\\"
         head, *body = (" & ".join(row) + r" \\" for row in [[name.translate(_TEX) for name in table.header], *texts])
         content = "\n".join(["\\toprule", title, "\\midrule", head, "\\midrule", *body, "\\bottomrule"])
-        parts += [f"% {table.caption}", f"\\begin{{tabular}}{{{columns}}}\n{content}\n\\end{{tabular}}"]
-    parts += [f"% {text}" for text in [*map(_pair_text, pairs), *notes]]
+        parts += [_comment(table.caption), f"\\begin{{tabular}}{{{columns}}}\n{content}\n\\end{{tabular}}"]
+    parts += map(_comment, [*map(_pair_text, pairs), *notes])
     return "\n\n".join(parts) + "\n"
+
+
+def _comment(text: str) -> str:
+    return f"% {' '.join(text.split())}"
 
 
 def _html(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
