@@ -43,6 +43,7 @@ autodoc_default_options = {
     "exclude-members": "set_fit_request, set_predict_request, set_predict_proba_request, set_score_request",
 }
 autodoc_typehints = "signature"
+autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
 autodoc_mock_imports = ["IPython", "av", "gradio", "timm", "torchvision"]  # the reference needs none of the extras
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
@@ -82,7 +83,7 @@ def escape_markup(app: Sphinx, what: str, name: str, obj: object, options: Any, 
         if not literal and not line.lstrip().startswith((">>>", "...", "..")):
             parts = re.split(r"(^\s*\* |``.*?``|`.*?`|:[a-z]+ [^:]*:)", line)  # a list's star and code stay as they are
             parts[::2] = [re.sub(r"(\w)_(?!\w)", r"\1\\_", re.sub(r"([*|])", r"\\\1", part)) for part in parts[::2]]
-            lines[number] = "".join(parts)
+            lines[number] = re.sub(r"^(:ivar \w+)_:", r"\1\\_:", "".join(parts))  # napoleon escapes parameters alone
         literal = literal or line.endswith("::")
 
 

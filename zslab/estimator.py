@@ -40,11 +40,11 @@ DEFAULT_SETTINGS = TfvaeganSettings(lr=1e-3, feedback_lr=1e-4, decoder_lr=1e-3, 
 
 
 class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """What the estimators share.
+    """Base class of the estimators.
 
     Attributes:
-        classes_: (C,) labels of all classes, ascending; columns of `predict_proba`. Set by `fit`, as is
-        seen_: (C,) whether a class had samples.
+        classes_: (C,) labels of all classes, ascending; columns of `predict_proba`. Set by `fit`.
+        seen_: (C,) whether a class had samples. Set by `fit`.
     """
 
     classes_: np.ndarray
@@ -106,7 +106,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     @abstractmethod
     def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
-        """Return scores (n, C) of features (n, D), -inf for classes that are out of the question."""
+        """Return scores (n, C) of features (n, D), -inf for excluded classes."""
 
     def predict_proba(self, X: ArrayLike, unseen_only: bool = False) -> np.ndarray:
         """Return the softmax of the class scores of features (n, D), as (n, C) with columns as `classes_`.
@@ -139,10 +139,10 @@ class TfvaeganClassifier(ZeroShotClassifier):
     """TF-VAEGAN: synthesizes features of unseen classes from their vectors and trains softmax heads on them.
 
     Args:
-        n_epochs: of the networks.
+        n_epochs: training epochs of the networks.
         hidden_dim: units of their hidden layers; the paper has 4096.
-        latent_dim: of the generator's noise; that of the class vectors where not given.
-        settings: of the method, DEFAULT_SETTINGS where not given; a batch larger than the data is made smaller.
+        latent_dim: dimension of the generator's noise; None takes that of the class vectors.
+        settings: settings of the method; None takes DEFAULT_SETTINGS. A batch larger than the data is made smaller.
         head_lr: learning rate of the softmax heads.
         head_epochs: passes over real and synthesized features.
         calibration: is subtracted from the scores of the seen classes, which every model favors.
@@ -150,7 +150,7 @@ class TfvaeganClassifier(ZeroShotClassifier):
         random_state: the seed; equal to that of a run with the same settings, it gives the same networks and heads.
 
     Attributes:
-        predictor_: the model as `Predictor` has it: it takes classes in, and `save` writes a model file.
+        predictor_: the trained model, which learns new classes and writes a model file with `save`. Set by `fit`.
 
     Examples:
         >>> X, A = [[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.1]], [[1, 0], [0, 1], [0.6, 0.8]]
@@ -243,11 +243,11 @@ class BaselineClassifier(ZeroShotClassifier):
 
     Args:
         baseline: one of `zslab.baselines.comparison.BASELINES`.
-        settings: of the baseline that differ from its own, such as {"lambda_": 0.1}.
+        settings: hyperparameters that replace the baseline's own, such as {"lambda_": 0.1}.
         calibration: is subtracted from the scores of the seen classes, which every model favors.
 
     Attributes:
-        baseline_: fitted.
+        baseline_: the fitted baseline. Set by `fit`.
 
     Examples:
         >>> X, A = [[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.1]], {"cat": [1, 0], "dog": [0, 1], "fox": [0.5, 0.5]}
