@@ -17,9 +17,18 @@ from zslab.errors import InputError, examples
 RUNNING_NUMBER = re.compile(r"\d+\.(?=[^\W\d_])")
 
 
+INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width spaces, byte order mark
+JOINERS = "\u200c\u200d"  # without a shape of their own, but parts of Persian and Hindi words and of emoji
+
+
+def is_printable(text: str) -> bool:
+    """Return whether a text holds letters, signs, spaces of any kind and joiners, and nothing that changes a terminal."""
+    return all(c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in text)
+
+
 def normalized(name: str) -> str:
     """Return a name in NFC and lower case, with single spaces for white space, underscores and inner hyphens."""
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.translate(INVISIBLE)).casefold())
     return " ".join(re.sub(r"(?<=[^\s_-])-(?=[^\s_-])", " ", text).replace("_", " ").split())
 
 

@@ -155,6 +155,11 @@ def test_constant_attributes_and_equal_rows_are_warned_of(tmp_path, backbone) ->
     warnings = "\n".join(made_of(images, table, tmp_path / "OWN", backbone).warnings)
     assert "1 attributes have the same value for all classes: green" in warnings
     assert "Grey = Violet" in warnings
+    table.write_text(table.read_text().replace("green-bird,0,0,1", "green-bird,-1,7,1"))
+    warnings = made_of(images, table, tmp_path / "OWN2", backbone).warnings
+    assert any(
+        note.startswith("1 values are -1, the only negative ones. If they mean that a value is missing") for note in warnings
+    )
 
 
 def test_copies_stay_on_one_side_and_are_named(tmp_path, backbone) -> None:

@@ -54,6 +54,8 @@ def test_a_workbook(tmp_path) -> None:
         (["yes", "No"], [1, 0]),
         (["TRUE", "false"], [1, 0]),
         (["x", ""], [1, 0]),
+        (["y", "N"], [1, 0]),
+        (["\u22125", "2"], [-5, 2]),
     ],
 )
 def test_words_and_percentages(column, expected) -> None:
@@ -67,6 +69,8 @@ def test_words_and_percentages(column, expected) -> None:
         ("class,red\nGull,1_0\n", "is no number"),
         ("class,red\nGull,1,\nTeal,,\n", "is empty"),
         ("Gull,1,0\nTeal,0,1\n", "has no header"),
+        ("Gull,yes,no\nTeal,no,yes\n", "has no header"),
+        ("class,red\nTeal,1\nTeal\u200b,2\n", "is named twice"),
         ("class,red\nMallard,1\nmallard,2\n", "'Mallard' = 'mallard'"),
         ("class,red\nBlack footed,1\nBlack_footed,2\n", "is named twice"),
         ("class,red\na,70%\nb,35\nc,0.5\n", "mixes percentages, shares and larger numbers"),
@@ -75,6 +79,12 @@ def test_words_and_percentages(column, expected) -> None:
 def test_cells_that_cannot_be_meant(text, words) -> None:
     with pytest.raises(InputError, match=words):
         parse_attribute_table(text, "table.csv")
+
+
+def test_names_fit_one_line_and_the_index_of_pandas_is_no_column() -> None:
+    table = parse_attribute_table(',class,"long\nbill",x\n0,\u00a0Red\u00a0 Gull,1,0\n1,Teal\u200b,0,1\n', "table.csv")
+    assert table.class_names == ["Red Gull", "Teal"] and table.attribute_names == ["long bill", "x"]
+    assert table.values.tolist() == [[1, 0], [0, 1]]
 
 
 def test_a_transposed_table_is_turned_and_said(tmp_path) -> None:

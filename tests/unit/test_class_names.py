@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from zslab.class_names import match_names, readable_names, repeated
+from zslab.class_names import is_printable, match_names, readable_names, repeated
 from zslab.errors import InputError
 
 SCREWS = ["1.5 mm screw", "2.5 mm screw", "3.5 mm screw"]
@@ -36,3 +36,13 @@ def test_running_numbers_count_only_where_all_names_have_one() -> None:
 def test_a_name_that_fits_two_classes_is_refused() -> None:
     with pytest.raises(InputError, match="fits several classes .got 'saint johns', expected .*Saint John's, Saint_John’s"):
         match_names(["saint johns"], ["Saint John's", "Saint_John’s"], "--unseen")
+
+
+@pytest.mark.parametrize("name", ["می\u200cخواهم", "👩\u200d🌾", "赤い\u3000鳥", "Red\u00a0Gull", "caf\\xe9"])
+def test_joiners_and_spaces_of_all_scripts_are_printable(name) -> None:
+    assert is_printable(name)
+
+
+@pytest.mark.parametrize("name", ["two\nlines", "\u202egnp.exe", "\x1b[31m", "\0", "\udcff", "Teal\u200b"])
+def test_what_changes_a_line_or_cannot_be_seen_is_not_printable(name) -> None:
+    assert not is_printable(name)

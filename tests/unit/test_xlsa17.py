@@ -225,6 +225,10 @@ REFUSALS = {
         ["class has no samples", "1 of 10 classes", "10"],
     ),
     "a name too few": ({"allclasses_names": ARRAYS["allclasses_names"][1:]}, ["class names do not fit", "8 names", "9 names"]),
+    "a name twice": (
+        {"allclasses_names": ARRAYS["allclasses_names"][[0, 0, *range(2, 9)]]},
+        ["two classes have the same name"],
+    ),
     "names are numbers": ({"allclasses_names": np.arange(9.0)[:, None]}, ["class names do not fit", "float64 (9, 1)"]),
     "one number as names": ({"allclasses_names": np.array(9.0)}, ["class names do not fit", "float64 (1, 1)"]),
     "no features": ({"features": np.zeros((7, 0)), "labels": np.zeros((0, 1))}, ["features are empty", "(7, 0)"]),

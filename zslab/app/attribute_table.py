@@ -18,13 +18,13 @@ from typing import TextIO
 
 import numpy as np
 
-from zslab.class_names import match_names, normalized, repeated, without_numbers
+from zslab.class_names import INVISIBLE, match_names, normalized, repeated, without_numbers
 from zslab.data.formats.table import Table, formula_safe, from_formula_safe, parse_table, read_table
 from zslab.errors import InputError, examples
 
 Row = Mapping[str, float] | Sequence[float] | np.ndarray
 
-YES, NO = ("yes", "true", "x", "✓"), ("no", "false")
+YES, NO = ("yes", "y", "true", "x", "✓"), ("no", "n", "false")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 NOT_PLAIN = re.compile(r"[^\d.eE+-]", re.ASCII)
 COUNTED = 5  # attributes from which on a header 1, 2, 3, ... is taken for their numbers
@@ -183,20 +183,33 @@ def _attribute_table(table: Table, source: str, classes: Iterable[str] = (), att
             expected="a header, at least one class, and at least one attribute",
             fix="The first column holds the class names, every other one an attribute.",
         )
-    (first_line, header), *rows = table.rows
+    (first_line, header), *rows = _without_index(table)
     _check_header(header, f"{source}, line {first_line}")
     for line, row in rows:
         if len(row) != len(header):
             where = f"{source}, line {line} ({row[0]!r})"
             raise _another_length(where, f"{len(row)} cells", f"{len(header)}, as the header has")
-    columns = [from_formula_safe(name) for name in header[1:]]
-    names = [from_formula_safe(row[0]) for _, row in rows]
+    columns = [_one_line(name) for name in header[1:]]
+    names = [_one_line(row[0]) for _, row in rows]
     is_transposed = _share(names, attributes) + _share(columns, classes) > _share(names, classes) + _share(columns, attributes)
     kinds = (("attribute", "row"), ("class", "column")) if is_transposed else (("class", "row"), ("attribute", "column"))
     _check_names(names, *kinds[0], source)
     _check_names(columns, *kinds[1], source)
     result = AttributeTable(names, columns, _numbers(rows, header, table.delimiter, source), source)
     return result.transposed() if is_transposed else result
+
+
+def _one_line(cell: str) -> str:
+    """Return a name as written by its author, with single spaces for line breaks and other white space."""
+    return from_formula_safe(" ".join(cell.translate(INVISIBLE).split()))
+
+
+def _without_index(table: Table) -> list[tuple[int, list[str]]]:
+    """Return the rows without a first column that has no name and counts 0, 1, 2, ..., as pandas writes it."""
+    (first_line, header), *rows = table.rows
+    if len(header) > 2 and not header[0] and all(row[0] == str(number) for number, (_, row) in enumerate(rows)):
+        return [(line, cells[1:]) for line, cells in table.rows]
+    return table.rows
 
 
 def _share(names: Sequence[str], known: Iterable[str]) -> float:
@@ -221,7 +234,8 @@ def _check_header(header: list[str], where: str) -> None:
 
 
 def _is_value(cell: str) -> bool:
-    return bool(re.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?\s*%?", cell, re.IGNORECASE))
+    words = {*YES, *NO} - {"x", "y", "n"}  # those may be names
+    return cell.casefold() in words or bool(re.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?\s*%?", cell, re.IGNORECASE))
 
 
 def _check_names(names: list[str], kind: str, line: str, source: str) -> None:
@@ -324,7 +338,7 @@ def _value(text: str, delimiter: str = ",") -> float:
     word = text.strip().casefold()
     if word in YES or word in NO:
         return float(word in YES)
-    digits = word.removesuffix("%").strip()
+    digits = word.removesuffix("%").strip().replace("\u2212", "-")
     # Spreadsheets write semicolons where the comma is the decimal sign; after tabs a comma may also separate thousands.
     if delimiter == ";" or (delimiter == "\t" and not THOUSANDS.fullmatch(digits)):
         digits = digits.replace(",", ".", 1) if "." not in digits else digits

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from zslab.class_names import is_printable
 from zslab.errors import InputError
 
 LARGEST_NUMBER = 1_000_000  # classes, attributes, units of a layer
@@ -59,7 +60,7 @@ class JsonReader:
     def text(self, name: str, longest: int = LARGEST_NAME) -> str:
         """Return printable text."""
         value = self.content.get(name)
-        if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        if not isinstance(value, str) or len(value) > longest or not is_printable(value):
             raise self.refused(name, f"printable text of at most {longest} characters")
         return value
 
@@ -78,7 +79,7 @@ class JsonReader:
         printable = [
             value
             for value in values
-            if isinstance(value, str) and value.strip() and len(value) <= LARGEST_NAME and value.isprintable()
+            if isinstance(value, str) and value.strip() and len(value) <= LARGEST_NAME and is_printable(value)
         ]
         if len(printable) < len(values):
             wrong = next(value for value in values if value not in printable)

@@ -346,6 +346,11 @@ def _suspicious(table: AttributeTable, scaled: np.ndarray) -> list[str]:
     constant = [name for name, column in zip(table.attribute_names, table.values.T) if np.ptp(column) == 0]
     if constant:
         warnings.append(f"{len(constant)} attributes have the same value for all classes: {examples(constant)}.")
+    negative = table.values[table.values < 0]
+    if len(negative) and (negative == -1).all() and table.values.max() > 1:
+        warnings.append(
+            f"{len(negative)} values are -1, the only negative ones. If they mean that a value is missing, fill them in."
+        )
     same: dict[bytes, list[str]] = defaultdict(list)
     for name, row in zip(table.class_names, np.round(scaled, 6)):
         same[row.tobytes()].append(name)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from zslab.errors import InputError
+from zslab.errors import InputError, examples
 
 LARGEST_LABEL = 10_000_000  # far above any number of classes, far below where casts to int64 overflow
 
@@ -100,7 +101,7 @@ def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> t
         path: where they come from, for messages.
 
     Raises:
-        InputError: they are not text, or not one for each class.
+        InputError: they are not text, not one for each class, or not all different.
     """
     if names is None:
         note = f"{path.name} has no allclasses_names: classes are called class 1 ... class {n_classes}."
@@ -112,6 +113,15 @@ def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> t
             found=f"{len(names)} names" if names.dtype.kind == "U" and names.ndim == 1 else f"{names.dtype} {names.shape}",
             expected=f"a cell array of {n_classes} names, or no allclasses_names at all",
             fix="Give one name for each column of att, in their order.",
+        )
+    twice = [name for name, count in Counter(names.tolist()).items() if count > 1]
+    if twice:
+        raise InputError(
+            "two classes have the same name",
+            where=path,
+            found=examples(twice),
+            expected="every name once",
+            fix="Rename one of them in allclasses_names.",
         )
     return [str(name) for name in names], []
 

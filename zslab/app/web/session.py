@@ -19,7 +19,7 @@ import numpy as np
 from zslab.app.attribute_table import AttributeTable, read_attribute_table, write_attribute_table
 from zslab.app.predictor import Predictor, UnusualAttributesWarning
 from zslab.app.web.html import IMAGE, Result, Unreadable, results_page
-from zslab.class_names import normalized, readable_names
+from zslab.class_names import is_printable, normalized, readable_names
 from zslab.errors import InputError
 from zslab.features.images import open_image
 from zslab.report.attention import attribute_name
@@ -297,7 +297,7 @@ def checked_name(session: Session, name: str) -> str:
         InputError: there is none, it is too long or not printable, or a class has it.
     """
     name = " ".join((name or "").split())
-    if not name or len(name) > MAX_NAME or not name.isprintable():
+    if not name or len(name) > MAX_NAME or not is_printable(name):
         raise InputError(
             "the name cannot be used" if name else "the class has no name",
             where="the name of the new class",
