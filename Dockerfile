@@ -19,7 +19,7 @@ RUN mkdir zslab && echo '__version__ = "0"' > zslab/__init__.py && pip install -
 COPY zslab zslab
 COPY zero-shot-images zero-shot-images
 COPY zero-shot-actions zero-shot-actions
-RUN useradd --create-home user && mkdir -p data models runs && chown user data models runs
+RUN useradd --create-home user && mkdir -p data models runs && chown user data models runs zero-shot-*/data
 USER user
 VOLUME ["/zslab/data", "/zslab/models", "/zslab/runs"]
 EXPOSE 7860
