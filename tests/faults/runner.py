@@ -31,14 +31,8 @@ PRESENT = {".html", ".png"}  # drawn from what is compared
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    [
-        "zslab.experiment",
-        "zslab.tfvaegan.trainer",
-        "zslab.dazle.trainer",
-        "zslab.app.export",
-        "zslab.app.own_data",
-        "zslab.launcher",
-    ]
+    ["zslab.app.export", "zslab.app.own_data", "zslab.dazle.trainer", "zslab.experiment", "zslab.launcher", "zslab.ood"]
+    + ["zslab.table.report", "zslab.tfvaegan.trainer", "matplotlib.backends.backend_agg", "sklearn.manifold", "scipy.optimize"]
 )
 
 

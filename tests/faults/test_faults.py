@@ -31,9 +31,23 @@ SEED = int(os.environ.get("ZSLAB_FAULT_SEED", "0"))
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGHUP)
 IMAGES, ACTIONS = PROJECT / "zero-shot-images", PROJECT / "zero-shot-actions"
 SMALL = ("--nepoch", "3", "--select", "val", "--threads", "1", "--device", "cpu", "--manualSeed", "1", "--resume")
-TFVAEGAN = ("--ngh", "24", "--ndh", "24", "--syn_num", "10", "--classifier_epochs", "4", "--critic_iter", "2")
+TFVAEGAN = (
+    "--batch_size",
+    "8",
+    "--ngh",
+    "24",
+    "--ndh",
+    "24",
+    "--syn_num",
+    "10",
+    "--classifier_epochs",
+    "4",
+    "--critic_iter",
+    "2",
+)
 PLENTY = 256 << 20
 PAGE = 4096
+SPECIES = 10  # of the toy birds, two of them unseen
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the campaign forks, mounts and limits as Linux does")
 
@@ -43,18 +57,19 @@ class Inputs:
 
     def __init__(self, root: Path):
         self.root = root
-        make_toy(root, images_per_class=5).rename(self.birds)
-
-    @property
-    def birds(self) -> Path:
-        """A toy data set of 5 images a class, under a name at which no launcher renders the full one."""
-        return self.root / "BIRDS"
+        toy = make_toy(root, images_per_class=5)
+        header, *rows = (toy / "class_attributes.csv").read_text().splitlines()
+        self.names = [row.split(",")[0] for row in rows[:SPECIES]]
+        self.images, self.table = root / "images", root / "birds.csv"
+        for name in self.names:
+            shutil.copytree(toy / "images" / name, self.images / name)
+        self.table.write_text("\n".join([header, *rows[:SPECIES]]) + "\n")
 
     @cached_property
-    def regions(self) -> str:
-        """Name of the file of region maps in `birds`."""
-        self._run([*extraction(self, self.root), "--write", "regions", "--regions", "maps"])
-        return "maps"
+    def birds(self) -> Path:
+        """A few toy birds as one's own data set: descriptor.mat, feature_map_descriptor.hdf5, att_splits.mat."""
+        self._run(own_data(self, self.root))
+        return self.root / "BIRDS"
 
     @cached_property
     def clips(self) -> Path:
@@ -68,17 +83,6 @@ class Inputs:
         np.save(folder / "vectors.npy", generator.normal(size=(8, 5)))
         flags = ["--dataset", folder.name, "--dataroot", str(self.root), "--class_vectors", str(folder / "vectors.npy")]
         self._run([str(ACTIONS / "make_splits.py"), *flags, "--splits", "1-2"])
-        return folder
-
-    @cached_property
-    def own(self) -> Path:
-        """Images of 8 classes and, as own.csv beside them, their attributes."""
-        folder, table = self.root / "own", (self.birds / "class_attributes.csv").read_text().splitlines()
-        rows = table[1:9]
-        for row in rows[:-1]:
-            name = row.split(",")[0]
-            shutil.copytree(self.birds / "images" / name, folder / name)
-        (self.root / "own.csv").write_text("\n".join([table[0], *rows]) + "\n")
         return folder
 
     @cached_property
@@ -96,18 +100,19 @@ class Inputs:
 
 
 def tfvaegan(inputs: Inputs, folder: Path) -> list[str]:
-    data = ["--dataset", "BIRDS", "--dataroot", str(inputs.root), "--image_embedding", "descriptor", "--output", str(folder)]
-    return [str(IMAGES / "train_tfvaegan_inductive.py"), *data, *SMALL, *TFVAEGAN]
+    data = ["--dataset", inputs.birds.name, "--dataroot", str(inputs.root), "--output", str(folder)]
+    return [str(IMAGES / "train_tfvaegan_inductive.py"), *data, "--image_embedding", "descriptor", *SMALL, *TFVAEGAN]
 
 
 def dazle(inputs: Inputs, folder: Path) -> list[str]:
-    data = ["--dataset", "BIRDS", "--dataroot", str(inputs.root), "--image_embedding", inputs.regions, "--output", str(folder)]
-    return [str(IMAGES / "train_dazle.py"), *data, *SMALL]
+    data = ["--dataset", inputs.birds.name, "--dataroot", str(inputs.root), "--output", str(folder)]
+    maps = ["--image_embedding", "feature_map_descriptor", "--split_file", "att_splits.mat"]
+    return [str(IMAGES / "train_dazle.py"), *data, *maps, "--batch_size", "8", *SMALL]
 
 
 def actions(inputs: Inputs, folder: Path) -> list[str]:
     data = ["--dataset", inputs.clips.name, "--dataroot", str(inputs.root), "--split", "1", "--output", str(folder)]
-    gate = ["--gzsl_od", "--ood_epochs", "3", "--ood_hidden", "16", "--no_manual_att", "--batch_size", "8"]
+    gate = ["--gzsl_od", "--ood_epochs", "3", "--ood_hidden", "16", "--no_manual_att"]
     return [str(ACTIONS / "train_tfvaegan.py"), *data, *SMALL, *TFVAEGAN, *gate]
 
 
@@ -122,19 +127,17 @@ def splits(inputs: Inputs, folder: Path) -> list[str]:
 
 
 def extraction(inputs: Inputs, folder: Path) -> list[str]:
-    if folder != inputs.root:
-        (folder / "BIRDS").mkdir(parents=True, exist_ok=True)
-        shutil.copy(inputs.birds / "att_splits.mat", folder / "BIRDS")
-    images = ["--images", str(inputs.birds), "--image_list", str(inputs.birds / "descriptor.mat"), "--backbone", "descriptor"]
-    names = ["--attribute_names", str(inputs.birds / "attributes.txt")]
+    (folder / "BIRDS").mkdir(parents=True, exist_ok=True)
+    shutil.copy(inputs.birds / "att_splits.mat", folder / "BIRDS")
+    images = ["--images", str(inputs.images), "--image_list", str(inputs.birds / "descriptor.mat"), "--backbone", "descriptor"]
     data = ["--dataset", "BIRDS", "--dataroot", str(folder)]
-    return [str(IMAGES / "extract_features.py"), *images, *names, *data, "--batch_size", "10", "--device", "cpu", "--resume"]
+    return [str(IMAGES / "extract_features.py"), *images, *data, "--batch_size", "5", "--device", "cpu", "--resume"]
 
 
 def own_data(inputs: Inputs, folder: Path) -> list[str]:
-    images = ["--images", str(inputs.own), "--attributes", str(inputs.root / "own.csv"), "--dataroot", str(folder)]
-    backbone = ["--backbone", "descriptor", "--batch_size", "5", "--device", "cpu", "--write_regions"]
-    return [str(IMAGES / "prepare_data.py"), *images, *backbone]
+    images = ["--images", str(inputs.images), "--attributes", str(inputs.table), "--unseen", *inputs.names[:2]]
+    data = ["--dataroot", str(folder), "--name", "BIRDS", "--backbone", "descriptor", "--write_regions"]
+    return [str(IMAGES / "prepare_data.py"), *images, *data, "--batch_size", "5", "--device", "cpu"]
 
 
 def export(inputs: Inputs, folder: Path) -> list[str]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zslab.data.formats.table import from_formula_safe
 from zslab.errors import InputError
 from zslab.table.__main__ import main
 from zslab.table.build import build_lines, build_pairs, build_variants, changed_data, conditions, missing_cells
@@ -127,6 +128,14 @@ def test_the_permutation_test_enumerates_all_signs(n) -> None:
     few = compare(dict(zip(keys[:5], first)), dict(zip(keys[:5], second)))
     assert few.n == 5 and few.p is None and few.interval is not None
     assert compare(dict(zip(keys, first)), {(("manualSeed", 99),): 0.5}) is None
+
+
+def test_names_are_no_formulas_in_csv(tmp_path) -> None:
+    write_run(tmp_path, 1, 0.5, dataset="=1+1", method="@SUM(A1)")
+    rows = list(csv.DictReader(io.StringIO(make_table(read_runs([tmp_path]), style="csv"))))
+    (row,) = (row for row in rows if (row["selection"], row["measure"]) == ("last", "H") and "SUM" in row["variant"])
+    assert (row["data set"], row["variant"]) == ("'=1+1", "'@SUM(A1)")
+    assert from_formula_safe(row["data set"]) == "=1+1" and float(row["mean"]) == 0.5
 
 
 def test_styles_hold_the_same_numbers(runs) -> None:

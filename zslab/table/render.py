@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from html import escape
 
+from zslab.data.formats.table import formula_safe
 from zslab.table.build import Line, Pair, build_lines, build_pairs, build_variants, changed_data, conditions, missing_cells
 from zslab.table.runs import MEASURES, RULES, Quote, Run
 from zslab.table.statistics import FEWEST_PAIRS, Comparison, Summary
@@ -129,7 +130,8 @@ def _csv(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], piv
         for measure, cell in line.cells.items():
             if cell:
                 sd = "" if cell.sd is None else cell.sd
-                writer.writerow([*line.variant.data, line.variant.name, line.rule, MEASURES[measure], cell.mean, sd, cell.n])
+                names = map(formula_safe, (*line.variant.data, line.variant.name))
+                writer.writerow([*names, line.rule, MEASURES[measure], cell.mean, sd, cell.n])
     return stream.getvalue()
 
 
