@@ -88,6 +88,15 @@ def test_the_api_reference_starts_with_the_public_names() -> None:
         assert id(getattr(zslab, name)) in objects, name
 
 
+def test_the_architecture_names_every_module_once() -> None:
+    section = text_of(PROJECT / "docs" / "architecture.md").partition("## Modules")[2].partition("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
+    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row.split("|")[2])]
+    files = [path.relative_to(PROJECT / "zslab") for path in (PROJECT / "zslab").rglob("*.py")]
+    modules = [".".join(path.with_suffix("").parts) for path in files if path.name != "__init__.py"]
+    assert sorted(named) == sorted(modules)
+
+
 def commands() -> list[str]:
     """Every command of the pages that can be typed as it stands."""
     found: dict[str, None] = {}
