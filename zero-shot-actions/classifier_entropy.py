@@ -1,10 +1,13 @@
-"""The out-of-distribution gate of the action experiments: this tree's settings of `zslab.ood`, where the method is.
+"""The out-of-distribution gate of the action experiments: this tree's settings of `zslab.ood`.
 
 The detector is a perceptron over transformed features, d → 512 → 512 → seen classes, trained to be certain on real
 features of seen classes and uncertain on synthesized ones of unseen classes (Mandal et al., CVPR 2019). A clip whose
-entropy is below the threshold is given a seen class, any other an unseen one. The release's threshold (`--ood_threshold
-release`, the default) is about half the mean entropy of the seen training clips, for it sums over the half of them that
-an epoch visits and divides by all; `mean` is what was probably meant, `val` is chosen by a validation run.
+entropy is below the threshold is assigned a seen class, any other an unseen one.
+
+    --ood_threshold release    (default) about half the mean entropy of the seen training clips: the sum over those that an
+                               epoch visits, which is half of them, divided by the number of all
+    --ood_threshold mean       the mean over the clips that an epoch visits, which the release probably meant
+    --ood_threshold val        the best one of a validation run
 """
 
 from __future__ import annotations

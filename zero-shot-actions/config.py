@@ -1,7 +1,7 @@
-"""Every number of the action experiments that one might edit: the defaults of all flags, with what they weigh.
+"""Every number of the action experiments that one may edit: all flags with their defaults.
 
-Flags keep the names of the authors' release. A launcher in `action-scripts/` gives a data set's values; what is typed
-after it overrides them.
+Flags have the names of the authors' release. A launcher in `action-scripts/` sets the values for a data set; flags typed after
+it override them.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ class TfvaeganConfig(TfvaeganFlags):
     standardization: bool = False
     """zero mean and unit variance instead; refused, since the generator ends in a sigmoid"""
     resSize: int | None = None
-    """feature dimension; read from the data, an error if it says otherwise"""
+    """feature dimension; read from the data, and refused if it differs"""
     attSize: int | None = None
-    """attribute dimension; read from the data, an error if it says otherwise"""
+    """attribute dimension; read from the data, and refused if it differs"""
     nclass_all: int | None = None
-    """number of classes; read from the data, an error if it says otherwise"""
+    """number of classes; read from the data, and refused if it differs"""
 
     # ---- networks ---------------------------------------------------------------------------------------------------
     nz: int | None = None
@@ -124,7 +124,7 @@ class TfvaeganConfig(TfvaeganFlags):
 
     # ---- run --------------------------------------------------------------------------------------------------------
     manualSeed: int = 806
-    """seed of everything random"""
+    """seed of all random numbers"""
     select: Literal["none", "val", "only_val"] = "none"
     """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
     eval_every: int = 1
@@ -132,34 +132,34 @@ class TfvaeganConfig(TfvaeganFlags):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
     engine: Literal["fast", "eager"] = "fast"
-    """how a training iteration is computed: fast, or eager, the plain reference; they agree to rounding"""
+    """how an iteration is computed: fast, or eager, the plain reference; they agree up to rounding"""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """of matrix products in training: float32, TF32 (CUDA only) or bfloat16; weights and Adam stay float32"""
     cuda_graphs: bool = True
-    """on CUDA, record iterations and head steps once and replay them; what cannot be recorded runs without, saying so"""
+    """on CUDA, record iterations and head steps once and replay them; a step that cannot be recorded runs without"""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch, one a core"""
     memory: float = 0.0
     """GiB that the process should stay below: larger feature matrices are read and synthesized batch by batch; 0: 4 GiB each"""
     deterministic: bool = False
-    """refuse CUDA operations whose result is not repeatable; the CPU's always are"""
+    """refuse CUDA operations whose result is not repeatable; results on a CPU always are"""
     output: Path = TREE.parent / "runs"
     """folder for run folders"""
     resume: bool = False
     """continue an unfinished run of the same config"""
     overwrite: bool = False
-    """throw away what an earlier run of the same config left"""
+    """delete what an earlier run of the same config left"""
     checkpoint_every: int = 1
     """epochs between checkpoints; a kill loses at most these"""
 
     @property
     def variant(self) -> str:
-        """The method's name and what is left out of it."""
+        """The method's name and its ablations."""
         return self.variant_of(*(["gate"] if self.gzsl and self.gzsl_od else []))
 
     @property
     def folder_words(self) -> tuple[str, ...]:
-        """What the name of the run folder says between the data and the seed."""
+        """The words between data and seed in the name of the run folder."""
         return (*([] if self.split is None else [f"split{self.split}"]), "tfvaegan")
 
     def check(self) -> None:

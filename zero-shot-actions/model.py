@@ -8,9 +8,9 @@
 | Feedback          | h (B, H)              | H → H → H, LeakyReLU after both                      | f (B, H)            |
 | SemanticDecoder   | x (B, D)              | D → H LeakyReLU =: h; H → A, sigmoid                 | â (B, A), h (B, H)  |
 
-The definitions, with their sources, are in `zslab/tfvaegan/networks.py`; what is decided here is the sizes, and the
-decoder's output: a sigmoid, as its loss is a cross-entropy (`--no_bce_att`: unit norm, as for images). The gate's
-detector is no part of the model: `classifier_entropy.py`.
+`zslab/tfvaegan/networks.py` defines the networks and names their sources; this module chooses their sizes and the decoder's
+output: a sigmoid, because its loss is a cross-entropy (`--no_bce_att`: unit norm, as for images). `classifier_entropy.py` has
+the gate's detector.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["Critic", "Encoder", "Feedback", "Generator", "Networks", "SemanticDe
 
 
 def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
-    """Fresh networks of the sizes that config and data ask for, drawn from PyTorch's global random numbers."""
+    """Return new networks of the sizes in config and data, drawn from PyTorch's global random numbers."""
     feature_dim, attribute_dim = data.feature_dim, data.attribute_dim
     latent_dim = config.nz or attribute_dim
     output = "sigmoid" if config.bce_att else "unit_norm"

@@ -1,7 +1,7 @@
 """The classifiers of the image experiments: a ZSL head over unseen classes, a GZSL head over all of them.
 
-Both are linear softmax layers trained anew at every evaluation on transformed features, with batches of `syn_num`; the
-head itself is `zslab.classifiers.SoftmaxHead`, what it is trained on and how it is measured `zslab.tfvaegan.evaluate`.
+Both are linear softmax layers, trained anew at every evaluation on transformed features, with batches of `syn_num`. The head is
+`zslab.classifiers.SoftmaxHead`; `zslab.tfvaegan.evaluate` trains and measures it.
 """
 
 from __future__ import annotations

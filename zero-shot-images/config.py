@@ -1,7 +1,7 @@
-"""Every number of the image experiments that one might edit: the defaults of all flags, with what they weigh.
+"""Every number of the image experiments that one may edit: all flags with their defaults.
 
-Flags keep the names of the authors' release. A launcher in `image-scripts/` gives a data set's values; what is typed
-after it overrides them.
+Flags have the names of the authors' release. A launcher in `image-scripts/` sets the values for a data set; flags typed after
+it override them.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ class TfvaeganConfig(TfvaeganFlags):
     standardization: bool = False
     """zero mean and unit variance instead; refused, since the generator ends in a sigmoid"""
     resSize: int | None = None
-    """feature dimension; read from the data, an error if it says otherwise"""
+    """feature dimension; read from the data, and refused if it differs"""
     attSize: int | None = None
-    """attribute dimension; read from the data, an error if it says otherwise"""
+    """attribute dimension; read from the data, and refused if it differs"""
     nclass_all: int | None = None
-    """number of classes; read from the data, an error if it says otherwise"""
+    """number of classes; read from the data, and refused if it differs"""
 
     # ---- networks ---------------------------------------------------------------------------------------------------
     nz: int | None = None
@@ -115,7 +115,7 @@ class TfvaeganConfig(TfvaeganFlags):
 
     # ---- run --------------------------------------------------------------------------------------------------------
     manualSeed: int = 3483
-    """seed of everything random"""
+    """seed of all random numbers"""
     select: Literal["none", "val", "only_val"] = "none"
     """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
     eval_every: int = 1
@@ -123,34 +123,34 @@ class TfvaeganConfig(TfvaeganFlags):
     device: str = "auto"
     """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
     engine: Literal["fast", "eager"] = "fast"
-    """how a training iteration is computed: fast, or eager, the plain reference; they agree to rounding"""
+    """how an iteration is computed: fast, or eager, the plain reference; they agree up to rounding"""
     precision: Literal["fp32", "tf32", "bf16"] = "fp32"
     """of matrix products in training: float32, TF32 (CUDA only) or bfloat16; weights and Adam stay float32"""
     cuda_graphs: bool = True
-    """on CUDA, record iterations and head steps once and replay them; what cannot be recorded runs without, saying so"""
+    """on CUDA, record iterations and head steps once and replay them; a step that cannot be recorded runs without"""
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch, one a core"""
     memory: float = 0.0
     """GiB that the process should stay below: larger feature matrices are read and synthesized batch by batch; 0: 4 GiB each"""
     deterministic: bool = False
-    """refuse CUDA operations whose result is not repeatable; the CPU's always are"""
+    """refuse CUDA operations whose result is not repeatable; results on a CPU always are"""
     output: Path = TREE.parent / "runs"
     """folder for run folders"""
     resume: bool = False
     """continue an unfinished run of the same config"""
     overwrite: bool = False
-    """throw away what an earlier run of the same config left"""
+    """delete what an earlier run of the same config left"""
     checkpoint_every: int = 1
     """epochs between checkpoints; a kill loses at most these"""
 
     @property
     def variant(self) -> str:
-        """The method's name and what is left out of it."""
+        """The method's name and its ablations."""
         return self.variant_of(*(["transductive"] if self.transductive else []))
 
     @property
     def folder_words(self) -> tuple[str, ...]:
-        """What the name of the run folder says between the data and the seed."""
+        """The words between data and seed in the name of the run folder."""
         return "tfvaegan", "transductive" if self.transductive else "inductive"
 
     def source(self) -> Xlsa17Source:
@@ -181,13 +181,13 @@ class DazleConfig(DazleFlags):
     class_embedding: Literal["att", "original_att"] = "att"
     """class attributes of that file or of --split_file: att, or original_att"""
     split_file: Path | None = None
-    """take splits, class attributes and class names from this <...>_splits.mat and not from the region maps' file"""
+    """take splits, class attributes and class names from this <...>_splits.mat instead of the region maps' file"""
     partition: int | None = None
     """draw a random partition of the classes with this number instead of the file's split"""
     standard_split: bool = False
-    """the split knows no test samples of seen classes, so zero-shot accuracy is all there is to measure"""
+    """the split has no test samples of seen classes: measure zero-shot accuracy alone"""
     att_change: Literal["none", "negative_to_zero", "to_unit_interval"] = "none"
-    """done to class attributes before they are normalized: negative ones set to 0, or a replaced by (a + 1) / 2"""
+    """change of class attributes before they are normalized: set negative ones to 0, or replace a by (a + 1) / 2"""
     drop_absent_classes: bool = False
     """leave out classes without samples, which are an error otherwise"""
     w2v: bool = True
@@ -205,31 +205,31 @@ class DazleConfig(DazleFlags):
     trainable_w2v: bool = True
     """learn the attributes' vectors"""
     normalize_V: bool = False
-    """attributes' vectors to unit length whenever they are used, not only at the start"""
+    """scale attributes' vectors to unit length whenever they are used, not only at the start"""
     normalize_F: bool = True
-    """region features to unit length; not with --is_conv"""
+    """scale region features to unit length; not with --is_conv"""
     uniform_att_1: bool = False
-    """no attention over regions in attribute scores: all count alike; attributes are still weighted by where they look"""
+    """give all regions the same weight in attribute scores; the weights of attributes still depend on attention"""
     uniform_att_2: bool = False
-    """no attention over attributes: all count alike"""
+    """give all attributes the same weight"""
     is_sigmoid: bool = False
-    """attribute scores of regions through a sigmoid"""
+    """pass the attribute scores of regions through a sigmoid"""
     non_linear_act: bool = False
-    """attribute scores of images through a ReLU"""
+    """pass the attribute scores of images through a ReLU"""
     non_linear_emb: bool = False
-    """class scores by a perceptron over attributes instead of their sum"""
+    """compute class scores by a perceptron over attributes instead of a sum"""
     is_conv: bool = False
-    """a 2 x 2 convolution of the region maps first, to half as many channels, with batch normalization and ReLU"""
+    """first apply a 2 x 2 convolution to the region maps, to half as many channels, with batch normalization and ReLU"""
 
     # ---- loss -------------------------------------------------------------------------------------------------------
     loss_type: Literal["CE", "rank"] = "CE"
-    """of the labeled class: cross-entropy, or hinge loss against every other class"""
+    """loss of the labeled class: cross-entropy (CE), or a hinge loss against every other class (rank)"""
     is_conservative: bool = True
-    """unseen classes compete in that loss, too"""
+    """include unseen classes in the loss of --loss_type"""
     is_bias: bool = True
     """add a margin to unseen and subtract it from seen scores: in self-calibration, rank loss, generalized predictions"""
     bias: float = 1.0
-    """that margin"""
+    """margin of --is_bias"""
     lambda_: float = 0.1
     """weight of the self-calibration loss"""
 
@@ -237,7 +237,7 @@ class DazleConfig(DazleFlags):
     nepoch: int = 20
     """epochs"""
     iterations_per_epoch: int = 0
-    """steps between two reports, which then is what epoch means everywhere; 0: as many as batches make up the data"""
+    """steps of an epoch; 0: as many as batches make up the data"""
     batch_size: int = 50
     """samples a step; class-balanced batches may have fewer"""
     fit_batch_size: bool = False
@@ -247,13 +247,13 @@ class DazleConfig(DazleFlags):
     lr: float = 1e-4
     """learning rate of RMSprop"""
     weight_decay: float = 1e-4
-    """its weight decay"""
+    """weight decay of RMSprop"""
     momentum: float = 0.9
-    """its momentum"""
+    """momentum of RMSprop"""
 
     # ---- run --------------------------------------------------------------------------------------------------------
     manualSeed: int = 214
-    """seed of everything random"""
+    """seed of all random numbers"""
     select: Literal["none", "val", "only_val"] = "none"
     """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
     eval_every: int = 1
@@ -265,19 +265,19 @@ class DazleConfig(DazleFlags):
     threads: int = 0
     """CPU threads; 0 leaves the choice to PyTorch, one a core"""
     deterministic: bool = False
-    """refuse CUDA operations whose result is not repeatable; the CPU's always are"""
+    """refuse CUDA operations whose result is not repeatable; results on a CPU always are"""
     output: Path = TREE.parent / "runs"
     """folder for run folders"""
     resume: bool = False
     """continue an unfinished run of the same config"""
     overwrite: bool = False
-    """throw away what an earlier run of the same config left"""
+    """delete what an earlier run of the same config left"""
     checkpoint_every: int = 1
     """epochs between checkpoints; a kill loses at most these"""
 
     @property
     def variant(self) -> str:
-        """The method's name and what is left out of it."""
+        """The method's name and its ablations."""
         words = ["DAZLE"]
         words += ["without self-calibration"] if self.lambda_ == 0 else []
         words += ["without margin"] if not self.is_bias else []
@@ -287,7 +287,7 @@ class DazleConfig(DazleFlags):
 
     @property
     def folder_words(self) -> tuple[str, ...]:
-        """What the name of the run folder says between the data and the seed."""
+        """The words between data and seed in the name of the run folder."""
         return ("dazle", "standard_split") if self.standard_split else ("dazle",)
 
 

@@ -8,12 +8,11 @@
 | Feedback          | h (B, H)              | H → H → H, LeakyReLU after both                     | f (B, H)          |
 | SemanticDecoder   | x (B, D)              | D → H LeakyReLU =: h; H → A, divided by its L2 norm | â (B, A), h (B, H) |
 
-The transductive variant has a second Critic, without attributes. The definitions, with their sources, are in
-`zslab/tfvaegan/networks.py`; what is decided here is that the decoder's output has unit norm, as the attributes do, and the
-sizes.
+The transductive variant has a second Critic, without attributes. `zslab/tfvaegan/networks.py` defines the networks and names
+their sources; this module chooses their sizes, and a decoder whose output has unit norm, as the attributes do.
 
-DAZLE is a model of another kind, from region maps (B, r, D) and class attributes (k, A) to class scores (B, k) and a map of
-attention for every attribute (B, A, r); `zslab/dazle/model.py` has its table.
+DAZLE computes class scores (B, k) and an attention map for every attribute (B, A, r) from region maps (B, r, D) and class
+attributes (k, A); `zslab/dazle/model.py` has its table.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ __all__ = [
 
 
 def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
-    """Fresh networks of the sizes that config and data ask for, drawn from PyTorch's global random numbers."""
+    """Return new networks of the sizes in config and data, drawn from PyTorch's global random numbers."""
     feature_dim, attribute_dim = data.feature_dim, data.attribute_dim
     latent_dim = config.nz or attribute_dim
     return Networks(

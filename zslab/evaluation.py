@@ -18,13 +18,12 @@ ZSL_ARRAYS = ("zsl_confusion",)  # the arrays of a snapshot about zero-shot clas
 
 @dataclass
 class Snapshot:
-    """What one head epoch leaves beside its metrics.
+    """What is stored of one head epoch beside its metrics.
 
     Attributes:
         heads: name of a classification head -> its state dict; empty for a method that trains no heads.
-        arrays: name -> tensor for the report: "zsl_confusion" (u, u) and "gzsl_confusion" (s + u, s + u) counts, but of no
-            more than MOST_CONFUSED classes, "curve"
-            (p, 2), the points of the seen/unseen curve. A method may add arrays of its own.
+        arrays: name -> tensor for the report: "zsl_confusion" (u, u) and "gzsl_confusion" (s + u, s + u), counts of at most
+            MOST_CONFUSED classes; "curve" (p, 2), the points of the seen/unseen curve. A method may add others.
         predictions: task -> (n,) predicted classes: "zsl" of test_unseen, "gzsl" of test_seen followed by test_unseen.
     """
 
@@ -33,7 +32,7 @@ class Snapshot:
     predictions: dict[str, Tensor] = field(default_factory=dict)
 
     def add_confusion(self, task: str, labels: Tensor, predictions: Tensor, classes: Tensor) -> None:
-        """Add the confusion matrix of "zsl" or "gzsl", unless there are so many classes that nobody could draw it."""
+        """Add the confusion matrix of "zsl" or "gzsl", unless there are too many classes to draw."""
         if len(classes) <= MOST_CONFUSED:
             self.arrays[f"{task}_confusion"] = confusion_matrix(labels, predictions, classes)
 

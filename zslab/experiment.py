@@ -1,4 +1,4 @@
-"""What surrounds a training: the locked run folder, the log, Ctrl-C, errors, the exit status and the report."""
+"""Everything around a training: the locked run folder, the log, Ctrl-C, errors, the exit status and the report."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ log = logging.getLogger("zslab")
 class Experiment:
     """One run of a training script, from config to report.
 
-    As a context manager it turns what goes wrong inside into one line and an exit status, and closes the run folder.
+    As a context manager it turns an error of the user or a request to stop into one line and an exit status, and closes the run
+    folder.
 
     Args:
         config: the flags.
@@ -120,7 +121,7 @@ class Experiment:
 
     @contextmanager
     def optional(self) -> Iterator[None]:
-        """Let what is done inside fail without harm to the result: an InputError becomes a warning."""
+        """Turn an InputError inside the context into a warning, so that the result is not lost."""
         try:
             yield
         except InputError as error:

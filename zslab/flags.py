@@ -56,11 +56,11 @@ class RunFlags(Protocol):
 
     @property
     def variant(self) -> str:
-        """The method's name and what is left out of it."""
+        """The method's name and its ablations."""
 
     @property
     def folder_words(self) -> tuple[str, ...]:
-        """What the name of the run folder says between the data and the seed."""
+        """The words between data and seed in the name of the run folder."""
 
     def check(self) -> None:
         """Refuse flags that contradict each other."""
@@ -69,7 +69,7 @@ class RunFlags(Protocol):
         """Return where the data come from."""
 
     def method_settings(self) -> dict[str, Any]:
-        """Return what result.json says of the method, for those who build it again."""
+        """Return the method's settings as result.json holds them."""
 
     def schedule(self) -> Schedule:
         """Return how long to train, when to evaluate and how to choose an epoch."""
@@ -120,7 +120,7 @@ class TfvaeganFlags(RunFlags, Protocol):
     memory: float
 
     def variant_of(self, *more: str) -> str:
-        """Return the method's name and what is left out of it; `more` comes right after its name."""
+        """Return the method's name and its ablations; `more` follows the name."""
         words = ["TF-VAEGAN" if self.recons_weight > 0 else "f-VAEGAN-D2", *more]
         words += ["without feedback"] if self.recons_weight > 0 and self.feedback_loop == 1 else []
         words += ["without transformation"] if self.recons_weight > 0 and not self.transform else []
@@ -175,7 +175,7 @@ class TfvaeganFlags(RunFlags, Protocol):
         )
 
     def method_settings(self) -> dict[str, Any]:
-        """Return what result.json says of the method."""
+        """Return the method's settings as result.json holds them."""
         return asdict(self.settings())
 
 
@@ -265,7 +265,7 @@ class DazleFlags(RunFlags, Protocol):
         )
 
     def method_settings(self) -> dict[str, Any]:
-        """Return what result.json says of the method."""
+        """Return the method's settings as result.json holds them."""
         return asdict(self.settings()) | {"options": asdict(self.options())}
 
 

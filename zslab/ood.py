@@ -171,7 +171,7 @@ class GatedClassifier:
         rule: where the threshold comes from. "release" and "mean" take it from the detector's training; "val" takes it from
             a validation run, as a share of the largest possible entropy, since the two runs differ in their number of seen
             classes.
-        threshold_: in nats; a sample counts as seen when its entropy is below. Set by the code that trains the parts.
+        threshold_: in nats; a sample with a lower entropy counts as seen. Set by the code that trains the parts.
     """
 
     detector: EntropyDetector

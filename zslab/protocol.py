@@ -57,7 +57,7 @@ class EvaluatingTrainer(Trainer, Protocol):
         """How many head epochs `evaluate` measures; 1 for a method without heads."""
 
     def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
-        """Measure the networks as they are, without a change to the training.
+        """Measure the current networks without changing the training.
 
         Args:
             keep: head epochs to take a snapshot of.
@@ -85,9 +85,9 @@ def run_protocol(
 
     Args:
         dataset: the data.
-        build_trainer: makes a fresh trainer for a stage's data; random numbers are seeded right before.
+        build_trainer: makes a new trainer for a stage's data; called right after random numbers are seeded.
         folder: receives checkpoints, metrics, arrays and weights.
-        schedule: see there.
+        schedule: how long to train, and how to choose an epoch.
     """
 
     def stage(name: Stage) -> StageData:
@@ -146,11 +146,11 @@ def _train_stage(
     schedule: Schedule,
     selection: Selection | None,
 ) -> list[EpochRecord]:
-    """Train one stage, store what the last and the selected epochs leave, and return its records."""
+    """Train one stage, store the models and arrays of the last and the selected epoch, and return the records."""
     set_seed(schedule.seed, schedule.deterministic)
     trainer = build_trainer(data)
     n, last = schedule.n_epochs, trainer.head_epochs - 1
-    # A stored model has one epoch and one head epoch: the last, and the one chosen for H (for T1 where there is no H).
+    # A stored model is of one epoch and one head epoch: the last, and the one chosen for H (for T1 where there is no H).
     models = {"last": Choice(n - 1, last)}
     if selection:
         models["val"] = selection.h or selection.t1

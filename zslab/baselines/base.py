@@ -1,7 +1,7 @@
 """What the baselines have in common: centering, and scores that are products of features and class prototypes.
 
-A baseline follows scikit-learn: settings are constructor arguments, `fit` learns, learned arrays end in an underscore.
-`path` fits many settings for little more than the price of one, because all share one preparation of the training samples.
+A baseline follows scikit-learn: settings are constructor arguments, `fit` learns, learned arrays end in an underscore. `path`
+fits many settings in little more time than one, because they share the preparation of the training samples.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Baseline(ABC):
 
     @abstractmethod
     def _solver(self, data: TrainingSet) -> Callable[[Self], Tensor]:
-        """Return what gives the prototypes (C, d) for a baseline's settings, having done all that they do not change."""
+        """Return a function from a baseline to its prototypes (C, d), after the work that all settings share."""
 
     def fit(self, features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor) -> Self:
         """Learn from the samples of the seen classes.

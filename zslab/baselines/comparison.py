@@ -1,4 +1,4 @@
-"""Baselines with everything chosen on validation: settings, the constant of calibration, and what the test set then says.
+"""Baselines: their settings and the constant of calibration are chosen on validation, then they are measured on test.
 
 T1, H and H after calibration have settings of their own: those with the highest value on the validation stage. The
 seen/unseen curve and its area belong to the settings chosen for H after calibration.
@@ -62,12 +62,12 @@ class BaselineResult:
     Attributes:
         name: its row in the result table.
         t1: accuracy on unseen classes alone.
-        plain: accuracies over all classes, and
-        calibrated: with `constant` subtracted from all seen scores.
+        plain: accuracies over all classes.
+        calibrated: the same with `constant` subtracted from all seen scores.
         curve: the seen/unseen curve; its area is AUSUC.
-        constant: the best on validation.
+        constant: the best one on validation.
         settings: "T1", "H", "calibrated H" -> the settings chosen for it.
-        seconds: for all of it.
+        seconds: wall time of choosing and measuring.
     """
 
     name: str
@@ -81,7 +81,7 @@ class BaselineResult:
 
     @property
     def choices(self) -> str:
-        """The chosen settings and the constant, to be read."""
+        """The chosen settings and the constant, as text."""
         listed = (
             f"{measure}: " + ", ".join(f"{name.rstrip('_')} {value:g}" for name, value in settings.items())
             for measure, settings in self.settings.items()

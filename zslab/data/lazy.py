@@ -58,7 +58,7 @@ class LazyFeatures(ABC):
 
     Attributes:
         shape: (n, d).
-        device: where the rows appear.
+        device: where `take` returns the rows.
     """
 
     shape: tuple[int, int]
@@ -69,7 +69,7 @@ class LazyFeatures(ABC):
         """Return rows (b, d) on `device` for their indices (b,), in any order."""
 
     def to(self, device: torch.device) -> LazyFeatures:
-        """Return the same rows, appearing on another device; here, on their own."""
+        """Return the same rows on another device; of this class, on their own device only."""
         assert device == self.device
         return self
 
@@ -94,7 +94,7 @@ class StoredFeatures(LazyFeatures):
         array: (N, d) of any floating-point type.
         rows: (n,) indices of its rows.
         scale: (b, d) -> (b, d) float32.
-        device: where the rows appear.
+        device: where `take` returns the rows.
     """
 
     def __init__(
@@ -108,7 +108,7 @@ class StoredFeatures(LazyFeatures):
         return torch.from_numpy(self.scale(read_rows(self.array, self.rows[index.cpu().numpy()]))).to(self.device)
 
     def to(self, device: torch.device) -> StoredFeatures:
-        """Return the same rows, appearing on another device."""
+        """Return the same rows on another device."""
         return StoredFeatures(self.array, self.rows, self.scale, device)
 
 

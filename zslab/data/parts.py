@@ -1,4 +1,4 @@
-"""Where the parts of the objects are in the images, for data sets that say so, as the toy set does.
+"""Annotation of the parts of the objects in images, such as the toy set has.
 
     <folder>/parts.csv              image,part,x0,y0,x1,y1 in pixels, x1 and y1 exclusive; a part may be missing
     <folder>/attribute_parts.csv    attribute,part

@@ -4,8 +4,8 @@
 
     attention.npz     a few test images of unseen classes, each with the attributes that speak most for the predicted
                       class and their attention maps
-    pointing.json     for data sets that tell where parts are (`zslab.data.parts`), how well attention finds them, see
-                      `zslab.dazle.pointing`
+    pointing.json     how well attention finds the parts, for data sets that annotate them (`zslab.data.parts`,
+                      `zslab.dazle.pointing`)
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from zslab.fileio import atomic_path, write_json
 
 
 class Attention(NamedTuple):
-    """What n images' predictions rest on.
+    """What the predictions of n images rest on.
 
     Attributes:
         predicted: (n,) int64, columns of the scores.
@@ -75,7 +75,7 @@ def contributions(output: Output, attributes: Tensor) -> Tensor:
 
 
 def evenly_chosen(labels: np.ndarray, n: int) -> np.ndarray:
-    """Return about n positions of samples, spread evenly over the classes and within each, so that nobody chooses them.
+    """Return about n positions of samples, evenly spaced over the classes and within each, whatever the predictions.
 
     Args:
         labels: (m,); with more than n classes, an evenly spaced subset of them gets one each.
@@ -91,7 +91,7 @@ def evenly_chosen(labels: np.ndarray, n: int) -> np.ndarray:
 
 
 def crop_of(backbone: str | None) -> float:
-    """Return the share of an image that a backbone sees; that of the release's recipe without a description."""
+    """Return the share of an image that a backbone sees; without a description, that of the release's preprocessing."""
     spec = BackboneSpec.from_json(json.loads(backbone)["spec"]) if backbone else BackboneSpec("resnet101")
     return spec.crop_share
 
@@ -106,15 +106,15 @@ def record_attention(
     top: int = 5,
     batch_size: int = 64,
 ) -> None:
-    """Write attention.npz, and pointing.json where the data set's folder tells about parts, of a run that has trained.
+    """Write a trained run's attention.npz, and pointing.json where the data set annotates parts.
 
     Args:
-        run: its folder; the weights of the validated epoch are used, else those of the last.
+        run: the run's folder; the weights of selection "val" are used, else those of the last epoch.
         model: of the right shape, whatever its weights; is left in eval mode.
         margin: added to unseen and subtracted from seen scores in predictions.
 
     Raises:
-        InputError: the data set's files about parts are wrong.
+        InputError: the annotation of parts is wrong.
     """
     row = "val" if (run / "model_val.safetensors").exists() else "last"
     model.load_state_dict(load_file(run / f"model_{row}.safetensors"))

@@ -8,8 +8,8 @@ the wing is red), on the attribute's map over the grid's cells, against the box 
     mass      the attention inside the box, every cell's spread evenly over its area
     other     peak, but on the boxes of the image's other parts, on average: the value of pointing anywhere at the object
 
-Cells that share the highest value count with equal shares. Each of the first three has a chance level, what attention
-gets that is the same everywhere: the share of cells that overlap the box, of cells whose middle it holds, of its area.
+Cells that share the highest value count with equal shares. Each of the first three has a chance level, the value of uniform
+attention: the share of cells that overlap the box, the share of cells whose middle lies in it, and the box's share of the area.
 """
 
 from __future__ import annotations

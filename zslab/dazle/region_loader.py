@@ -17,7 +17,7 @@ GIB = 2**30
 
 
 class Streamed:
-    """Reads batches from the file by a thread of its own; needs no memory to speak of, whatever the file's size."""
+    """Reads batches from the file in a thread; needs memory for a few batches, whatever the file's size."""
 
     def __init__(self, regions: RegionFile, device: torch.device):
         self.regions, self.device = regions, device
@@ -28,7 +28,7 @@ class Streamed:
 
 
 class Cached:
-    """Holds all maps that a run needs on the device, in half precision: read once, however many epochs follow."""
+    """Holds all maps that a run needs on the device, in half precision; the file is read once."""
 
     def __init__(self, regions: RegionFile, rows: Tensor, device: torch.device):
         """Read `rows` (n,) of the file.
@@ -59,18 +59,18 @@ class Cached:
             start += len(part)
 
     def batches(self, rows_of_batches: Iterable[np.ndarray]) -> Iterator[Tensor]:
-        """As `Streamed.batches`."""
+        """Return maps (b, r, f) float32 on the device, as `Streamed.batches`."""
         for rows in rows_of_batches:
             places = self.places[torch.from_numpy(rows)]
             yield self.maps[places.to(self.device, non_blocking=True)].float()
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that can still be allocated on the device, as the system tells it."""
+    """Return how many bytes can still be allocated on the device."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
         (line,) = (line for line in meminfo.read_text().splitlines() if line.startswith("MemAvailable:"))
         return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # systems that only tell what they have in all
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")  # such a system reports its total memory only

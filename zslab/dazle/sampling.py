@@ -1,4 +1,4 @@
-"""Which training samples go into a batch; endless streams of sample indices, drawn from a generator of one's own."""
+"""Which training samples go into a batch: endless streams of sample indices."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def random_batches(n: int, batch_size: int, generator: torch.Generator) -> Itera
 
 
 def class_balanced_batches(labels: Tensor, batch_size: int, generator: torch.Generator) -> Iterator[Tensor]:
-    """Batches in which every class that is drawn has equally many samples.
+    """Yield batches in which every drawn class has equally many samples.
 
-    For each, min(k, batch_size) of the k classes are drawn without replacement, and max(batch_size // k, 1) samples of each
-    of them, without replacement either; a class with fewer gives all it has. So 40 classes make a batch of "50" 40 samples.
+    A batch has min(k, batch_size) of the k classes, drawn without replacement, and max(batch_size // k, 1) samples of each,
+    also drawn without replacement; a class with fewer gives all. With 40 classes and batch_size 50, a batch has 40 samples.
 
     Args:
         labels: (n,) of the samples.
