@@ -162,6 +162,7 @@ SQUARE = {"att": np.ones((9, 9)), "w2v_att": np.ones((9, V)), "labels": np.arang
 REFUSALS = {
     "too few labels": ({"labels": CONTENT["labels"][:-1]}, ["labels and maps do not match", "(71,)", "72 numbers"]),
     "negative label": ({"labels": CONTENT["labels"] - 1}, ["labels are out of range", "-1..7"]),
+    "label 1e300": ({"labels": spoiled("labels", (0,), 1e300)}, ["labels are out of range", "1e+300"]),
     "half a label": ({"labels": CONTENT["labels"] + 0.5}, ["labels are out of range", "whole numbers"]),
     "1-based labels": ({"labels": CONTENT["labels"] + 1}, ["do not fit", "up to 9", "0-based"]),
     "1-based list": ({"test_unseen_loc": np.array([N])}, ["test_unseen_loc is out of range", "0..71", "1-based"]),

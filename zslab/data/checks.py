@@ -18,31 +18,33 @@ def whole_numbers(values: np.ndarray, first: int, last: int) -> bool:
     return bool(inside.all() and (values == np.floor(values)).all())
 
 
-def check_labels(labels: np.ndarray, path: Path) -> np.ndarray:
-    """Return 1-based labels (N,) as int64.
+def check_labels(labels: np.ndarray, path: Path, first: int = 1) -> np.ndarray:
+    """Return labels (N,) as int64, counted as they are.
 
     Args:
         labels: (N,) numbers of any type.
         path: where they come from, for messages.
+        first: number of the first class: 1 in MATLAB files, 0 in HDF5 files written from Python.
 
     Raises:
-        InputError: there are none, or they are not whole numbers from 1 on.
+        InputError: there are none, or they are not whole numbers from `first` on.
     """
+    expected = f"whole numbers from {first} on, which count {'columns' if first else 'rows'} of att"
     if labels.dtype.kind not in "fiu" or not len(labels):
         raise InputError(
             "labels are not numbers" if len(labels) else "there are no labels",
             where=path,
             found=f"{labels.dtype} {labels.shape}",
-            expected="whole numbers from 1 on",
+            expected=expected,
             fix="Save one number for every sample.",
         )
-    if not whole_numbers(labels, 1, LARGEST_LABEL):
+    if not whole_numbers(labels, first, LARGEST_LABEL):
         raise InputError(
             "labels are out of range",
             where=path,
             found=f"{labels.min()}..{labels.max()} ({labels.dtype})",
-            expected="whole numbers from 1 on: columns of att, counted as MATLAB does",
-            fix="Add 1 if the labels are 0-based.",
+            expected=expected,
+            fix="Add 1 if the labels are 0-based." if first else "Store 0-based class numbers.",
         )
     return labels.astype(np.int64)
 

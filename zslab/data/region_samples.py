@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from zslab.data.checks import check_location
+from zslab.data.checks import check_labels, check_location
 from zslab.data.region_file import FIX_DAMAGED, RegionFile
 from zslab.data.splits import LOCATIONS
 from zslab.errors import InputError, examples
@@ -53,14 +53,7 @@ def read_samples(regions: RegionFile) -> RegionSamples:
             expected=f"{regions.n} numbers, one for each image",
             fix=FIX_DAMAGED,
         )
-    if len(flat) == 0 or not (np.isfinite(flat).all() and (flat == np.floor(flat)).all() and flat.min() >= 0):
-        raise InputError(
-            "the labels are out of range",
-            where=regions.path,
-            found=f"{flat.min()}..{flat.max()}" if len(flat) else "no label",
-            expected="whole numbers from 0 on: rows of att",
-            fix="Store 0-based class numbers.",
-        )
+    checked = check_labels(flat, regions.path, first=0)
     if image_files is not None and len(image_files) != regions.n:
         raise InputError(
             "image files and maps do not match",
@@ -69,7 +62,7 @@ def read_samples(regions: RegionFile) -> RegionSamples:
             expected=f"{regions.n}, one for each image",
             fix=FIX_DAMAGED,
         )
-    return RegionSamples(flat.astype(np.int64), image_files, locations)
+    return RegionSamples(checked, image_files, locations)
 
 
 def _read_groups(regions: RegionFile, groups: Sequence[str]) -> tuple[np.ndarray, list[str] | None, dict[str, np.ndarray]]:
