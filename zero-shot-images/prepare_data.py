@@ -25,6 +25,7 @@ from zslab.data.formats.names import read_names
 from zslab.data.formats.table import SUFFIXES
 from zslab.errors import InputError, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
+from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import read_attribute_vectors
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_device, resolve_folder
@@ -72,6 +73,8 @@ class PrepareConfig:
     """leave out images that cannot be read, and list them"""
     batch_size: int = 32
     """images in the network at a time"""
+    max_pixels: int = MAX_PIXELS
+    """largest width times height of an image; larger JPEGs are decoded at a fraction of their size"""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N"""
     overwrite: bool = False
@@ -120,6 +123,7 @@ def prepare_data(config: PrepareConfig) -> int:
         test_fraction=config.test_fraction,
         skip_unreadable=config.skip_unreadable,
         batch_size=config.batch_size,
+        max_pixels=config.max_pixels,
     )
     made = prepare(inputs, folder, backbone, options)
     weights = [] if backbone.spec.name == DESCRIPTOR else ["--weights", config.weights]

@@ -253,6 +253,14 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path) -> None:
             open_image(tmp_path / name, max_pixels=limit)
 
 
+def test_jpegs_are_reduced_before_other_images_are_too_large(tmp_path, monkeypatch) -> None:
+    photo = Image.new("RGB", (400, 300), (200, 30, 60))
+    photo.save(tmp_path / "a.jpg")
+    photo.save(tmp_path / "a.png")
+    monkeypatch.setattr("zslab.features.images.MAX_JPEG_PIXELS", 30_000)
+    assert open_image(tmp_path / "a.jpg").size == (200, 150) and open_image(tmp_path / "a.png").size == (400, 300)
+
+
 def test_a_progressive_jpeg_of_many_scans_is_refused(tmp_path) -> None:
     Image.new("RGB", (64, 64), "red").save(tmp_path / "a.jpg", progressive=True)
     content = (tmp_path / "a.jpg").read_bytes()

@@ -51,7 +51,8 @@ VIDEO_MARKS = (
 )
 STILLS = (b"heic", b"heix", b"mif1", b"avif")  # images in a container for videos
 
-MAX_PIXELS = 50_000_000  # a 50 megapixel photo needs 150 MB once it is decoded
+MAX_PIXELS = 110_000_000  # a photo of a phone with 108 megapixels needs 324 MB once it is decoded
+MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
 REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without decoding the whole
 MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
 
@@ -153,8 +154,9 @@ def _reduce(image: Image.Image, where: object, max_pixels: int) -> None:
                 expected=f"at most {MAX_SCANS}",
                 fix="Save the image again.",
             )
-    if not progressive and max_pixels < image.width * image.height <= REDUCED**2 * max_pixels:
-        factor = next(n for n in (2, 4, 8) if image.width * image.height <= n * n * max_pixels)
+    decoded = min(max_pixels, MAX_JPEG_PIXELS)
+    if not progressive and decoded < image.width * image.height <= REDUCED**2 * decoded:
+        factor = next(n for n in (2, 4, 8) if image.width * image.height <= n * n * decoded)
         image.draft("RGB", (image.width // factor, image.height // factor))
 
 
@@ -292,7 +294,7 @@ def _too_large(where: object, found: str, max_pixels: int) -> InputError:
         where=where,
         found=found,
         expected=f"at most {max_pixels:,} pixels",
-        fix="Make it smaller, or raise --max_pixels.",
+        fix="Make it smaller; commands that extract features take --max_pixels.",
     )
 
 
