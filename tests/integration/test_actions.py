@@ -34,6 +34,7 @@ from zslab.table.build import build_variants
 from zslab.table.report import write_report
 from zslab.table.runs import read_runs
 
+from helpers.action_features import write_features
 from helpers.project import PROJECT, tree_modules
 
 SCRIPTS = PROJECT / "zero-shot-actions" / "action-scripts"
@@ -114,17 +115,6 @@ def launcher_module(name: str):
     finally:
         sys.path[:] = path
     return module
-
-
-def write_features(folder: Path, feature_dim: int = 12, n_classes: int = 8, per_class: int = 6) -> np.ndarray:
-    """i3d.mat with classes that differ; returns the 1-based labels."""
-    folder.mkdir(parents=True, exist_ok=True)
-    rng = np.random.default_rng(0)
-    labels = rng.permutation(np.repeat(np.arange(n_classes), per_class))
-    features = rng.random((n_classes, feature_dim))[labels] + 0.1 * rng.random((len(labels), feature_dim))
-    scipy.io.savemat(folder / "i3d.mat", {"features": features.T.astype(np.float32), "labels": labels[:, None] + 1})
-    np.save(folder / "vectors.npy", rng.normal(size=(n_classes, 5)))
-    return labels + 1
 
 
 @pytest.fixture

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import test_actions
 import torch
 
 from zslab.app.predictor import Predictor
@@ -23,6 +22,7 @@ from zslab.runs.loop import Interrupted
 from zslab.tfvaegan.trainer import ITERATIONS, TfvaeganTrainer
 
 from helpers import dazle_trainer
+from helpers.action_features import write_features
 from helpers.fake_cuda import DEVICE, FakeCuda, Graph, OnGpu, fake_cuda
 from helpers.interruptible import run, without_times
 from helpers.project import tree_modules
@@ -336,7 +336,7 @@ def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, n
     root = tmp_path / "data"
     write_tiny(root)
     dazle_trainer.write_regions(root)
-    test_actions.write_features(root / "hmdb_i3d")
+    write_features(root / "hmdb_i3d")
     with tree_modules("zero-shot-actions") as load:
         splits = load("make_splits")
         splits.make_splits(
