@@ -69,9 +69,7 @@ class Evaluation:
         """Measure zero-shot classification; without test samples of unseen classes nothing is measured.
 
         Args:
-            data: the stage.
             predictions: (n,) for test_unseen, among the unseen classes.
-            epoch: the head epoch.
         """
         labels, unseen = data.test_unseen.labels, data.unseen_classes
         if not len(labels):
@@ -85,9 +83,7 @@ class Evaluation:
         """Measure generalized zero-shot classification, from scores of all classes; without test samples nothing is measured.
 
         Args:
-            data: the stage.
             scores: (n, s + u) for test_seen followed by test_unseen, columns as `data.classes`.
-            epoch: the head epoch.
             constant: is subtracted from all seen scores for the "calibrated" measures.
         """
         if not len(data.test_labels):
@@ -117,7 +113,6 @@ def accuracies(data: StageData, predictions: Tensor) -> dict[str, float]:
     """Return acc_seen, acc_unseen and H over the classes that have test samples.
 
     Args:
-        data: the stage.
         predictions: (n,) for test_seen followed by test_unseen.
 
     Returns:

@@ -37,7 +37,6 @@ class Experiment:
     folder.
 
     Args:
-        config: the flags.
         method: name of the method in the result.
 
     Attributes:

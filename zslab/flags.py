@@ -300,8 +300,6 @@ def check_at_least(least: int, config: object, *names: str) -> None:
 
     Args:
         least: the smallest value allowed.
-        config: has the flags as attributes.
-        names: of the flags to look at.
 
     Raises:
         InputError: naming the flag.

@@ -22,7 +22,6 @@ def set_precision(precision: Precision, device: torch.device) -> None:
 
     Args:
         precision: "tf32" allows it.
-        device: the device that computes.
 
     Raises:
         InputError: TF32 is requested on a device other than CUDA.

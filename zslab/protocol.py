@@ -84,7 +84,6 @@ def run_protocol(
     """Train and measure all stages in an open run folder.
 
     Args:
-        dataset: the data.
         build_trainer: makes a new trainer for a stage's data; called right after random numbers are seeded.
         folder: receives checkpoints, metrics, arrays and weights.
         schedule: how long to train, and how to choose an epoch.

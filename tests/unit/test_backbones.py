@@ -124,6 +124,7 @@ GRIDS = {
 }
 
 
+@pytest.mark.slow
 @needs_torchvision
 @pytest.mark.parametrize("name", GRIDS)
 def test_every_family_of_torchvision_gives_its_last_grid(name: str) -> None:
@@ -217,6 +218,7 @@ def test_padding_that_would_change_nothing_is_an_error() -> None:
 # ---- weights ------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @needs_torchvision
 def test_weights_come_back_from_tensors_and_files(tmp_path) -> None:
     backbone, batch = untrained("mobilenet_v2"), batch_of(1)
@@ -322,6 +324,7 @@ def test_timm_tokens_become_a_grid_without_the_prefix() -> None:
     torch.testing.assert_close(pooled, tokens[:, 1:].mean(1), rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 @needs_timm
 def test_timm_grids_have_their_channels_first() -> None:
     plain = untrained("timm:resnet18")
@@ -332,6 +335,7 @@ def test_timm_grids_have_their_channels_first() -> None:
     assert again.digest == plain.digest
 
 
+@pytest.mark.slow
 @needs_timm
 @pytest.mark.parametrize(
     ("name", "flags", "sizes", "grid"),

@@ -104,7 +104,6 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
 
     Args:
         annotation: the lists' content.
-        folder: folder of the data set to write.
         unseen: category numbers.
 
     Returns:

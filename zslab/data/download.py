@@ -217,9 +217,6 @@ def extract(archive: Path, name: str, folder: Path, expected: Mapping[str, Shape
     `folder` once their content is right; the other .mat and .txt files beside them are added where `folder` lacks them.
 
     Args:
-        archive: a zip file.
-        name: name of the data set.
-        folder: where the files go.
         expected: file -> key -> shape; these must be in the archive.
 
     Raises:

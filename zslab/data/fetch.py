@@ -42,8 +42,6 @@ def fetch(url: str, target: Path, check: Callable[[Path], None]) -> None:
     """Download `url`, continuing an earlier try; `target` appears, or is replaced, only when it is whole and right.
 
     Args:
-        url: the file.
-        target: where it goes.
         check: raises InputError if the complete file is not the right one; it is then deleted, and fetched once more from
             the first byte if it was continued.
 

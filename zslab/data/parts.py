@@ -46,7 +46,6 @@ def read_parts(
     """Return the annotation of images, or None where the folder lacks one of the files.
 
     Args:
-        folder: folder of the data set.
         image_files: n paths relative to it.
         attribute_names: A names.
         crop: visible part of an image: 0 for all of it, otherwise the square in its middle whose side is this share of the

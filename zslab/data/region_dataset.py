@@ -104,7 +104,6 @@ def read_region_maps(
     """Open and check a region file; no map is read.
 
     Args:
-        path: the file.
         dataset: name of the data set, by default that of the folder.
         attributes: which class attributes of the file to use.
         attribute_change: what to do with them before their rows are normalized: "negative_to_zero", or

@@ -101,9 +101,6 @@ class RegionFile:
 
     Threads may read at the same time.
 
-    Args:
-        path: the file.
-
     Raises:
         InputError: the file is missing, damaged or has no maps.
 

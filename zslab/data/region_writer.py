@@ -41,7 +41,6 @@ def write_region_file(
     """Write a region file, whole or not at all.
 
     Args:
-        path: file to write.
         maps: the region maps in the order of the images, in blocks (b, D, gh, gw) of any size.
         shape: (N, D, gh, gw) of all of them.
         dtype: precision to store them in, "float16" or "float32".

@@ -26,8 +26,6 @@ def repack(source: Path, target: Path, dtype: str = "float16") -> None:
     Pooled features, the mean over the regions as a ResNet's own pooling computes it, are added where the file has none.
 
     Args:
-        source: the region file to read.
-        target: the region file to write.
         dtype: precision to store, "float16" or "float32".
 
     Raises:
@@ -60,9 +58,6 @@ def repack(source: Path, target: Path, dtype: str = "float16") -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command.
-
-    Args:
-        argv: the arguments; None for those of the process.
 
     Returns:
         0; 1 after an error, which is printed to stderr; 130 after Ctrl-C.

@@ -59,7 +59,6 @@ def draw_attention(run: FinishedRun, images: Path | None = None) -> list[Plot]:
     """Draw the attention maps of a run and its pointing accuracy; nothing for runs without them.
 
     Args:
-        run: A finished run.
         images: Folder of the images; by default the one that the run used. Maps of images that cannot be opened are
             drawn without the image.
 

@@ -14,7 +14,6 @@ def overlay(image: Image.Image, attention: np.ndarray, view: Sequence[float] = (
     """Return the image, unchanged where attention is highest and dim and gray where there is none.
 
     Args:
-        image: An RGB image.
         attention: (rows, columns), non-negative.
         view: (left, top, right, bottom) of the region that the grid covers, as shares of the image. Outside is dim.
     """

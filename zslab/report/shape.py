@@ -15,7 +15,6 @@ def check_shape(value: object, kind: Any, where: object) -> None:
         value: What was read.
         kind: A TypedDict, `dict[str, ...]`, `list[...]`, `str`, `int`, `float`, `object`, None, or a union of them. An
             object may have more keys than its TypedDict. Where a float is declared, an integer is accepted.
-        where: The file, for the message.
 
     Raises:
         InputError: A key is missing, or a value has another type.

@@ -72,9 +72,7 @@ def fit(
     """Train up to `n_epochs`, from the folder's checkpoint if it has one.
 
     Args:
-        trainer: of any method.
         folder: receives checkpoints and metrics.
-        n_epochs: epochs in all.
         eval_every: epochs between two evaluations; the last epoch is always evaluated.
         checkpoint_every: epochs between two checkpoints; a kill loses at most these.
         evaluate: measures after the epoch of the given 0-based number.

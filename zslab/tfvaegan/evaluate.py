@@ -36,9 +36,6 @@ def evaluate(
     """Synthesize unseen features, train the heads on them, and measure after every head epoch.
 
     Args:
-        networks: trained.
-        data: of the stage.
-        settings: of the method.
         zsl_head: the head over unseen classes.
         gzsl: classifies over all classes: one head, or a gate whose `unseen_head` is `zsl_head`, or None to leave it out.
         generator: draws all random numbers, but those of the gate.

@@ -104,8 +104,6 @@ class TrainingState:
 
     Args:
         networks: are moved to `device`.
-        settings: of the method.
-        device: the device to train on.
         bf16: whether the layers compute their products with bfloat16 copies of the weights, updated after every step of an
             optimizer. Weights, gradients, Adam's moments, losses and λ1 keep their precision.
     """
@@ -345,7 +343,6 @@ def iteration(state: TrainingState, data: StageData, targets: Tensor, draws: Dra
 
     Args:
         state: changed in place.
-        data: of the stage.
         targets: (C, A) the decoder's target for each class.
         draws: this iteration's random numbers.
         feedback_active: whether features are generated with the feedback pass.

@@ -21,7 +21,6 @@ class SynthesizedFeatures(LazyFeatures):
     """Features that are synthesized whenever they are accessed, the same each time, for label sets too large to hold them.
 
     Args:
-        networks: trained.
         attributes: (C, A) of all classes.
         labels: (n,) the class of every feature.
         noise: (m, Z); feature i has row i modulo m.
@@ -49,7 +48,6 @@ def synthesize(
         networks: trained; generator, and where feedback is used feedback module and decoder.
         attributes: (C, A) of all classes.
         classes: (u,) the classes to synthesize.
-        settings: of the method.
         generator: draws the noise; on the attributes' device.
 
     Returns:

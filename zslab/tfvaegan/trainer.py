@@ -35,10 +35,8 @@ class TfvaeganTrainer:
     Args:
         networks: are moved to `device`.
         data: is moved to `device` once.
-        settings: of the method.
         zsl_head: the head over unseen classes.
         gzsl: classifies over all classes, see `zslab.tfvaegan.evaluate.evaluate`.
-        device: the device to train on.
         seed: of the run; `zslab.seeds` derives the streams of training and evaluation from it.
         engine: how an iteration is computed, which changes its result by no more than rounding.
         precision: of the matrix products in training. Synthesis, transformation and scores use float32 (TF32 with "tf32").

@@ -157,7 +157,6 @@ def _confusion(run: FinishedRun, counts: np.ndarray, classes: list[int], boundar
     """Draw a confusion matrix and describe it.
 
     Args:
-        run: The run that names the classes.
         counts: (C, C) samples; rows are true classes.
         classes: The C classes in the order of the matrix.
         boundary: How many seen classes come before the unseen ones, where both are shown.
