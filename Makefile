@@ -51,7 +51,7 @@ fuzz: install
 
 # Kills, full disks, two processes, too little memory; more rounds of kills by `make faults ROUNDS=100`. Mounts of its own,
 # where the system allows them, give it small and read-only disks.
-ROUNDS ?= 10
+ROUNDS ?= 3
 MOUNTS := $(shell unshare -Urm true 2>/dev/null && echo 1)
 faults: install
 	ZSLAB_FAULT_ROUNDS=$(ROUNDS) ZSLAB_FAULT_MOUNTS=$(MOUNTS) OMP_NUM_THREADS=1 \

@@ -24,6 +24,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zslab.report import style
+
 TABLE: dict[str, list[dict[str, object]]] = defaultdict(list)  # kind of fault -> rows of its table
 FOREVER = 600.0  # seconds after which a command hangs
 IGNORED = {"tensorboard", "sweep-output", "log.txt", ".lock"}  # names of folders and files with times in them
@@ -31,7 +33,15 @@ PRESENT = {".html", ".png"}  # drawn from what is compared
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["zslab.app.export", "zslab.app.own_data", "zslab.dazle.trainer", "zslab.experiment", "zslab.launcher", "zslab.ood"]
+    [
+        "faults.runner",
+        "zslab.app.export",
+        "zslab.app.own_data",
+        "zslab.dazle.trainer",
+        "zslab.experiment",
+        "zslab.launcher",
+        "zslab.ood",
+    ]
     + ["zslab.table.report", "zslab.tfvaegan.trainer", "matplotlib.backends.backend_agg", "sklearn.manifold", "scipy.optimize"]
 )
 
@@ -123,6 +133,7 @@ def _run(arguments: list[str], output: Path, fault: Fault) -> None:
     if fault.memory is not None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + fault.memory, used + fault.memory))
+    style.to_png.__defaults__ = (20,)  # dots an inch: figures take most of such a short run's time
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).parent))
     runpy.run_path(arguments[0], run_name="__main__")

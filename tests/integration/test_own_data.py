@@ -162,6 +162,19 @@ def test_constant_attributes_and_equal_rows_are_warned_of(tmp_path, backbone) ->
     )
 
 
+def test_a_kill_before_the_split_file_leaves_a_data_set_that_is_not_there_yet(tmp_path, backbone, monkeypatch) -> None:
+    """The split file says that a data set exists, so everything else is written before it."""
+
+    def killed(*arguments: object, **variables: object) -> None:
+        raise KeyboardInterrupt
+
+    images, table = make(tmp_path)
+    monkeypatch.setattr("zslab.app.own_data.write_split", killed)
+    with pytest.raises(KeyboardInterrupt):
+        made_of(images, table, tmp_path / "OWN", backbone)
+    assert {path.name for path in (tmp_path / "OWN").iterdir()} == {"class_attributes.csv", "descriptor.mat"}
+
+
 def test_copies_stay_on_one_side_and_are_named(tmp_path, backbone) -> None:
     images, table = make(tmp_path, n=6)
     red, blue, grey = (images / name for name in ("001.red_bird", "002.Blue_Bird", "004.Grey"))
