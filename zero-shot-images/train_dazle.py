@@ -42,7 +42,7 @@ def train(config: DazleConfig) -> int:
 
             experiment.start(dataset)
             outcome = run_protocol(dataset, build_trainer, experiment.folder, config.schedule())
-            if config.select != "only_val":
+            if not config.schedule().validation_only:
                 with experiment.optional():
                     model = build_dazle(config, dataset.stage("test"))
                     record_attention(experiment.folder.path, dataset, model, config.settings().margin, device)

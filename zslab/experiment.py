@@ -151,7 +151,7 @@ class Experiment:
         if not self.folder.report.exists():
             write_report(self.folder.path)
         print(format_rows(cast(Result, self.folder.read_result())), f"Report: {self.folder.report}", sep="\n")
-        if self.config.select != "only_val":  # which leaves no model
+        if not self.config.schedule().validation_only:  # which leaves no model
             print(f"Model file: {environment.export_command(self.folder.path)}")
 
 

@@ -20,7 +20,7 @@ from zslab.dazle.trainer import DazleSettings
 from zslab.errors import InputError
 from zslab.precision import Precision
 from zslab.protocol import Schedule
-from zslab.runs.config import config_digest
+from zslab.runs.config import VALIDATION_ONLY, config_digest
 from zslab.runs.environment import resolve_device, resolve_folder
 from zslab.runs.folder import RunFolder
 from zslab.tfvaegan.settings import TfvaeganSettings
@@ -78,7 +78,7 @@ class RunFlags(Protocol):
             self.eval_every,
             self.checkpoint_every,
             self.select != "none",
-            self.select == "only_val",
+            self.select == VALIDATION_ONLY,
             seed=self.manualSeed,
             deterministic=self.deterministic,
         )

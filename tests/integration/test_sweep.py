@@ -218,6 +218,49 @@ def test_an_engine_that_cannot_start_a_run_keeps_its_slots(tmp_path) -> None:
         engine.submit([str(tmp_path / "no-python")], tmp_path / "run.txt")
 
 
+class FakeRay:
+    """The module ray on a machine of two cores, or without the cluster that is asked for."""
+
+    def init(self, address, **options) -> None:
+        if address:
+            raise ConnectionError("Could not find any running Ray instance.\nMore advice.")
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def shutdown(self) -> None:
+        pass
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (
+            ("ray", "--address", "auto"),
+            "--engine ray: no Ray cluster answers (got Could not find any running Ray instance., exp",
+        ),
+        (
+            ("ray", "--cpus-per-run", "3"),
+            "--cpus-per-run: the machine has too few CPUs for one run (got 3, expected at most 2)",
+        ),
+        (
+            ("ray", "--gpus-per-run", "0.5"),
+            "--gpus-per-run: the machine has too few GPUs for one run (got 0.5, expected at most 0)",
+        ),
+        (("slurm",), "--engine slurm: this machine belongs to no Slurm cluster (got "),
+    ],
+)
+def test_an_engine_that_is_not_there_is_one_line(sweep, capsys, monkeypatch, words, message) -> None:
+    if words[0] == "ray":
+        monkeypatch.setattr("zslab.sweep.engines._import", lambda module, extra: FakeRay())
+    else:
+        pytest.importorskip("submitit", reason="the extra slurm is not installed")
+        monkeypatch.setenv("PATH", "")
+    assert sweep("--engine", *words) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {message}") and error.count("\n") == 1
+
+
 class LosingEngine:
     """An engine whose first worker vanishes."""
 

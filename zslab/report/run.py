@@ -14,6 +14,7 @@ import numpy as np
 from zslab.errors import InputError
 from zslab.fileio import read_json, read_metrics
 from zslab.report.shape import check_shape
+from zslab.runs.config import is_validation_only
 
 SCHEMA = 1
 Measure = Literal["T1", "acc_unseen", "acc_seen", "H"]
@@ -127,7 +128,7 @@ def read_run(run_dir: Path) -> FinishedRun:
     return FinishedRun(
         path=run_dir,
         result=result,
-        epochs=[] if result["config"].get("select") == "only_val" else _read_records(metrics),
+        epochs=[] if is_validation_only(result["config"]) else _read_records(metrics),
         validation_epochs=_read_records(validation) if validation.exists() else [],
         arrays=_read_arrays(run_dir / "evaluation.npz", result["data"]),
     )

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import tyro
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Config = TypeVar("Config", bound="DataclassInstance")
 
+VALIDATION_ONLY: Final = "only_val"  # value of --select: train and measure on the validation split alone
 # Flags that say where files lie or how to proceed; two runs that differ only in these give the same numbers (with other
 # `threads`, as on another machine, sums may be rounded otherwise).
 NOT_PART_OF_IDENTITY = ("dataroot", "output", "resume", "overwrite", "checkpoint_every", "threads")
@@ -44,6 +45,11 @@ def parse_config(default: Config, argv: Sequence[str] | None, script: str, descr
 def config_dict(config: DataclassInstance) -> dict[str, Any]:
     """Return the config as JSON can hold it: flag -> value."""
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
+
+
+def is_validation_only(config: Mapping[str, object]) -> bool:
+    """Return whether a run of these flags trains and measures on the validation split alone, as the trials of a search do."""
+    return config.get("select") == VALIDATION_ONLY
 
 
 def config_digest(config: DataclassInstance) -> str:

@@ -23,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from zslab.errors import InputError
 from zslab.fileio import read_json, read_metrics
+from zslab.runs.config import VALIDATION_ONLY
 from zslab.runs.records import EpochRecord
 from zslab.search.space import Space
 from zslab.sweep.driver import MOST_LOSSES, STOPPED, in_use, is_locked, output_file, stoppable
@@ -114,7 +115,7 @@ class Study:
 
     def plan(self, flags: dict[str, Value]) -> PlannedRun:
         """Return the run of the given flags, which trains and measures on the validation split alone."""
-        own: dict[str, Value] = {"select": "only_val", "output": str(self.folder / "runs")}
+        own: dict[str, Value] = {"select": VALIDATION_ONLY, "output": str(self.folder / "runs")}
         (run,) = self.launcher.ask(as_arguments({**self.fixed, **flags, **own}), "the search")
         return run
 

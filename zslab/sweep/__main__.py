@@ -43,7 +43,7 @@ def add_engine_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--slurm-partition", default="", metavar="NAME", help="partition of the Slurm cluster")
     parser.add_argument("--minutes", type=int, default=24 * 60, help="time limit of a Slurm job (1440)")
     parser.add_argument("--slurm-folder", type=Path, default=Path("runs/slurm"), help="for submitit's files")
-    parser.add_argument("--slurm-cluster", choices=("slurm", "local"), help=argparse.SUPPRESS)
+    parser.add_argument("--slurm-cluster", choices=("slurm", "local"), default="slurm", help=argparse.SUPPRESS)
 
 
 def build_engine(own: argparse.Namespace) -> Engine:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, Any, Protocol
 
-from zslab.errors import InputError
+from zslab.errors import InputError, first_line
 from zslab.fileio import plain_disk_errors
 
 LOST = -1000  # status of a run whose worker, node or job vanished
@@ -148,12 +148,37 @@ class RayEngine:
     def __init__(self, slots: int, resources: Resources, address: str | None = None):
         """`address` is that of a running cluster ("auto" finds it); None starts Ray on this machine."""
         self._ray = _import("ray", "ray")
-        self._ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        try:
+            self._ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise InputError(
+                "no Ray cluster answers",
+                where="--engine ray",
+                found=first_line(error),
+                expected="the address of a running cluster, auto, or no --address",
+                fix="Start a cluster with `ray start --head`, or leave --address out to start Ray on this machine.",
+            ) from None
+        if address is None:
+            self._check_size(resources)
         options: dict[str, Any] = {"num_cpus": resources.cpus or 1, "num_gpus": resources.gpus, "max_retries": 0}
         if resources.memory_gb:
             options["memory"] = int(resources.memory_gb * 2**30)
         self._task = self._ray.remote(**options)(run_command)
         self.slots = slots
+
+    def _check_size(self, resources: Resources) -> None:
+        """Refuse runs that Ray on this machine would never start."""
+        there = self._ray.cluster_resources()
+        for flag, kind, needed in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", resources.gpus)):
+            if needed > there.get(kind, 0):
+                self._ray.shutdown()
+                raise InputError(
+                    f"the machine has too few {kind}s for one run",
+                    where=f"--{flag}-per-run",
+                    found=needed,
+                    expected=f"at most {there.get(kind, 0):.0f}",
+                    fix="Ask for fewer, or name a larger cluster with --address.",
+                )
 
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
         """Submit a task; Ray starts it where its resources are free."""
@@ -183,10 +208,19 @@ class _RayJob:
 class SlurmEngine:
     """Jobs of a Slurm cluster through submitit, which shares the files of this machine."""
 
-    def __init__(self, slots: int, resources: Resources, folder: Path, cluster: str | None = None, partition: str = ""):
-        """`folder` takes submitit's files; `cluster` is "slurm", "local" (processes, for trying it out) or None to detect."""
+    def __init__(self, slots: int, resources: Resources, folder: Path, cluster: str = "slurm", partition: str = ""):
+        """`folder` takes submitit's files; `cluster` is "slurm", or "local" for processes on this machine, to try it out."""
         self._submitit = _import("submitit", "slurm")
-        self._executor = self._submitit.AutoExecutor(folder=folder, cluster=cluster)
+        try:
+            self._executor = self._submitit.AutoExecutor(folder=folder, cluster=cluster)
+        except RuntimeError as error:
+            raise InputError(
+                "this machine belongs to no Slurm cluster",
+                where="--engine slurm",
+                found=first_line(error),
+                expected="Slurm's commands srun and sbatch",
+                fix="Log in to a machine of the cluster, or leave --engine out to execute the runs here.",
+            ) from None
         self._executor.update_parameters(
             timeout_min=resources.minutes,
             cpus_per_task=resources.cpus or 1,

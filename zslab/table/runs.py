@@ -22,7 +22,7 @@ from typing import Any
 
 from zslab.errors import InputError
 from zslab.fileio import read_json, write_text
-from zslab.runs.config import NOT_PART_OF_IDENTITY
+from zslab.runs.config import NOT_PART_OF_IDENTITY, is_validation_only
 
 MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "AUSUC"}
 RULES = ("paper", "val", "val + calibration", "last", "validation")
@@ -153,7 +153,7 @@ def _read(path: Path) -> Iterator[Run | Quote]:
         if file.parent.name == "validation":  # the first stage of `--select val`
             continue
         result = read_json(file)
-        if isinstance(result, dict) and dict(result.get("config") or {}).get("select") == "only_val":  # of a search
+        if isinstance(result, dict) and is_validation_only(dict(result.get("config") or {})):  # of a search
             continue
         yield _from_result(result, file.parent)
 
