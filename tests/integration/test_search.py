@@ -86,6 +86,8 @@ def test_a_killed_search_goes_on_and_counts_nothing_twice(search, engine) -> Non
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
     done = search(*words)
+    if "the Ray cluster cannot be reached or started" in done.stderr:  # on a busy machine
+        done = search(*words)
     assert done.returncode == 0, done.stderr
     found = trials(search.folder)
     complete = [trial for trial in found if trial.state.name == "COMPLETE"]

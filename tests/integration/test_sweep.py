@@ -237,7 +237,7 @@ class FakeRay:
     [
         (
             ("ray", "--address", "auto"),
-            "--engine ray: no Ray cluster answers (got Could not find any running Ray instance., exp",
+            "--engine ray: the Ray cluster cannot be reached or started (got Could not find any running Ray",
         ),
         (
             ("ray", "--cpus-per-run", "3"),

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import filelock
 import optuna
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from zslab.errors import InputError
@@ -71,7 +71,8 @@ class Study:
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         self.folder, self.launcher, self.space, self.fixed, self.objective = folder, launcher, space, fixed, objective
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        storage = JournalStorage(_Journal(folder / "study.journal"))
+        journal = folder / "study.journal"
+        storage = JournalStorage(JournalFileBackend(str(journal), _JournalLock(journal)))
         with filelock.FileLock(folder / "locks" / "study.lock"):
             self.study = optuna.create_study(
                 study_name="search",
@@ -222,20 +223,23 @@ class Study:
         return bool(new)
 
 
-class _Journal(JournalFileBackend):
-    """A journal of whole lines: half a line, left by a full disk or a killed process, would spoil the next one."""
+class _JournalLock(JournalFileOpenLock):
+    """A lock that is free when its process is killed, and drops half a line that such a process, or a full disk, has left."""
 
-    def __init__(self, path: Path):
-        super().__init__(str(path))
-        self._path = path
+    def __init__(self, journal: Path):
+        self._journal, self._lock = journal, filelock.FileLock(f"{journal}.lock")
 
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        """Append records."""
-        with filelock.FileLock(self._path.with_suffix(".lock")):
-            content = self._path.read_bytes()
-            if content and not content.endswith(b"\n"):
-                os.truncate(self._path, content.rfind(b"\n") + 1)
-            super().append_logs(logs)
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.acquire()
+        content = self._journal.read_bytes()
+        if content and not content.endswith(b"\n"):
+            os.truncate(self._journal, content.rfind(b"\n") + 1)
+        return True
+
+    def release(self) -> None:
+        """Free the lock."""
+        self._lock.release()
 
 
 def validation_value(folder: Path, objective: Objective) -> float:

@@ -150,9 +150,9 @@ class RayEngine:
         self._ray = _import("ray", "ray")
         try:
             self._ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray raises plain ones where it is too slow to start
             raise InputError(
-                "no Ray cluster answers",
+                "the Ray cluster cannot be reached or started",
                 where="--engine ray",
                 found=first_line(error),
                 expected="the address of a running cluster, auto, or no --address",
