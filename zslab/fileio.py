@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from zslab.class_names import is_printable
 from zslab.errors import REFUSALS, InputError, refusal
 
 if sys.version_info >= (3, 11):
@@ -78,8 +79,9 @@ def _is_running(process: int) -> bool:
 
 
 def printable(name: str) -> str:
-    r"""Return the name of a file with `\xff` for bytes that are no UTF-8, so that any file can hold it."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")
+    r"""Return the name of a file with `\xff` for bytes that are no UTF-8 and for what would change a line or a terminal."""
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if is_printable(c) else c.encode("unicode_escape").decode() for c in text)
 
 
 def write_text(path: Path, text: str) -> None:

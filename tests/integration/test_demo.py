@@ -193,6 +193,19 @@ def test_a_photo_named_as_an_output_is_not_overwritten(birds, demo, tmp_path, ca
         assert [path.name for path in tmp_path.iterdir()] == ["victim.jpg"]
 
 
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--csv", "same", "--json", "same"], "two outputs have the same path"),
+        (["--calibration", "nan"], "--calibration: the number is not finite (got nan"),
+    ],
+)
+def test_flags_that_cannot_be_meant_are_refused(birds, demo, tmp_path, capsys, monkeypatch, flags, words) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert demo(["--model", str(birds.models["dazle"]), str(birds.root / "images"), *flags]) == 1
+    assert words in capsys.readouterr().err and not list(tmp_path.glob("same*"))
+
+
 def test_names_are_no_formulas_in_csv(tmp_path) -> None:
     names = ["=1+1", "@SUM(A1)", "'=x", "plain"]
     with csv_writer(tmp_path / "o.csv", 1) as write:

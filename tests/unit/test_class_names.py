@@ -8,6 +8,7 @@ import pytest
 
 from zslab.class_names import is_printable, match_names, readable_names, repeated
 from zslab.errors import InputError
+from zslab.fileio import printable
 
 SCREWS = ["1.5 mm screw", "2.5 mm screw", "3.5 mm screw"]
 APART = [SCREWS, ["C", "C++", "C#"], ["12.crane", "34.crane"], ["कि", "की", "कु"], ["🐶", "🐱"]]
@@ -46,3 +47,8 @@ def test_joiners_and_spaces_of_all_scripts_are_printable(name) -> None:
 @pytest.mark.parametrize("name", ["two\nlines", "\u202egnp.exe", "\x1b[31m", "\0", "\udcff", "Teal\u200b"])
 def test_what_changes_a_line_or_cannot_be_seen_is_not_printable(name) -> None:
     assert not is_printable(name)
+
+
+def test_names_of_files_are_shown_on_one_line_and_without_control_characters() -> None:
+    assert printable("Pájaro 鳥.jpg") == "Pájaro 鳥.jpg"
+    assert printable("a\udcff\nb\x1b[31m.jpg") == r"a\xff\nb\x1b[31m.jpg"

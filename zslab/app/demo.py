@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+import math
 import os
 import sys
 import warnings
@@ -28,9 +29,9 @@ from zslab.app.annotate import annotate
 from zslab.app.prediction import Prediction
 from zslab.app.predictor import Predictor
 from zslab.data.formats.table import formula_safe
-from zslab.errors import InputError, exit_status
+from zslab.errors import InputError, examples, exit_status
 from zslab.features.modality import Modality
-from zslab.fileio import atomic_path
+from zslab.fileio import atomic_path, printable
 from zslab.flags import check_at_least
 
 UNREADABLE = 3
@@ -118,12 +119,12 @@ def _predict(predictor: Predictor, own: argparse.Namespace) -> int:
             for write in writers:
                 write(prediction)
             if prediction.error is not None:
-                unreadable.append(prediction.error)
+                unreadable.append(printable(prediction.error))
                 continue
             if own.annotated is not None:
                 folder = own.annotated / Path(prediction.image).absolute().parent.relative_to(common)
                 _draw(prediction, modality, folder, drawn)
-            tqdm.write(_line(prediction.image, *_words(prediction)))
+            tqdm.write(_line(printable(prediction.image), *_words(prediction)))
     for path in filter(None, (own.json, own.csv, own.annotated)):
         print(f"-> {path}")
     if unreadable:
@@ -154,6 +155,15 @@ def _check_outputs(own: argparse.Namespace) -> None:
                 expected=f"a new file, or one that an earlier --{flag} wrote",
                 fix="Name another file.",
             )
+    outputs = [path.resolve() for path in (own.json, own.csv, own.save_model, own.annotated) if path is not None]
+    if len(set(outputs)) < len(outputs):
+        raise InputError(
+            "two outputs have the same path",
+            where="--json, --csv, --save_model, --annotated",
+            found=examples(outputs),
+            expected="a file or folder for each",
+            fix="Name another file.",
+        )
     if own.annotated is not None and own.annotated.exists() and not own.annotated.is_dir():
         raise InputError(
             "the output is a file",
@@ -167,6 +177,14 @@ def _check_outputs(own: argparse.Namespace) -> None:
 def _calibration(predictor: Predictor, own: argparse.Namespace) -> float:
     """Return what is subtracted from seen scores: as given, or as validation chose it, if --calibrated asks for that."""
     if own.calibration is not None:
+        if not math.isfinite(own.calibration):
+            raise InputError(
+                "the number is not finite",
+                where="--calibration",
+                found=own.calibration,
+                expected="what to subtract from seen scores",
+                fix="Pass a number such as 0.5.",
+            )
         return float(own.calibration)
     stored = predictor.model.settings.get("calibration")
     constant = float(stored) if own.calibrated and isinstance(stored, int | float) else 0.0
@@ -218,7 +236,7 @@ def csv_writer(path: Path, top: int) -> Iterator[Write]:
         )
 
         def write(prediction: Prediction) -> None:
-            cells = [formula_safe(prediction.image), formula_safe(prediction.error or "")]
+            cells = [formula_safe(printable(prediction.image)), formula_safe(printable(prediction.error or ""))]
             for score in prediction.classes:
                 cells += [formula_safe(score.name), f"{score.probability:.6f}", str(int(score.seen))]
             rows.writerow(cells)

@@ -51,7 +51,7 @@ VIDEO_MARKS = (
 )
 STILLS = (b"heic", b"heix", b"mif1", b"avif")  # images in a container for videos
 
-MAX_PIXELS = 110_000_000  # a photo of a phone with 108 megapixels needs 324 MB once it is decoded
+MAX_PIXELS = 80_000_000  # such a photo needs 240 MB once it is decoded; Pillow itself warns of somewhat larger ones
 MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
 REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without decoding the whole
 MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
@@ -188,7 +188,7 @@ def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) 
                 f"the {kind} is missing",
                 where=path,
                 found="no such file or folder",
-                expected=f"a {kind} or a folder of them",
+                expected=f"{'an' if kind == 'image' else 'a'} {kind} or a folder of them",
                 fix="Check the path.",
             )
         files.update(dict.fromkeys(files_below(path, suffixes, ignored) if path.is_dir() else [path]))
