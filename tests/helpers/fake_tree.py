@@ -5,6 +5,8 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from zslab.sweep.engines import LOST, run_command
+
 RUN = """
 import json, os, sys, time
 from pathlib import Path
@@ -93,3 +95,26 @@ def wait_for(condition, seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < end
         time.sleep(0.02)
+
+
+class LosingEngine:
+    """An engine whose first worker vanishes."""
+
+    slots = 1
+
+    def __init__(self) -> None:
+        self.submitted = 0
+
+    def submit(self, command, output):
+        self.submitted += 1
+        lost = self.submitted == 1
+        status = LOST if lost else run_command(list(command), str(output))
+
+        class Job:
+            def poll(self) -> int:
+                return status
+
+        return Job()
+
+    def close(self) -> None:
+        pass

@@ -12,12 +12,15 @@ from pathlib import Path
 import pytest
 
 from zslab.errors import InputError
-from zslab.search.space import read_space
+from zslab.search.space import Integer, read_space
+from zslab.sweep.plan import Launcher
 
-from helpers.fake_tree import starts, wait_for, write_fake_tree
+from helpers.fake_tree import LosingEngine, starts, wait_for, write_fake_tree
 from helpers.project import PROJECT
 
 optuna = pytest.importorskip("optuna", reason="the search needs optuna: pip install -e '.[search]'")
+
+from zslab.search.study import Study  # noqa: E402, it needs optuna
 
 
 @pytest.fixture
@@ -98,6 +101,14 @@ def test_a_killed_search_goes_on_and_counts_nothing_twice(search, engine) -> Non
     assert max(trial.value for trial in complete) == max(finished(search.folder))
     folders = {trial.user_attrs["run"] for trial in complete}
     assert all(starts(Path(folder)) <= 2 for folder in folders)
+
+
+def test_a_lost_worker_is_no_failure_of_its_trial(tmp_path) -> None:
+    space, engine = {"syn_num": Integer(1, 100)}, LosingEngine()
+    with Launcher(write_fake_tree(tmp_path)) as launcher:
+        study = Study(tmp_path / "study", launcher, space, {}, "T1")
+        assert study.execute(engine, 2, say=lambda line: None) == 0
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2 and engine.submitted == 3
 
 
 def test_a_run_that_fails_is_a_failed_trial_and_the_search_goes_on(search) -> None:

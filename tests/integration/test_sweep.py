@@ -15,10 +15,10 @@ import pytest
 from zslab.errors import InputError
 from zslab.sweep.__main__ import main
 from zslab.sweep.driver import execute, in_use, output_file
-from zslab.sweep.engines import LOST, LocalEngine, Resources, run_command
+from zslab.sweep.engines import LocalEngine, Resources, run_command
 from zslab.sweep.plan import Grid, PlannedRun, as_arguments, plan_runs, read_grid
 
-from helpers.fake_tree import starts, wait_for, write_fake_tree
+from helpers.fake_tree import LosingEngine, starts, wait_for, write_fake_tree
 from helpers.project import PROJECT
 
 
@@ -259,29 +259,6 @@ def test_an_engine_that_is_not_there_is_one_line(sweep, capsys, monkeypatch, wor
     assert sweep("--engine", *words) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"error: {message}") and error.count("\n") == 1
-
-
-class LosingEngine:
-    """An engine whose first worker vanishes."""
-
-    slots = 1
-
-    def __init__(self) -> None:
-        self.submitted = 0
-
-    def submit(self, command, output):
-        self.submitted += 1
-        lost = self.submitted == 1
-        status = LOST if lost else run_command(list(command), str(output))
-
-        class Job:
-            def poll(self) -> int:
-                return status
-
-        return Job()
-
-    def close(self) -> None:
-        pass
 
 
 def test_a_lost_worker_is_no_attempt_of_the_run(sweep, tmp_path) -> None:
