@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Collection
 
 LONGEST_VALUE = 120  # characters of a found value that a message shows
+LONGEST_PART = 400  # characters of any other part of a message
 MOST_EXAMPLES = 5  # names that a message lists
 REFUSALS = (  # of a disk
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
@@ -33,6 +34,9 @@ class InputError(ValueError):
 
     def __init__(self, problem: str, *, where: object, found: object, expected: object, fix: str):
         found = shortened(str(found), LONGEST_VALUE)
+        # Names out of a file may stand in any part.
+        problem, where, expected = (shortened(str(part), LONGEST_PART) for part in (problem, where, expected))
+        fix = shortened(fix, 2 * LONGEST_PART)
         super().__init__(f"{where}: {problem} (got {found}, expected {expected}). {fix}")
         self.problem, self.where, self.found, self.expected, self.fix = problem, where, found, expected, fix
 

@@ -21,6 +21,8 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+LARGEST_TEXT, LARGEST_TOML = 64 * 2**20, 2**20  # bytes of a JSON or JSON-lines file, and of a TOML file
+
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
@@ -95,6 +97,15 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+def _content(path: Path, largest: int = LARGEST_TEXT) -> bytes:
+    """Return the content of a file; raise ValueError where it is larger than what is read here can be."""
+    with open(path, "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ValueError(f"more than {largest:,} bytes")
+    return content
+
+
 def read_json(path: Path) -> object:
     """Return the content of a JSON file.
 
@@ -102,7 +113,7 @@ def read_json(path: Path) -> object:
         InputError: the file is missing, cannot be read or is not JSON.
     """
     try:
-        content: object = json.loads(Path(path).read_text(encoding="utf-8"))
+        content: object = json.loads(_content(path).decode())
         return content
     except OSError as error:
         raise InputError(
@@ -134,9 +145,9 @@ def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:
         InputError: the file cannot be read or is not TOML.
     """
     try:
-        content: dict[str, Any] = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        content: dict[str, Any] = tomllib.loads(_content(path, LARGEST_TOML).decode())
         return content
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError("the file cannot be read as TOML", where=path, found=error, expected=expected, fix=fix) from None
 
 
@@ -150,12 +161,12 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         InputError: the file is missing or any whole line is not a JSON object with an integer "epoch".
     """
     try:
-        lines = Path(path).read_bytes().split(b"\n")
-    except OSError as error:
+        lines = _content(path).split(b"\n")
+    except (OSError, ValueError) as error:
         raise InputError(
             "the file is missing" if isinstance(error, FileNotFoundError) else "the file cannot be read",
             where=path,
-            found=error.strerror,
+            found=error,
             expected="one JSON object per epoch",
             fix="Check that this is a run folder; train again if the file was deleted.",
         ) from None

@@ -25,7 +25,8 @@ from zslab.dazle.trainer import DazleSettings, DazleTrainer
 from zslab.errors import InputError
 from zslab.launcher import as_arguments
 from zslab.runs.config import parse_config
-from zslab.runs.loop import Interrupted
+from zslab.runs.folder import RunFolder
+from zslab.runs.loop import Interrupted, resume
 from zslab.seeds import BATCHES, stream
 
 from helpers.dazle_trainer import ATTRIBUTES, CPU, FEATURES, GRID, SEEN, SETTINGS, UNSEEN, build, write_regions
@@ -70,6 +71,27 @@ def test_a_stopped_run_continues_bit_for_bit(region_file, tmp_path, sampling, op
     assert_same(straight, resumed)
     if options.convolution:
         assert resumed.weights()["normalization.num_batches_tracked"] == 3 * 4
+
+
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [
+        ("position", 1),
+        ("epoch_start", torch.zeros(3, dtype=torch.uint8)),
+        ("model", {}),
+        ("optimizer", {"state": {}}),
+        ("optimizer", {"state": {0: {"step": torch.tensor(2.0)}}}),
+        ("sums", {"loss": torch.tensor(torch.nan, dtype=torch.float64)}),
+    ],
+)
+def test_a_checkpoint_with_a_wrong_value_is_refused(region_file, tmp_path, part, value) -> None:
+    trainer, folder = build(region_file), RunFolder(tmp_path / "run", "digest")
+    trainer.train_epoch(lambda: trainer.position < 2)
+    folder.save_checkpoint(trainer.state_dict())
+    resume(build(region_file), folder, 3)
+    folder.save_checkpoint(trainer.state_dict() | {part: value})
+    with pytest.raises(InputError, match="the checkpoint cannot be read"):
+        resume(build(region_file), folder, 3)
 
 
 def test_an_epoch_ended_early_is_continued_by_the_next_call(region_file) -> None:

@@ -18,6 +18,7 @@ import filelock
 import numpy as np
 
 from zslab.data.dataset import Dataset
+from zslab.data.formats.npyfile import read_array
 from zslab.data.xlsa17 import assemble, read_features
 from zslab.errors import InputError
 from zslab.fileio import atomic_path
@@ -89,12 +90,26 @@ def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.nda
     features_path, labels_path = cache / f"{stem}-features.npy", cache / f"{stem}-labels.npy"
     cache.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(cache / f".{stem}.lock"):
-        if not features_path.exists():  # written last, so its presence means that both are whole
+        cached = _cached(features_path, labels_path) if features_path.exists() else None  # written last
+        if cached is None:
             features, labels = read_features(feature_file)
             for path, array in ((labels_path, labels), (features_path, features)):
                 with atomic_path(path) as temporary:
                     np.save(temporary, array)
-    return np.load(features_path, mmap_mode="r"), np.load(labels_path)
+            cached = np.load(features_path, mmap_mode="r"), labels
+    return cached
+
+
+def _cached(features_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return cached features and labels, or None where the files are damaged."""
+    expected, fix = "an array of the cache", "Delete the cache."
+    try:
+        features = read_array(features_path, "features", expected=expected, fix=fix, mapped=True)
+        labels = read_array(labels_path, "labels", expected=expected, fix=fix)
+    except InputError:
+        return None
+    alike = features.ndim == 2 and features.dtype == np.float32 and labels.shape == features.shape[:1]
+    return (features, labels) if alike and labels.dtype == np.int64 else None
 
 
 def _split_file(folder: Path, name: str, split: int | None) -> Path:

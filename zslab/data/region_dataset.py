@@ -152,7 +152,7 @@ def read_region_maps(
             word_vectors=None if word_vectors is None else np.ascontiguousarray(word_vectors, dtype=np.float32),
             attribute_names=classes.attribute_names,
             image_files=samples.image_files,
-            backbone=regions.attribute("backbone"),
+            backbone=regions.json_attribute("backbone"),
             unseen_classes=classes.unseen,
         )
         on_error.pop_all()

@@ -17,10 +17,12 @@ compressed in chunks that span hundreds of images. They are read as they are, bu
 
 from __future__ import annotations
 
+import json
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -28,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zslab.data.formats.hdf5 import array, local_item, texts
 from zslab.errors import InputError, examples
 
 FIX_DAMAGED = "It is probably cut short; copy, download or extract it again."
@@ -119,43 +122,41 @@ class RegionFile:
         self._file = _open(self.path)
         self._descriptor: int | None = None
         try:
-            self._find_parts()
-        except InputError:
+            with _damage_named(self.path):
+                self._find_parts()
+        except BaseException:
             self.close()
             raise
-        # A damaged file can make h5py raise any of these.
-        except (OSError, KeyError, RuntimeError, ValueError, AttributeError) as error:
-            self.close()
-            raise _damaged(self.path, f"{type(error).__name__}: {error}") from error
 
     def _find_parts(self) -> None:
-        file = self._file
         self.groups: list[str] | None = None
-        if "feature_map" in file:
-            maps = [file["feature_map"]]
-        elif isinstance(file.get("feature_map_train"), h5py.Group):
-            self.groups = [f"train/{label}" for label in sorted(file["feature_map_train"], key=int)]
-            self.groups += [name for name in ("test_seen", "test_unseen") if f"feature_map_{name}" in file]
-            maps = [file[f"feature_map_{group}"] for group in self.groups]
-        else:
+        whole, by_class = (local_item(self._file, name) for name in ("feature_map", "feature_map_train"))
+        items = {} if whole is None else {"feature_map": whole}
+        if whole is None and isinstance(by_class, h5py.Group):
+            groups = [*(f"train/{label}" for label in sorted(by_class, key=int)), "test_seen", "test_unseen"]
+            there = {group: local_item(self._file, f"feature_map_{group}") for group in groups}
+            items = {group: item for group, item in there.items() if item is not None}
+            self.groups = list(items)
+        maps = [item for item in items.values() if isinstance(item, h5py.Dataset)]
+        if not maps or len(maps) < len(items):
             raise InputError(
                 "the file has no region maps",
                 where=self.path,
-                found=examples(sorted(file)) or "an empty file",
+                found=examples(sorted(self._file)) or "an empty file",
                 expected="feature_map (N, D, gh, gw), or DeepFashion's feature_map_train/<label>",
                 fix="Use a file written by extract_features.py or by the DAZLE release.",
             )
-        for array in maps:
-            if array.ndim != 4 or array.dtype.kind != "f" or array.shape[1:] != maps[0].shape[1:]:
+        for part in maps:
+            if part.ndim != 4 or part.dtype.kind != "f" or part.shape[1:] != maps[0].shape[1:]:
                 raise InputError(
                     "the region maps have the wrong shape",
-                    where=f"{self.path}, {array.name}",
-                    found=f"{array.shape} {array.dtype}",
+                    where=f"{self.path}, {part.name}",
+                    found=f"{part.shape} {part.dtype}",
                     expected="(N, D, gh, gw) floating-point numbers, alike in all parts",
                     fix="Save the maps before any pooling or flattening.",
                 )
         rows, columns = maps[0].shape[2:]
-        pooled = file.get("pooled")
+        pooled = local_item(self._file, "pooled")
         n_pooled = pooled.shape[1] if isinstance(pooled, h5py.Dataset) and pooled.ndim == 2 else None
         if columns > maps[0].shape[1] == rows or (n_pooled == columns != maps[0].shape[1]):
             raise InputError(
@@ -168,10 +169,10 @@ class RegionFile:
         self.feature_dim, *grid = maps[0].shape[1:]
         self.grid = tuple(grid)
         self.dtype = maps[0].dtype.newbyteorder("=")
-        if hasattr(os, "preadv") and file.userblock_size == 0:
+        if hasattr(os, "preadv") and self._file.userblock_size == 0:
             self._descriptor = os.open(self.path, os.O_RDONLY)
-        self._parts = [_Part(array, self.path, self._descriptor) for array in maps]
-        self.sizes = [len(array) for array in maps]
+        self._parts = [_Part(part, self.path, self._descriptor) for part in maps]
+        self.sizes = [len(part) for part in maps]
         self._starts = np.cumsum([0, *self.sizes[:-1]])
         self.n = sum(self.sizes)
 
@@ -197,12 +198,10 @@ class RegionFile:
             raise IndexError(f"rows {rows.min()}..{rows.max()} of {self.n}")
         out = np.empty((len(rows), self.feature_dim, *self.grid), dtype=self.dtype)
         part_of_row = np.searchsorted(self._starts, rows, side="right") - 1
-        try:
+        with _damage_named(self.path):
             for number in np.unique(part_of_row):
                 where = np.flatnonzero(part_of_row == number)
                 self._parts[number].read(rows[where] - self._starts[number], out, where)
-        except (OSError, RuntimeError) as error:
-            raise _damaged(self.path, f"{type(error).__name__}: {error}") from error
         return out
 
     def variable(self, name: str) -> np.ndarray | None:
@@ -211,19 +210,11 @@ class RegionFile:
         Raises:
             InputError: it cannot be read.
         """
-        try:
-            stored = self._file.get(name)
+        with _damage_named(f"{self.path}, {name}"):
+            stored = local_item(self._file, name)
             if not isinstance(stored, h5py.Dataset):
                 return None
-            text = h5py.check_string_dtype(stored.dtype)
-            if text is None:
-                return np.asarray(stored[()])
-            if text.length is None or stored.ndim == 0:
-                return np.asarray(stored.asstr()[()], dtype=object)
-            # Texts in as many bytes each, as we write them: several times as fast for hundreds of thousands.
-            return np.array([content.decode() for content in stored[()].ravel().tolist()], dtype=object)
-        except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
-            raise _damaged(self.path, f"{name}: {type(error).__name__}: {error}") from error
+            return array(stored) if h5py.check_string_dtype(stored.dtype) is None else texts(stored)
 
     def texts(self, name: str) -> list[str] | None:
         """Return a variable that holds texts, or None if it is not there."""
@@ -233,10 +224,8 @@ class RegionFile:
     @property
     def variables(self) -> list[str]:
         """Names of the variables in the file."""
-        try:
+        with _damage_named(self.path):
             return sorted(self._file)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise _damaged(self.path, f"{type(error).__name__}: {error}") from error
 
     def stretches(self) -> Iterator[np.ndarray]:
         """Yield the numbers of all images in order, in blocks that read every chunk once and take some 64 MB."""
@@ -249,28 +238,36 @@ class RegionFile:
 
     def attribute(self, name: str) -> str | None:
         """Return an attribute of the file as text, or None if it is not there."""
-        try:
+        with _damage_named(f"{self.path}, {name}"):
             value = self._file.attrs.get(name)
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise _damaged(self.path, f"{type(error).__name__}: {error}") from error
-        return None if value is None else str(value)
+            if value is None:
+                return None
+            str(value).encode()  # h5py lets undecodable bytes through, which no file could be written with
+            return str(value)
+
+    def json_attribute(self, name: str) -> str | None:
+        """Return an attribute of the file that holds a JSON object as text, or None if it is not there."""
+        text = self.attribute(name)
+        with _damage_named(f"{self.path}, {name}"):
+            if text is not None and not isinstance(json.loads(text), dict):
+                raise ValueError("no JSON object")
+        return text
 
     def pooled(self) -> np.ndarray | None:
         """Return `pooled` (N, P), memory-mapped where it lies in one piece, or None if it is not there."""
-        try:
-            stored = self._file.get("pooled")
-        except (OSError, RuntimeError, KeyError, ValueError) as error:
-            raise _damaged(self.path, f"{type(error).__name__}: {error}") from error
-        if not isinstance(stored, h5py.Dataset):
-            return None
-        if stored.chunks is None and stored.dtype.isnative and self._file.userblock_size == 0 and stored.id.get_offset():
-            return np.memmap(self.path, stored.dtype, "r", stored.id.get_offset(), stored.shape)
-        return self.variable("pooled")
+        with _damage_named(f"{self.path}, pooled"):
+            stored = local_item(self._file, "pooled")
+            if not isinstance(stored, h5py.Dataset):
+                return None
+            if stored.chunks is None and stored.dtype.isnative and self._file.userblock_size == 0 and stored.id.get_offset():
+                return np.memmap(self.path, stored.dtype, "r", stored.id.get_offset(), stored.shape)
+            return array(stored)
 
     def name_of(self, row: int) -> str:
         """Return what messages call an image: its number and, where the file has it, its path."""
-        files = self._file.get("image_files")
-        return f"row {row}" if files is None else f"row {row} ({files.asstr()[row]})"
+        with _damage_named(f"{self.path}, image_files"):
+            files = local_item(self._file, "image_files")
+            return f"row {row} ({files.asstr()[row]})" if isinstance(files, h5py.Dataset) else f"row {row}"
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -296,9 +293,20 @@ def _open(path: Path) -> h5py.File:
         raise _damaged(path, found) from error
 
 
-def _damaged(path: Path, found: object) -> InputError:
+@contextmanager
+def _damage_named(where: object) -> Iterator[None]:
+    """Turn whatever h5py raises over a damaged file into an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise _damaged(where, f"{type(error).__name__}: {error}") from error
+
+
+def _damaged(where: object, found: object) -> InputError:
     return InputError(
-        "the region maps cannot be read", where=path, found=found, expected="a complete HDF5 file", fix=FIX_DAMAGED
+        "the region maps cannot be read", where=where, found=found, expected="a complete HDF5 file", fix=FIX_DAMAGED
     )
 
 

@@ -29,6 +29,7 @@ from zslab.dazle.sampling import Sampling, class_balanced_batches, random_batche
 from zslab.errors import InputError
 from zslab.evaluation import Evaluation
 from zslab.precision import Precision, set_precision
+from zslab.runs.checkpoint import checked_sums, load_network, load_optimizer
 from zslab.runs.loop import mean_losses
 from zslab.seeds import BATCHES, stream
 
@@ -244,8 +245,10 @@ class DazleTrainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        epoch, position = state["epoch"], state["position"]
+        load_network(self.model, state["model"])
+        load_optimizer(self.optimizer, state["optimizer"], epoch * self.iterations_per_epoch + position)
+        torch.Generator().set_state(state["epoch_start"].cpu())  # refuses what is no state
         self.epoch_start = state["epoch_start"].cpu()
-        self.epoch, self.position = state["epoch"], state["position"]
-        self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}
+        self.epoch, self.position = epoch, position
+        self.sums = checked_sums(state["sums"], position, self.device)

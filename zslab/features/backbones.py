@@ -28,7 +28,7 @@ from torch import Tensor
 
 from zslab.errors import InputError
 from zslab.features import descriptor
-from zslab.features.images import open_image
+from zslab.features.images import MAX_PIXELS, open_image
 from zslab.features.networks import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
@@ -44,7 +44,7 @@ DESCRIPTOR = "descriptor"
 PADDINGS = ("torch", "tensorflow")
 NORMALIZATIONS = ("imagenet", "half", "timm")
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-LARGEST_SIDE = 10_000  # pixels; a spec may come out of anybody's file
+LARGEST_SIDE = 1024  # pixels; a spec may come out of anybody's file, and every network is tried on an image when it is loaded
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a view that leaves nothing out
 
 
@@ -336,9 +336,20 @@ def resized_and_cropped(image: Image.Image, resize: int, crop: int, interpolatio
     """Return the center of an image, uint8 (3, crop, crop), after its shorter side was brought to `resize` pixels.
 
     Lengths and offsets are rounded as torchvision's Resize and CenterCrop round them.
+
+    Raises:
+        InputError: the image is so elongated that its longer side would not fit in memory.
     """
     shorter = min(image.size)
     width, height = (resize if side == shorter else int(resize * side / shorter) for side in image.size)
+    if width * height > MAX_PIXELS:
+        raise InputError(
+            "the image is too elongated",
+            where=getattr(image, "filename", "the image"),
+            found=f"{image.width} x {image.height} pixels, {width} x {height} at the network's size",
+            expected=f"at most {MAX_PIXELS:,} pixels at that size",
+            fix="Crop the image.",
+        )
     if image.size != (width, height):
         image = image.resize((width, height), interpolation)
     left, top = round((width - crop) / 2), round((height - crop) / 2)

@@ -55,6 +55,7 @@ MAX_PIXELS = 80_000_000  # such a photo needs 240 MB once it is decoded; Pillow 
 MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
 REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without decoding the whole
 MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
+MAX_SCANNED = 1_000_000_000  # pixels times scans, decoded in some 2 seconds
 
 EXIF_ORIENTATION = 0x0112
 # EXIF's numbers for how the camera was held -> what brings the image upright
@@ -146,12 +147,12 @@ def _reduce(image: Image.Image, where: object, max_pixels: int) -> None:
         image.fp.seek(0)
         n_scans = image.fp.read().count(b"\xff\xda")
         image.fp.seek(position)
-        if n_scans > MAX_SCANS:
+        if n_scans > min(MAX_SCANS, MAX_SCANNED // (image.width * image.height)):
             raise InputError(
                 "the image takes too long to decode",
                 where=where,
-                found=f"{n_scans} scans of a progressive JPEG",
-                expected=f"at most {MAX_SCANS}",
+                found=f"{n_scans} scans of a progressive JPEG of {image.width} x {image.height} pixels",
+                expected=f"at most {MAX_SCANS} scans and {MAX_SCANNED:,} pixels in all scans",
                 fix="Save the image again.",
             )
     decoded = min(max_pixels, MAX_JPEG_PIXELS)

@@ -44,6 +44,7 @@ SAMPLING = {
     "swin3d": (32, 15.0),
 }
 AT_A_TIME = 4  # windows in the network
+MOST_PIXELS = 100_000_000  # of all windows of a video at network size, 1.2 GB
 LARGEST = 1000  # windows, frames, frames a second and pixels a side of a spec, which may come out of anybody's file
 
 
@@ -86,6 +87,15 @@ class VideoSpec:
                     expected=f"1 to {LARGEST}",
                     fix="Choose one of them.",
                 )
+        n_pixels = self.windows * self.frames * math.prod((self.crop or (1,)) * (2 if len(self.crop or ()) == 1 else 1))
+        if n_pixels > MOST_PIXELS:
+            raise InputError(
+                "the windows of a video do not fit in memory",
+                where="--windows, or frames and pixels of a video backbone",
+                found=f"{self.windows} windows of {self.frames} frames, {n_pixels:,} pixels",
+                expected=f"at most {MOST_PIXELS:,} pixels",
+                fix="Choose fewer windows.",
+            )
         if not 0 < self.frame_rate <= LARGEST:
             raise InputError(
                 "the number is impossible",

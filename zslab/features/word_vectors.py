@@ -23,9 +23,7 @@ import numpy as np
 from zslab.class_names import RUNNING_NUMBER
 from zslab.errors import InputError, examples
 
-MAX_WORD = 10_000  # bytes of a word
-
-LARGEST_DIMENSION, LONGEST_WORD = 100_000, 10_000  # of a binary file, whose header and words are not to be trusted
+LARGEST_DIMENSION, LONGEST_WORD, LONGEST_LINE = 100_000, 10_000, 4_000_000  # numbers, bytes, characters
 
 
 def clean_name(name: str) -> list[str]:
@@ -216,7 +214,10 @@ def _parsed(numbers: str) -> np.ndarray:
 
 def _text_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
     with _open(path) as file:
-        for number, line in enumerate(io.TextIOWrapper(file, encoding="utf-8")):
+        text = io.TextIOWrapper(file, encoding="utf-8")
+        for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), "")):
+            if len(line) == LONGEST_LINE:
+                raise ValueError(f"a line of {LONGEST_LINE} characters or more")
             word, _, rest = line.rstrip().partition(" ")
             if number == 0 and len(rest.split()) == 1:  # a header: how many words, which dimension
                 continue
@@ -231,7 +232,7 @@ def _binary_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]
         for _ in range(n_words):
             word = bytearray()
             while (letter := file.read(1)) != b" ":
-                if not letter or len(word) > MAX_WORD:
+                if not letter:
                     raise ValueError(f"the file ends before its {n_words} words do")
                 word += letter
                 if len(word) > LONGEST_WORD:

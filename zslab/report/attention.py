@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-import zipfile
 from pathlib import Path
 from typing import TypedDict
 
@@ -17,6 +16,7 @@ from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
 from zslab.class_names import readable_names
+from zslab.data.formats.npyfile import read_archive
 from zslab.errors import InputError
 from zslab.fileio import read_json
 from zslab.report.overlay import overlay
@@ -28,7 +28,6 @@ from zslab.report.text import percent
 
 PIXELS = 224  # side of an image in the figure
 AT_ONCE = 6  # images in one figure, so that it fits a screen
-_KEYS = ("true", "predicted", "attributes", "contributions", "maps", "images", "attribute_names", "row", "image_root", "crop")
 
 
 class _Means(TypedDict):
@@ -249,9 +248,9 @@ def _open(path: Path, crop: float) -> np.ndarray | None:
 
 
 def _read(path: Path, n_classes: int) -> dict[str, np.ndarray]:
+    fix = "Delete the file to draw the report without it, or train again with --overwrite."
+    arrays = read_archive(path, "the attention maps", fix=fix)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in _KEYS}
         n, t = arrays["attributes"].shape
         shapes = {"true": (n,), "predicted": (n,), "contributions": (n, t), "images": (n,)}
         wrong = [key for key, shape in shapes.items() if arrays[key].shape != shape]
@@ -261,12 +260,9 @@ def _read(path: Path, n_classes: int) -> dict[str, np.ndarray]:
         for key, end in (("true", n_classes), ("predicted", n_classes), ("attributes", len(arrays["attribute_names"]))):
             if arrays[key].min(initial=0) < 0 or arrays[key].max(initial=0) >= end:
                 raise ValueError(f"{key} out of range")
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        float(arrays["crop"])
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(
-            "the attention maps cannot be read",
-            where=path,
-            found=error,
-            expected="the file that training wrote",
-            fix="Delete the file to draw the report without it, or train again with --overwrite.",
+            "the attention maps cannot be read", where=path, found=error, expected="the file that training wrote", fix=fix
         ) from None
     return arrays

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
 
 import numpy as np
 
+from zslab.data.formats.npyfile import read_archive
 from zslab.errors import InputError
 from zslab.fileio import read_json, read_metrics
 from zslab.report.shape import check_shape
 from zslab.runs.config import is_validation_only
 
 SCHEMA = 1
+FIX_ARRAYS = "Delete the file to draw the report without its plots, or train again with --overwrite."
 Measure = Literal["T1", "acc_unseen", "acc_seen", "H"]
 MEASURES: tuple[Measure, ...] = ("T1", "acc_unseen", "acc_seen", "H")
 
@@ -194,17 +195,7 @@ def _read_records(path: Path) -> list[Record]:
 def _read_arrays(path: Path, data: DataFacts) -> dict[str, np.ndarray]:
     if not path.exists():
         return {}
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
-    except (OSError, ValueError, EOFError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        raise InputError(
-            "the arrays cannot be read",
-            where=path,
-            found=error,
-            expected="a NumPy .npz archive without pickles",
-            fix="Delete the file to draw the report without its plots, or train again with --overwrite.",
-        ) from error
+    arrays = read_archive(path, "the arrays", fix=FIX_ARRAYS)
     for key, array in arrays.items():
         expected = _expected_shape(key, arrays, data)
         if expected and not (array.ndim == len(expected) and all(n in (None, m) for n, m in zip(expected, array.shape))):

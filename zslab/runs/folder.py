@@ -205,8 +205,17 @@ class RunFolder:
         """Add arrays to evaluation.npz, replacing those of the same name."""
         merged = dict(arrays)
         if self.arrays.exists():
-            with np.load(self.arrays, allow_pickle=False) as earlier:
-                merged = dict(earlier) | merged
+            try:
+                with np.load(self.arrays, allow_pickle=False) as earlier:
+                    merged = dict(earlier) | merged
+            except Exception as error:  # a damaged archive makes NumPy raise almost anything
+                raise InputError(
+                    "the arrays of the run cannot be read",
+                    where=self.arrays,
+                    found=first_line(error),
+                    expected="the archive that this run wrote",
+                    fix="Delete the file; the report will lack some plots.",
+                ) from None
         with atomic_path(self.arrays) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **merged)
 

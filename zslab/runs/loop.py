@@ -85,7 +85,8 @@ def fit(
         FloatingPointError: a loss is not finite.
         InputError: the checkpoint is damaged or does not fit the trainer.
     """
-    _resume(trainer, folder, n_epochs)
+    resume(trainer, folder, n_epochs)
+    folder.truncate_metrics(trainer.epoch)
     per_epoch, accuracies = trainer.iterations_per_epoch, ""
     with (
         stop_requests(lambda: log.info("Stopping after this step; press Ctrl-C again to stop at once.")) as stop,
@@ -130,20 +131,29 @@ def fit(
     return folder.read_metrics()
 
 
-def _resume(trainer: Trainer, folder: RunFolder, n_epochs: int) -> None:
-    """Continue from the folder's checkpoint, if it has one, and drop the metrics of the epochs after it."""
+def resume(trainer: Trainer, folder: RunFolder, n_epochs: int) -> None:
+    """Put a trainer where the folder's checkpoint was saved; without a checkpoint it stays at the beginning.
+
+    Args:
+        trainer: of any method.
+        folder: of the run.
+        n_epochs: epochs in all.
+
+    Raises:
+        InputError: the checkpoint is damaged or does not fit the trainer.
+    """
     state = folder.load_checkpoint()
-    if state is not None:
-        try:
-            trainer.load_state_dict(state)
-            for name, largest in (("epoch", n_epochs), ("position", trainer.iterations_per_epoch)):
-                if type(state[name]) is not int or not 0 <= state[name] <= largest:
-                    raise ValueError(f"{name} {state[name]!r} lies outside 0 to {largest}")
-        except UNUSABLE_STATE as error:  # the right kind of file with a wrong value in it
-            raise damaged_checkpoint(folder.checkpoint, error) from None
-        where = f"in epoch {trainer.epoch + 1}" if trainer.epoch < n_epochs else "after the last"
-        log.info("Resuming %s of %d epochs.", where, n_epochs)
-    folder.truncate_metrics(trainer.epoch)
+    if state is None:
+        return
+    try:
+        for name, largest in (("epoch", n_epochs), ("position", trainer.iterations_per_epoch)):
+            if type(state[name]) is not int or not 0 <= state[name] <= largest:
+                raise ValueError(f"{name} {state[name]!r} lies outside 0 to {largest}")
+        trainer.load_state_dict(state)
+    except UNUSABLE_STATE as error:  # the right kind of file with a wrong value in it
+        raise damaged_checkpoint(folder.checkpoint, error) from None
+    where = f"in epoch {trainer.epoch + 1}" if trainer.epoch < n_epochs else "after the last"
+    log.info("Resuming %s of %d epochs.", where, n_epochs)
 
 
 def mean_losses(sums: Mapping[str, Tensor], epoch: int, position: int, advice: str) -> dict[str, float]:

@@ -71,16 +71,8 @@ class Study:
         (folder / "locks").mkdir(parents=True, exist_ok=True)
         self.folder, self.launcher, self.space, self.fixed, self.objective = folder, launcher, space, fixed, objective
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        journal = folder / "study.journal"
-        storage = JournalStorage(JournalFileBackend(str(journal), _JournalLock(journal)))
         with filelock.FileLock(folder / "locks" / "study.lock"):
-            self.study = optuna.create_study(
-                study_name="search",
-                storage=storage,
-                direction="maximize",
-                pruner=optuna.pruners.MedianPruner(),
-                load_if_exists=True,
-            )
+            self.study = _open_study(folder / "study.journal")
             # A seed of its own for every start, or a continued search would draw the same numbers again.
             self.study.sampler = optuna.samplers.TPESampler(seed=seed + len(self.trials), constant_liar=True)
             about = {"objective": objective, "fixed": repr(sorted(fixed.items())), "space": repr(sorted(space.items()))}
@@ -240,6 +232,28 @@ class _JournalLock(JournalFileOpenLock):
     def release(self) -> None:
         """Free the lock."""
         self._lock.release()
+
+
+def _open_study(journal: Path) -> optuna.Study:
+    """Open the study of a journal, or begin one."""
+    try:
+        study = optuna.create_study(
+            study_name="search",
+            storage=JournalStorage(JournalFileBackend(str(journal), _JournalLock(journal))),
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(),
+            load_if_exists=True,
+        )
+        best_so_far(study.get_trials(deepcopy=False))
+    except Exception as error:  # Optuna takes every line for what it wrote itself
+        raise InputError(
+            "the journal of the search is damaged",
+            where=journal,
+            found=f"{type(error).__name__}: {error}",
+            expected="JSON lines as Optuna writes them",
+            fix="Restore the file, or name another folder with --study; finished runs of the same settings are not repeated.",
+        ) from None
+    return study
 
 
 def validation_value(folder: Path, objective: Objective) -> float:

@@ -16,6 +16,7 @@ from zslab.errors import InputError
 from zslab.evaluation import Evaluation
 from zslab.ood import GatedClassifier
 from zslab.precision import Precision, set_precision
+from zslab.runs.checkpoint import check_tensors, checked_sums, load_optimizer
 from zslab.runs.loop import mean_losses
 from zslab.seeds import EVALUATION, TRAINING, stream
 from zslab.tfvaegan import fast, steps
@@ -190,16 +191,21 @@ class TfvaeganTrainer:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        device = self.data.attributes.device
+        epoch, position = state["epoch"], state["position"]
+        check_tensors(state["networks"], self.weights())
+        check_tensors({"lambda1": state["lambda1"]}, {"lambda1": self.state.penalty_weight})
+        if state["lambda1"] < 0:
+            raise ValueError("lambda1 is negative")
         self.state.networks.load_state_dict(state["networks"])
+        n_iterations = epoch * self.iterations_per_epoch + position
         for name, optimizer in self.state.optimizers.items():
-            optimizer.load_state_dict(state["optimizers"][name])
+            load_optimizer(optimizer, state["optimizers"][name], n_iterations if name == "generator" else None)
         self.state.penalty_weight.copy_(state["lambda1"])
         self.state.update_bf16()
         self.steps = {}  # a captured iteration uses the optimizers' former tensors
         self.generator.set_state(state["generator"].cpu())
-        self.epoch, self.position = state["epoch"], state["position"]
-        self.sums = {name: total.to(device) for name, total in state["sums"].items()}
+        self.epoch, self.position = epoch, position
+        self.sums = checked_sums(state["sums"], position, self.data.attributes.device, ("reconstruction", "kl"))
 
 
 def _check(data: StageData, settings: TfvaeganSettings, transductive: bool) -> None:

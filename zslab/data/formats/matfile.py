@@ -10,7 +10,8 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
-from zslab.data.formats.matlab5 import UnsupportedVariable, check_expansion, dense, read_variables, variable_shapes
+from zslab.data.formats.hdf5 import ForeignStorage, Item, array, checked, local_item, texts
+from zslab.data.formats.matlab5 import UnsupportedVariable, dense, read_variables, variable_shapes
 from zslab.errors import InputError, examples
 
 T = TypeVar("T")
@@ -101,57 +102,60 @@ def _refusing(where: object, read: Callable[[], T]) -> T:
 
 def _read_hdf5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     with h5py.File(path, "r") as file:
-        return {name: _value(file, name, _local(file, name)) for name in names if name in file}
+        items = {name: _local(file, name) for name in names}
+        return {name: _value(name, item) for name, item in items.items() if item is not None}
 
 
-def _local(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group:
-    """Return an item whose content lies in the file itself: HDF5 can point to any other file."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise UnsupportedVariable(name, "a link to another file or variable")
-    item = file[name]
-    if isinstance(item, h5py.Dataset) and (item.external or item.is_virtual):
-        raise UnsupportedVariable(name, "a view of another file")
-    return item
+def _local(file: h5py.File, name: str) -> Item | None:
+    try:
+        return local_item(file, name)
+    except ForeignStorage as error:
+        raise UnsupportedVariable(name, str(error)) from None
 
 
-def _value(file: h5py.File, name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
+def _value(name: str, item: Item) -> np.ndarray:
     """Return a variable as MATLAB shows it; HDF5 has its dimensions reversed."""
     kind = item.attrs.get("MATLAB_class", b"")
     if isinstance(item, h5py.Group) and "MATLAB_sparse" in item.attrs:
-        row, start, values = (_array(item[key]).ravel() for key in ("ir", "jc", "data"))
+        row, start, values = (array(local_item(item, key)).ravel() for key in ("ir", "jc", "data"))
         return dense(row, start, values, (int(item.attrs["MATLAB_sparse"]), len(start) - 1))
     if not isinstance(item, h5py.Dataset):
         raise UnsupportedVariable(name, "a struct")
     if kind == b"string":
         raise UnsupportedVariable(name, "a string array")
     if item.attrs.get("MATLAB_empty", 0):  # the data set holds the dimensions
-        shape = tuple(int(n) for n in _array(item).ravel())
+        shape = tuple(int(n) for n in array(item).ravel())
         if math.prod(shape):
             raise ValueError(f"an empty array of shape {shape}")
         return np.array([], dtype=str) if kind in (b"cell", b"char") else np.zeros(shape)
     if h5py.check_string_dtype(item.dtype):  # written from Python
-        return np.array(item.asstr("utf-8")[()], dtype=str).ravel()
+        return np.array(texts(item), dtype=str).ravel()
     if h5py.check_ref_dtype(item.dtype):
-        return np.array([_text(name, file[cell]) for cell in item[()].T.ravel()], dtype=str)
+        return _cells(name, item)
     if item.dtype.kind not in "fiub":
         raise UnsupportedVariable(name, f"an array of {item.dtype.name}")
-    value = np.atleast_2d(_array(item))
+    value = np.atleast_2d(array(item))
     if kind == b"char":
         return np.array(["".join(map(chr, row)).rstrip(" \0") for row in value.T])
     transposed: np.ndarray = value.T
     return transposed
 
 
-def _array(item: h5py.Dataset) -> np.ndarray:
-    """Return the numbers of a data set that occupies no less of the file than they can be compressed to."""
-    check_expansion(item.size * item.dtype.itemsize, item.id.get_storage_size())
-    return np.asarray(item[()])
+def _cells(name: str, item: h5py.Dataset) -> np.ndarray:
+    """Return the texts that a cell array refers to."""
+    found, left = [], int(item.file.id.get_filesize())
+    for cell in array(item).T.ravel():
+        found.append(_text(name, checked(item.file[cell])))
+        left -= len(found[-1])
+        if left < 0:
+            raise ValueError("more text than the file can hold")  # a file can refer to one long text any number of times
+    return np.array(found, dtype=str)
 
 
-def _text(name: str, cell: h5py.Dataset | h5py.Group) -> str:
+def _text(name: str, cell: Item) -> str:
     """Return the text in a cell: UTF-16 codes."""
     if not isinstance(cell, h5py.Dataset) or cell.dtype.kind not in "iu" or cell.attrs.get("MATLAB_class", b"char") != b"char":
         raise UnsupportedVariable(name, "a cell array of something else than text")
     if cell.attrs.get("MATLAB_empty", 0):
         return ""
-    return _array(cell).astype("<u2").tobytes("C").decode("utf-16-le")
+    return array(cell).astype("<u2").tobytes("C").decode("utf-16-le")

@@ -20,6 +20,8 @@ from typing import BinaryIO
 
 import numpy as np
 
+from zslab.data.formats.expansion import check_expansion
+
 # Types of elements.
 ARRAY, COMPRESSED = 14, 15
 NUMBERS = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8", 12: "i8", 13: "u8"}
@@ -92,12 +94,6 @@ def variable_shapes(path: Path) -> dict[str, tuple[int, ...]]:
     """Return the shape of every variable of a MATLAB v5 file from the headers alone; raises as `read_variables`."""
     with open(path, "rb") as file:
         return {header.name: header.shape for header, _ in _arrays(file, ())}
-
-
-def check_expansion(size: int, stored: int) -> None:
-    """Raise ValueError where `size` bytes would be made of so few `stored` ones that no data set can be behind it."""
-    if size > max(2**28, 100 * stored):
-        raise ValueError(f"an array of {size} bytes out of {stored}")
 
 
 class _Elements:

@@ -1,12 +1,15 @@
-"""NumPy's .npy files: nothing pickled is ever loaded, and a matrix of numbers is checked as it is read."""
+"""NumPy's .npy and .npz files: nothing pickled is ever loaded, and a matrix of numbers is checked as it is read."""
 
 from __future__ import annotations
 
 import math
+import zipfile
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 
+from zslab.data.formats.expansion import check_expansion
 from zslab.errors import InputError
 
 
@@ -52,10 +55,11 @@ def read_array(path: Path, what: str, *, expected: str, fix: str, mapped: bool =
         )
     # Not numpy.load: it takes archives of arrays as well, and advises to unpickle any other file.
     try:
-        _check_size(path)
-        if mapped:
-            return np.lib.format.open_memmap(path, "r")
         with open(path, "rb") as file:
+            _check_size(file, path.stat().st_size)
+            if mapped:
+                return np.lib.format.open_memmap(path, "r")
+            file.seek(0)
             array: np.ndarray = np.lib.format.read_array(file, allow_pickle=False)
             return array
     # A damaged header makes NumPy raise almost anything: ValueError, TokenError, OverflowError, MemoryError...
@@ -69,19 +73,50 @@ def read_array(path: Path, what: str, *, expected: str, fix: str, mapped: bool =
         ) from error
 
 
-def _check_size(path: Path) -> None:
-    """Raise ValueError unless the file has as many bytes as its header says: NumPy makes the array before it reads."""
-    with open(path, "rb") as file:
-        version = np.lib.format.read_magic(file)
-        read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
-        if read_header is None:
-            raise ValueError(f"version {version} of the .npy format")
-        shape, _, dtype = read_header(file)
-        if min(shape, default=0) < 0:
-            raise ValueError(f"an array of shape {shape}")
-        size, left = math.prod(shape) * dtype.itemsize, path.stat().st_size - file.tell()
-    if size > left:
-        raise ValueError(f"an array of {size} bytes where {left} are left")
+def read_archive(path: Path, what: str, *, fix: str) -> dict[str, np.ndarray]:
+    """Return the arrays of a .npz file by name.
+
+    Args:
+        path: a .npz file.
+        what: as for `read_matrix`.
+        fix: what to do about any other file.
+
+    Raises:
+        InputError: the file is missing or damaged, holds pickles, or would unpack to far more than it is.
+    """
+    arrays = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+            check_expansion(sum(member.file_size for member in members), path.stat().st_size)
+            for member in members:
+                with archive.open(member) as file:
+                    _check_size(file, member.file_size)
+                with archive.open(member) as file:
+                    arrays[member.filename.removesuffix(".npy")] = np.lib.format.read_array(file, allow_pickle=False)
+    except Exception as error:  # as in read_array, almost anything
+        raise InputError(
+            f"{what} cannot be read",
+            where=path,
+            found=f"{type(error).__name__}: {error}",
+            expected="a NumPy .npz archive without pickles",
+            fix=fix,
+        ) from error
+    return arrays
+
+
+def _check_size(file: IO[bytes], size: int) -> None:
+    """Raise ValueError unless a .npy file has as many bytes as its header says: NumPy makes the array before it reads."""
+    version = np.lib.format.read_magic(file)
+    read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}.get(version)
+    if read_header is None:
+        raise ValueError(f"version {version} of the .npy format")
+    shape, _, dtype = read_header(file)
+    if min(shape, default=0) < 0:
+        raise ValueError(f"an array of shape {shape}")
+    needed, left = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if needed > left:
+        raise ValueError(f"an array of {needed} bytes where {left} are left")
 
 
 def check_matrix(matrix: np.ndarray, what: str, *, where: object, expected: str, fix: str, n_rows: int | None = None) -> None:

@@ -1,0 +1,419 @@
+"""Every reader of files that others may have written, with a small good file and a way to mutate it."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import pickle
+import struct
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+
+import av
+import h5py
+import numpy as np
+import openpyxl
+import optuna
+import safetensors.torch
+import scipy.io
+import torch
+from fuzz import mutations
+from fuzz.campaign import Mutate, Reader
+from PIL import Image
+
+from zslab.app.attribute_table import read_attribute_table
+from zslab.app.card import model_card
+from zslab.app.model_file import KEY, content_digest, write_model
+from zslab.app.predictor import Predictor
+from zslab.app.trained_parts import read_weights
+from zslab.data.actions import shared_features
+from zslab.data.deepfashion import read_annotation
+from zslab.data.formats.matfile import mat_shapes
+from zslab.data.formats.npyfile import read_matrix
+from zslab.data.formats.pickles import read_pickled_matrix
+from zslab.data.region_dataset import read_region_maps
+from zslab.data.resumable import ResumableRows
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.features.images import open_image
+from zslab.features.sources import read_attribute_names, read_image_list
+from zslab.features.video_files import middle_frame
+from zslab.features.weights import load_fitting, read_state_dict
+from zslab.features.word_vectors import read_word_vectors
+from zslab.launcher import _read_settings
+from zslab.protocol import EvaluatingTrainer
+from zslab.report.html import render
+from zslab.report.run import read_run
+from zslab.runs.folder import RunFolder
+from zslab.runs.loop import resume, status_line
+from zslab.search.space import Integer
+from zslab.search.study import Study, best_so_far
+from zslab.sweep.plan import read_grid
+from zslab.table.build import build_lines, build_variants
+from zslab.table.runs import read_runs
+
+from helpers import dazle_trainer, tfvaegan_trainer
+from helpers.clips import draw_clip
+from helpers.finished_run import write_finished_run
+from helpers.region_examples import write_deepfashion, write_ours, write_release
+from helpers.tiny import tiny_arrays, write_tiny
+from helpers.tiny_models import METHODS, tiny_model
+
+Build = Callable[[Path], Reader]
+
+
+def matlab5(folder: Path, compressed: bool, file: str) -> Reader:
+    write_tiny(folder)
+    arrays = tiny_arrays()
+    names = ("features", "labels") if file == "res101.mat" else tuple(arrays.keys() - {"features", "labels"})
+    path = folder / "TINY" / file
+    scipy.io.savemat(path, {name: arrays[name] for name in sorted(names)}, do_compression=compressed)
+
+    def read() -> None:
+        mat_shapes(path, path)
+        read_xlsa17(folder, "TINY", "res101", "att").stage("validation")
+
+    return Reader(read, path, mutations.either(mutations.damaged, mutations.matlab5))
+
+
+def matlab73(folder: Path) -> Reader:
+    path = write_tiny(folder) / "att_splits.mat"
+    arrays = tiny_arrays()
+    with h5py.File(path, "w") as file:
+        for name in sorted(arrays.keys() - {"features", "labels", "allclasses_names"}):
+            file[name] = arrays[name].T
+        cells = file.create_dataset("allclasses_names", (1, 9), dtype=h5py.ref_dtype)
+        for i in range(9):
+            codes = np.array([[ord(letter)] for letter in f"bird {i}"], dtype=np.uint16)
+            cells[0, i] = file.create_dataset(f"#refs#/{i}", data=codes).ref
+
+    def read() -> None:
+        mat_shapes(path, path)
+        read_xlsa17(folder, "TINY", "res101", "att").stage("test")
+
+    return Reader(read, path, hdf5(folder))
+
+
+def hdf5(folder: Path) -> Mutate:
+    """Opening a pipe that nobody writes to lasts forever, so that the watchdog notices who opens it."""
+    elsewhere = folder / "elsewhere"
+    os.mkfifo(elsewhere)
+    return mutations.either(mutations.damaged, mutations.hdf5(elsewhere))
+
+
+def regions(folder: Path, write: Callable[..., object]) -> Reader:
+    path = folder / "maps.hdf5"
+    write(path)
+
+    def read() -> None:
+        data = read_region_maps(path, drop_absent_classes=True)
+        try:
+            data.stage("test")
+            data.regions.read(np.array([0, data.regions.n - 1]))
+            data.regions.name_of(1)
+            next(data.regions.stretches())
+        finally:
+            data.regions.close()
+
+    return Reader(read, path, hdf5(folder))
+
+
+def npy(folder: Path) -> Reader:
+    np.save(folder / "a.npy", np.arange(12.0).reshape(4, 3))
+    read = partial(read_matrix, folder / "a.npy", "numbers", expected="numbers", fix="Save again.")
+    return Reader(read, folder / "a.npy", mutations.damaged)
+
+
+def pickled(folder: Path, protocol: int) -> Reader:
+    path = folder / "a.pkl"
+    path.write_bytes(pickle.dumps(np.arange(12.0).reshape(4, 3), protocol))
+    return Reader(lambda: read_pickled_matrix(path), path, mutations.damaged)
+
+
+def table(folder: Path, name: str) -> Reader:
+    path = folder / name
+    rows = [
+        ["class", "wing color::red", "size, cm"],
+        ["mallard", "0.5", "30"],
+        ["heron, grey", "70%", "90"],
+        ["'=robin", "0%", 12],
+    ]
+    if name.endswith(".xlsx"):
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(path)
+        mutate = mutations.either(
+            mutations.damaged, mutations.archive(mutations.damaged), mutations.archive(mutations.repeated)
+        )
+    else:
+        path.write_text("".join(",".join(f'"{cell}"' for cell in row) + "\n" for row in rows), encoding="utf-8")
+        mutate = mutations.either(mutations.damaged, mutations.table)
+    return Reader(lambda: read_attribute_table(path), path, mutate)
+
+
+def model(folder: Path, method: str) -> Reader:
+    path = folder / "model.zsl"
+    write_model(path, tiny_model(method))
+
+    def read() -> None:
+        predictor = Predictor.load(path, device="cpu")
+        scores = predictor.decision_function(np.random.default_rng(0).random((2, *predictor.feature_shape), np.float32))
+        assert scores.shape == (2, len(predictor.classes_)) and not np.isnan(scores).any()
+        model_card(predictor.model)
+        predictor.add_class("a new class", np.linspace(0.1, 1, len(predictor.attribute_names)))
+        predictor.save(path.with_suffix(".again"))
+
+    return Reader(
+        read,
+        path,
+        mutations.either(mutations.safetensors(_signed, KEY), mutations.safetensors(_signed, KEY), mutations.damaged),
+    )
+
+
+def _signed(content: bytes, header: dict) -> bytes:
+    """Return a model file with the digest that belongs to its content, where it can be read."""
+    try:
+        about, tensors = json.loads(header["__metadata__"][KEY]), safetensors.torch.load(content)
+    except Exception:  # damaged beyond a digest
+        return content
+    text = json.dumps(about | {"digest": content_digest(about, tensors)})
+    header["__metadata__"][KEY] = text
+    size, head = int.from_bytes(content[:8], "little"), json.dumps(header).encode()
+    return len(head).to_bytes(8, "little") + head + content[8 + size :]
+
+
+def image(folder: Path, suffix: str, **options: object) -> Reader:
+    path = folder / f"a.{suffix}"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 30, 3), dtype=np.uint8)).save(path, **options)
+    return Reader(lambda: open_image(path), path, mutations.damaged)
+
+
+def video(folder: Path, suffix: str) -> Reader:
+    path = folder / f"a.{suffix}"
+    draw_clip(path, 4, n_frames=6, size=(32, 32))
+    av.logging.set_level(None)
+    return Reader(lambda: middle_frame(path), path, mutations.damaged)
+
+
+def word_vectors(folder: Path, name: str) -> Reader:
+    path = folder / name
+    vectors = {"bill": [1.0, 0.0], "grey": [0.0, 2.0], "wing": [5.0, 5.0]}
+    text = "".join(f"{word} {vector[0]} {vector[1]}\n" for word, vector in vectors.items()).encode()
+    lines = b"".join(f"{word} ".encode() + struct.pack("<2f", *vector) + b"\n" for word, vector in vectors.items())
+    path.write_bytes(b"3 2\n" + lines if name.endswith(".bin") else gzip.compress(text) if name.endswith(".gz") else text)
+    ways = [mutations.damaged, mutations.words] if name.endswith(".txt") else [mutations.damaged]
+    return Reader(lambda: read_word_vectors(path, ["bill", "grey"]), path, mutations.either(*ways))
+
+
+DEEPFASHION = {
+    "list_category_cloth": "2\ncategory_name  category_type\nAnorak  1\nCape  3\n",
+    "list_attr_cloth": "2\nattribute_name  attribute_type\na-line  3\nzip  5\n",
+    "list_category_img": "2\nimage_name  category_label\nimg/A/1.jpg  1\nimg/B/1.jpg  2\n",
+    "list_attr_img": "2\nimage_name  attribute_labels\nimg/A/1.jpg  0  1\nimg/B/1.jpg  -1  1\n",
+    "list_eval_partition": "2\nimage_name  evaluation_status\nimg/A/1.jpg  train\nimg/B/1.jpg  test\n",
+}
+
+
+def deepfashion(folder: Path, name: str) -> Reader:
+    for each, text in DEEPFASHION.items():
+        (folder / f"{each}.txt").write_text(text)
+    mutate = mutations.either(mutations.damaged, mutations.words)
+    return Reader(lambda: read_annotation(folder), folder / f"{name}.txt", mutate)
+
+
+def list_of_images(folder: Path) -> Reader:
+    path = folder / "list.txt"
+    path.write_text("A/1.jpg\t1\nA/2.jpg\t1\nB/1.jpg\t2\n")
+    return Reader(lambda: read_image_list(path, folder), path, mutations.either(mutations.damaged, mutations.words))
+
+
+def attribute_names(folder: Path) -> Reader:
+    path = folder / "attributes.txt"
+    path.write_text("1 has_bill_shape::curved\n2 has_wing_color::blue\n")
+    return Reader(lambda: read_attribute_names(path), path, mutations.either(mutations.damaged, mutations.words))
+
+
+def run_folder(folder: Path, name: str) -> Reader:
+    write_finished_run(folder)
+
+    def read() -> None:
+        run = read_run(folder)
+        render(run, [])
+        for record in RunFolder(folder, "").read_metrics():
+            status_line(record, 3)
+            record.scalars()
+        build_lines(build_variants(read_runs([folder])))
+
+    ways: dict[str, Mutate] = {
+        "result.json": mutations.json_tree,
+        "metrics.jsonl": mutations.json_lines,
+        "evaluation.npz": mutations.archive(mutations.damaged),
+    }
+    return Reader(read, folder / name, mutations.either(mutations.damaged, ways[name], ways[name]))
+
+
+def checkpoint(folder: Path, method: str) -> Reader:
+    if method == "dazle":
+        build: Callable[[], EvaluatingTrainer] = partial(dazle_trainer.build, dazle_trainer.write_regions(folder))
+    else:
+        write_tiny(folder)
+        build = partial(tfvaegan_trainer.build, folder)
+    first, run = build(), RunFolder(folder / "run", "digest")
+    first.train_epoch(lambda: first.position < 2)
+    run.save_checkpoint(first.state_dict())
+    trainer = build()
+
+    def read() -> None:
+        resume(trainer, run, 3)
+        trainer.train_epoch(lambda: False)  # another iteration
+
+    def tree(content: bytes, random: Random) -> bytes:
+        run.checkpoint.write_bytes(content)
+        torch.save(mutations.changed_tree(torch.load(run.checkpoint, weights_only=True), random, strange_state), run.checkpoint)
+        return run.checkpoint.read_bytes()
+
+    return Reader(read, run.checkpoint, mutations.either(tree, tree, mutations.damaged, mutations.archive(mutations.damaged)))
+
+
+def strange_state(value: object, random: Random) -> object:
+    """Return another value of the same kind, or of any."""
+    if isinstance(value, torch.Tensor) and random.random() < 0.9:
+        ways: list[Callable[[], object]] = [
+            lambda: value * torch.nan if value.is_floating_point() else value - 300,
+            lambda: -value if value.is_floating_point() else value[:1],
+            lambda: value.double().to(random.choice((torch.int64, torch.float16, torch.complex64, torch.bool))),
+            lambda: value.float().to(torch.float8_e4m3fn),
+            lambda: torch.zeros(()),
+            lambda: torch.zeros(3, 0),
+            lambda: value[None].expand(2, *value.shape),
+            lambda: value.to_sparse(),
+            lambda: value.flatten()[:1].expand(10**9),  # one stored number
+            lambda: value.tolist(),
+        ]
+        return random.choice(ways)()
+    return random.choice(mutations.VALUES)
+
+
+def weights(folder: Path, name: str) -> Reader:
+    path, state = folder / name, {"weight": torch.ones(3, 2), "bias": torch.zeros(3)}
+    if name.endswith(".pth"):
+        torch.save(state, path)
+        mutate = mutations.either(mutations.damaged, mutations.archive(mutations.damaged))
+    else:
+        safetensors.torch.save_file(state, path)
+        mutate = mutations.either(mutations.damaged, mutations.safetensors())
+    network = torch.nn.Linear(2, 3)
+    return Reader(lambda: load_fitting(network, read_state_dict(path, ["default"]), [], path), path, mutate)
+
+
+def weights_of_run(folder: Path) -> Reader:
+    path = folder / "model_val.safetensors"
+    metadata = {"epoch": "3", "head_epoch": "2", "constant": "0.5"}
+    safetensors.torch.save_file({"weight": torch.ones(3, 2)}, path, metadata)
+    run = SimpleNamespace(path=folder)
+    return Reader(lambda: read_weights(run, "val"), path, mutations.either(mutations.damaged, mutations.safetensors()))
+
+
+def feature_cache(folder: Path, part: str) -> Reader:
+    file, cache = write_tiny(folder) / "res101.mat", folder / "cache"
+    shared_features(file, cache)
+    (path,) = cache.glob(f"*-{part}.npy")
+
+    def read() -> None:
+        features, labels = shared_features(file, cache)
+        assert features.shape == (72, 7) and labels.shape == (72,)
+
+    return Reader(read, path, mutations.damaged)
+
+
+def extraction_record(folder: Path) -> Reader:
+    path, row_type = folder / "features.jsonl", np.dtype([("pooled", "float32", (3,))])
+    with ResumableRows(path, row_type, {"backbone": "descriptor"}) as rows:
+        rows.add([("a.png", 1, 2), ("b.png", 3, 4)], np.zeros(2, row_type))
+
+    def read() -> None:
+        with ResumableRows(path, row_type, {"backbone": "descriptor"}) as rows:
+            assert all(0 <= position < len(rows.rows()) for position in rows.positions.values())
+
+    return Reader(read, path, mutations.either(mutations.damaged, mutations.json_lines))
+
+
+def journal(folder: Path) -> Reader:
+    space = {"syn_num": Integer(1, 9)}
+    launcher = SimpleNamespace(ask=lambda *_: [SimpleNamespace(config={"syn_num": 3})])
+
+    def open_study() -> Study:
+        return Study(folder, launcher, space, {}, "T1")  # type: ignore[arg-type]
+
+    study = open_study()
+    for value in (0.5, 0.6):
+        trial = study.study.ask()
+        study.study.tell(trial, value + trial.suggest_int("syn_num", 1, 9) / 100)
+
+    def read() -> None:
+        study = open_study()
+        best_so_far(study.trials)
+        assert study.winner is None or isinstance(study.winner.params, dict)
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    return Reader(read, folder / "study.journal", mutations.either(mutations.damaged, mutations.json_lines))
+
+
+def settings(folder: Path) -> Reader:
+    path = folder / "settings.toml"
+    path.write_text('[flags]\nsyn_num = 3\nlr = 0.5\ngzsl = true\ndevice = "cpu"\n')
+    known = SimpleNamespace(__dataclass_fields__=dict.fromkeys(["syn_num", "lr", "gzsl", "device"]))
+    return Reader(lambda: _read_settings(path, known), path, mutations.either(mutations.damaged, mutations.toml))
+
+
+def sweep(folder: Path) -> Reader:
+    path = folder / "sweep.toml"
+    (folder / "run.py").write_text("")
+    path.write_text(
+        'launchers = ["run.py"]\nseeds = [1, 2]\nsplits = "1-3"\nswitches = ["finetuned"]\n[flags]\nnepoch = 20\n'
+        "[grid]\nsyn_num = [10, 300]\n[variants.full]\n[variants.short]\nfeedback_loop = 1\n"
+    )
+    return Reader(lambda: read_grid(path).calls(), path, mutations.either(mutations.damaged, mutations.toml))
+
+
+READERS: dict[str, Build] = {
+    "MATLAB v5 features": partial(matlab5, compressed=False, file="res101.mat"),
+    "MATLAB v5 split": partial(matlab5, compressed=False, file="att_splits.mat"),
+    "MATLAB v5 split, compressed": partial(matlab5, compressed=True, file="att_splits.mat"),
+    "MATLAB v7.3 split": matlab73,
+    "npy": npy,
+    "region maps": partial(regions, write=write_ours),
+    "region maps of the release": partial(regions, write=write_release),
+    "region maps of DeepFashion": partial(regions, write=write_deepfashion),
+    **{f"pickle, protocol {n}": partial(pickled, protocol=n) for n in (0, 2, 4)},
+    "attribute table (CSV)": partial(table, name="table.csv"),
+    "attribute table (Excel)": partial(table, name="table.xlsx"),
+    **{f"model file, {method}": partial(model, method=method) for method in METHODS},
+    "PNG": partial(image, suffix="png"),
+    "JPEG": partial(image, suffix="jpg"),
+    "JPEG, progressive": partial(image, suffix="jpeg", progressive=True),
+    **{kind: partial(image, suffix=kind.lower()) for kind in ("WebP", "TIFF", "GIF", "BMP", "AVIF")},
+    "JPEG 2000": partial(image, suffix="jp2"),
+    **{f"video ({kind})": partial(video, suffix=kind.lower()) for kind in ("MP4", "AVI", "MKV")},
+    "word2vec": partial(word_vectors, name="words.bin"),
+    "GloVe": partial(word_vectors, name="words.txt"),
+    "GloVe, compressed": partial(word_vectors, name="words.txt.gz"),
+    **{f"DeepFashion {name}": partial(deepfashion, name=name) for name in DEEPFASHION},
+    "list of images": list_of_images,
+    "list of attributes": attribute_names,
+    **{f"run folder, {name}": partial(run_folder, name=name) for name in ("result.json", "metrics.jsonl", "evaluation.npz")},
+    "weights of a run": weights_of_run,
+    "weights (.pth)": partial(weights, name="weights.pth"),
+    "weights (.safetensors)": partial(weights, name="weights.safetensors"),
+    "checkpoint, TF-VAEGAN": partial(checkpoint, method="tfvaegan"),
+    "checkpoint, DAZLE": partial(checkpoint, method="dazle"),
+    **{f"feature cache, {part}": partial(feature_cache, part=part) for part in ("features", "labels")},
+    "record of an extraction": extraction_record,
+    "journal of a search": journal,
+    "settings of a search (TOML)": settings,
+    "sweep (TOML)": sweep,
+}

@@ -1,0 +1,210 @@
+"""Files that are well formed and ask for too much: each number in a foreign file has a bound, and ends in one InputError."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import math
+import sys
+import zipfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from fuzz.campaign import Reader, run_cases
+from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from zslab.app.model_file import KEY, content_digest, read_model, write_model
+from zslab.app.predictor import Predictor
+from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.npyfile import read_archive
+from zslab.data.region_dataset import read_region_maps
+from zslab.errors import InputError
+from zslab.features.backbones import BackboneSpec, resized_and_cropped
+from zslab.features.images import open_image
+from zslab.features.video import VideoSpec
+from zslab.features.word_vectors import read_word_vectors
+from zslab.fileio import read_json, read_metrics, read_toml
+
+from helpers.region_examples import write_ours
+from helpers.tiny_models import METHODS, tiny_model
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is bounded as Linux does")
+
+
+def is_refused(path: Path, read: Callable[[], object]) -> bool:
+    """Whether a file ends in one InputError, in bounded time and memory."""
+    outcome = run_cases(Reader(read, path, lambda content, _: content), 1)
+    assert 1 not in outcome.faults or outcome.refused  # the "good" file is the same, and refused as well
+    return outcome.refused == 1
+
+
+def write_changed(path: Path, method: str, **changes: object) -> None:
+    """A model file whose description, or settings, are changed."""
+    write_model(path, tiny_model(method))
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()[KEY])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
+    for name, value in changes.items():
+        if isinstance(value, torch.Tensor):
+            tensors[name] = value
+        else:
+            (about if name in about else about["settings"])[name] = value
+    about["digest"] = content_digest(about, tensors)
+    save_file(tensors, path, {KEY: json.dumps(about)})
+
+
+def described(spec: dict[str, object]) -> dict[str, object]:
+    return {"spec": spec, "weights": "", "digest": ""}
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_model_that_asks_for_nothing_is_read(tmp_path: Path, method: str) -> None:
+    write_changed(tmp_path / "a.zsl", method)
+    assert Predictor.load(tmp_path / "a.zsl", device="cpu").backbone.feature_dim
+
+
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("tfvaegan", {"backbone": described({"name": "resnet101", "crop": 20_000, "resize": 20_000})}),
+        (
+            "eszsl",
+            {"backbone": described(VideoSpec("r3d_18").to_json() | {"windows": 1000, "frames": 1000, "crop": [112, 112]})},
+        ),
+        ("tfvaegan", {"n_synthetic": 10**6}),
+        ("tfvaegan", {"head_epochs": 10**6}),
+        ("tfvaegan", {"feedback_synthesis": 10**310}),
+        ("tfvaegan", {"scaling_divisor": 10**310}),
+        ("tfvaegan", {"train_labels": torch.zeros(12).to(torch.float8_e4m3fn)}),
+        ("tfvaegan", {"zsl_head.classes": torch.zeros(3).to(torch.float8_e5m2)}),
+        ("dazle", {"title": "a \ud800 b"}),
+        ("dazle", {"grid": [10**6, 10**6]}),
+        ("dazle", {"word_dim": 10**6}),
+        ("eszsl", {"calibration": 10**310}),
+    ],
+)
+def test_a_model_that_asks_for_too_much_is_refused(tmp_path: Path, method: str, changes: dict[str, object]) -> None:
+    path = tmp_path / "a.zsl"
+    write_changed(path, method, **changes)
+    assert is_refused(path, lambda: Predictor.load(path, device="cpu").backbone)
+
+
+def test_windows_and_frames_are_bounded_together() -> None:
+    assert VideoSpec("s3d", windows=10, frames=128, crop=(224, 224)).frames == 128
+    with pytest.raises(InputError, match="do not fit in memory"):
+        VideoSpec("s3d", windows=1000, frames=1000, crop=(112, 112))
+    with pytest.raises(InputError, match="the crop does not fit"):
+        BackboneSpec("resnet101", crop=20_000)
+
+
+def test_names_of_classes_are_read_once_each(tmp_path: Path) -> None:
+    """A cell array that refers 100,000 times to one text of 100 kB would become 40 GB of names."""
+    path = tmp_path / "a.mat"
+    with h5py.File(path, "w") as file:
+        text = file.create_dataset("text", data=np.full(100_000, ord("a"), np.uint16))
+        file.create_dataset("names", data=np.full((1, 100_000), text.ref, dtype=h5py.ref_dtype), dtype=h5py.ref_dtype)
+    assert is_refused(path, partial(read_mat, path, ["names"]))
+
+
+def damaged_heap(content: bytes) -> bytes:
+    heap = content.rindex(b"GCOL") + 16  # the first object: its number, references and size
+    return content[:heap] + b"\xff" * 16 + content[heap + 16 :]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content.replace(b'{"name": "none"}', b"\xff\xfe\xfd" + b"\x80" * 13),
+        damaged_heap,
+        lambda content: content.replace(b"GCOL", b"XCOL"),
+    ],
+)
+def test_a_damaged_text_of_a_region_file_is_refused(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    path = write_ours(tmp_path / "maps.hdf5")
+    with h5py.File(path, "r+") as file:
+        del file.attrs["backbone"]
+        file.attrs.create("backbone", '{"name": "none"}', dtype=h5py.string_dtype())  # of any length: in the heap
+    assert read_region_maps(path).backbone == '{"name": "none"}'
+    damaged = damage(path.read_bytes())
+    assert damaged != path.read_bytes()
+    path.write_bytes(damaged)
+    assert is_refused(path, lambda: read_region_maps(path).stage("test"))
+
+
+@pytest.mark.parametrize("kind", ["external link", "soft link", "external storage", "virtual", "group"])
+def test_region_maps_are_read_from_no_other_file(tmp_path: Path, kind: str) -> None:
+    other, path = write_ours(tmp_path / "other.hdf5"), write_ours(tmp_path / "maps.hdf5")
+    with h5py.File(path, "r+") as file:
+        shape = file["labels"].shape
+        del file["labels"]
+        if kind == "external link":
+            file["labels"] = h5py.ExternalLink(str(other), "/labels")
+        elif kind == "soft link":
+            file["labels"] = h5py.SoftLink("/train_loc")
+        elif kind == "external storage":
+            file.create_dataset("labels", shape, "i8", external=[(str(other), 0, h5py.h5f.UNLIMITED)])
+        elif kind == "virtual":
+            layout = h5py.VirtualLayout(shape, "i8")
+            layout[...] = h5py.VirtualSource(str(other), "labels", shape)
+            file.create_virtual_dataset("labels", layout)
+        else:
+            file.create_group("labels")
+    assert is_refused(path, lambda: read_region_maps(path))
+
+
+def test_an_array_of_which_nothing_is_stored_is_refused(tmp_path: Path) -> None:
+    path = write_ours(tmp_path / "maps.hdf5")
+    with h5py.File(path, "r+") as file:
+        del file["att"]
+        file.create_dataset("att", (10**5, 10**5), "f8", chunks=(100, 100))
+    assert is_refused(path, lambda: read_region_maps(path))
+
+
+def test_a_jpeg_of_many_scans_is_refused(tmp_path: Path) -> None:
+    made, path = io.BytesIO(), tmp_path / "a.jpg"
+    Image.new("RGB", (6000, 6000), "red").save(made, "JPEG", progressive=True)
+    scans = made.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    path.write_bytes(b"\xff\xda".join(scans) + b"\xff\xd9")
+    assert open_image(path).size == (6000, 6000)
+    path.write_bytes(b"\xff\xda".join([*scans, *[scans[-1]] * 30]) + b"\xff\xd9")
+    assert path.stat().st_size < 5_000_000 and is_refused(path, lambda: open_image(path))
+
+
+def test_an_image_too_elongated_for_a_network_is_refused(tmp_path: Path) -> None:
+    Image.new("L", (1_000_000, 1)).save(tmp_path / "a.png")
+    prepare = partial(resized_and_cropped, resize=224, crop=224, interpolation=Image.Resampling.BILINEAR)
+    assert prepare(Image.new("RGB", (1000, 10))).shape == (3, 224, 224)
+    assert is_refused(tmp_path / "a.png", lambda: prepare(open_image(tmp_path / "a.png")))
+
+
+def test_archives_that_expand_are_refused(tmp_path: Path) -> None:
+    path, words = tmp_path / "a.npz", tmp_path / "words.txt.gz"
+    np.savez_compressed(path, a=np.zeros(2**26))
+    assert is_refused(path, partial(read_archive, path, "the arrays", fix="Stop."))
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.npy", header.getvalue())
+    assert is_refused(path, partial(read_archive, path, "the arrays", fix="Stop."))
+    words.write_bytes(gzip.compress(b"bill " + b"1" * 10**7, 1))
+    assert is_refused(words, partial(read_word_vectors, words, ["bill"]))
+
+
+@pytest.mark.parametrize("read", [read_json, read_metrics, partial(read_toml, expected="flags", fix="Correct it.")])
+def test_texts_of_a_run_have_a_largest_size(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b" " * (65 * 2**20))
+    assert is_refused(path, lambda: read(path))
+
+
+def test_the_largest_divisor_and_calibration_are_used(tmp_path: Path) -> None:
+    write_changed(tmp_path / "a.zsl", "tfvaegan", scaling_divisor=1e30)
+    assert math.isclose(read_model(tmp_path / "a.zsl").scaling.divisor, 1e30)

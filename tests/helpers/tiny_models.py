@@ -1,0 +1,75 @@
+"""Exported models of each method with random weights, a few kilobytes each."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from zslab.app.attribute_table import AttributeScale
+from zslab.app.model_file import Model
+from zslab.classifiers import SoftmaxHead
+from zslab.data.dataset import FeatureScaling, Samples
+from zslab.dazle.model import Dazle, DazleOptions
+from zslab.features.backbones import BackboneSpec
+from zslab.features.text import TextRecord
+from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+
+METHODS = ("tfvaegan", "dazle", "eszsl")
+D, A, H, V, GRID, SEEN, UNSEEN = 7, 5, 8, 4, (3, 2), 6, 3
+
+
+def tiny_model(method: str) -> Model:
+    """Return a model of 9 classes, of which 3 are unseen."""
+    generator = torch.manual_seed(0)
+    table = 0.1 + torch.rand(SEEN + UNSEEN, A, generator=generator).numpy().astype(np.float64)
+    names, scale = [f"bird {i}" for i in range(SEEN + UNSEEN)], AttributeScale.unit(A)
+    parts = {"tfvaegan": _tfvaegan, "dazle": _dazle, "eszsl": _eszsl}[method]()
+    settings, weights, uses_regions = parts
+    return Model(
+        method=method,
+        title=f"{method} on TINY",
+        class_names=names,
+        attribute_names=[f"has {i}" for i in range(A)],
+        seen=np.arange(SEEN + UNSEEN) < SEEN,
+        attributes=torch.from_numpy(scale.apply(table, names, "")),
+        table=table,
+        attribute_scale=scale,
+        scaling=None if uses_regions else FeatureScaling(np.ones(D), np.zeros(D), 1.0),
+        settings=settings | {"feature_dim": D, "calibration": 0.1},
+        weights={name: value.detach() for name, value in weights.items()},
+        backbone={"spec": BackboneSpec("descriptor").to_json(), "weights": "none", "digest": ""},
+        train=Samples(torch.rand(2 * SEEN, D), torch.arange(SEEN).repeat(2)) if method == "tfvaegan" else None,
+        text=TextRecord("words:glove.txt", "a {}", "a text", (0.6, 0.8, 0.0, 0.0, 0.0)),
+        config={"manualSeed": 1, "nepoch": 3},
+        rows=[{"row": "val", "T1": 0.5, "H": 0.4, "rule": "A rule."}],
+        notes=["A note."],
+        origin={"dataset": "TINY", "choice": "val", "epoch": 2},
+    )
+
+
+def _tfvaegan() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
+    decoder = SemanticDecoder(D, A, H, "unit_norm")
+    networks = Networks(Encoder(D, A, A, H), Generator(A, A, D, H), Critic(D, A, H), Feedback(H), decoder)
+    weights = {k: v for k, v in networks.state_dict().items() if k.split(".")[0] in ("generator", "feedback", "decoder")}
+    for name, classes in (("zsl_head", torch.arange(SEEN, SEEN + UNSEEN)), ("gzsl_head", torch.arange(SEEN + UNSEEN))):
+        head = SoftmaxHead()
+        rows = torch.randn(len(classes), D + A + H), torch.zeros(len(classes))
+        head.load_state_dict({"weight": rows[0], "bias": rows[1], "classes": classes})
+        weights |= {f"{name}.{key}": value for key, value in head.state_dict().items()}
+    settings = {
+        "hidden_dim": H, "latent_dim": A, "decoder_output": "unit_norm", "decoder_trained": True, "transform": True,
+        "uses_feedback": True, "feedback_synthesis": 1.0, "n_synthetic": 4, "head_lr": 0.01, "head_epochs": 2,
+        "head_batch_size": 5, "gate": None,
+    }  # fmt: skip
+    return settings, weights, False
+
+
+def _dazle() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
+    options = DazleOptions()
+    network = Dazle(torch.randn(A, V), A, D, V, options, grid=GRID)
+    settings = {"word_dim": V, "grid": list(GRID), "options": vars(options), "margin": 0.5, "half_precision_regions": True}
+    return settings, network.state_dict(), True
+
+
+def _eszsl() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
+    return {}, {"compatibility": torch.randn(D, A), "feature_mean": torch.zeros(D), "attribute_mean": torch.zeros(A)}, False
