@@ -44,10 +44,10 @@ figures: install
 clean:
 	rm -rf $(VENV) build docs/_build *.egg-info
 
-# Every reader on 10,000 mutated files; other numbers by `make fuzz CASES=500`.
+# Every reader on 10,000 mutated files, as a table; other numbers by `make fuzz CASES=500`.
 CASES ?= 10000
 fuzz: install
-	ZSLAB_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest tests/fuzz
+	PYTHONPATH=tests $(BIN)/python -m fuzz --cases $(CASES)
 
 # Kills, full disks, two processes, too little memory; more rounds of kills by `make faults ROUNDS=100`. Mounts of its own,
 # where the system allows them, give it small and read-only disks.

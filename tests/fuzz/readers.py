@@ -33,13 +33,14 @@ from zslab.app.trained_parts import read_weights
 from zslab.data.actions import shared_features
 from zslab.data.deepfashion import read_annotation
 from zslab.data.formats.matfile import mat_shapes
+from zslab.data.formats.names import read_names
 from zslab.data.formats.npyfile import read_matrix
 from zslab.data.formats.pickles import read_pickled_matrix
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.resumable import ResumableRows
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.features.images import open_image
-from zslab.features.sources import read_attribute_names, read_image_list
+from zslab.features.sources import read_image_list
 from zslab.features.video_files import middle_frame
 from zslab.features.weights import load_fitting, read_state_dict
 from zslab.features.word_vectors import read_word_vectors
@@ -231,10 +232,10 @@ def list_of_images(folder: Path) -> Reader:
     return Reader(lambda: read_image_list(path, folder), path, mutations.either(mutations.damaged, mutations.words))
 
 
-def attribute_names(folder: Path) -> Reader:
-    path = folder / "attributes.txt"
+def list_of_names(folder: Path) -> Reader:
+    path = folder / "names.txt"
     path.write_text("1 has_bill_shape::curved\n2 has_wing_color::blue\n")
-    return Reader(lambda: read_attribute_names(path), path, mutations.either(mutations.damaged, mutations.words))
+    return Reader(lambda: read_names(path), path, mutations.either(mutations.damaged, mutations.words))
 
 
 def run_folder(folder: Path, name: str) -> Reader:
@@ -404,7 +405,7 @@ READERS: dict[str, Build] = {
     "GloVe, compressed": partial(word_vectors, name="words.txt.gz"),
     **{f"DeepFashion {name}": partial(deepfashion, name=name) for name in DEEPFASHION},
     "list of images": list_of_images,
-    "list of attributes": attribute_names,
+    "list of names": list_of_names,
     **{f"run folder, {name}": partial(run_folder, name=name) for name in ("result.json", "metrics.jsonl", "evaluation.npz")},
     "weights of a run": weights_of_run,
     "weights (.pth)": partial(weights, name="weights.pth"),

@@ -160,6 +160,18 @@ def test_region_maps_are_read_from_no_other_file(tmp_path: Path, kind: str) -> N
     assert is_refused(path, lambda: read_region_maps(path))
 
 
+@pytest.mark.parametrize("name", ["pooled", "labels", "att", "w2v_att", "train_loc", "feature_map"])
+@pytest.mark.parametrize("kind", ["S3", h5py.regionref_dtype, np.dtype([("a", "f4")]), h5py.string_dtype(), "c8"])
+def test_an_array_of_another_kind_is_refused(tmp_path: Path, name: str, kind: object) -> None:
+    path = write_ours(tmp_path / "maps.hdf5")
+    with h5py.File(path, "r+") as file:
+        shape = file[name].shape
+        del file[name]
+        file.create_dataset(name, shape, kind)
+    with pytest.raises(InputError):
+        read_region_maps(path).stage("test")
+
+
 def test_an_array_of_which_nothing_is_stored_is_refused(tmp_path: Path) -> None:
     path = write_ours(tmp_path / "maps.hdf5")
     with h5py.File(path, "r+") as file:

@@ -268,12 +268,12 @@ def _pooled_features(regions: RegionFile) -> tuple[np.ndarray, list[str]]:
     if features is None:
         features = np.zeros((n, 0), dtype=np.float32)
         notes.append("The region file has no pooled features.")
-    elif features.ndim != 2 or len(features) != n:
+    elif features.ndim != 2 or len(features) != n or features.dtype.kind not in "fiu":
         raise InputError(
             "the pooled features have the wrong shape",
             where=regions.path,
-            found=features.shape,
-            expected=f"({n}, P)",
+            found=f"{features.dtype} {features.shape}",
+            expected=f"({n}, P) numbers",
             fix="Extract the features again.",
         )
     if not regions.streams:

@@ -54,8 +54,8 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], 
     moments, own = stored["state"], optimizer.state_dict()
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     if moments or n_steps:
-        names = ("exp_avg", "exp_avg_sq") if isinstance(optimizer, torch.optim.Adam) else ("square_avg",)
-        names += ("momentum_buffer",) if own["param_groups"][0].get("momentum") else ()
+        names = ["exp_avg", "exp_avg_sq"] if isinstance(optimizer, torch.optim.Adam) else ["square_avg"]
+        names += ["momentum_buffer"] if own["param_groups"][0].get("momentum") else []
         if not isinstance(moments, dict) or list(moments) != list(range(len(parameters))):
             raise ValueError(f"moments of other parameters than the {len(parameters)} of the network")
         steps = torch.tensor(0.0)

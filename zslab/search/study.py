@@ -245,6 +245,8 @@ def _open_study(journal: Path) -> optuna.Study:
             load_if_exists=True,
         )
         best_so_far(study.get_trials(deepcopy=False))
+    except OSError:
+        raise
     except Exception as error:  # Optuna takes every line for what it wrote itself
         raise InputError(
             "the journal of the search is damaged",

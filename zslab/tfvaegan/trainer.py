@@ -197,9 +197,10 @@ class TfvaeganTrainer:
         if state["lambda1"] < 0:
             raise ValueError("lambda1 is negative")
         self.state.networks.load_state_dict(state["networks"])
-        n_iterations = epoch * self.iterations_per_epoch + position
+        n = epoch * self.iterations_per_epoch + position
+        n_steps = {"generator": n, "critic": n * self.settings.critic_iter}  # those of the others depend on the settings
         for name, optimizer in self.state.optimizers.items():
-            load_optimizer(optimizer, state["optimizers"][name], n_iterations if name == "generator" else None)
+            load_optimizer(optimizer, state["optimizers"][name], n_steps.get(name))
         self.state.penalty_weight.copy_(state["lambda1"])
         self.state.update_bf16()
         self.steps = {}  # a captured iteration uses the optimizers' former tensors

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import h5py
 import numpy as np
@@ -12,7 +13,7 @@ from zslab.data.formats.expansion import check_expansion
 LARGEST_CHUNK = 2**28  # bytes that HDF5 unpacks at a time
 TEXTS_AT_ONCE = 100
 
-Item = h5py.Dataset | h5py.Group
+Item: TypeAlias = h5py.Dataset | h5py.Group
 
 
 class ForeignStorage(ValueError):
@@ -72,13 +73,15 @@ def texts(item: h5py.Dataset) -> np.ndarray:
         raise ValueError("no text")
     if kind.length is not None:  # several times as fast as asstr for hundreds of thousands
         flat = [content.decode() for content in np.asarray(item[()]).ravel().tolist()]
-        return np.array(flat, dtype=object).reshape(item.shape)
+        fixed: np.ndarray = np.array(flat, dtype=object).reshape(item.shape)
+        return fixed
     if not item.ndim:
-        return np.asarray(item.asstr()[()], dtype=object)
+        return np.array(item.asstr()[()], dtype=object)
     blocks, left = [], int(item.file.id.get_filesize())
     for start in range(0, len(item), TEXTS_AT_ONCE):
         blocks.append(item.asstr()[start : start + TEXTS_AT_ONCE])
         left -= sum(map(len, blocks[-1].ravel()))
         if left < 0:
             raise ValueError("more text than the file can hold")
-    return np.concatenate(blocks) if blocks else np.empty(item.shape, dtype=object)
+    found: np.ndarray = np.concatenate(blocks) if blocks else np.empty(item.shape, dtype=object)
+    return found
