@@ -55,7 +55,7 @@ MAX_PIXELS = 80_000_000  # such a photo needs 240 MB once it is decoded; Pillow 
 MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
 REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without decoding the whole
 MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
-MAX_SCANNED = 1_000_000_000  # pixels times scans, decoded in some 2 seconds
+MAX_SCANNED = 1_500_000_000  # pixels times scans, decoded in some 3 seconds
 
 EXIF_ORIENTATION = 0x0112
 # EXIF's numbers for how the camera was held -> what brings the image upright
