@@ -190,6 +190,15 @@ def test_a_jpeg_of_many_scans_is_refused(tmp_path: Path) -> None:
     assert path.stat().st_size < 5_000_000 and is_refused(path, lambda: open_image(path))
 
 
+def test_a_box_that_claims_gigabytes_costs_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "a.jp2"
+    Image.new("RGB", (40, 30)).save(path)
+    content = path.read_bytes()
+    at = content.index(b"jp2h") - 4
+    path.write_bytes(content[:at] + b"\xff\xff\xff\x00" + content[at + 4 :])
+    assert is_refused(path, lambda: open_image(path))
+
+
 def test_an_image_too_elongated_for_a_network_is_refused(tmp_path: Path) -> None:
     Image.new("L", (1_000_000, 1)).save(tmp_path / "a.png")
     prepare = partial(resized_and_cropped, resize=224, crop=224, interpolation=Image.Resampling.BILINEAR)

@@ -9,6 +9,7 @@ Files are judged by their content, never by their suffix, and by their announced
 from __future__ import annotations
 
 import importlib
+import io
 import logging
 import os
 import re
@@ -53,6 +54,7 @@ STILLS = (b"heic", b"heix", b"mif1", b"avif")  # images in a container for video
 
 MAX_PIXELS = 80_000_000  # such a photo needs 240 MB once it is decoded; Pillow itself warns of somewhat larger ones
 MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
+LARGEST_FILE = 2**30  # bytes; 110 megapixels of 16 bits a channel need 660 MB
 REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without decoding the whole
 MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
 MAX_SCANNED = 1_500_000_000  # pixels times scans, decoded in some 3 seconds
@@ -124,7 +126,11 @@ def _open(source: Path | str | BinaryIO) -> Image.Image:
     """Open a file by its content. JPEGs of any size are opened, since they can be decoded at a fraction of it."""
     if _first_bytes(source, 3) == b"\xff\xd8\xff":
         return JpegImageFile(source)
-    return Image.open(source, formats=known_formats())
+    # From memory, where a length that lies costs nothing: Pillow asks a file for as many bytes as the image claims to have.
+    if isinstance(source, str | Path) and os.path.getsize(source) > LARGEST_FILE:
+        raise OSError(f"more than {LARGEST_FILE:,} bytes")
+    content = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
+    return Image.open(io.BytesIO(content), formats=known_formats())
 
 
 def _first_bytes(source: Path | str | BinaryIO, length: int) -> bytes:
