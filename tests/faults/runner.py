@@ -128,6 +128,7 @@ def _run(arguments: list[str], output: Path, fault: Fault) -> None:
         reader, writer = os.pipe()
         os.close(reader)
         os.dup2(writer, 1)
+        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115 - as a new interpreter opens a pipe
     if fault.file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_bytes, fault.file_bytes))
     if fault.memory is not None:
