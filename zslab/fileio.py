@@ -106,6 +106,14 @@ def _content(path: Path, largest: int = LARGEST_TEXT) -> bytes:
     return content
 
 
+def _whole_number(digits: str) -> int:
+    """Return a whole number of a JSON file; one that no float and no array can hold is refused."""
+    number = int(digits)
+    if abs(number) >= 2**63:
+        raise ValueError(f"a whole number of {len(digits)} digits")
+    return number
+
+
 def read_json(path: Path) -> object:
     """Return the content of a JSON file.
 
@@ -113,7 +121,7 @@ def read_json(path: Path) -> object:
         InputError: the file is missing, cannot be read or is not JSON.
     """
     try:
-        content: object = json.loads(_content(path).decode())
+        content: object = json.loads(_content(path).decode(), parse_int=_whole_number)
         return content
     except OSError as error:
         raise InputError(
@@ -175,7 +183,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = json.loads(line, parse_int=_whole_number)
             if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
                 raise ValueError("no integer 'epoch'")
         except (ValueError, RecursionError):  # ValueError covers undecodable bytes as well as JSON errors

@@ -229,6 +229,8 @@ def deepfashion(folder: Path, name: str) -> Reader:
 def list_of_images(folder: Path) -> Reader:
     path = folder / "list.txt"
     path.write_text("A/1.jpg\t1\nA/2.jpg\t1\nB/1.jpg\t2\n")
+    (folder / "A").mkdir()
+    (folder / "A" / "1.jpg").touch()
     return Reader(lambda: read_image_list(path, folder), path, mutations.either(mutations.damaged, mutations.words))
 
 

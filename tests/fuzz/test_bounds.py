@@ -226,6 +226,18 @@ def test_texts_of_a_run_have_a_largest_size(tmp_path: Path, read: Callable[[Path
     assert is_refused(path, lambda: read(path))
 
 
+def test_whole_numbers_of_a_run_have_bounds(tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({"seconds": 2**63 - 1}))
+    assert read_json(path) == {"seconds": 2**63 - 1}
+    path.write_text(json.dumps({"seconds": 10**310}))
+    with pytest.raises(InputError, match="311 digits"):
+        read_json(path)
+    path.write_text(json.dumps({"epoch": 10**310}) + "\n")
+    with pytest.raises(InputError, match="no record|not a record"):
+        read_metrics(path)
+
+
 def test_the_largest_divisor_and_calibration_are_used(tmp_path: Path) -> None:
     write_changed(tmp_path / "a.zsl", "tfvaegan", scaling_divisor=1e30)
     assert math.isclose(read_model(tmp_path / "a.zsl").scaling.divisor, 1e30)
