@@ -95,6 +95,7 @@ LOOPS = pytest.mark.parametrize("loops", [(False,), (False, True)], ids=["plain"
 PRIORS = pytest.mark.parametrize("prior", [None, "uniform", "labels"], ids=["inductive", "uniform", "labels"])
 
 
+@pytest.mark.slow
 @LOOPS
 @PRIORS
 @pytest.mark.parametrize("options", OPTIONS)

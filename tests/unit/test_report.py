@@ -177,6 +177,7 @@ def test_absent_arrays_skip_their_plots(run_dir):
     assert {plot.name for plot in draw_plots(read_run(run_dir))} == {"accuracy", "losses", "wasserstein", "lambda1"}
 
 
+@pytest.mark.slow
 def test_tiles_show_validation_classes_where_unseen_ones_have_no_images(run_dir):
     value = result()
     for row in value["rows"]:
@@ -321,6 +322,7 @@ def test_small_readers():
     assert [duration(s) for s in (0.4, 61, 3600 * 3 + 12 * 60)] == ["0 s", "1 min 1 s", "3 h 12 min"]
 
 
+@pytest.mark.slow
 def test_leakage_goes_into_the_report(run_dir, tmp_path, capsys):
     from zslab import cli
     from zslab.report.run import read_run
