@@ -30,6 +30,8 @@ def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict
         with safe_open(path, framework="pt") as file:
             metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         about: dict[str, int | float] = {key: int(metadata[key]) for key in ("epoch", "head_epoch")}
+        if "constant" in metadata:
+            about["constant"] = float(metadata["constant"])
     except FileNotFoundError:
         raise InputError(
             "the run has no such model",
@@ -46,8 +48,6 @@ def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict
             expected="the safetensors file that the run wrote",
             fix="Copy it again, or train again.",
         ) from None
-    if "constant" in metadata:
-        about["constant"] = float(metadata["constant"])
     return tensors, about
 
 

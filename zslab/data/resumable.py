@@ -92,7 +92,7 @@ class ResumableRows:
         try:
             settings = json.loads(lines[0])
             keys = [(str(name), int(size), int(time)) for name, size, time in map(json.loads, lines[1 : 1 + n_stored])]
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise InputError(
                 "the record of an unfinished extraction is damaged",
                 where=self.path,

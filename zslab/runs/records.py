@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 from typing import Any
+
+from zslab.errors import InputError
 
 Metrics = dict[str, dict[str, list[float]]]  # group -> measure -> one value per head epoch
 
@@ -32,15 +35,31 @@ class EpochRecord:
 
     @classmethod
     def from_json(cls, line: dict[str, Any]) -> EpochRecord:
-        """Return the record of a line of metrics.jsonl."""
+        """Return the record of a line of metrics.jsonl.
+
+        Raises:
+            InputError: a value is of another kind than training writes.
+        """
         others = {key: value for key, value in line.items() if key not in ("epoch", "losses", "seconds")}
-        return cls(
+        record = cls(
             line["epoch"],
             line.get("losses", {}),
             line.get("seconds", 0.0),
             status={key: value for key, value in others.items() if not isinstance(value, dict)},
             metrics={key: value for key, value in others.items() if isinstance(value, dict)},
         )
+        numbers = [record.seconds, *record.status.values()]
+        lists = [values for measures in record.metrics.values() for values in measures.values()]
+        alike = isinstance(record.losses, dict) and all(isinstance(values, list) and values for values in lists)
+        if not alike or not all(map(_is_number, itertools.chain(numbers, record.losses.values(), *lists))):
+            raise InputError(
+                "the record of an epoch has values of another kind",
+                where=f"metrics.jsonl, epoch {record.epoch}",
+                found=line,
+                expected="numbers, and lists of numbers over head epochs",
+                fix="The file was changed outside this program: restore it, or train again with --overwrite.",
+            )
+        return record
 
     def values(self, group: str, measure: str) -> list[float]:
         """Return a measure's values over head epochs; none where it was not measured."""
@@ -51,3 +70,7 @@ class EpochRecord:
         flat = {f"losses/{name}": value for name, value in self.losses.items()} | self.status
         flat |= {f"{group}/{name}": values[-1] for group, measures in self.metrics.items() for name, values in measures.items()}
         return flat | {"seconds": self.seconds}
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
