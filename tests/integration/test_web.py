@@ -4,70 +4,29 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
-from zslab.app.attribute_table import AttributeScale
-from zslab.app.model_file import Model, write_model
+from zslab.app.model_file import write_model
 from zslab.app.prediction import AttributeReason, ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.app.web import html as parts
 from zslab.app.web import session
 from zslab.class_names import readable_names
-from zslab.dazle.model import Dazle, DazleOptions
 from zslab.errors import InputError
-from zslab.features.backbones import BackboneSpec, load_backbone
-from zslab.features.descriptor import GRID, REGION_DIM
-from zslab.toy.render import render_bird
-from zslab.toy.species import ATTRIBUTES, SPECIES
 
 from helpers.project import PROJECT
+from helpers.web import NAMES, free_port, tiny_model, write_bird
 
 EVIL = "<img src=x onerror=alert(1)> & 'q' ${1+1} {{x}}"
-NAMES, SEEN = [list(SPECIES)[i] for i in (0, 1, 6, 8)], np.array([True, False, True, False])
-
-
-def tiny_model() -> Model:
-    """An untrained DAZLE over four toy species, two of them seen, and the toy set's 48 attributes."""
-    options, a, v = DazleOptions(), len(ATTRIBUTES), 6
-    network = Dazle(None, a, REGION_DIM, v, options, torch.Generator().manual_seed(0), (GRID, GRID))
-    rng = np.random.default_rng(0)
-    table, scale = rng.uniform(5, 90, (len(NAMES), a)), AttributeScale.unit(a)
-    backbone = load_backbone(BackboneSpec("descriptor"))
-    return Model(
-        method="dazle",
-        title="DAZLE on a few toy birds",
-        class_names=list(NAMES),
-        attribute_names=list(ATTRIBUTES),
-        seen=SEEN,
-        attributes=torch.from_numpy(scale.apply(table, NAMES, "table")),
-        table=table,
-        attribute_scale=scale,
-        scaling=None,
-        settings={
-            "feature_dim": REGION_DIM,
-            "word_dim": v,
-            "grid": [GRID, GRID],
-            "options": asdict(options),
-            "margin": 1.0,
-            "half_precision_regions": False,
-            "calibration": 0.0,
-        },
-        weights={name: value.detach() for name, value in network.state_dict().items()},
-        backbone={"spec": backbone.spec.to_json(), "weights": backbone.weights, "digest": backbone.digest},
-    )
 
 
 # ---- HTML ------------------------------------------------------------------------------------------------------------
@@ -185,7 +144,7 @@ def test_several_images_fold_and_the_first_is_open() -> None:
     found = Tags(parts.results_page(results, 100.0, left_out=2))
     assert [("open" in attrs) for tag, attrs in found.tags if tag == "details"] == [True, False]
     assert "2 more images were left out" in found.text and "b.jpg could not be read" in found.text
-    assert "Not an image: found text; expected an image. Leave it out." in found.text and "secret" not in found.text
+    assert "Not an image (got text, expected an image). Leave it out." in found.text and "secret" not in found.text
 
 
 def test_what_lies_outside_the_view_is_told_of() -> None:
@@ -204,14 +163,6 @@ def test_header_counts_classes_and_names_changes() -> None:
 
 
 # ---- what the page does, without a browser ------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def web():
-    pytest.importorskip("gradio", reason="the web page needs gradio: pip install -e '.[web]'")
-    from zslab.app.web import server as web
-
-    return web
 
 
 @pytest.fixture
@@ -293,7 +244,7 @@ def test_unreadable_images_and_bombs_become_messages(page, tmp_path: Path, monke
     (tmp_path / "text.jpg").write_text("hello")
     sources = [(name, str(tmp_path / name)) for name in ("good.png", "bomb.png", "text.jpg", "good.png", "good.png")]
     found = Tags(page.predict(sources, session.ALL, 0, page.served))
-    assert "40 x 40 pixels; expected at most 1,000 pixels" in found.text
+    assert "(got 40 x 40 pixels, expected at most 1,000 pixels" in found.text
     assert "text.jpg could not be read" in found.text and "2 more images were left out" in found.text
     assert str(tmp_path) not in found.text
     only = Tags(page.predict(sources[:1], session.UNSEEN, 0, page.served))
@@ -313,33 +264,13 @@ def test_examples_are_toy_birds_or_a_folder(web, page, tmp_path: Path) -> None:
 # ---- in the browser -----------------------------------------------------------------------------------------------------
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested in a browser, driven by playwright")
-    with playwright.sync_playwright() as driver:
-        chromium = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-        try:
-            opened = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium that playwright can start: {str(error).splitlines()[0]}")
-        yield opened
-        opened.close()
-
-
 def test_the_page_in_a_browser(web, browser, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(web.tempfile, "tempdir", str(tmp_path / "temporary"))
     (tmp_path / "temporary").mkdir()
     reached = []
     connect = socket.socket.connect
     monkeypatch.setattr(socket.socket, "connect", lambda self, place: (reached.append(place), connect(self, place))[1])
-    bird = tmp_path / "bird <b>.png"
-    render_bird(SPECIES[NAMES[0]], np.random.RandomState(1), size=224).image.save(bird)
+    bird = write_bird(tmp_path / "bird <b>.png")
     (tmp_path / "notes.jpg").write_text("these are notes")
     predictor = Predictor(tiny_model(), device="cpu")
     # Of a copy of the best seen class the unseen margin makes the best of all: 2 * 1.0 above its original.
@@ -391,7 +322,7 @@ def test_the_page_in_a_browser(web, browser, tmp_path: Path, monkeypatch) -> Non
         tab.locator("#zslab-files input[type=file]").set_input_files(tmp_path / "notes.jpg")
         tab.wait_for_selector("#zslab-results .zslab-error")
         shown = tab.locator("#zslab-results").inner_text()
-        assert "notes.jpg could not be read" in shown and "found text" in shown and str(tmp_path) not in shown
+        assert "notes.jpg could not be read" in shown and "got text" in shown and str(tmp_path) not in shown
         assert any((tmp_path / "temporary").rglob("notes.jpg"))
         tab.context.close()
         assert not {place[0] for place in reached if isinstance(place, tuple)} - {"127.0.0.1", "::1", "localhost"}

@@ -12,7 +12,7 @@ import gradio as gr
 from gradio.blocks import Block
 
 from zslab.app.web.html import TO_RESULTS, message, page_header, problem
-from zslab.app.web.layout import Layout, start_choices
+from zslab.app.web.layout import NOTHING, Layout, start_choices
 from zslab.app.web.session import KEEP, Cells, Page, Session, Sources
 from zslab.errors import InputError
 
@@ -48,7 +48,7 @@ class Events:
         ask, teach = layout.ask, layout.teach
         self.buttons = [teach.add, teach.change, teach.remove, teach.csv_file, teach.save, teach.undo]
         self._connect_images([ask.choice, ask.calibration, layout.token])
-        self._connect_classes([layout.sources, ask.choice, ask.calibration, layout.token])
+        self._connect_classes([layout.sources, ask.choice, ask.calibration, layout.token, teach.start, teach.which])
 
     def _connect_images(self, settings: list[Block]) -> None:
         ask, layout = self.layout.ask, self.layout
@@ -73,7 +73,7 @@ class Events:
             teach.new_name,
             teach.sentence,
         ]
-        told += [teach.start, teach.which, teach.own, *self.buttons]
+        told += [teach.start, teach.which, teach.old_rows, teach.own, *self.buttons]
         for event, act, refusal, inputs in (
             (teach.add.click, page.add, "The class was not added", [teach.new_name, teach.new_rows, teach.sentence]),
             (teach.change.click, page.change, "The class was not changed", [teach.which, teach.old_rows]),
@@ -83,10 +83,13 @@ class Events:
             event(self._learner(act, refusal), [*inputs, *common], told, **LEARNING)
         teach.undo.click(self.undo, common, told, **LEARNING)
         teach.save.click(self.prepare_model, layout.token, [teach.status, teach.save, teach.saved], **LEARNING)
-        for choice, rows in ((teach.start, teach.new_rows), (teach.which, teach.old_rows)):
+        for choice, rows, search in (
+            (teach.start, teach.new_rows, self.search_start),
+            (teach.which, teach.old_rows, self.search),
+        ):
             choice.input(self.rows, [choice, layout.token], rows, **QUICK)
-            choice.key_up(self.search, layout.token, choice, **latest)
-        layout.blocks.load(self.restore, layout.token, told, **QUICK)
+            choice.key_up(search, [choice, layout.token], choice, **latest)
+        layout.blocks.load(self.restore, [layout.token, teach.start, teach.which], told, **QUICK)
 
     # ---- images -------------------------------------------------------------------------------------------------------
 
@@ -111,9 +114,13 @@ class Events:
         """Return the attributes of a class."""
         return self.page.rows(name, self.page.session(token))
 
-    def search(self, event: gr.KeyUpData, token: str) -> object:
-        """Return the classes that fit what was typed into a list of classes."""
-        return gr.update(choices=self.page.session(token).choices(event.input_value))
+    def search(self, event: gr.KeyUpData, selected: str | None, token: str) -> object:
+        """Return the classes that fit what was typed into a list of classes, and the one that it has selected."""
+        return gr.update(choices=self.page.session(token).choices(event.input_value, selected=selected))
+
+    def search_start(self, event: gr.KeyUpData, selected: str | None, token: str) -> object:
+        """Return the classes from which a new one may start, as `search` does."""
+        return gr.update(choices=start_choices(self.page.session(token).choices(event.input_value, selected=selected)))
 
     def _learner(self, act: Callable[..., list[str]], refusal: str) -> Callable[..., Iterator[Updates]]:
         """Return a handler that lets a visitor's model learn, and says what became of it.
@@ -124,7 +131,8 @@ class Events:
         """
 
         def handler(*inputs: object) -> Iterator[Updates]:
-            own, (sources, choice, calibration, token) = inputs[:-4], cast("tuple[Sources, str, float, str]", inputs[-4:])
+            own = inputs[:-6]
+            sources, choice, calibration, token, *chosen = cast("tuple[Sources, str, float, str, str, str]", inputs[-6:])
             status, page = self.layout.teach.status, self.page
             busy = message("busy", "Learning the classes …", "This may take a minute; images can be predicted meanwhile.")
             yield {status: busy, **{button: gr.update(interactive=False) for button in self.buttons}}
@@ -137,10 +145,10 @@ class Events:
                 logging.exception("classes of a visitor")
                 yield {status: message("error", refusal, f"{type(error).__name__}. The log of the server says more."), **free}
             else:
-                token = page.keep(token, session)
+                before, token = page.session(token), page.keep(token, session)
                 yield (
                     free
-                    | self._shown(token)
+                    | self._shown(token, *chosen, before)
                     | {
                         self.layout.results: self.predict(sources, choice, calibration, token),
                         self.layout.teach.new_name: "",
@@ -151,15 +159,15 @@ class Events:
 
         return handler
 
-    def undo(self, sources: Sources, choice: str, calibration: float, token: str) -> Updates:
+    def undo(self, sources: Sources, choice: str, calibration: float, token: str, start: str, which: str) -> Updates:
         """Go back to the served model."""
         self.page.forget(token)
-        return self._shown("") | {
+        return self._shown("", start, which) | {
             self.layout.results: self.predict(sources, choice, calibration, ""),
             self.layout.teach.status: message("done", "All your changes are undone"),
         }
 
-    def restore(self, token: str) -> Updates:
+    def restore(self, token: str, start: str, which: str) -> Updates:
         """Show the classes that this browser has added before the page was loaded again."""
         if not token:  # the page shows the served model already
             return {self.layout.token: ""}
@@ -167,18 +175,28 @@ class Events:
             gone = message(
                 "note", "Your earlier changes are gone", f"They are kept for {KEEP // 3600} hours, until the page is stopped."
             )
-            return self._shown("") | {self.layout.teach.status: gone}
-        return self._shown(token)
+            return self._shown("", start, which) | {self.layout.teach.status: gone}
+        return self._shown(token, start, which)
 
-    def _shown(self, token: str) -> Updates:
-        """Return what depends on a visitor's classes."""
+    def _shown(self, token: str, start: str, which: str, before: Session | None = None) -> Updates:
+        """Return what depends on a visitor's classes.
+
+        Args:
+            start: the class that the new one starts from.
+            which: the class whose attributes are shown; they are shown again if they have changed.
+            before: the session as it was.
+        """
         session, layout, teach = self.page.session(token), self.layout, self.layout.teach
-        choices, changed = session.choices(), bool(session.changes)
-        return {
+        changed = bool(session.changes)
+        start = start if start in session.labels else NOTHING[1]
+        which = which if which in session.labels else session.choices()[0][1]
+        rows = self.page.rows(which, session)
+        updates: Updates = {} if before and rows == self.page.rows(which, before) else {teach.old_rows: rows}
+        return updates | {
             layout.token: token,
             layout.head: page_header(session.predictor.model, session.changes),
-            teach.start: gr.update(choices=start_choices(choices)),
-            teach.which: gr.update(choices=choices),
+            teach.start: gr.update(choices=start_choices(session.choices(selected=start)), value=start),
+            teach.which: gr.update(choices=session.choices(selected=which), value=which),
             teach.own: gr.update(choices=session.choices(own=True), value=None),
             teach.remove: gr.update(interactive=bool(session.own)),
             teach.csv_out: self.page.table_file(session),

@@ -268,9 +268,8 @@ def problem(title: str, error: InputError, place: bool = False) -> str:
     Args:
         place: say where it is; left out where that is the path of an upload.
     """
-    where = f" ({error.where})" if place else ""
-    text = f"{error.problem[:1].upper()}{error.problem[1:]}{where}: found {error.found}; expected {error.expected}. {error.fix}"
-    return message("error", title, text)
+    text = str(error) if place else str(error).removeprefix(f"{error.where}: ")
+    return message("error", title, text[:1].upper() + text[1:])
 
 
 FAVICON = (

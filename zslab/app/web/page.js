@@ -3,46 +3,64 @@
   const inside = (target, selector) => target instanceof Element && target.closest(selector);
 
   // Gradio refuses a whole selection for one large file; here only that file is left out.
+  const isLarge = (file) => file.size > zslabMaxUpload;
   const withoutLarge = (files) => {
-    const large = [...files].filter((file) => file.size > zslabMaxUpload), kept = new DataTransfer();
-    [...files].filter((file) => file.size <= zslabMaxUpload).forEach((file) => kept.items.add(file));
+    const kept = new DataTransfer();
+    [...files].filter((file) => !isLarge(file)).forEach((file) => kept.items.add(file));
+    return kept.files;
+  };
+  const tellOf = (large) => {
     const note = document.querySelector('#zslab-too-large .prose, #zslab-too-large div') || document.querySelector('#zslab-too-large');
     note.replaceChildren();
-    if (large.length) {
-      const box = document.createElement('p');
-      box.className = 'zslab-message zslab-error';
-      box.setAttribute('role', 'alert');
-      box.textContent = `Left out, larger than ${zslabMaxUpload / 2 ** 20} MB: ${large.map((file) => file.name).join(', ')}`;
-      note.append(box);
-    }
-    return [large.length, kept.files];
+    if (!large.length) return;
+    const box = document.createElement('p');
+    box.className = 'zslab-message zslab-error';
+    box.setAttribute('role', 'alert');
+    box.textContent = `Left out, larger than ${zslabMaxUpload / 2 ** 20} MB: ${large.map((file) => file.name).join(', ')}`;
+    note.append(box);
   };
   document.addEventListener('change', (event) => {
-    if (!inside(event.target, '#zslab-files') || event.target.type !== 'file') return;
-    const [left, kept] = withoutLarge(event.target.files);
-    if (left && !kept.length) event.stopImmediatePropagation();
-    if (left) event.target.files = kept;
+    const input = event.target;
+    if (!inside(input, '#zslab-files') || input.type !== 'file') return;
+    const large = [...input.files].filter(isLarge), kept = withoutLarge(input.files);
+    tellOf(large);
+    if (large.length && !kept.length) event.stopImmediatePropagation();
+    if (large.length) input.files = kept;
   }, true);
   document.addEventListener('drop', (event) => {
     if (!inside(event.target, '#zslab-files') || !event.isTrusted) return;
-    const [left, kept] = withoutLarge(event.dataTransfer.files);
-    if (!left) return;
+    const large = [...event.dataTransfer.files].filter(isLarge), kept = withoutLarge(event.dataTransfer.files);
+    if (!large.length) return;
     event.preventDefault();
     event.stopImmediatePropagation();
     const input = document.querySelector('#zslab-files input[type=file]');
     input.files = kept;
     if (kept.length) input.dispatchEvent(new Event('change', {bubbles: true}));
+    tellOf(large);
   }, true);
 
+  // Of the calibration's number: a value beyond the slider becomes its end, and an empty field changes nothing.
+  const isNumber = (input) => inside(input, '#zslab-calibration') && input.type === 'number';
   document.addEventListener('input', (event) => {
     const input = event.target;
-    if (!inside(input, '#zslab-calibration') || input.type !== 'number' || input.value === '') return;
+    if (!isNumber(input)) return;
+    if (input.value === '') return event.stopImmediatePropagation();
     const value = Math.min(Number(input.max), Math.max(Number(input.min), Number(input.value)));
     if (value !== Number(input.value)) input.value = value;
+  }, true);
+  document.addEventListener('change', ({target}) => {
+    if (isNumber(target) && target.value === '') target.value = document.querySelector('#zslab-calibration input[type=range]').value;
   }, true);
 
   const name = () => {
     document.querySelectorAll('.search-input:not([aria-label])').forEach((box) => box.setAttribute('aria-label', 'Search the attributes'));
+    // Gradio nests a button in the button that adds images: the outer one is kept.
+    document.querySelectorAll('#zslab-files .icon-button .upload-container:not(:disabled)').forEach((inner) => {
+      const outer = inner.closest('.icon-button'), input = inner.querySelector('input');
+      inner.disabled = true;
+      outer.ariaLabel = outer.title = 'Add images';
+      outer.addEventListener('click', (event) => event.target !== input && input.click());
+    });
     document.querySelectorAll('div.wrapper[aria-label]:not([role])').forEach((cell) => cell.removeAttribute('aria-label'));
   };
   new MutationObserver(name).observe(document, {childList: true, subtree: true});

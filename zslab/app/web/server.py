@@ -45,7 +45,10 @@ except ImportError as missing:
         fix="In the project's folder, run `pip install -e '.[web]'`.",
     ) from None
 
-from zslab.app.web.events import Events  # noqa: E402  (needs gradio)
+from starlette.middleware import Middleware  # noqa: E402  (comes with gradio)
+
+from zslab.app.web.events import Events  # noqa: E402
+from zslab.app.web.guard import Guard  # noqa: E402
 from zslab.app.web.layout import MAX_UPLOAD, Layout, head, theme  # noqa: E402
 
 QUEUE = 40  # events that wait
@@ -132,6 +135,7 @@ def serving(
                     pwa=False,
                     mcp_server=False,
                     favicon_path=folder / "favicon.svg",
+                    app_kwargs={"middleware": [Middleware(Guard, folder=folder)]},
                     theme=theme(),
                     css=files("zslab.app.web").joinpath("style.css").read_text(encoding="utf-8"),
                     head=head(),

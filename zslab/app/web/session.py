@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import cast
 
@@ -63,23 +64,26 @@ class Session:
         ranked = sorted(named, key=lambda pair: (pair[0], self.labels[pair[1]]))
         return [(f"{self.labels[name]} ({'seen' if seen else 'unseen'})", name) for seen, name in ranked]
 
-    def choices(self, typed: str = "", own: bool = False) -> list[tuple[str, str]]:
+    def choices(self, typed: str = "", own: bool = False, selected: str | None = None) -> list[tuple[str, str]]:
         """Return (what people read, name) of the classes that contain what was typed; unseen ones first.
 
         Args:
             typed: part of a name, in any case.
             own: only classes that the visitor added.
+            selected: name of a class that the list holds in any case.
         """
         part, mine = typed.casefold(), set(self.own)
         fitting = (pair for pair in self._sorted if part in pair[0].casefold() and (not own or pair[1] in mine))
-        return [pair for pair, _ in zip(fitting, range(MAX_CHOICES))]
+        first = list(islice(fitting, MAX_CHOICES))
+        return [*first, *(pair for pair in self._sorted if pair[1] == selected and pair not in first)]
 
     def find(self, name: str) -> str | None:
         """Return the class that has this name, exactly or as people read it."""
-        if name in self.labels:
-            return name
-        spelling = normalized(name)
-        return next((each for each, label in self.labels.items() if normalized(label) == spelling), None)
+        return name if name in self.labels else self._by_spelling.get(normalized(name))
+
+    @cached_property
+    def _by_spelling(self) -> dict[str, str]:
+        return {normalized(label): name for name, label in reversed(self.labels.items())}
 
 
 class Page:
@@ -107,10 +111,10 @@ class Page:
         with self._lock:
             return self._kept[token][1] if isinstance(token, str) and token in self._kept else self.served
 
-    def keep(self, token: str, session: Session) -> str:
+    def keep(self, token: object, session: Session) -> str:
         """Remember a session and return its token, a new one unless it has one; the oldest are forgotten."""
         with self._lock:
-            token = token if token in self._kept else uuid.uuid4().hex
+            token = token if isinstance(token, str) and token in self._kept else uuid.uuid4().hex
             self._kept.pop(token, None)
             self._kept[token] = (time.monotonic(), session)
             old = [key for key, (since, _) in self._kept.items() if time.monotonic() - since > KEEP]
@@ -215,8 +219,10 @@ class Page:
         try:
             table = read_attribute_table(Path(path), attributes=self.served.predictor.attribute_names)
         except InputError as error:
-            error.where = str(error.where).replace(path, source)  # where the upload lies is nobody's business
-            raise
+            where, found = (
+                str(text).replace(path, source) for text in (error.where, error.found)
+            )  # without the server's folders
+            raise InputError(error.problem, where=where, found=found, expected=error.expected, fix=error.fix) from None
         known = [session.find(name) for name in table.class_names]
         new = known.count(None)
         if len(session.labels) + new > MAX_CLASSES:
