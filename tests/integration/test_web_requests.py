@@ -138,7 +138,7 @@ def hostile_requests(client: Client, bird: bytes, outside: Path) -> list:
             (path,) = json.loads(text)
             assert Path(path).resolve().is_relative_to(Path(tempfile.gettempdir()).resolve()), path
             answer = client.predict(path)
-            assert "zslab-card" in shown(answer) if name.endswith(".png") else "Invalid file type" in answer[1]
+            assert "zslab-card" in shown(answer) if Path(path).suffix == ".png" else "Invalid file type" in answer[1]
         else:
             refused((status, text))
 
