@@ -132,7 +132,7 @@ class Events:
 
         def handler(*inputs: object) -> Iterator[Updates]:
             own = inputs[:-6]
-            sources, choice, calibration, token, *chosen = cast("tuple[Sources, str, float, str, str, str]", inputs[-6:])
+            sources, choice, calibration, token, start, which = cast("tuple[Sources, str, float, str, str, str]", inputs[-6:])
             status, page = self.layout.teach.status, self.page
             busy = message("busy", "Learning the classes …", "This may take a minute; images can be predicted meanwhile.")
             yield {status: busy, **{button: gr.update(interactive=False) for button in self.buttons}}
@@ -148,7 +148,7 @@ class Events:
                 before, token = page.session(token), page.keep(token, session)
                 yield (
                     free
-                    | self._shown(token, *chosen, before)
+                    | self._shown(token, start, which, before)
                     | {
                         self.layout.results: self.predict(sources, choice, calibration, token),
                         self.layout.teach.new_name: "",

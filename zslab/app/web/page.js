@@ -10,7 +10,7 @@
     return kept.files;
   };
   const tellOf = (large) => {
-    const note = document.querySelector('#zslab-too-large .prose, #zslab-too-large div') || document.querySelector('#zslab-too-large');
+    const note = document.querySelector('#zslab-too-large .html-container');
     note.replaceChildren();
     if (!large.length) return;
     const box = document.createElement('p');
