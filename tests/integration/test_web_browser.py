@@ -158,23 +158,6 @@ def test_the_calibration_takes_effect_by_keyboard_and_as_a_number(tab, folder: P
     assert float(slider.input_value()) == value
 
 
-@pytest.mark.parametrize("dropped", [False, True])
-def test_only_a_file_over_the_limit_is_left_out(tab, folder: Path, predictor, dropped: bool) -> None:
-    paths = [folder / "large.png", folder / "bird.png"]
-    if dropped:
-        box, session = tab.locator("#zslab-files").bounding_box(), tab.context.new_cdp_session(tab)
-        for kind in ("dragEnter", "dragOver", "drop"):
-            data = {"items": [], "files": list(map(str, paths)), "dragOperationsMask": 1}
-            place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
-            session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
-    else:
-        upload(tab, *paths)
-    wait_for_numbers(tab, expected_numbers(predictor, folder / "bird.png", 0))
-    assert tab.locator("#zslab-too-large").inner_text() == "Left out, larger than 30 MB: large.png"
-    upload(tab, folder / "bird.png")
-    tab.wait_for_function("document.querySelector('#zslab-too-large').innerText === ''")
-
-
 # ---- classes ------------------------------------------------------------------------------------------------------------
 
 

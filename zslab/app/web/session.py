@@ -83,7 +83,7 @@ class Session:
 
     @cached_property
     def _by_spelling(self) -> dict[str, str]:
-        return {normalized(label): name for name, label in reversed(self.labels.items())}
+        return {normalized(label): name for name, label in reversed(list(self.labels.items()))}
 
 
 class Page:
