@@ -315,10 +315,10 @@ def weights(folder: Path, name: str) -> Reader:
 
 def weights_of_run(folder: Path) -> Reader:
     path = folder / "model_val.safetensors"
-    metadata = {"epoch": "3", "head_epoch": "2", "constant": "0.5"}
+    metadata = {"run": json.dumps({"epoch": 3, "head_epoch": 2, "constant": 0.5})}
     safetensors.torch.save_file({"weight": torch.ones(3, 2)}, path, metadata)
     run = SimpleNamespace(path=folder)
-    return Reader(lambda: read_weights(run, "val"), path, mutations.either(mutations.damaged, mutations.safetensors()))
+    return Reader(lambda: read_weights(run, "val"), path, mutations.either(mutations.damaged, mutations.safetensors(key="run")))
 
 
 def feature_cache(folder: Path, part: str) -> Reader:

@@ -96,7 +96,7 @@ def test_what_has_finished_is_not_repeated_and_not_even_planned_again(sweep, cap
     assert "3 of 4 runs have finished before" in capsys.readouterr().out
 
 
-def test_a_plan_is_made_again_when_the_tree_changes(sweep) -> None:
+def test_a_plan_is_made_again_when_the_tree_changes_or_the_kept_one_is_damaged(sweep) -> None:
     grid = Grid((sweep.launcher,), flags={"output": str(sweep.out)})
     for _ in range(2):
         assert [run.folder.name for run in plan_runs(grid, sweep.out / "plans")] == ["run-1-0"]
@@ -105,6 +105,10 @@ def test_a_plan_is_made_again_when_the_tree_changes(sweep) -> None:
         file.write("# a new default\n")
     plan_runs(grid, sweep.out / "plans")
     assert (sweep.launcher.parent / "plans.txt").read_text() == "planned\n" * 2
+    for damaged in ("", "7", "[7]", '[{"name": "x"}]'):
+        for file in (sweep.out / "plans").glob("*.json"):
+            file.write_text(damaged)
+        assert [run.folder.name for run in plan_runs(grid, sweep.out / "plans")] == ["run-1-0"], damaged
 
 
 def test_failed_runs_are_tried_again_named_and_the_others_go_on(sweep, capfd) -> None:

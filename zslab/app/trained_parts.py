@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -28,7 +29,8 @@ def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict
     path = run.path / f"model_{choice}.safetensors"
     try:
         with safe_open(path, framework="pt") as file:
-            metadata, tensors = file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = json.loads(file.metadata()["run"])
         about: dict[str, int | float] = {key: int(metadata[key]) for key in ("epoch", "head_epoch")}
         if "constant" in metadata:
             about["constant"] = float(metadata["constant"])

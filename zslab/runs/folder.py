@@ -220,10 +220,10 @@ class RunFolder:
             np.savez_compressed(file, allow_pickle=False, **merged)
 
     def save_weights(self, name: str, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, object]) -> None:
-        """Write `<name>.safetensors`, a file that can hold no code."""
+        """Write `<name>.safetensors`, a file that can hold no code, with `metadata` as the JSON of its entry "run"."""
         with atomic_path(self.path / f"{name}.safetensors") as temporary:
+            about = {"run": json.dumps(metadata)}  # the library orders several entries differently in each process
             # In memory first, because safetensors' own writer does not report a full disk as such.
-            about = {key: str(value) for key, value in metadata.items()}
             temporary.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, about))
 
     def finish(self, result: Mapping[str, Any]) -> None:

@@ -197,9 +197,8 @@ def plan_runs(grid: Grid, cache: Path) -> list[PlannedRun]:
     with ExitStack() as started:
         for name, call in grid.calls():
             file = cache / f"{_digest(call)}.json"
-            if file.exists():
-                answer = _from_json(cast(list[dict[str, object]], read_json(file)))
-            else:
+            answer = _kept(file)
+            if answer is None:
                 if call[0] not in launchers:
                     launchers[call[0]] = started.enter_context(Launcher(Path(call[0])))
                 answer = launchers[call[0]].ask(call[1:], name)
@@ -255,6 +254,14 @@ class Launcher(AbstractContextManager["Launcher"]):
             self._process.stdin.close()
         self._process.stdout.close()
         self._process.wait()
+
+
+def _kept(file: Path) -> list[PlannedRun] | None:
+    """Return the answer kept in a file; None without one, or where it is damaged."""
+    try:
+        return _from_json(cast(list[dict[str, object]], read_json(file)))
+    except (InputError, KeyError, TypeError, ValueError):
+        return None
 
 
 def _from_json(answer: Iterable[Mapping[str, object]]) -> list[PlannedRun]:
