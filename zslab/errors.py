@@ -66,10 +66,10 @@ def examples(names: Collection[object], most: int = MOST_EXAMPLES) -> str:
     return f"{shown} … and {len(names) - most} more" if len(names) > most else shown
 
 
-def refusal(path: object, error: OSError) -> InputError:
-    """Return what to say where a disk refuses to write `path`."""
+def refusal(path: object, error: OSError, problem: str = "the file cannot be written") -> InputError:
+    """Return what to say where a disk refuses `path`."""
     return InputError(
-        "the file cannot be written",
+        problem,
         where=path,
         found=os.strerror(error.errno or 0),
         expected="a folder with free space and permission to write",
@@ -82,7 +82,7 @@ def explained(error: BaseException | None) -> InputError | None:
     if isinstance(error, InputError):
         return error
     if isinstance(error, OSError) and error.errno in REFUSALS:
-        return refusal(error.filename or "the disk", error)
+        return refusal(error.filename or "the disk", error, "the file cannot be read or written")
     text = str(error).lower()
     if isinstance(error, MemoryError) or (isinstance(error, Exception) and any(words in text for words in NO_MEMORY)):
         return InputError(

@@ -67,7 +67,7 @@ def test_damaged_files_are_refused(tmp_path: Path, case: str, mapped: bool) -> N
     with pytest.raises(InputError) as caught:
         read_array(path, "colors", mapped=mapped, **TEXT)
     error = caught.value
-    assert (error.problem, error.where, error.expected) == ("colors cannot be read", path, TEXT["expected"])
+    assert (error.problem, error.where, error.expected) == ("colors cannot be read", str(path), TEXT["expected"])
     assert error.fix == "Copy the file, or save it with numpy.save, again. Paint them again."
     assert "Error: " in error.found and "unsafe" not in error.found  # NumPy's words, but not its advice to unpickle
 
@@ -116,7 +116,7 @@ def test_what_is_no_finite_matrix_with_its_rows_is_refused(tmp_path: Path, case:
     with pytest.raises(InputError) as of_array:
         check_matrix(array, "colors", where=tmp_path / "colors.npy", n_rows=4, **TEXT)
     for error in (of_file.value, of_array.value):
-        assert (error.problem, error.where, error.found, error.fix) == (what, tmp_path / "colors.npy", found, fix)
+        assert (error.problem, error.where, error.found, error.fix) == (what, str(tmp_path / "colors.npy"), found, fix)
         assert error.expected == ("finite numbers" if "NaN" in what else TEXT["expected"])
 
 

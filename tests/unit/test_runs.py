@@ -105,7 +105,7 @@ def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path) -> No
 @pytest.mark.parametrize(
     "error, words",
     [
-        (OSError(30, "Read-only file system", "runs/a.json"), "runs/a.json: the file cannot be written (got Read-only"),
+        (OSError(30, "Read-only file system", "runs/a.json"), "runs/a.json: the file cannot be read or written (got Read-only"),
         (MemoryError(), "this process: the memory is not sufficient (got MemoryError"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is not sufficient (got DefaultCPUAll"),
         (OSError(12, "Cannot allocate memory"), "the memory is not sufficient"),
