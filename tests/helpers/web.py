@@ -67,7 +67,7 @@ def free_port() -> int:
 def open_page(browser, url: str, width: int = 1280, scheme: str = "light"):
     """Return a new visitor's tab that shows the page."""
     tab = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
-    tab.set_default_timeout(60_000)
+    tab.set_default_timeout(120_000)
     tab.goto(url)
     tab.wait_for_selector(".zslab-empty")
     return tab

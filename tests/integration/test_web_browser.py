@@ -66,7 +66,7 @@ def expected_numbers(predictor: Predictor, image: Path, calibration: float) -> l
 
 
 def wait_for_numbers(tab, expected: list[str]) -> None:
-    shown = "[...document.querySelectorAll('.zslab-classes .zslab-name')].map((each) => each.firstChild.textContent.trim())"
+    shown = "[...document.querySelectorAll('.zslab-classes .zslab-number')].map((each) => each.innerText)"
     tab.wait_for_function(f"(expected) => JSON.stringify({shown}) === JSON.stringify(expected)", arg=expected)
 
 
@@ -156,6 +156,23 @@ def test_the_calibration_takes_effect_by_keyboard_and_as_a_number(tab, folder: P
     value = float(number.input_value())  # nothing is no number: whatever the page shows is what it uses
     wait_for_numbers(tab, expected[value])
     assert float(slider.input_value()) == value
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_only_a_file_over_the_limit_is_left_out(tab, folder: Path, predictor, dropped: bool) -> None:
+    paths = [folder / "large.png", folder / "bird.png"]
+    if dropped:
+        box, session = tab.locator("#zslab-files").bounding_box(), tab.context.new_cdp_session(tab)
+        for kind in ("dragEnter", "dragOver", "drop"):
+            data = {"items": [], "files": list(map(str, paths)), "dragOperationsMask": 1}
+            place = {"x": box["x"] + box["width"] / 2, "y": box["y"] + box["height"] / 2}
+            session.send("Input.dispatchDragEvent", {"type": kind, **place, "data": data})
+    else:
+        upload(tab, *paths)
+    wait_for_numbers(tab, expected_numbers(predictor, folder / "bird.png", 0))
+    assert tab.locator("#zslab-too-large").inner_text() == "Left out, larger than 30 MB: large.png"
+    upload(tab, folder / "bird.png")
+    tab.wait_for_function("document.querySelector('#zslab-too-large').innerText === ''")
 
 
 # ---- classes ------------------------------------------------------------------------------------------------------------
