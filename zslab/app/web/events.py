@@ -120,7 +120,8 @@ class Events:
 
     def search_start(self, event: gr.KeyUpData, selected: str | None, token: str) -> object:
         """Return the classes from which a new one may start, as `search` does."""
-        return gr.update(choices=start_choices(self.page.session(token).choices(event.input_value, selected=selected)))
+        typed = "" if event.input_value == NOTHING[0] else event.input_value
+        return gr.update(choices=start_choices(self.page.session(token).choices(typed, selected=selected)))
 
     def _learner(self, act: Callable[..., list[str]], refusal: str) -> Callable[..., Iterator[Updates]]:
         """Return a handler that lets a visitor's model learn, and says what became of it.

@@ -58,7 +58,13 @@ class Ask:
             visible=bool(page.examples),
             elem_id="zslab-examples",
         )
-        self.choice = gr.Radio([ALL, UNSEEN], value=ALL if generalized else UNSEEN, label="Choose among", visible=generalized)
+        self.choice = gr.Radio(
+            [ALL, UNSEEN],
+            value=ALL if generalized else UNSEEN,
+            label="Choose among",
+            visible=generalized,
+            elem_id="zslab-choice",
+        )
         self.calibration = gr.Slider(
             0,
             max(CALIBRATION, 2 * constant),
@@ -94,13 +100,13 @@ class Teach:
                 elem_id="zslab-sentence",
             )
             with gr.Group(visible=not by_text):
-                self.start = gr.Dropdown(
+                self.start = ClassList(
                     start_choices(choices), value="", label="Start from a copy of", info=info, elem_id="zslab-start"
                 )
                 self.new_rows = _attribute_rows(page.rows(None, page.served), attributes, "zslab-new-rows")
             self.add = gr.Button("Add the class", variant="primary", elem_id="zslab-add")
         with gr.Tab("Change"):
-            self.which = gr.Dropdown(choices, value=choices[0][1], label="Class", info=info, elem_id="zslab-which")
+            self.which = ClassList(choices, value=choices[0][1], label="Class", info=info, elem_id="zslab-which")
             self.old_rows = _attribute_rows(page.rows(choices[0][1], page.served), attributes, "zslab-old-rows")
             self.change = gr.Button("Save the values", variant="primary", elem_id="zslab-change")
         with gr.Tab("Remove"):
@@ -116,6 +122,16 @@ class Teach:
         self.save = gr.Button("Prepare this model for download", visible=False, elem_id="zslab-save", size="md")
         self.saved = gr.DownloadButton("Download the model", visible=False, elem_id="zslab-saved", size="md")
         self.undo = gr.Button("Undo all changes", visible=False, elem_id="zslab-undo", size="md")
+
+
+class ClassList(gr.Dropdown):
+    """A list of classes that is searched by the server: a class may be chosen while other choices are on their way."""
+
+    is_template = True  # for Gradio, a dropdown
+
+    def preprocess(self, payload: str | int | float | list[str | int | float] | None) -> str | None:
+        """Return the value as it is; whoever uses it looks for it among all classes."""
+        return payload if isinstance(payload, str) else None
 
 
 def start_choices(choices: list[tuple[str, str]]) -> list[tuple[str, str]]:

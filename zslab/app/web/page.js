@@ -54,6 +54,8 @@
 
   const name = () => {
     document.querySelectorAll('.search-input:not([aria-label])').forEach((box) => box.setAttribute('aria-label', 'Search the attributes'));
+    // Gradio gives each radio button a name of its own, and no arrow key leads from one to the next.
+    document.querySelectorAll('#zslab-choice input[type=radio]').forEach((radio) => { radio.name = 'zslab-choice'; });
     // Gradio nests a button in the button that adds images: the outer one is kept.
     document.querySelectorAll('#zslab-files .icon-button .upload-container:not(:disabled)').forEach((inner) => {
       const outer = inner.closest('.icon-button'), input = inner.querySelector('input');

@@ -72,7 +72,8 @@ class Session:
             own: only classes that the visitor added.
             selected: name of a class that the list holds in any case.
         """
-        part, mine = typed.casefold(), set(self.own)
+        whole = any(typed == label for label, _ in self._sorted)  # what the list shows of its selection, not a search
+        part, mine = "" if whole else typed.casefold(), set(self.own)
         fitting = (pair for pair in self._sorted if part in pair[0].casefold() and (not own or pair[1] in mine))
         first = list(islice(fitting, MAX_CHOICES))
         return [*first, *(pair for pair in self._sorted if pair[1] == selected and pair not in first)]
@@ -182,6 +183,14 @@ class Page:
     def change(self, session: Session, name: str, rows: Cells) -> list[str]:
         """Change the attributes of a class and return a sentence about it."""
         predictor = session.predictor
+        if name not in session.labels:
+            raise InputError(
+                "the model has no such class",
+                where="the class to change",
+                found=repr(name),
+                expected="a class of the list",
+                fix="Choose a class from the list.",
+            )
         before, values = predictor.table[predictor.classes_.index(name)], self._values(rows)
         # A number that still reads as it was shown is not rounded to what was shown.
         values |= {
