@@ -100,13 +100,13 @@ class Teach:
                 elem_id="zslab-sentence",
             )
             with gr.Group(visible=not by_text):
-                self.start = ClassList(
+                self.start = gr.Dropdown(
                     start_choices(choices), value="", label="Start from a copy of", info=info, elem_id="zslab-start"
                 )
                 self.new_rows = _attribute_rows(page.rows(None, page.served), attributes, "zslab-new-rows")
             self.add = gr.Button("Add the class", variant="primary", elem_id="zslab-add")
         with gr.Tab("Change"):
-            self.which = ClassList(choices, value=choices[0][1], label="Class", info=info, elem_id="zslab-which")
+            self.which = gr.Dropdown(choices, value=choices[0][1], label="Class", info=info, elem_id="zslab-which")
             self.old_rows = _attribute_rows(page.rows(choices[0][1], page.served), attributes, "zslab-old-rows")
             self.change = gr.Button("Save the values", variant="primary", elem_id="zslab-change")
         with gr.Tab("Remove"):
@@ -122,16 +122,6 @@ class Teach:
         self.save = gr.Button("Prepare this model for download", visible=False, elem_id="zslab-save", size="md")
         self.saved = gr.DownloadButton("Download the model", visible=False, elem_id="zslab-saved", size="md")
         self.undo = gr.Button("Undo all changes", visible=False, elem_id="zslab-undo", size="md")
-
-
-class ClassList(gr.Dropdown):
-    """A list of classes that is searched by the server: a class may be chosen while other choices are on their way."""
-
-    is_template = True  # for Gradio, a dropdown
-
-    def preprocess(self, payload: str | int | float | list[str | int | float] | None) -> str | None:
-        """Return the value as it is; whoever uses it looks for it among all classes."""
-        return payload if isinstance(payload, str) else None
 
 
 def start_choices(choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
