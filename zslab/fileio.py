@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import os
 import platform
+import re
 import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,16 +59,23 @@ def plain_disk_errors(path: Path) -> Iterator[None]:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return this process's temporary name beside `path`, and remove what killed processes of this machine left there."""
+    """Return this process's temporary name beside `path`; at first in a folder, remove what killed processes left there."""
+    _remove_leftovers(path.parent)
     # The suffix stays last because some writers (numpy, matplotlib) choose the format by it.
-    before, after = f".{path.stem}.{platform.node()}-", f".tmp{path.suffix}"
-    if os.name != "nt":  # where asking for a process would end it
-        for left in path.parent.glob(f"{glob.escape(before)}*{glob.escape(after)}"):
-            process = left.name[len(before) : -len(after)]
-            if process.isdecimal() and not _is_running(int(process)):
-                with suppress(OSError):  # it only takes space
-                    shutil.rmtree(left) if left.is_dir() else left.unlink()
-    return path.with_name(f"{before}{os.getpid()}{after}")
+    return path.with_name(f".{path.stem}.{platform.node()}-{os.getpid()}.tmp{path.suffix}")
+
+
+@cache  # a folder of many files is searched once, and not for each of them
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of processes of this machine that have ended."""
+    if os.name == "nt" or not folder.is_dir():  # on Windows, asking for a process would end it
+        return
+    pattern = re.compile(rf"\..*\.{re.escape(platform.node())}-(\d+)\.tmp[^/]*", re.DOTALL)
+    with suppress(OSError):  # they only take space
+        for entry in list(os.scandir(folder)):
+            match = pattern.fullmatch(entry.name)
+            if match and not _is_running(int(match[1])):
+                shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
 
 
 def _is_running(process: int) -> bool:

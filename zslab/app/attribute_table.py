@@ -234,8 +234,8 @@ def _check_header(header: list[str], where: str) -> None:
 
 
 def _is_value(cell: str) -> bool:
-    words = {*YES, *NO} - {"x", "y", "n"}  # those may be names
-    return cell.casefold() in words or bool(re.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?\s*%?", cell, re.IGNORECASE))
+    marks = {*YES, *NO} - {"x", "y", "n"}  # those may be names
+    return cell.casefold() in marks or bool(re.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?\s*%?", cell, re.IGNORECASE))
 
 
 def _check_names(names: list[str], kind: str, line: str, source: str) -> None:

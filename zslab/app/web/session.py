@@ -228,9 +228,8 @@ class Page:
         try:
             table = read_attribute_table(Path(path), attributes=self.served.predictor.attribute_names)
         except InputError as error:
-            where, found = (
-                str(text).replace(path, source) for text in (error.where, error.found)
-            )  # without the server's folders
+            # Visitors see the name of their file and no folder of the server.
+            where, found = (str(text).replace(path, source) for text in (error.where, error.found))
             raise InputError(error.problem, where=where, found=found, expected=error.expected, fix=error.fix) from None
         known = [session.find(name) for name in table.class_names]
         new = known.count(None)
