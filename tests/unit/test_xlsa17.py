@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import h5py
@@ -384,6 +385,25 @@ def test_a_partition_of_a_hand_made_split_leaves_out_what_the_split_does_not_use
     for label in set(labels[drawn["trainval"]]):  # 2 of 7 samples were held out: one of three or four
         assert (labels[drawn["test_seen"]] == label).sum() == 1
     assert len(set(labels[drawn["val"]])) == 1  # without train/val lists, a quarter of two classes, at least one
+
+
+def test_a_partition_keeps_copies_on_one_side(tiny: Path) -> None:
+    data = read(tiny)
+    features = data.features.copy()
+    by_class = np.argsort(data.labels, kind="stable")  # eight of each
+    copies = [sorted(pair) for pair in zip(by_class[::2], by_class[1::2], strict=True)]
+    for original, copy in copies:
+        features[copy] = features[original]
+    sides = {}
+    for number in range(1, 6):
+        lists = replace(data, features=features).with_partition(number).locations
+        for name in ("trainval", "test_seen", "test_unseen"):
+            sides |= {(number, sample): name for sample in lists[name]}
+        assert all(sides[number, original] == sides[number, copy] for original, copy in copies)
+        assert 0 < len(lists["test_seen"]) < len(lists["trainval"])
+    regions_without_pooled_features = replace(data, features=features[:, :0])
+    drawn = regions_without_pooled_features.with_partition(1).locations
+    assert all(np.array_equal(drawn[name], data.with_partition(1).locations[name]) for name in drawn)
 
 
 def test_a_partition_drops_the_notes_of_the_split_that_it_replaces(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
 from zslab.data.lazy import CHUNK, LazyFeatures, StoredFeatures, fits
-from zslab.data.splits import VALIDATION_CLASSES, draw_hold_out, draw_partition, recognize_split
+from zslab.data.splits import VALIDATION_CLASSES, draw_hold_out, draw_partition, equal_rows, recognize_split
 from zslab.errors import InputError
 
 if TYPE_CHECKING:
@@ -141,7 +141,7 @@ class Dataset:
         if number is None:
             return self
         _, of_file = recognize_split(self.name, self.locations, self.labels)
-        locations = draw_partition(self.labels, self.locations, number)
+        locations = draw_partition(self.labels, self.locations, number, equal_rows(self.features))
         drawn = self.labels[np.concatenate(list(locations.values()))]
         note = (
             f"Partition {number} draws seen and unseen classes at random: features may have been trained on unseen classes "

@@ -145,7 +145,23 @@ def split_of_classes(
     return {name: np.flatnonzero(mask) + 1 for name, mask in masks.items()}
 
 
-def draw_partition(labels: np.ndarray, locations: dict[str, np.ndarray], number: int) -> dict[str, np.ndarray]:
+def equal_rows(features: np.ndarray) -> np.ndarray:
+    """Return for each sample the index of the first one with the same features, (N,); all differ where there are none.
+
+    Equal features are those of copies of one file.
+
+    Args:
+        features: (N, D).
+    """
+    if not features.shape[1]:
+        return np.arange(len(features))
+    first: dict[bytes, int] = {}
+    return np.array([first.setdefault(row.tobytes(), index) for index, row in enumerate(features)])
+
+
+def draw_partition(
+    labels: np.ndarray, locations: dict[str, np.ndarray], number: int, copy_of: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Draw another split of a data set, of the same shape as the one that it has.
 
     It has as many unseen classes and, within rounding, the same shares of held-out samples and of validation classes (a
@@ -155,6 +171,7 @@ def draw_partition(labels: np.ndarray, locations: dict[str, np.ndarray], number:
         labels: (N,) class numbers.
         locations: name without "_loc" -> 0-based sample indices. Samples in none of the lists take no part.
         number: seed of the draw, from 1.
+        copy_of: as for `split_of_classes`.
 
     Returns:
         The five lists of `LOCATIONS`, named and numbered like `locations`.
@@ -181,6 +198,9 @@ def draw_partition(labels: np.ndarray, locations: dict[str, np.ndarray], number:
     n_seen, validation = len(seen_classes), VALIDATION_CLASSES
     if "val" in locations:
         validation = len(np.unique(labels[np.intersect1d(locations["val"], trainval)])) / n_seen
+    if copy_of is not None:
+        _, firsts, copy_of = np.unique(copy_of[used], return_index=True, return_inverse=True)
+        copy_of = firsts[copy_of]  # among the samples that are used
     generator = np.random.default_rng(number)
     drawn = split_of_classes(
         labels[used],
@@ -188,6 +208,7 @@ def draw_partition(labels: np.ndarray, locations: dict[str, np.ndarray], number:
         generator,
         hold_out=len(test_seen) / (len(test_seen) + len(trainval)),
         validation=validation,
+        copy_of=copy_of,
     )
     return {name.removesuffix("_loc"): used[location - 1] for name, location in drawn.items()}
 
