@@ -136,6 +136,19 @@ def test_a_run_that_fails_is_tried_again_as_often_as_asked(search) -> None:
     assert [starts(path.parent) for path in search.folder.glob("runs/*/result.json")] == [2, 2]
 
 
+@pytest.mark.slow
+def test_the_next_call_tries_failed_runs_again_and_counts_none_twice(search) -> None:
+    done = search("--set", "fate=fails once", trials=2)
+    assert done.returncode == 1 and done.stdout.count("failed with status 7") == 2
+    done = search("--set", "fate=fails once", trials=3)  # the third trial, too, fails at first
+    assert done.returncode == 0 and done.stdout.count("failed with status 7") == 1, done.stdout
+    assert [trial.state.name for trial in trials(search.folder)] == ["FAIL"] * 2 + ["COMPLETE"] * 2 + ["FAIL"]
+    assert [trial.params for trial in trials(search.folder)[2:4]] == [trial.params for trial in trials(search.folder)[:2]]
+    assert search("--set", "fate=fails once", trials=3).returncode == 0
+    assert [trial.state.name for trial in trials(search.folder)][4:] == ["FAIL", "COMPLETE"]
+    assert [starts(path.parent) for path in search.folder.glob("runs/*/result.json")] == [2, 2, 2]
+
+
 def test_a_folder_that_cannot_be_written_is_one_line(search) -> None:
     search.folder.write_text("a file")
     done = search(trials=1)

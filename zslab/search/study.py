@@ -34,6 +34,7 @@ Objective = Literal["T1", "H"]
 MEASURES: dict[Objective, tuple[str, str]] = {"T1": ("zsl", "acc"), "H": ("gzsl", "H")}
 STATUS = "status"  # of a run that failed; a trial that failed without one lost its driver and does not count
 RUN = "run"  # the run folder of a trial
+REPEATS = "repeats"  # the number of the failed trial whose place a trial takes
 
 
 @dataclass
@@ -95,6 +96,13 @@ class Study:
         config = self.plan({}).config
         self.study.enqueue_trial({flag: config[flag] for flag in self.space})
 
+    def _queue_failed(self) -> None:
+        """Try the settings of failed runs again: the disk may have space now."""
+        with filelock.FileLock(self.folder / "locks" / "study.lock"):
+            for trial in _counted(self.trials):
+                if trial.state == TrialState.FAIL:
+                    self.study.enqueue_trial(trial.params, user_attrs={REPEATS: trial.number})
+
     @property
     def trials(self) -> list[FrozenTrial]:
         """All trials so far."""
@@ -122,6 +130,7 @@ class Study:
             say: prints a line of progress.
         """
         active: list[_Active] = []
+        self._queue_failed()
         with stoppable(lambda: (each.job for each in active if each.job)) as stopping:
             may_ask = True  # where there were enough trials, not before one has ended
             while True:
@@ -146,7 +155,7 @@ class Study:
                 if trial.state == TrialState.RUNNING and not is_locked(self._lock_file(trial.number)):
                     self.study.tell(trial.number, state=TrialState.FAIL)
                     self.study.enqueue_trial(trial.params)
-            if sum(map(_counts, self.trials)) >= n_trials:
+            if len(_counted(self.trials)) >= n_trials:
                 return None
             trial_now = self.study.ask()
             lock = filelock.FileLock(self._lock_file(trial_now.number))
@@ -288,11 +297,16 @@ def best_so_far(trials: Sequence[FrozenTrial]) -> list[float]:
     return values
 
 
-def _counts(trial: FrozenTrial) -> bool:
-    """Return whether a trial is one of those asked for; a lost or a queued one is not."""
-    if trial.state == TrialState.FAIL:
-        return STATUS in trial.user_attrs
-    return trial.state != TrialState.WAITING
+def _counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    """Return the trials that are among those asked for: none that is queued, lost, or repeated by another."""
+    repeated = {trial.user_attrs.get(REPEATS) for trial in trials}
+    return [
+        trial
+        for trial in trials
+        if trial.state != TrialState.WAITING
+        and trial.number not in repeated
+        and (trial.state != TrialState.FAIL or STATUS in trial.user_attrs)
+    ]
 
 
 def _short(value: object) -> str:
