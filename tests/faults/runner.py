@@ -12,19 +12,24 @@ import multiprocessing
 import os
 import resource
 import runpy
+import signal
 import subprocess
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from zslab.report import style
+from zslab.sweep import engines
 
 TABLE: dict[str, list[dict[str, object]]] = defaultdict(list)  # kind of fault -> rows of its table
 FOREVER = 600.0  # seconds after which a command hangs
@@ -33,16 +38,8 @@ PRESENT = {".html", ".png"}  # drawn from what is compared
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    [
-        "faults.runner",
-        "zslab.app.export",
-        "zslab.app.own_data",
-        "zslab.dazle.trainer",
-        "zslab.experiment",
-        "zslab.launcher",
-        "zslab.ood",
-    ]
-    + ["zslab.table.report", "zslab.tfvaegan.trainer", "matplotlib.backends.backend_agg", "sklearn.manifold", "scipy.optimize"]
+    ["faults.runner", *(f"zslab.{name}" for name in ("app.export", "app.own_data", "dazle.trainer", "experiment", "launcher"))]
+    + ["zslab.ood", "zslab.table.report", "zslab.tfvaegan.trainer", "sklearn.manifold", "scipy.optimize", "torch._inductor"]
 )
 
 
@@ -88,6 +85,14 @@ class Ended:
 NONE = Fault()
 
 
+class _Blank(FigureCanvasAgg):
+    """Writes an empty image for a figure: drawing would take most of such a short run's time."""
+
+    def print_figure(self, filename: IO[bytes], **options: object) -> None:  # type: ignore[override]
+        self.figure.clear()
+        super().print_figure(filename, **options)  # type: ignore[arg-type]
+
+
 class Command:
     """A running command."""
 
@@ -101,9 +106,12 @@ class Command:
         self.process.join(seconds)
         return self.process.exitcode is not None
 
-    def kill(self, number: int) -> None:
+    def kill(self, number: int, with_children: bool = False) -> None:
+        """Send a signal, to the processes that the command has started as well if that is asked for."""
         assert self.process.pid is not None
-        os.kill(self.process.pid, number)
+        for pid in (self.process.pid, *(_descendants(self.process.pid) if with_children else [])):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def end(self) -> Ended:
         """Wait for the end; a command that hangs is killed, and has no status."""
@@ -115,9 +123,34 @@ class Command:
         return Ended(None if hangs else self.process.exitcode, text)
 
 
+class _ForkedRun:
+    """A run of a sweep, in a fork of the sweep instead of a new interpreter that would load PyTorch again."""
+
+    def __init__(self, command: Sequence[str], stdout: IO[bytes], **_: object):
+        self._process = multiprocessing.get_context("fork").Process(target=_run, args=(command[1:], Path(stdout.name), NONE))
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+
+def _descendants(pid: int) -> list[int]:
+    with suppress(OSError):  # it has ended
+        children = [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        return [descendant for child in children for descendant in (child, *_descendants(child))]
+    return []
+
+
 def _run(arguments: list[str], output: Path, fault: Fault) -> None:
     """Become the command, in a child of the forkserver."""
     os.setsid()
+    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc] # noqa: SIM115 - as a new interpreter does
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
@@ -128,13 +161,15 @@ def _run(arguments: list[str], output: Path, fault: Fault) -> None:
         reader, writer = os.pipe()
         os.close(reader)
         os.dup2(writer, 1)
-        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # noqa: SIM115 - as a new interpreter opens a pipe
     if fault.file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_bytes, fault.file_bytes))
     if fault.memory is not None:
         used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (used + fault.memory, used + fault.memory))
-    style.to_png.__defaults__ = (20,)  # dots an inch: figures take most of such a short run's time
+    for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, 0), (signal.SIGHUP, 0)):
+        signal.signal(number, handler)  # not those of a sweep that this is forked from
+    engines.subprocess = SimpleNamespace(Popen=_ForkedRun, STDOUT=subprocess.STDOUT)  # type: ignore[assignment]
+    style.FigureCanvasAgg = _Blank  # type: ignore[misc]
     sys.argv = arguments
     sys.path.insert(0, str(Path(arguments[0]).parent))
     runpy.run_path(arguments[0], run_name="__main__")
@@ -160,6 +195,8 @@ def _content(path: Path) -> bytes:
     if path.name == "metrics.jsonl":
         lines = path.read_text().split("\n")[:-1]  # a kill or a full disk leaves half a line behind, which readers ignore
         return json.dumps([{**json.loads(line), "seconds": 0} for line in lines]).encode()
+    if path.name == "runs.json":
+        return json.dumps([{**run, "seconds": 0} for run in json.loads(path.read_bytes())]).encode()
     if path.suffix == ".npz":
         with np.load(path) as arrays:
             return b"".join(name.encode() + np.ascontiguousarray(arrays[name]).tobytes() for name in sorted(arrays))
