@@ -35,6 +35,7 @@ from zslab.table.report import write_report
 from zslab.table.runs import read_runs
 
 from helpers.action_features import write_features
+from helpers.damage import flip_bit
 from helpers.project import PROJECT, tree_modules
 
 SCRIPTS = PROJECT / "zero-shot-actions" / "action-scripts"
@@ -293,6 +294,18 @@ def test_features_are_read_once_and_again_when_they_change(tmp_path, monkeypatch
     assert not calls
     write_features(tmp_path, feature_dim=9)
     assert shared_features(file, cache)[0].shape == (48, 9) and calls == [file]
+
+
+@pytest.mark.parametrize("part", ["features.npy", "labels.npy"])
+def test_a_flipped_bit_in_the_cache_builds_it_again(tmp_path, part: str) -> None:
+    write_features(tmp_path)
+    expected = [np.array(array) for array in shared_features(tmp_path / "i3d.mat", tmp_path / "cache")]
+    (file,) = (tmp_path / "cache").glob(f"*-{part}")
+    whole = file.read_bytes()
+    flip_bit(file, -5)
+    for array, expected_array in zip(shared_features(tmp_path / "i3d.mat", tmp_path / "cache"), expected):
+        np.testing.assert_array_equal(array, expected_array)
+    assert file.read_bytes() == whole
 
 
 def test_a_cache_that_was_being_written_is_not_trusted(tmp_path, monkeypatch) -> None:

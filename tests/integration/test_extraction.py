@@ -29,6 +29,7 @@ from zslab.errors import InputError
 from zslab.features.backbones import BackboneSpec, load_backbone
 from zslab.features.images import open_image
 
+from helpers.damage import flip_bit
 from helpers.project import PROJECT, tree_modules
 
 try:
@@ -323,6 +324,18 @@ def test_rows_that_are_missing_from_the_file_are_not_believed(tmp_path) -> None:
         assert rows.positions == {KEY: 0, ("c.png", 7, 8): 1}
         rows.remove()
     assert not list(tmp_path.iterdir())
+
+
+def test_a_flipped_bit_in_a_finished_row_is_one_error(tmp_path) -> None:
+    record, file = tmp_path / "a.jsonl", tmp_path / "a.rows"
+    with ResumableRows(record, ROW, {}) as rows:
+        rows.add([KEY, ("b.png", 5, 6)], np.array([([0, 1, 2],), ([3, 4, 5],)], ROW))
+    flip_bit(file, ROW.itemsize + 2)
+    with ResumableRows(record, ROW, {}) as rows, pytest.raises(InputError, match=r"a\.rows: .*row 1.* Delete this file"):
+        rows.rows()
+    file.unlink()
+    with ResumableRows(record, ROW, {}) as rows:
+        assert rows.positions == {}
 
 
 def test_a_full_disk_is_told_and_what_was_written_stays(tmp_path) -> None:

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import filelock
 import numpy as np
 
 from zslab.data.dataset import Dataset
-from zslab.data.formats.npyfile import read_array
 from zslab.data.xlsa17 import assemble, read_features
 from zslab.errors import InputError
-from zslab.fileio import atomic_path
+from zslab.fileio import atomic_path, file_sha256, write_text
 from zslab.int_ranges import format_numbers
 
 
@@ -69,7 +69,7 @@ def existing_splits(folder: Path, file_name: str) -> list[int]:
 def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return what `read_features` does, with the features mapped from a .npy file that processes share in memory.
 
-    The first process builds it, the others wait. A feature file that has changed gets a new one.
+    The first process builds it, the others wait. It is built again where the feature file or a bit of the cache has changed.
 
     Args:
         feature_file: the .mat file.
@@ -87,29 +87,29 @@ def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.nda
     identity = f"{feature_file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
     digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
     stem = f"{feature_file.parent.name}-{feature_file.stem}-{digest}"
-    features_path, labels_path = cache / f"{stem}-features.npy", cache / f"{stem}-labels.npy"
+    paths = cache / f"{stem}-features.npy", cache / f"{stem}-labels.npy"
+    checksums = cache / f"{stem}.sha256"
     cache.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(cache / f".{stem}.lock"):
-        cached = _cached(features_path, labels_path) if features_path.exists() else None  # written last
-        if cached is None:
-            features, labels = read_features(feature_file)
-            for path, array in ((labels_path, labels), (features_path, features)):
+        if not _are_whole(paths, checksums):
+            for path, array in zip(paths, read_features(feature_file)):
                 with atomic_path(path) as temporary:
                     np.save(temporary, array)
-            cached = np.load(features_path, mmap_mode="r"), labels
-    return cached
+            write_text(checksums, _checksums(paths))
+        return np.load(paths[0], mmap_mode="r"), np.load(paths[1])
 
 
-def _cached(features_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray] | None:
-    """Return cached features and labels, or None where the files are damaged."""
-    expected, fix = "an array of the cache", "Delete the cache."
+def _are_whole(paths: Iterable[Path], checksums: Path) -> bool:
+    """Return whether files are as they were when their checksums were written."""
     try:
-        features = read_array(features_path, "features", expected=expected, fix=fix, mapped=True)
-        labels = read_array(labels_path, "labels", expected=expected, fix=fix)
-    except InputError:
-        return None
-    alike = features.ndim == 2 and features.dtype == np.float32 and labels.shape == features.shape[:1]
-    return (features, labels) if alike and labels.dtype == np.int64 else None
+        return checksums.read_text(encoding="utf-8") == _checksums(paths)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def _checksums(paths: Iterable[Path]) -> str:
+    """Return the checksums of files in the format of `sha256sum`."""
+    return "".join(f"{file_sha256(path)}  {path.name}\n" for path in paths)
 
 
 def _split_file(folder: Path, name: str, split: int | None) -> Path:

@@ -20,7 +20,6 @@ What is fetched, and how it is known to be right:
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 import lzma
 import math
@@ -40,7 +39,7 @@ from zslab.data.formats.matfile import mat_shapes
 from zslab.data.splits import PROPOSED_SPLIT
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError, examples, exit_status
-from zslab.fileio import plain_disk_errors, temporary_path
+from zslab.fileio import file_sha256, plain_disk_errors, temporary_path
 
 log = logging.getLogger(__name__)
 
@@ -188,15 +187,12 @@ def _is_whole(path: Path, shapes: Shapes) -> bool:
 
 def check_sha256(path: Path, source: Source) -> None:
     """Raise InputError unless `path` has the checksum of `source`."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != source.sha256:
+    digest = file_sha256(path)
+    if digest != source.sha256:
         raise InputError(
             "the checksum is wrong",
             where=source.url,
-            found=f"SHA-256 {digest.hexdigest()}",
+            found=f"SHA-256 {digest}",
             expected=source.sha256,
             fix="Repeat the command; if that does not help, the server (or the mirror given) holds another file.",
         )

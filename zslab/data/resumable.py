@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping, Sequence
 from io import RawIOBase
 from pathlib import Path
@@ -31,8 +32,8 @@ class ResumableRows:
     """A growing file of rows beside a record of what each row belongs to.
 
     `<name>.rows` holds the rows one after the other, to be memory-mapped. `<name>.jsonl` holds the settings in its first line,
-    then one line for each row, its key. A row is flushed to disk before its line is written, so that a row with a line is
-    whole whatever stopped the process.
+    then one line for each row, its key and its CRC-32. A row is flushed to disk before its line is written, so that a row with
+    a line is whole whatever stopped the process.
 
     Attributes:
         positions: key -> position of its row in the file. Of a key that was added twice the later row counts.
@@ -52,7 +53,7 @@ class ResumableRows:
         self.path, self.row_type = Path(path), row_type
         self.rows_path = self.path.with_suffix(".rows")
         self.positions: dict[FileKey, int] = {}
-        self._n_rows = 0
+        self._checksums: list[int] = []  # of the rows
         fields = {name: str(row_type[name]) for name in row_type.names or ()}
         self._settings = json.loads(json.dumps({**settings, "fields": fields}))
         self._lock = FileLock(f"{self.path}.lock")
@@ -91,7 +92,9 @@ class ResumableRows:
             return 0
         try:
             settings = json.loads(lines[0])
-            keys = [(str(name), int(size), int(time)) for name, size, time in map(json.loads, lines[1 : 1 + n_stored])]
+            rows = [json.loads(line) for line in lines[1 : 1 + n_stored]]
+            keys = [(str(name), int(size), int(time)) for name, size, time, _ in rows]
+            self._checksums = [int(checksum) for *_, checksum in rows]
         except (ValueError, TypeError, OverflowError) as error:
             raise InputError(
                 "the record of an unfinished extraction is damaged",
@@ -109,7 +112,6 @@ class ResumableRows:
                 fix="Repeat the command it was made with, or pass --overwrite to start again.",
             )
         self.positions = {key: position for position, key in enumerate(keys)}
-        self._n_rows = len(keys)
         return sum(len(line) + 1 for line in lines[: 1 + len(keys)])
 
     def _write_record(self, *values: object) -> None:
@@ -126,18 +128,35 @@ class ResumableRows:
             InputError: the disk is full; rows written before stay.
         """
         with plain_disk_errors(self.path):
-            self._rows_file.seek(self._n_rows * self.row_type.itemsize)
-            _write(self._rows_file, rows.astype(self.row_type, copy=False).tobytes())
+            n_rows = len(self._checksums)
+            self._rows_file.seek(n_rows * self.row_type.itemsize)
+            rows = rows.astype(self.row_type, copy=False)
+            checksums = [zlib.crc32(row.tobytes()) for row in rows]
+            _write(self._rows_file, rows.tobytes())
             os.fsync(self._rows_file.fileno())
-            self._write_record(*keys)
-        self.positions |= {key: self._n_rows + number for number, key in enumerate(keys)}
-        self._n_rows += len(keys)
+            self._write_record(*([*key, checksum] for key, checksum in zip(keys, checksums)))
+        self.positions |= {key: n_rows + number for number, key in enumerate(keys)}
+        self._checksums += checksums
 
     def rows(self) -> np.ndarray:
-        """Return all rows, memory-mapped, in the order in which they were added."""
-        if not self._n_rows:  # an empty file cannot be mapped
+        """Return all rows, memory-mapped, in the order in which they were added.
+
+        Raises:
+            InputError: a row has changed since it was written.
+        """
+        if not self._checksums:  # an empty file cannot be mapped
             return np.empty(0, self.row_type)
-        return np.memmap(self.rows_path, self.row_type, "r", shape=(self._n_rows,))
+        rows = np.memmap(self.rows_path, self.row_type, "r", shape=(len(self._checksums),))
+        for position, checksum in enumerate(self._checksums):
+            if zlib.crc32(rows[position].tobytes()) != checksum:
+                raise InputError(
+                    "a row has changed since it was written",
+                    where=self.rows_path,
+                    found=f"another checksum of row {position}",
+                    expected=f"CRC-32 {checksum}, as in {self.path.name}",
+                    fix="Delete this file and repeat the command, which then extracts its rows again.",
+                )
+        return rows
 
     def close(self) -> None:
         """Leave the files for a later call; a second time does nothing."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 
 import numpy as np
 
 from zslab.errors import examples
 from zslab.features.sources import Images
-
-BLOCK = 2**20  # bytes read at a time
+from zslab.fileio import file_sha256
 
 
 def find_copies(files: Images) -> np.ndarray:
@@ -20,20 +18,12 @@ def find_copies(files: Images) -> np.ndarray:
     """
     sizes = [files.path(index).stat().st_size for index in range(len(files))]
     n_of_size = Counter(sizes)
-    first: dict[tuple[int, bytes], int] = {}
+    first: dict[tuple[int, str], int] = {}
     copy_of = np.arange(len(files))
     for index, size in enumerate(sizes):
         if n_of_size[size] > 1:
-            copy_of[index] = first.setdefault((size, _digest(files, index)), index)
+            copy_of[index] = first.setdefault((size, file_sha256(files.path(index))), index)
     return copy_of
-
-
-def _digest(files: Images, index: int) -> bytes:
-    digest = hashlib.sha256()
-    with open(files.path(index), "rb") as stream:
-        while block := stream.read(BLOCK):
-            digest.update(block)
-    return digest.digest()
 
 
 def describe_copies(files: Images, copy_of: np.ndarray, is_seen: np.ndarray | None = None) -> list[str]:
