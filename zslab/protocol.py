@@ -168,7 +168,7 @@ def _train_stage(
                 snapshot = evaluation.snapshots[choice.head_epoch]
                 arrays |= {f"model_{rule}_{task}_predictions": labels for task, labels in snapshot.predictions.items()}
                 heads = {f"{head}.{key}": value for head, state in snapshot.heads.items() for key, value in state.items()}
-                about = {"epoch": epoch, "head_epoch": choice.head_epoch, "digest": folder.digest}
+                about: dict[str, float] = {"epoch": epoch, "head_epoch": choice.head_epoch}
                 about |= {} if constant is None else {"constant": constant}
                 folder.save_weights(f"model_{rule}", trainer.weights() | heads, about)
         for rule, (zsl, gzsl) in arrays_of.items():

@@ -27,7 +27,7 @@ from PIL import Image
 
 from zslab.app.attribute_table import read_attribute_table
 from zslab.app.card import model_card
-from zslab.app.model_file import KEY, content_digest, write_model
+from zslab.app.model_file import KEY, write_model
 from zslab.app.predictor import Predictor
 from zslab.app.trained_parts import read_weights
 from zslab.data.actions import shared_features
@@ -48,6 +48,7 @@ from zslab.launcher import _read_settings
 from zslab.protocol import EvaluatingTrainer
 from zslab.report.html import render
 from zslab.report.run import read_run
+from zslab.runs.checkpoint import content_digest
 from zslab.runs.folder import RunFolder
 from zslab.runs.loop import resume, status_line
 from zslab.search.space import Integer
@@ -168,23 +169,22 @@ def model(folder: Path, method: str) -> Reader:
         predictor.add_class("a new class", np.linspace(0.1, 1, len(predictor.attribute_names)))
         predictor.save(path.with_suffix(".again"))
 
-    return Reader(
-        read,
-        path,
-        mutations.either(mutations.safetensors(_signed, KEY), mutations.safetensors(_signed, KEY), mutations.damaged),
-    )
+    return Reader(read, path, mutations.either(signed_safetensors(KEY), signed_safetensors(KEY), mutations.damaged))
 
 
-def _signed(content: bytes, header: dict) -> bytes:
-    """Return a model file with the digest that belongs to its content, where it can be read."""
-    try:
-        about, tensors = json.loads(header["__metadata__"][KEY]), safetensors.torch.load(content)
-    except Exception:  # damaged beyond a digest
-        return content
-    text = json.dumps(about | {"digest": content_digest(about, tensors)})
-    header["__metadata__"][KEY] = text
-    size, head = int.from_bytes(content[:8], "little"), json.dumps(header).encode()
-    return len(head).to_bytes(8, "little") + head + content[8 + size :]
+def signed_safetensors(key: str) -> Mutate:
+    """Return a mutation that gives a file the digest that belongs to its content, where it can be read."""
+
+    def sign(content: bytes, header: dict) -> bytes:
+        try:
+            about, tensors = json.loads(header["__metadata__"][key]), safetensors.torch.load(content)
+        except Exception:  # damaged beyond a digest
+            return content
+        header["__metadata__"][key] = json.dumps(about | {"digest": content_digest(about, tensors)})
+        size, head = int.from_bytes(content[:8], "little"), json.dumps(header).encode()
+        return len(head).to_bytes(8, "little") + head + content[8 + size :]
+
+    return mutations.safetensors(sign, key)
 
 
 def image(folder: Path, suffix: str, **options: object) -> Reader:
@@ -314,11 +314,10 @@ def weights(folder: Path, name: str) -> Reader:
 
 
 def weights_of_run(folder: Path) -> Reader:
+    run = RunFolder(folder, "digest")
+    run.save_weights("model_val", {"weight": torch.ones(3, 2)}, {"epoch": 3, "head_epoch": 2, "constant": 0.5})
     path = folder / "model_val.safetensors"
-    metadata = {"run": json.dumps({"epoch": 3, "head_epoch": 2, "constant": 0.5})}
-    safetensors.torch.save_file({"weight": torch.ones(3, 2)}, path, metadata)
-    run = SimpleNamespace(path=folder)
-    return Reader(lambda: read_weights(run, "val"), path, mutations.either(mutations.damaged, mutations.safetensors(key="run")))
+    return Reader(lambda: read_weights(run, "val"), path, mutations.either(mutations.damaged, signed_safetensors("run")))
 
 
 def feature_cache(folder: Path, part: str) -> Reader:

@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from zslab.app.model_file import KEY, content_digest, read_model, write_model
+from zslab.app.model_file import KEY, read_model, write_model
 from zslab.app.predictor import Predictor
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.npyfile import read_archive
@@ -32,6 +32,7 @@ from zslab.features.images import open_image
 from zslab.features.video import VideoSpec
 from zslab.features.word_vectors import read_word_vectors
 from zslab.fileio import read_json, read_metrics, read_toml
+from zslab.runs.checkpoint import content_digest
 
 from helpers.region_examples import write_ours
 from helpers.tiny_models import METHODS, tiny_model

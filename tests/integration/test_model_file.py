@@ -16,13 +16,15 @@ from safetensors.torch import save_file
 from zslab.app import export as export_module
 from zslab.app import model_file
 from zslab.app.export import export, main
-from zslab.app.model_file import KEY, content_digest, read_model, write_model
+from zslab.app.model_file import KEY, read_model, write_model
 from zslab.app.predictor import Predictor
 from zslab.baselines.eszsl import Eszsl
 from zslab.data.dataset import FeatureScaling
 from zslab.errors import InputError
 from zslab.report.run import read_run
+from zslab.runs.checkpoint import content_digest
 
+from helpers.damage import flip_bit
 from helpers.exported_models import train
 
 
@@ -176,6 +178,13 @@ def test_an_older_run_without_heads_is_named(birds, tmp_path, capsys) -> None:
     save_file({"generator.x": torch.zeros(1)}, weights, {"epoch": "1"})
     assert main([str(tmp_path / "run"), "--output", str(tmp_path / "m.zsl")]) == 1
     assert "the weights cannot be read" in capsys.readouterr().err and not (tmp_path / "m.zsl").exists()
+
+
+def test_a_flipped_bit_in_the_weights_of_a_run_is_one_error(birds, tmp_path, capsys) -> None:
+    shutil.copytree(birds.runs["tfvaegan"], tmp_path / "run")
+    flip_bit(tmp_path / "run" / "model_last.safetensors", -5)
+    assert main([str(tmp_path / "run"), "--choice", "last", "--output", str(tmp_path / "m.zsl")]) == 1
+    assert "content with another digest" in capsys.readouterr().err and not (tmp_path / "m.zsl").exists()
 
 
 def test_a_model_of_an_action_gate_keeps_threshold_and_decisions(tiny, tmp_path) -> None:

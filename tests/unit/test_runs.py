@@ -25,6 +25,8 @@ from zslab.runs.folder import RunFolder
 from zslab.runs.records import EpochRecord
 from zslab.runs.signals import stop_requests
 
+from helpers.damage import flip_bit
+
 
 @pytest.fixture
 def folder(tmp_path) -> RunFolder:
@@ -179,6 +181,14 @@ class Malicious:
 
     def __reduce__(self):
         return os.mkdir, (str(self.path),)
+
+
+def test_a_flipped_bit_in_a_checkpoint_is_refused(folder) -> None:
+    weights = torch.rand(1000)
+    folder.save_checkpoint({"weights": weights})
+    flip_bit(folder.checkpoint, folder.checkpoint.read_bytes().index(weights.numpy().tobytes()) + 2001)
+    with pytest.raises(InputError, match=r"checkpoint\.pt: the checkpoint cannot be read \(got another checksum"):
+        folder.load_checkpoint()
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(folder, tmp_path) -> None:

@@ -15,7 +15,6 @@ and all tensors. Tensors are named "attributes", "table", "table_low", "table_hi
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -36,6 +35,7 @@ from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError, first_line
 from zslab.features.text import TextRecord
 from zslab.fileio import atomic_path
+from zslab.runs.checkpoint import content_digest
 
 KEY, FORMAT, FORMAT_VERSION = "zslab_model", "zslab model", 1
 METHODS = ("tfvaegan", "dazle", "eszsl")
@@ -136,16 +136,6 @@ def write_model(path: Path, model: Model) -> None:
     text = json.dumps(description | {"digest": content_digest(description, tensors)})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, {KEY: text}))
-
-
-def content_digest(description: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
-    """Return the SHA-256 of a description without its digest and of all tensors, as hexadecimal digits."""
-    digest = hashlib.sha256(json.dumps({k: v for k, v in description.items() if k != "digest"}, sort_keys=True).encode())
-    for name, value in sorted(tensors.items()):
-        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        if value.numel():
-            digest.update(value.contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
 
 
 def read_model(path: Path) -> Model:

@@ -19,6 +19,7 @@ from zslab.data.dataset import Dataset, Samples, fit_scaling
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError
 from zslab.report.run import FinishedRun
+from zslab.runs.checkpoint import content_digest
 
 ESZSL_ROW = "ESZSL, centered + calibration"  # of the result, which an exported ESZSL must reproduce
 HEADS = ("zsl_head", "gzsl_head", "seen_head", "detector")
@@ -31,6 +32,8 @@ def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = json.loads(file.metadata()["run"])
+        if metadata["digest"] != content_digest(metadata, tensors):
+            raise ValueError("content with another digest")
         about: dict[str, int | float] = {key: int(metadata[key]) for key in ("epoch", "head_epoch")}
         if "constant" in metadata:
             about["constant"] = float(metadata["constant"])

@@ -1,8 +1,12 @@
-"""Checks of a checkpoint's content against what a trainer expects, before anything of it is used."""
+"""Checks of a checkpoint's content against what a trainer expects, before anything of it is used, and a digest of weights."""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import zipfile
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -31,6 +35,21 @@ def check_tensors(stored: object, expected: Mapping[str, Tensor]) -> None:
             raise ValueError(f"{name} is {value.dtype} {tuple(value.shape)}, not {tensor.dtype} {tuple(tensor.shape)}")
         if not torch.isfinite(value).all() or (name in SQUARES and (value < 0).any()):
             raise ValueError(f"{name} has values that training cannot give")
+
+
+def check_archive(path: Path) -> None:
+    """Check the checksums of a checkpoint, which PyTorch writes and does not read.
+
+    Raises:
+        ValueError: the content of the file has changed.
+        zipfile.BadZipFile: it is cut short.
+    """
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        if any(member.compress_type for member in members) or sum(member.file_size for member in members) > path.stat().st_size:
+            raise ValueError("members that do not lie in the file as they are")
+        if (name := archive.testzip()) is not None:
+            raise ValueError(f"another checksum of {name}")
 
 
 def load_network(network: nn.Module, stored: object) -> None:
@@ -83,3 +102,13 @@ def checked_sums(stored: object, position: int, device: torch.device, names: Col
         raise ValueError(f"losses that {position} iterations cannot give")
     check_tensors(stored, {str(name): torch.tensor(0.0, dtype=torch.float64) for name in stored})
     return {name: total.to(device) for name, total in stored.items()}
+
+
+def content_digest(description: Mapping[str, object], tensors: Mapping[str, Tensor]) -> str:
+    """Return the SHA-256 of a description without its digest and of all tensors, as hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps({k: v for k, v in description.items() if k != "digest"}, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        if value.numel():
+            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

@@ -19,6 +19,7 @@ import json
 import logging
 import pickle
 import shutil
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from safetensors.torch import save
 
 from zslab.errors import InputError, first_line
 from zslab.fileio import atomic_path, plain_disk_errors, read_json, read_metrics, write_json, write_text
+from zslab.runs.checkpoint import check_archive, content_digest
 from zslab.runs.events import EventFile
 from zslab.runs.records import EpochRecord
 
@@ -166,11 +168,12 @@ class RunFolder:
         if not self.checkpoint.exists():
             return None
         try:
+            check_archive(self.checkpoint)
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             digest, state, data = content["digest"], content["state"], content["data"]
             if not isinstance(state, dict) or not isinstance(data, dict | None):
                 raise TypeError("the state or the fingerprint of the data is no dictionary")
-        except (*UNUSABLE_STATE, EOFError, OSError, pickle.UnpicklingError) as error:
+        except (*UNUSABLE_STATE, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
             raise damaged_checkpoint(self.checkpoint, error) from None
         if digest != self.digest:
             raise InputError(
@@ -220,9 +223,12 @@ class RunFolder:
             np.savez_compressed(file, allow_pickle=False, **merged)
 
     def save_weights(self, name: str, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, object]) -> None:
-        """Write `<name>.safetensors`, a file that can hold no code, with `metadata` as the JSON of its entry "run"."""
+        """Write `<name>.safetensors`, which can hold no code, with `metadata` and a digest as the JSON of its entry "run"."""
+        digest = content_digest(metadata, weights)
         with atomic_path(self.path / f"{name}.safetensors") as temporary:
-            about = {"run": json.dumps(metadata)}  # the library orders several entries differently in each process
+            about = {
+                "run": json.dumps({**metadata, "digest": digest})
+            }  # the library orders several entries differently in each process
             # In memory first, because safetensors' own writer does not report a full disk as such.
             temporary.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, about))
 
