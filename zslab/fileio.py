@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -54,6 +55,8 @@ def plain_disk_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None and " requested and " in str(error):  # so NumPy says that it could write a part only
+            error.errno = errno.ENOSPC
         if error.errno in REFUSALS:
             raise refusal(path, error) from error
         raise

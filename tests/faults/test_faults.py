@@ -263,9 +263,12 @@ def test_killed_commands_are_continued_to_the_same_bits(trials, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_full_disk_is_one_error_and_spoils_nothing(trials, tmp_path: Path, name: str) -> None:
-    """Sizes are halved between two that fail at different files, until every writer has failed or the rounds are used up."""
+    """Sizes are halved between two that fail at different files, until every writer has failed or the rounds are used up.
+
+    The command is repeated, with enough space, after the first failure of each writer.
+    """
     trial, problems = trials(name), []
-    failing: dict[int, str] = {}
+    failing: dict[int, str] = {}  # size -> the file that could not be written
 
     def fails_at(size: int) -> str:
         folder = tmp_path / f"disk{size}" / "out"
@@ -286,6 +289,8 @@ def test_a_full_disk_is_one_error_and_spoils_nothing(trials, tmp_path: Path, nam
             if not ended.is_one_clear_error:
                 problems.append(f"{folder.parent.name}: {ended}")
             contents(folder)  # raises where a file is not whole
+            if ended.failing_file in failing.values():
+                return ended.failing_file
             give_space()
             again = Command(arguments, output).end()
             problem = trial.problem(again, folder)
@@ -295,19 +300,19 @@ def test_a_full_disk_is_one_error_and_spoils_nothing(trials, tmp_path: Path, nam
         problems.extend([f"{folder.parent.name}: {problem}"] * bool(problem))
         return ""
 
-    high = PAGE
-    while fails_at(high):
-        high *= 4
-    sizes = [2 * PAGE, high]
-    failing = {size: fails_at(size) for size in sizes}
-    for _ in range(2 * ROUNDS):
+    size = PAGE
+    while writer := fails_at(size):
+        failing[size] = writer
+        size *= 4
+    failing[size] = ""
+    for _ in range(8 * ROUNDS):
+        sizes = sorted(failing)
         gaps = [(b - a, a, b) for a, b in zip(sizes, sizes[1:]) if failing[a] != failing[b] and b - a > PAGE]
         if not gaps:
             break
         _, a, b = max(gaps)
         middle = (a + b) // 2 // PAGE * PAGE
         failing[middle] = fails_at(middle)
-        sizes = sorted(failing)
     writers = sorted({writer for writer in failing.values() if writer})
     kind = "Full disks" if can_mount() else "Full disks (limits of file size)"
     row = {

@@ -75,6 +75,15 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /d
 
 
 @needs_full
+def test_a_disk_that_fills_while_numpy_writes_is_named_as_full(tmp_path) -> None:
+    with (
+        pytest.raises(InputError, match=r"a\.npy: the file cannot be written \(got No space left"),
+        atomic_path(tmp_path / "a.npy"),
+    ):
+        np.ones(100_000).tofile(FULL)  # whose error has no number
+
+
+@needs_full
 def test_a_disk_too_full_for_the_log_is_one_error(tmp_path) -> None:
     folder, log = RunFolder(tmp_path, "digest-1"), logging.getLogger("zslab")
     log.setLevel(logging.INFO)
