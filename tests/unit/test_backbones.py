@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -400,3 +401,44 @@ def test_weights_are_read_by_their_content_and_without_wrappers(tmp_path) -> Non
         (tmp_path / "c.pth").write_bytes(content)
         with pytest.raises(InputError, match=words):
             load_backbone(backbone.spec, tmp_path / "c.pth")
+
+
+@needs_torchvision
+def test_checkpoints_of_trainers_give_their_weights(tmp_path) -> None:
+    backbone = untrained("squeezenet1_1")
+    state = backbone.state_dict()
+    trainer = {"model": state, "args": argparse.Namespace(lr=0.1), "best": np.float64(3), "optimizer": {"state": {}}}
+    wrapped = [{f"{prefix}.{name}": value for name, value in state.items()} for prefix in ("_orig_mod", "module.encoder_q")]
+    for content in (trainer, {"ema": state}, *wrapped, {name: value.double() for name, value in state.items()}):
+        torch.save(content, tmp_path / "a.pth")
+        assert load_backbone(backbone.spec, tmp_path / "a.pth").digest == backbone.digest
+
+
+@needs_torchvision
+def test_weights_that_are_not_one_network_of_numbers_are_refused(tmp_path) -> None:
+    backbone = untrained("squeezenet1_1")
+    state = backbone.state_dict()
+    other = {f"encoder_{part}.{name}": value for part in "qk" for name, value in state.items()}
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "program.pth")
+    np.savez(tmp_path / "arrays", a=np.ones(2))
+    for content, words in (
+        (other, r"several networks \(got entries that begin with encoder_q., encoder_k."),
+        ({"first": state, "second": state}, "weights under several names: first, second"),
+        ({name: (100 * value).to(torch.int8) for name, value in state.items()}, r"whole numbers \(got .*, int8"),
+        ({name: value.to_sparse() for name, value in state.items()}, "float32 sparse_coo"),
+        ({name: value.to("meta") for name, value in state.items()}, "without values"),
+        ({"model": torch.nn.Linear(2, 2)}, "a pickle with torch.nn.modules.linear.Linear"),
+        ((tmp_path / "program.pth").read_bytes(), "got a TorchScript program"),
+        ((tmp_path / "arrays.npz").read_bytes(), "got a NumPy archive"),
+        (b"\x08\x07\x12\x07pytorch" + bytes(99), "got an ONNX model"),
+        (b'{"error":"Invalid password"}', "got JSON"),
+        (b"", "got an empty file"),
+    ):
+        if isinstance(content, bytes):
+            (tmp_path / "a.pth").write_bytes(content)
+        else:
+            torch.save(content, tmp_path / "a.pth")
+        with pytest.raises(InputError, match=words):
+            load_backbone(backbone.spec, tmp_path / "a.pth")
+    with pytest.raises(InputError, match="got a folder"):
+        load_backbone(backbone.spec, tmp_path)

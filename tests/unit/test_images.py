@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -28,6 +30,20 @@ def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
 
     header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def planar_tiff(planes: np.ndarray) -> bytes:
+    """A TIFF with one plane after the other: (3, height, width) uint16."""
+    _, height, width = planes.shape
+    size, start = planes[0].nbytes, 8 + 2 + 9 * 12 + 4
+    after = start + 3 * 2 + 2 * 3 * 4
+    entries = [  # tag, type (3: 16 bits, 4: 32 bits), count, value or where it stands
+        *((256, 3, 1, width), (257, 3, 1, height), (258, 3, 3, start), (259, 3, 1, 1), (262, 3, 1, 2)),
+        *((273, 4, 3, start + 6), (277, 3, 1, 3), (279, 4, 3, start + 18), (284, 3, 1, 2)),
+    ]
+    content = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(struct.pack("<HHII", *entry) for entry in entries)
+    content += struct.pack("<I3H3I3I", 0, 16, 16, 16, *(after + size * plane for plane in range(3)), *3 * [size])
+    return content + planes.astype("<u2").tobytes()
 
 
 def opened(image: Image.Image, path: Path, **options) -> np.ndarray:
@@ -69,6 +85,13 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path) -> None:
         np.testing.assert_array_equal(found, np.stack([expected] * 3, axis=-1)[None])
     np.testing.assert_array_equal(np.asarray(open_image(values)), found)
     np.testing.assert_array_equal(np.asarray(open_image(np.stack([values] * 3, axis=-1))), found)
+
+
+def test_eight_bits_in_thirty_two_are_not_dimmed(tmp_path) -> None:
+    values = np.array([[0, 1, 100, 255]], dtype=np.int32)
+    expected = np.stack([values] * 3, axis=-1)
+    np.testing.assert_array_equal(opened(Image.fromarray(values), tmp_path / "i.tif"), expected)
+    np.testing.assert_array_equal(opened(Image.fromarray(257 * values), tmp_path / "j.tif"), expected)
 
 
 def test_color_of_sixteen_bits_is_scaled_to_eight(tmp_path) -> None:
@@ -120,8 +143,10 @@ def test_a_photo_is_turned_upright_once(orientation: int, tmp_path) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     Image.fromarray(PIXELS).save(tmp_path / "a.png", exif=exif)
+    Image.fromarray(PIXELS).save(tmp_path / "a.tif", tiffinfo={0x0112: orientation})
     photo = open_image(tmp_path / "a.png")
     np.testing.assert_array_equal(np.asarray(photo), UPRIGHT[orientation](PIXELS))
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.tif")), UPRIGHT[orientation](PIXELS))
     np.testing.assert_array_equal(np.asarray(open_image(photo)), UPRIGHT[orientation](PIXELS))
 
 
@@ -172,6 +197,13 @@ def test_what_is_no_whole_image_is_named(tmp_path) -> None:
     (tmp_path / "clip.jpg").write_bytes(bytes(4) + b"ftypisom" + bytes(99))
     (tmp_path / "photo.heic").write_bytes(bytes(4) + b"ftypheic" + bytes(range(128, 255)))
     (tmp_path / "folder.png").mkdir()
+    (tmp_path / "page.jpg").write_text("\n<!DOCTYPE html><title>Not found</title>")
+    (tmp_path / "pointer.jpg").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+    (tmp_path / "drawing.png").write_text('<?xml version="1.0"?>\n<svg/>')
+    (tmp_path / "layers.jpg").write_bytes(b"8BPS\0\1" + bytes(99))
+    noise.convert("YCbCr").save(tmp_path / "ycbcr.tif")
+    noise.save(tmp_path / "photo.dng", format="TIFF", tiffinfo={50706: b"\1\4\0\0"})
+    (tmp_path / "planes.tif").write_bytes(planar_tiff(np.zeros((3, 4, 5), np.uint16)))
     Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / "float.tif")
     words = {
         "cut.jpg": "the image is damaged",
@@ -181,7 +213,14 @@ def test_what_is_no_whole_image_is_named(tmp_path) -> None:
         "other.png": "not an image",
         "folder.png": "got a folder",
         "clip.jpg": "not an image .*got a video",
-        "photo.heic": "not an image .*got a file of another kind",
+        "photo.heic": "kind of image cannot be read .*got an image of a kind that the installed packages do not read",
+        "page.jpg": "not an image .*got an HTML page",
+        "pointer.jpg": "not an image .*got a Git LFS pointer",
+        "drawing.png": "kind of image cannot be read .*got an SVG drawing",
+        "layers.jpg": "kind of image cannot be read .*got a Photoshop image",
+        "ycbcr.tif": "kind of image cannot be read .*got a TIFF of uncompressed YCbCr",
+        "photo.dng": "kind of image cannot be read .*got a raw photo",
+        "planes.tif": "kind of image cannot be read .*got a TIFF of 16 bits with a plane for each color",
         "none.png": "no such file",
         "float.tif": "range of the pixels is unknown",
     }
@@ -287,9 +326,52 @@ def test_files_that_are_ignored_are_counted_once(suffixes: tuple[str, ...], tmp_
         (tmp_path / name).touch()
     folder = read_class_folders(tmp_path, suffixes, kind)
     assert folder.classes == ["a"] and len(folder) == 2
-    (record,) = caplog.records
-    words = f"4 files were ignored whose suffix is that of no {kind}: 2 .txt, 1 .pdf, 1 without a suffix"
+    record = caplog.records[0]
+    words = f"Ignored files without {'an' if kind == 'image' else 'a'} {kind} suffix: 2 .txt, 1 .pdf, 1 without a suffix"
     assert record.getMessage() == words
     caplog.clear()
     assert len(find_files([tmp_path / "a", tmp_path / "b"], suffixes, kind)) == 2
     assert [record.getMessage() for record in caplog.records] == [words]
+
+
+def test_what_is_no_file_of_a_class_is_named(tmp_path, caplog) -> None:
+    for name in ("a/1.jpg", "b/1.cr2", "loose.jpg", "a/.thumbnails/1.jpg", "a/@eaDir/1.jpg", "__MACOSX/a/1.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    folder = read_class_folders(tmp_path, SUFFIXES, "image")
+    assert folder.files == ["a/1.jpg"] and folder.classes == ["a"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "Ignored files without an image suffix: 1 .cr2",
+        "Ignored images outside the folders of classes: loose.jpg",
+        "Ignored folders without images: b",
+    ]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="links need rights that Windows seldom gives")
+def test_links_are_followed_but_not_in_circles(tmp_path) -> None:
+    for name in ("birds/a/1.jpg", "birds/b/2.jpg", "elsewhere/deep/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    a = tmp_path / "birds" / "a"
+    (a / "more").symlink_to(tmp_path / "elsewhere")
+    (a / "up").symlink_to(tmp_path / "birds")
+    (tmp_path / "elsewhere" / "deep" / "loop").symlink_to("..")
+    (a / "gone.jpg").symlink_to("nowhere")
+    folder = read_class_folders(tmp_path / "birds", SUFFIXES, "image")
+    assert folder.files == ["a/1.jpg", "a/gone.jpg", "a/more/deep/3.jpg", "b/2.jpg"]
+    with pytest.raises(InputError, match="gone.jpg: the image is missing"):
+        open_image(folder.path(1))
+
+
+def test_a_folder_without_permission_is_an_error(tmp_path, monkeypatch) -> None:
+    (tmp_path / "a" / "closed").mkdir(parents=True)
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
+    with pytest.raises(InputError, match=r"closed: the folder cannot be read \(got Permission denied"):
+        find_images([tmp_path])

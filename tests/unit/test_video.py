@@ -298,7 +298,7 @@ class Attack:
         (lambda path: path.write_bytes(pickle.dumps(Attack(), protocol=2)), "weights cannot be read"),
         (lambda path: path.write_bytes(b"PK\x03\x04 cut"), "weights cannot be read"),
         (lambda path: path.write_bytes(b""), "weights cannot be read"),
-        (lambda path: torch.save({"model": {}}, path), "not all tensors"),
+        (lambda path: torch.save({"model": {}}, path), "a dict without a state dict"),
         (lambda path: None, "no such file"),
     ],
 )

@@ -13,44 +13,34 @@ import io
 import logging
 import os
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NoReturn
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, TiffImageFile
 
-from zslab.errors import InputError, examples
+from zslab.errors import REFUSALS, InputError, examples
+from zslab.file_kinds import kind_of_file
 
 log = logging.getLogger(__name__)
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of metadata that are damaged or too long
 
 SUFFIXES = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".jp2", ".avif",
     ".heic", ".heif",
 )  # fmt: skip
 
+HIDDEN = (".", "@eaDir", "__MACOSX")  # how names begin that the system, a Synology disk or an archive of macOS added
+
 # Pillow knows many more formats; some of them start other programs (EPS) or are read by code that few ever run.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
-
-# What files of videos begin with, and where: MP4 and MOV, AVI, Matroska and WebM, MPEG, Flash, Windows Media, Ogg.
-VIDEO_MARKS = (
-    (4, b"ftyp"),
-    (4, b"moov"),
-    (4, b"mdat"),
-    (4, b"wide"),
-    (4, b"free"),
-    (8, b"AVI "),
-    (0, b"\x1aE\xdf\xa3"),
-    (0, b"\x00\x00\x01\xba"),
-    (0, b"FLV"),
-    (0, b"0&\xb2u"),
-    (0, b"OggS"),
-)
-STILLS = (b"heic", b"heix", b"mif1", b"avif")  # images in a container for videos
 
 MAX_PIXELS = 80_000_000  # such a photo needs 240 MB once it is decoded; Pillow itself warns of somewhat larger ones
 MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
@@ -59,6 +49,7 @@ REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without dec
 MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
 MAX_SCANNED = 1_500_000_000  # pixels times scans, decoded in some 3 seconds
 
+NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # tags of TIFF
 EXIF_ORIENTATION = 0x0112
 # EXIF's numbers for how the camera was held -> what brings the image upright
 UPRIGHT = {
@@ -105,11 +96,16 @@ def open_image(source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_
     except IsADirectoryError:
         what, found, cure = "the file is not an image", "a folder", "Name a file."
     except UnidentifiedImageError:
-        what, found, cure = "the file is not an image", kind_of_file(source), _how_to_open(source)
+        found, cure = kind_of_file(source), _how_to_open(source)
+        is_image = found.endswith(("image", "drawing", "photo")) or found.startswith("an image")
+        what = "this kind of image cannot be read" if is_image else "the file is not an image"
     # A damaged file makes Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error, IndexError...
     except Exception as error:
-        what, found = "the image is damaged", f"{type(error).__name__}: {error}".rstrip(": ")
-        cure = "It is probably cut short; copy or download it again, or leave it out."
+        if isinstance(error, OSError) and error.errno in REFUSALS:
+            what, found, cure = "the image cannot be read", os.strerror(error.errno), "Check the permissions of the file."
+        else:
+            what, found = "the image is damaged", f"{type(error).__name__}: {error}".rstrip(": ")
+            cure = "It is probably cut short; copy or download it again, or leave it out."
     raise InputError(what, where=where, found=found, expected=f"a whole image ({', '.join(FORMATS)})", fix=cure) from None
 
 
@@ -130,7 +126,31 @@ def _open(source: Path | str | BinaryIO) -> Image.Image:
     if isinstance(source, str | Path) and os.path.getsize(source) > LARGEST_FILE:
         raise OSError(f"more than {LARGEST_FILE:,} bytes")
     content = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
-    return Image.open(io.BytesIO(content), formats=known_formats())
+    image = Image.open(io.BytesIO(content), formats=known_formats())
+    if isinstance(image, TiffImageFile):
+        _check_tiff(image, content, source)
+    return image
+
+
+def _check_tiff(image: TiffImageFile, content: bytes, where: object) -> None:
+    """Refuse TIFFs of which Pillow would read a thumbnail, or pixels in a wrong order."""
+    tags = image.tag_v2
+    bits = max(tags.get(BITSPERSAMPLE, (1,)))
+    if DNG_VERSION in tags or content[8:10] == b"CR" or tags.get(NEW_SUBFILE_TYPE) == 1:
+        found = "a raw photo, whose first image is a preview"
+    elif tags.get(PHOTOMETRIC_INTERPRETATION) == 6 and image.tile[0].codec_name == "raw":
+        found = "a TIFF of uncompressed YCbCr"
+    elif tags.get(PLANAR_CONFIGURATION) == 2 and bits > 8:
+        found = f"a TIFF of {bits} bits with a plane for each color"
+    else:
+        return
+    raise InputError(
+        "this kind of image cannot be read",
+        where=where if isinstance(where, str | Path) else "the image",
+        found=found,
+        expected=f"a whole image ({', '.join(FORMATS)})",
+        fix="Save it as JPEG or PNG.",
+    )
 
 
 def _first_bytes(source: Path | str | BinaryIO, length: int) -> bytes:
@@ -212,40 +232,61 @@ def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) 
 
 
 def files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -> list[Path]:
-    """Return the files with one of the suffixes in a folder and all folders below it, sorted; hidden files are skipped.
+    """Return the files with one of the suffixes in a folder and all folders below it, sorted; hidden ones are skipped.
+
+    Links to folders are followed, but not to a folder that they lie in. A folder that is reached twice counts once.
 
     Args:
         folder: the folder.
         suffixes: in lower case.
         ignored: counts the other files, by suffix.
+
+    Raises:
+        InputError: a folder cannot be read.
     """
-    files = []
-    for path in sorted(folder.rglob("*")):
-        if path.name.startswith(".") or not path.is_file():
+
+    def refuse(error: OSError) -> NoReturn:
+        raise InputError(
+            "the folder cannot be read",
+            where=error.filename,
+            found=error.strerror,
+            expected="permission to list it",
+            fix="Change its permissions, or move it elsewhere.",
+        )
+
+    files, visited = [], set()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        is_above = place != str(folder) and os.path.realpath(os.path.dirname(place)).startswith(os.path.join(real, ""))
+        if real in visited or is_above:
+            folders.clear()
             continue
-        if path.suffix.lower() in suffixes:
-            files.append(path)
-        else:
-            ignored[path.suffix.lower() or "without a suffix"] += 1
-    return files
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        for path in (Path(place, name) for name in names if not name.startswith(HIDDEN)):
+            if path.suffix.lower() not in suffixes:
+                ignored[path.suffix.lower() or "without a suffix"] += 1
+            elif path.is_file() or path.is_symlink():  # a link that leads nowhere is reported as a missing file
+                files.append(path)
+    return sorted(files)
 
 
 def report_ignored(ignored: Counter[str], kind: str) -> None:
     """Log how many files were ignored because their suffix is none of an image, or of a video."""
     if ignored:
         counts = [f"{n} {suffix}" for suffix, n in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))]
-        log.warning("%d files were ignored whose suffix is that of no %s: %s", ignored.total(), kind, examples(counts))
+        log.warning("Ignored files without %s suffix: %s", "an image" if kind == "image" else "a video", examples(counts))
 
 
 def _decode(image: Image.Image, where: object, max_pixels: int) -> Image.Image:
     _reduce(image, where, max_pixels)
     if image.width * image.height > max_pixels:
         raise _too_large(where, f"{image.width} x {image.height} pixels", max_pixels)
+    image.load()
     try:
-        orientation = image.getexif().get(EXIF_ORIENTATION)
+        orientation = image.getexif().get(EXIF_ORIENTATION)  # none once Pillow has turned the image, as it does with TIFF
     except Exception:  # damaged metadata does not make a good image bad
         orientation = None
-    image.load()
     image = _to_rgb(image, where)
     if orientation in UPRIGHT:
         image = image.transpose(UPRIGHT[orientation])
@@ -265,7 +306,8 @@ def _to_rgb(image: Image.Image, where: object) -> Image.Image:
                 expected="8 or 16 bits a channel",
                 fix="Save it with 8 bits a channel.",
             )
-        image = Image.fromarray(_to_8_bits(values))
+        in_8_bits = image.mode == "I" and values.max() <= 255  # 32 bits a pixel that hold 8
+        image = Image.fromarray(values.astype(np.uint8) if in_8_bits else _to_8_bits(values))
     if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
@@ -320,24 +362,3 @@ def is_image(path: Path | str) -> bool:
         return True
     except Exception:  # as in open_image, almost anything
         return False
-
-
-def kind_of_file(source: object) -> str:
-    """Return what a file that is no image looks like: "a video", "text", "an empty file" ..."""
-    try:
-        if isinstance(source, str | Path):
-            with open(source, "rb") as file:
-                start = file.read(512)
-        else:
-            start = _first_bytes(cast(BinaryIO, source), 512)
-    except (OSError, AttributeError):  # AttributeError: no file at all
-        return "something unreadable"
-    if not start:
-        return "an empty file"
-    if any(start[place:].startswith(mark) for place, mark in VIDEO_MARKS) and start[8:12] not in STILLS:
-        return "a video"
-    try:
-        text = start.decode("utf-8" if len(start) < 512 else "ascii")
-    except UnicodeDecodeError:
-        return "a file of another kind"
-    return "text" if text.isprintable() or set(text) & set(os.linesep + "\t\r") else "a file of another kind"

@@ -6,6 +6,7 @@ feature file.
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,8 +19,10 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.npyfile import read_matrix
 from zslab.data.xlsa17 import assemble
 from zslab.errors import InputError, examples
-from zslab.features.images import SUFFIXES, files_below, report_ignored
+from zslab.features.images import HIDDEN, SUFFIXES, files_below, report_ignored
 from zslab.fileio import printable
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,7 @@ def read_image_folder(root: Path, class_names: Sequence[str] | None = None) -> I
 def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_names: Sequence[str] | None = None) -> Images:
     """Return the files of `<root>/<class name>/` and below, classes and files in the order of their names.
 
-    Folders without a file of the kind are no classes. How many files are ignored is logged once.
+    Folders without a file of the kind are no classes. What is ignored is logged once.
 
     Args:
         root: the folder.
@@ -103,10 +106,15 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     if not root.is_dir():
         raise InputError("the folder is missing", where=f"--{kind}s", found=root, expected=layout, fix="Check the path.")
     ignored: Counter[str] = Counter()
-    folders = [child for child in sorted(root.iterdir()) if child.is_dir() and not child.name.startswith(".")]
-    of_class = {printable(folder.name): files_below(folder, suffixes, ignored) for folder in folders}
-    of_class = {name: paths for name, paths in of_class.items() if paths}
+    children = [child for child in sorted(root.iterdir()) if not child.name.startswith(HIDDEN)]
+    of_class = {printable(child.name): files_below(child, suffixes, ignored) for child in children if child.is_dir()}
     report_ignored(ignored, kind)
+    loose = [child.name for child in children if child.suffix.lower() in suffixes and not child.is_dir()]
+    empty = [name for name, paths in of_class.items() if not paths]
+    for words, names in ((f"{kind}s outside the folders of classes", loose), (f"folders without {kind}s", empty)):
+        if names:
+            log.warning("Ignored %s: %s", words, examples(names))
+    of_class = {name: paths for name, paths in of_class.items() if paths}
     if not of_class:
         raise InputError(
             f"no folder of a class holds {'an image' if kind == 'image' else 'a video'}",

@@ -319,14 +319,17 @@ def extract(videos: Images, backbone: VideoBackbone, *, partial: Path) -> tuple[
     readable = []
     with ResumableRows(partial, row_type, backbone.identity()) as finished:
         for index, name in enumerate(tqdm(videos.files, desc=backbone.spec.name, unit="video", disable=None)):
-            key = file_key(videos.path(index), name)
-            if key not in finished.positions:
-                try:
-                    row = np.array([(video_features(videos.path(index), backbone),)], row_type)
-                except InputError as error:
-                    unreadable[index] = f"{error.problem}, {error.found}"
-                    continue
-                finished.add([key], row)
+            try:
+                key = file_key(videos.path(index), name)
+                row = None if key in finished.positions else video_features(videos.path(index), backbone)
+            except InputError as error:
+                unreadable[index] = f"{error.problem}, {error.found}"
+                continue
+            except FileNotFoundError:  # a link that leads nowhere
+                unreadable[index] = "the video is missing, no such file"
+                continue
+            if row is not None:
+                finished.add([key], np.array([(row,)], row_type))
             readable.append(key)
         features = np.array(finished.rows()["pooled"][[finished.positions[key] for key in readable]])
     return features, unreadable

@@ -5,6 +5,7 @@ Files are judged by their content, never by their suffix.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,22 +15,25 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from zslab.errors import InputError
-from zslab.features.images import MAX_PIXELS, find_files, is_image, kind_of_file
+from zslab.errors import REFUSALS, InputError
+from zslab.features.images import MAX_PIXELS, find_files, is_image
 from zslab.features.sources import Images, read_class_folders
 from zslab.features.weights import import_extra
+from zslab.file_kinds import VIDEO, kind_of_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer
     from av.video.stream import VideoStream
 
 SUFFIXES = (
-    ".mp4", ".m4v", ".mov", ".3gp", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".ogv",
+    ".mp4", ".m4v", ".mov", ".3gp", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe", ".m2v", ".vob", ".mts", ".m2ts",
+    ".ts", ".wmv", ".asf", ".flv", ".f4v", ".ogv",
 )  # fmt: skip
 
 # FFmpeg reads far more: playlists, which open other files, and text, which it draws. The suffix decides nothing.
 FORMATS = "mov,avi,matroska,mpeg,mpegts,mpegvideo,h264,hevc,m4v,flv,asf,ogg"
 
+NO_IMAGES = "sound without images"
 CUT_SHORT = 0.9  # a video whose frames end before this share of its announced length is taken to be damaged
 
 
@@ -89,11 +93,16 @@ def read_frames(
             indices = choose(n_frames, rate)
             frames, _ = _decode(path, set(indices.ravel().tolist()), transform)
     except _Unreadable as error:
-        found, damaged = str(error), error.is_video or kind_of_file(path) == "a video"
+        found, damaged = str(error), error.is_video or kind_of_file(path) == VIDEO
     except OSError as error:
+        if error.errno in REFUSALS:
+            reason = os.strerror(error.errno)
+            raise _refused("the video cannot be read", path, reason, "Check the permissions of the file.") from None
         found, damaged = error.strerror or str(error), True
     else:
         return frames, indices
+    if found == NO_IMAGES:
+        raise _refused("the file is not a video", path, found, "Leave it out.")
     if damaged:
         raise _refused("the video is damaged", path, found, "Copy or download it again, or leave it out.")
     raise _refused("the file is not a video", path, kind_of_file(path), "Leave it out, or save it as MP4.")
@@ -117,7 +126,7 @@ def _checked(source: Path | str) -> Path:
     if path.is_dir():
         raise _refused("the file is not a video", path, "a folder", "Name a file.")
     if is_image(path):
-        raise _refused("the file is not a video", path, "an image", "Leave it out: this is about videos.")
+        raise _refused("the file is not a video", path, "an image", "Leave it out, or save it as MP4.")
     return path
 
 
@@ -168,7 +177,8 @@ def _decode(path: Path, chosen: set[int], transform: Callable[[Tensor], Tensor])
             duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
             if duration is None and container.duration and len(container.streams) == 1:
                 duration = container.duration / av.time_base
-            interval = 1 / float(stream.average_rate) if stream.average_rate else 0.0
+            rate = stream.average_rate or stream.base_rate
+            interval = 1 / float(rate) if rate else 0.0
     except av.error.FFmpegError as error:
         raise _Unreadable(error.strerror or str(error)) from None
     if not n_frames:
@@ -180,7 +190,7 @@ def _decode(path: Path, chosen: set[int], transform: Callable[[Tensor], Tensor])
 
 def _video_stream(container: InputContainer) -> VideoStream:
     if not container.streams.video:
-        raise _Unreadable("no video stream")
+        raise _Unreadable(NO_IMAGES)
     stream = container.streams.video[0]
     context = stream.codec_context  # None where FFmpeg has no decoder, which decoding will say
     if context is not None and context.width * context.height > MAX_PIXELS:

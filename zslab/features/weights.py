@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib
 import pickle
-from collections.abc import Collection, Mapping, Sequence
+import re
+import warnings
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from zslab.errors import InputError
+from zslab.errors import InputError, examples, first_line
+from zslab.file_kinds import kind_of_file
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-NESTED = ("state_dict", "model", "model_state_dict", "teacher")  # where checkpoints of trainers keep the weights
-PREFIXES = ("module.", "backbone.", "module.backbone.", "model.", "encoder.")  # what wrappers put before every entry
+# Where checkpoints of trainers keep the weights, the first that is there; without any, the only mapping of tensors counts.
+NESTED = ("state_dict", "model", "model_state_dict", "teacher")
+# What trainers store beside them: plain values, which torch builds without running code of the file.
+HARMLESS = (argparse.Namespace, np.dtype, np.float64, type(np.dtype("f8")), type(np.dtype("i8")), np.float64(0).__reduce__()[0])
+
+READABLE = ("a PyTorch file", "a pickle", "a file of another kind")
+OTHER_KINDS = {
+    "a Git LFS pointer": "Fetch the file itself with `git lfs pull`.",
+    "an HTML page": "Download the file itself: its address led to a page of a browser.",
+    "a TorchScript program": "Load it with torch.jit.load where you trust it, and save its state_dict().",
+    "a folder": "Name the file in it.",
+    "a damaged ZIP archive": "Copy or download the file again.",
+}
 
 
 def import_extra(name: str, extra: str) -> ModuleType:
@@ -92,58 +109,82 @@ def read_state_dict(path: Path, names: Sequence[str]) -> Mapping[str, Tensor]:
         InputError: the file is missing, damaged, or holds anything but tensors.
     """
     expected = f"{', '.join(['default', *names, 'none'])}, or a file of named tensors (.pth or .safetensors)"
+
+    def refusal(found: object, fix: str) -> InputError:
+        return InputError("the weights cannot be read", where=path, found=found, expected=expected, fix=fix)
+
+    if not path.exists():
+        raise refusal("no such file", "Check the path.")
+    with open(path, "rb") if path.is_file() else nullcontext() as file:
+        is_safetensors = file is not None and file.read(9)[8:] == b"{"
+    kind = kind_of_file(path)
+    if not is_safetensors and kind not in READABLE:
+        raise refusal(
+            kind, OTHER_KINDS.get(kind, "Pass a file that torch.save(network.state_dict(), FILE) or safetensors wrote.")
+        )
     try:
-        with open(path, "rb") as file:
-            start = file.read(64)
-        kind = _kind_of_weights(start)
-        if kind == "safetensors":
-            return safetensors.torch.load_file(path)
-        if kind != "torch":
-            raise InputError(
-                "the weights file is something else",
-                where=path,
-                found=kind,
-                expected=expected,
-                fix="Download the file itself: `git lfs pull` replaces a pointer, a browser's download an HTML page.",
-            )
-        with open(path, "rb") as file:  # given a path, torch.load judges by the suffix
+        if is_safetensors:
+            return _dense(safetensors.torch.load_file(path), refusal)
+        # Given a path, torch.load judges by the suffix.
+        torch.serialization.add_safe_globals([*HARMLESS])
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about the protocol of the pickle
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:  # raised for anything but tensors and plain containers, before it could run
-        found, cure = "a pickle of other objects, which may run code", "Save network.state_dict() or .safetensors instead."
-    except InputError:
-        raise
-    except FileNotFoundError:
-        found, cure = "no such file", "Check the path."
+    except pickle.UnpicklingError as error:  # raised for anything but tensors and plain containers, before it could run
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        found = (
+            f"a pickle with {named[1]}, which may run code"
+            if named
+            else "a pickle of other objects, which may run code, or no weights"
+        )
+        raise refusal(found, "Save network.state_dict() or .safetensors instead.") from None
     except Exception as error:  # a damaged file makes torch.load raise almost anything
-        found, cure = f"{type(error).__name__}: {error}".splitlines()[0], "Copy or download the file again."
-    else:
-        for key in ("", *NESTED):
-            inner = content.get(key) if key and isinstance(content, Mapping) else content
-            if isinstance(inner, Mapping) and inner and all(isinstance(value, Tensor) for value in inner.values()):
-                return {str(name): value for name, value in inner.items()}
-        found, cure = f"a {type(content).__name__} that is not all tensors", "Save network.state_dict() alone."
-    raise InputError("the weights cannot be read", where=path, found=found, expected=expected, fix=cure)
+        raise refusal(f"{type(error).__name__}: {first_line(error)}", "Copy or download the file again.") from None
+    mappings = {name: value for name, value in content.items() if _is_state(value)} if isinstance(content, Mapping) else {}
+    chosen = next((name for name in NESTED if name in mappings), None) or (next(iter(mappings)) if len(mappings) == 1 else None)
+    if _is_state(content):
+        return _dense(content, refusal)
+    if chosen is not None:
+        return _dense(mappings[chosen], refusal)
+    found = (
+        f"weights under several names: {examples(mappings)}" if mappings else f"a {type(content).__name__} without a state dict"
+    )
+    raise refusal(found, "Save network.state_dict() alone.")
 
 
-def _kind_of_weights(start: bytes) -> str:
-    """Return "safetensors", "torch" or what else a file is, by its first bytes; "torch" where they tell nothing."""
-    if start[8:9] == b"{":
-        return "safetensors"
-    text = start.lstrip().lower()
-    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
-        return "an HTML page"
-    if text.startswith(b"version https://git-lfs"):
-        return "a Git LFS pointer"
-    return "torch"
+def _is_state(content: object) -> TypeGuard[Mapping[object, Tensor]]:
+    return isinstance(content, Mapping) and bool(content) and all(isinstance(value, Tensor) for value in content.values())
 
 
-def _without_prefix(state: Mapping[str, Tensor], entries: Collection[str]) -> Mapping[str, Tensor]:
-    """Return the state dict without the prefixes that wrappers put before every entry of the network."""
-    for prefix in PREFIXES:
-        inner = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-        if inner and not any(name in entries for name in state) and any(name in entries for name in inner):
-            return inner
-    return state
+def _dense(state: Mapping[Any, Tensor], refusal: Callable[[object, str], InputError]) -> Mapping[str, Tensor]:
+    """Return the state dict with its names as text; refuse tensors that are no plain arrays of real numbers."""
+    for name, value in state.items():
+        if value.layout != torch.strided or value.is_meta or value.is_quantized or value.is_complex():
+            kind = "without values" if value.is_meta else f"{value.dtype} {value.layout}".replace("torch.", "")
+            raise refusal(f"{name}, {kind}", "Save dense tensors of floating-point numbers.")
+    return {str(name): value for name, value in state.items()}
+
+
+def _without_prefix(state: Mapping[str, Tensor], entries: Collection[str], where: object) -> Mapping[str, Tensor]:
+    """Return the part of a state dict below the prefix that a wrapper put before every one of the network's entries.
+
+    Raises:
+        InputError: several parts hold all entries.
+    """
+    if any(name in state for name in entries):
+        return state
+    entries = [name for name in entries if not name.endswith("num_batches_tracked")]
+    prefixes = [name[: -len(entries[0])] for name in state if name.endswith(f".{entries[0]}")] if entries else []
+    whole = [prefix for prefix in prefixes if all(prefix + name in state for name in entries)]
+    if len(whole) > 1:
+        raise InputError(
+            "the weights are of several networks",
+            where=where,
+            found=f"entries that begin with {examples(whole)}",
+            expected="those of one network",
+            fix="Save the entries that you mean, without what comes before their names.",
+        )
+    return {name[len(whole[0]) :]: value for name, value in state.items() if name.startswith(whole[0])} if whole else state
 
 
 def load_fitting(network: nn.Module, state: Mapping[str, Tensor], heads: Sequence[str], where: object) -> None:
@@ -159,13 +200,12 @@ def load_fitting(network: nn.Module, state: Mapping[str, Tensor], heads: Sequenc
         InputError: an entry is missing, is one too many, or has another shape.
     """
     current = network.state_dict()  # with its version numbers, which some layers ask for when they load
-    state = _without_prefix(state, current)
+    is_head = tuple(f"{head}." for head in heads)
+    state = _without_prefix(state, [name for name in current if not name.startswith(is_head)], where)
     wanted = {name: tuple(value.shape) for name, value in current.items()}
     # Files of before 2018, ResNet-101's among them, lack the counters, which nothing reads in evaluation.
     state = {name: value for name, value in current.items() if name.endswith("num_batches_tracked")} | dict(state)
-    given = {
-        name: tuple(value.shape) for name, value in state.items() if not name.startswith(tuple(f"{head}." for head in heads))
-    }
+    given = {name: tuple(value.shape) for name, value in state.items() if not name.startswith(is_head)}
     wrong = sorted(name for name in wanted | given if wanted.get(name) != given.get(name))
     if wrong:
         raise InputError(
@@ -174,6 +214,15 @@ def load_fitting(network: nn.Module, state: Mapping[str, Tensor], heads: Sequenc
             found=f"{len(wrong)} entries that do not fit, such as {wrong[0]}: {given.get(wrong[0], 'missing')}",
             expected=f"{len(wanted)} entries, {wrong[0]}: {wanted.get(wrong[0], 'absent')}",
             fix="Pass the weights of the chosen --backbone, or the backbone of these weights.",
+        )
+    whole = [name for name in wanted if current[name].is_floating_point() and not state[name].is_floating_point()]
+    if whole:
+        raise InputError(
+            "the weights are whole numbers",
+            where=where,
+            found=f"{whole[0]}, {state[whole[0]].dtype}".replace("torch.", ""),
+            expected="floating-point numbers",
+            fix="Pass the weights from before they were quantized.",
         )
     current.update({name: state[name] for name in wanted})
     network.load_state_dict(current)
