@@ -23,7 +23,7 @@ from typing import Literal
 from zslab.app.own_data import SPLIT_FILE, OwnData, PrepareOptions, prepare, read_inputs
 from zslab.data.formats.names import read_names
 from zslab.data.formats.table import SUFFIXES
-from zslab.errors import InputError, exit_status
+from zslab.errors import InputError, examples, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import read_attribute_vectors
@@ -146,7 +146,7 @@ def summary(made: OwnData, dataroot: Path, weights: Sequence[str]) -> str:
     images = ", ".join(f"{n} {use}" for use, n in made.n_images.items())
     lines = [f"{made.folder}: {len(made.seen)} seen and {len(made.unseen)} unseen classes; images: {images}."]
     if made.untested:
-        lines.append(f"{len(made.untested)} unseen classes have no images: their accuracy cannot be measured.")
+        lines.append(f"Unseen classes without images, whose accuracy cannot be measured: {examples(made.untested)}.")
     lines += [f"Note: {warning}" for warning in made.warnings]
     if made.left_out:
         lines.append(f"Left out {made.left_out} images that cannot be read: {made.folder / 'unreadable.txt'}")

@@ -61,7 +61,7 @@ def test_names_are_read_from_workbooks(rows, name, tmp_path) -> None:
         ("empty.txt", b"\n\n", "holds no names"),
         ("empty.csv", b"", "holds no names"),
         ("latin.txt", "blüte\n".encode("latin-1"), "is not text in UTF-8"),
-        ("old.xls", b"\xd0\xcf\x11\xe0" + bytes(100), "got an old Excel workbook"),
+        ("old.xls", b"\xd0\xcf\x11\xe0" + bytes(100), "got an old or encrypted Office document"),
         ("none.txt", None, "cannot be read"),
     ],
 )  # fmt: skip

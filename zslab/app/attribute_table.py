@@ -24,8 +24,13 @@ from zslab.errors import InputError, examples
 
 Row = Mapping[str, float] | Sequence[float] | np.ndarray
 
-YES, NO = ("yes", "y", "true", "x", "✓"), ("no", "n", "false")
+YES, NO = ("yes", "y", "true", "x", "✓", "✔", "☑", "✅"), ("no", "n", "false", "✗", "✘", "☐", "❌")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+SPACED = re.compile(r"[+-]?\d{1,3}([ \u00a0\u2009\u202f'’]\d{3})+([.,]\d+)?")  # thousands apart, as in 12 500
+DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+\s*%?$", re.MULTILINE)
+POINTED = re.compile(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$", re.MULTILINE)  # 1.500, which may be 1500
+DATE = re.compile(r"\d{4}-\d\d-\d\d|\d\d:\d\d")
+LARGEST = 1e30  # far from where float32 ends
 NOT_PLAIN = re.compile(r"[^\d.eE+-]", re.ASCII)
 COUNTED = 5  # attributes from which on a header 1, 2, 3, ... is taken for their numbers
 
@@ -144,7 +149,7 @@ def table_from_mapping(rows: Mapping[str, Row], attribute_names: Sequence[str]) 
     Raises:
         InputError: attributes are missing or unknown, or a value is no finite number.
     """
-    _check_names(list(rows), "class", "row", "the table")
+    _check_names(list(rows), "class", "row", "the table", range(1, len(rows) + 1))
     values = []
     for name, row in rows.items():
         where = f"the attributes of {name!r}"
@@ -175,12 +180,15 @@ def write_attribute_table(stream: TextIO, table: AttributeTable) -> None:
 
 def _attribute_table(table: Table, source: str, classes: Iterable[str] = (), attributes: Iterable[str] = ()) -> AttributeTable:
     """Check the shape of a table of text and turn its cells into numbers."""
-    if len(table.rows) < 2 or len(table.rows[0][1]) < 2:
+    width = max((len(cells) for _, cells in table.rows), default=0)
+    if len(table.rows) < 2 or width < 2:
         raise InputError(
             "the file holds no table",
             where=source,
-            found=f"{len(table.rows)} lines" if len(table.rows) < 2 else "a single column",
-            expected="a header, at least one class, and at least one attribute",
+            found=f"a single column, {table.rows[0][1][0]!r}"
+            if len(table.rows) > 1
+            else ("no line", "one line")[len(table.rows)],
+            expected="a header, at least one class, and at least one attribute, with commas, semicolons or tabs between them",
             fix="The first column holds the class names, every other one an attribute.",
         )
     (first_line, header), *rows = _without_index(table)
@@ -193,8 +201,8 @@ def _attribute_table(table: Table, source: str, classes: Iterable[str] = (), att
     names = [_one_line(row[0]) for _, row in rows]
     is_transposed = _share(names, attributes) + _share(columns, classes) > _share(names, classes) + _share(columns, attributes)
     kinds = (("attribute", "row"), ("class", "column")) if is_transposed else (("class", "row"), ("attribute", "column"))
-    _check_names(names, *kinds[0], source)
-    _check_names(columns, *kinds[1], source)
+    _check_names(names, *kinds[0], source, [line for line, _ in rows])
+    _check_names(columns, *kinds[1], source, range(2, len(header) + 1))
     result = AttributeTable(names, columns, _numbers(rows, header, table.delimiter, source), source)
     return result.transposed() if is_transposed else result
 
@@ -222,6 +230,14 @@ def _share(names: Sequence[str], known: Iterable[str]) -> float:
 def _check_header(header: list[str], where: str) -> None:
     """Refuse a first line that is a class and its values; numbers 1, 2, 3, ... may be the names of attributes."""
     cells = header[1:]
+    if header[0] and not any(cells):
+        raise InputError(
+            "the line is a title and not a header",
+            where=where,
+            found=repr(header[0]),
+            expected="the word class, then the names of the attributes",
+            fix="Remove what stands above the header.",
+        )
     counted = len(cells) >= COUNTED and cells in ([str(first + i) for i in range(len(cells))] for first in (0, 1))
     if not counted and all(_is_value(cell) for cell in cells):
         raise InputError(
@@ -238,16 +254,24 @@ def _is_value(cell: str) -> bool:
     return cell.casefold() in marks or bool(re.fullmatch(r"[+-]?[\d.,]*\d[\d.,]*(e[+-]?\d+)?\s*%?", cell, re.IGNORECASE))
 
 
-def _check_names(names: list[str], kind: str, line: str, source: str) -> None:
-    """Refuse empty names and names that occur twice; two spellings of a class are one name."""
-    empty = next((number for number, name in enumerate(names, start=1) if not str(name).strip()), None)
+def _check_names(names: list[str], kind: str, line: str, source: str, places: Sequence[int]) -> None:
+    """Refuse empty names and names that occur twice; two spellings of a class are one name.
+
+    Args:
+        names: of all classes or all attributes.
+        kind: "class" or "attribute".
+        line: "row" or "column".
+        source: where they come from, for messages.
+        places: numbers of their rows or columns.
+    """
+    empty = next((place for place, name in zip(places, names) if not str(name).strip()), None)
     if empty is not None:
         raise InputError(
             f"{_a(kind)} has no name",
             where=source,
             found=f"{line} {empty} is unnamed",
             expected=f"a name for every {kind}",
-            fix="Name it or remove it.",
+            fix="Name it or remove it; of merged cells only the first one holds a value.",
         )
     twice = [f"{name!r}" for name, count in Counter(names).items() if count > 1]
     if not twice and kind == "class":
@@ -257,7 +281,7 @@ def _check_names(names: list[str], kind: str, line: str, source: str) -> None:
             f"{_a(kind)} is named twice",
             where=source,
             found=examples(twice),
-            expected=f"every {kind} once, whatever its case, spaces and underscores",
+            expected=f"every {kind} once" + ", whatever its case, spaces and underscores" * (kind == "class"),
             fix=f"Remove or rename the second {line}.",
         )
 
@@ -281,6 +305,8 @@ def _numbers(rows: list[tuple[int, list[str]]], header: list[str], delimiter: st
     values = np.empty((len(rows), len(header) - 1))
     percents = np.zeros(values.shape, dtype=bool)
     blank_is_no = _columns_of_marks(rows, values.shape[1])
+    if delimiter in ";\t":
+        _check_decimals(rows, source)
     known: dict[str, float] = {}  # the cells of a table are few different texts
     for number, (line, row) in enumerate(rows):
         cells = row[1:]
@@ -288,7 +314,7 @@ def _numbers(rows: list[tuple[int, list[str]]], header: list[str], delimiter: st
         if not NOT_PLAIN.search(together):
             with suppress(ValueError):
                 values[number] = np.fromiter(map(float, cells), np.float64, len(cells))
-                if np.isfinite(values[number]).all():
+                if (np.abs(values[number]) < LARGEST).all():
                     continue
         known |= {cell: _value(cell, delimiter) for cell in set(cells) - known.keys()}
         values[number] = np.fromiter(map(known.__getitem__, cells), np.float64, len(cells))
@@ -301,11 +327,25 @@ def _numbers(rows: list[tuple[int, list[str]]], header: list[str], delimiter: st
     return _in_one_unit(values, percents, header, source)
 
 
+def _check_decimals(rows: list[tuple[int, list[str]]], source: str) -> None:
+    """Refuse points that may separate thousands in a table with decimal commas: 0,7 and 1.500."""
+    text = "\n".join("\n".join(cells[1:]) for _, cells in rows)
+    comma, point = DECIMAL_COMMA.search(text), POINTED.search(text)
+    if comma and point:
+        raise InputError(
+            "the table mixes decimal commas and points",
+            where=source,
+            found=f"{comma[0]} and {point[0]}",
+            expected="the same decimal sign in all cells, and nothing between thousands",
+            fix="Format the numbers without a separator of thousands, and save the table again.",
+        )
+
+
 def _columns_of_marks(rows: list[tuple[int, list[str]]], n_columns: int) -> np.ndarray:
     """Return which columns (A,) hold a mark or nothing in every cell, so that nothing means no."""
     only_marks, has_mark = np.ones(n_columns, dtype=bool), np.zeros(n_columns, dtype=bool)
     for _, (_, *cells) in rows:
-        fits = {cell: not cell or cell.casefold() in YES for cell in set(cells)}
+        fits = {cell: not cell or cell.casefold().removesuffix("\ufe0f") in YES for cell in set(cells)}
         only_marks &= np.fromiter(map(fits.__getitem__, cells), bool, n_columns)
         has_mark |= np.fromiter(map(bool, cells), bool, n_columns)
         if not only_marks.any():
@@ -335,18 +375,20 @@ def _in_one_unit(values: np.ndarray, percents: np.ndarray, header: list[str], so
 
 def _value(text: str, delimiter: str = ",") -> float:
     """Return the number that a cell stands for, NaN where it is none."""
-    word = text.strip().casefold()
+    word = text.strip().casefold().removesuffix("\ufe0f")
     if word in YES or word in NO:
         return float(word in YES)
     digits = word.removesuffix("%").strip().replace("\u2212", "-")
-    # Spreadsheets write semicolons where the comma is the decimal sign; after tabs a comma may also separate thousands.
-    if delimiter == ";" or (delimiter == "\t" and not THOUSANDS.fullmatch(digits)):
-        digits = digits.replace(",", ".", 1) if "." not in digits else digits
+    if SPACED.fullmatch(digits):
+        digits = re.sub(r"[^\d.,+-]", "", digits)
+    # Spreadsheets write semicolons where the comma is the decimal sign; elsewhere a comma may also separate thousands.
+    if "." not in digits and (delimiter == ";" or not THOUSANDS.fullmatch(digits)):
+        digits = digits.replace(",", ".", 1)
     try:
         value = math.nan if "_" in digits else float(digits)
     except ValueError:
         return math.nan
-    return value if math.isfinite(value) else math.nan
+    return value if abs(value) < LARGEST else math.nan
 
 
 def _no_number(text: str, where: str) -> InputError:
@@ -355,5 +397,7 @@ def _no_number(text: str, where: str) -> InputError:
         where=where,
         found=repr(text),
         expected="a finite number such as 0, 1, 37.5 or 37.5%, or yes or no",
-        fix="Fill it in; decimals need a point, and 0 says that the class does not have the attribute.",
+        fix="Spreadsheets take numbers such as 1.5 for dates: format the cells as numbers, and write the value again."
+        if DATE.match(text)
+        else "Fill it in; decimals need a point, and 0 says that the class does not have the attribute.",
     )

@@ -7,14 +7,24 @@ the makers of spreadsheets advise, and lose it again when they are read.
 from __future__ import annotations
 
 import csv
+import datetime
 import io
+import logging
 import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from zslab.errors import InputError
+from zslab.errors import InputError, examples, first_line
+from zslab.file_kinds import START, kind_of_bytes, kind_of_file
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
+    from openpyxl.cell import Cell
+
+log = logging.getLogger(__name__)
 
 LARGEST = 64 * 2**20  # bytes of a file
 LARGEST_UNPACKED = 512 * 2**20  # bytes of a workbook's parts
@@ -48,14 +58,16 @@ def from_formula_safe(text: str) -> str:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file or an Excel workbook (.xlsx, its first sheet); the content decides which it is.
+    """Read a CSV file or an Excel workbook (.xlsx); the content decides which it is.
+
+    The table of a workbook is its first visible sheet that is not empty.
 
     Raises:
         InputError: the file is missing, too large, or no table of text.
     """
     content = _read(Path(path))
     if content.startswith(WORKBOOK):
-        return _tidy(_workbook_rows(path, content), ",", path)
+        return _workbook_table(path, content)
     return parse_table(_decoded(path, content), str(path))
 
 
@@ -109,6 +121,10 @@ def parse_table(text: str, source: str) -> Table:
     """
     text = text.removeprefix("\ufeff")
     start = text.lstrip()
+    if start.startswith(("<", "%PDF", "version https://git-lfs")):
+        kind = kind_of_bytes(start[:START].encode())
+        if kind != "text":
+            raise _no_table(source, kind)
     declared = re.match(r"sep=([,;\t])\r?\n", start)  # Excel's own way to name the separator
     unquoted = re.sub(r'"[^"]*"', "", start[:1_000_000]).split("\n", 1)[0]
     delimiter = declared[1] if declared else max(",;\t", key=unquoted.count)
@@ -139,18 +155,23 @@ def _decoded(path: Path, content: bytes) -> str:
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        raise InputError(
-            "the file is not text in UTF-8",
-            where=path,
-            found="an old Excel workbook" if content.startswith(b"\xd0\xcf\x11\xe0") else "other bytes",
-            expected="text, CSV (UTF-8) or .xlsx",
-            fix="Save it as text or CSV in UTF-8.",
-        )
+        kind = kind_of_bytes(content[:START])
+        raise _no_table(path, "bytes that are not UTF-8" if kind in ("text", "a file of another kind") else kind)
     return text
 
 
-def _workbook_rows(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]]:
-    """Yield the rows of a workbook's first sheet as text."""
+def _no_table(where: object, found: str) -> InputError:
+    return InputError(
+        "the file is not text in UTF-8 or a workbook",
+        where=where,
+        found=found,
+        expected="text, CSV (UTF-8) or .xlsx without a password",
+        fix="Save it as .xlsx, or as text or CSV in UTF-8.",
+    )
+
+
+def _workbook_table(path: Path, content: bytes) -> Table:
+    """Return the first visible sheet of a workbook that is not empty, as text."""
     try:
         import openpyxl
     except ImportError:
@@ -161,31 +182,72 @@ def _workbook_rows(path: Path, content: bytes) -> Iterator[tuple[int, list[str]]
             expected="openpyxl",
             fix="Install it with `pip install -e '.[images]'`, or save the table as CSV (UTF-8).",
         ) from None
+    kind = kind_of_file(io.BytesIO(content))
+    if kind != "an Excel workbook":
+        raise _no_table(path, kind)
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             unpacked = sum(part.file_size for part in archive.infolist())
         if unpacked > LARGEST_UNPACKED:
             raise ValueError(f"{unpacked:,} bytes unpacked, more than {LARGEST_UNPACKED:,}")
         book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        for number, row in enumerate(book.worksheets[0].iter_rows(values_only=True), start=1):
-            yield number, [_cell_text(value) for value in row]
+        sheets = [sheet.title for sheet in book.worksheets if sheet.sheet_state == "visible"] or book.sheetnames
+        table = Table([], ",")
+        for title in sheets:
+            table = _tidy(_sheet_rows(book, title), ",", path)
+            if table.rows:
+                break
+        others = [repr(name) for name in sheets if name != title]
+        if others:
+            log.warning("%s: sheet %r was read and the others were not: %s", path, title, examples(others))
+        if any("" in cells for _, cells in table.rows):
+            formulas = openpyxl.load_workbook(io.BytesIO(content), read_only=True)
+            _check_formulas(book, formulas, title, path)
+        return table
     except InputError:
         raise
     except Exception as error:  # openpyxl raises almost anything for a damaged workbook
         raise InputError(
             "the workbook cannot be read",
             where=path,
-            found=f"{type(error).__name__}: {error}",
-            expected="an Excel workbook (.xlsx)",
-            fix="Save the table as CSV (UTF-8).",
+            found=f"{type(error).__name__}: {first_line(error)}",
+            expected="an Excel workbook (.xlsx) with a sheet of cells",
+            fix="Save the sheet with the table as CSV (UTF-8).",
         ) from None
 
 
-def _cell_text(value: object) -> str:
+def _sheet_rows(book: Workbook, title: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield number and cells of a sheet's rows, as text."""
+    if hasattr(book[title], "iter_rows"):  # a sheet of a chart has none
+        for number, row in enumerate(book[title].iter_rows(), start=1):
+            yield number, [_cell_text(cell) for cell in row]
+
+
+def _check_formulas(values: Workbook, formulas: Workbook, title: str, path: Path) -> None:
+    """Refuse formulas without results, which programs that only write files do not store; a result may be empty text."""
+    rows = zip(formulas[title].iter_rows(), values[title].iter_rows())
+    pairs = [pair for row in rows for pair in zip(*row) if pair[0].value is not None and pair[0].data_type == "f"]
+    if pairs and all(result.value is None for _, result in pairs):
+        cell = pairs[0][0]
+        raise InputError(
+            "the workbook holds formulas without their results",
+            where=f"{path}, cell {cell.coordinate}",
+            found=cell.value,
+            expected="a workbook that a spreadsheet program saved",
+            fix="Open it in a spreadsheet program and save it there, or save the table as CSV (UTF-8).",
+        )
+
+
+def _cell_text(cell: Cell) -> str:
+    """Return what a cell shows: 0.7 in the format "0 %" is "70%"."""
+    value = cell.value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:.15g}"
+    if isinstance(value, int | float):
+        is_percentage = "%" in (cell.number_format or "")
+        return f"{100 * value:.15g}%" if is_percentage else f"{value:.15g}" if isinstance(value, float) else str(value)
+    if isinstance(value, datetime.datetime) and value.time() == datetime.time():
+        value = value.date()
     return "" if value is None else str(value)
 
 
