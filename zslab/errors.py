@@ -15,7 +15,10 @@ REFUSALS = (  # of a disk
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
 )
-NO_MEMORY = ("allocate memory", "out of memory", "can't start new thread", "failed to map segment")  # as libraries say it
+NO_MEMORY = (  # as libraries say it
+    *("allocate memory", "out of memory", "bad_alloc", "bad allocation"),
+    *("can't start new thread", "failed to map segment"),
+)
 
 
 class InputError(ValueError):

@@ -90,6 +90,7 @@ class Experiment:
         if self.config.overwrite or not self.folder.finished:
             return False
         check_data(self.config, self.folder)
+        self.folder.remove_checkpoints()
         log.info("This run has finished before; --overwrite would repeat it.")
         return True
 

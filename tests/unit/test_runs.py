@@ -119,6 +119,7 @@ def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path) -> No
         (OSError(30, "Read-only file system", "runs/a.json"), "runs/a.json: the file cannot be read or written (got Read-only"),
         (MemoryError(), "this process: the memory is not sufficient (got MemoryError"),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is not sufficient (got DefaultCPUAll"),
+        (RuntimeError("std::bad_alloc"), "this process: the memory is not sufficient (got std::bad_alloc"),
         (OSError(12, "Cannot allocate memory"), "the memory is not sufficient"),
         (InputError("it is wrong", where="a", found=1, expected=2, fix="Mend it."), "a: it is wrong"),
         (ValueError("a fault of ours"), ""),
@@ -224,6 +225,29 @@ def test_metrics_survive_a_kill_in_the_middle_of_a_line(folder) -> None:
     folder.metrics.write_text("\n".join([lines[0][:20], lines[1], ""]))
     with pytest.raises(InputError, match=r"metrics\.jsonl, line 1"):
         folder.read_metrics()
+
+
+def test_metrics_that_lack_an_epoch_before_the_checkpoint_are_refused(folder) -> None:
+    for epoch in (0, 2):
+        folder.append_metrics(record(epoch))
+    folder.truncate_metrics(1)
+    with pytest.raises(InputError, match=r"metrics\.jsonl: records of epochs are missing \(got 1 records"):
+        folder.truncate_metrics(2)
+    folder.metrics.unlink()
+    folder.truncate_metrics(0)
+    with pytest.raises(InputError, match="got 0 records"):
+        folder.truncate_metrics(1)
+
+
+def test_a_run_that_has_lost_what_it_wrote_before_its_checkpoint_is_not_continued(folder) -> None:
+    folder.update_arrays({"a": np.ones(2)})
+    (folder.path / ".b.host-1.tmp.npz").touch()  # of a killed process
+    folder.save_checkpoint({"epoch": 1})
+    (folder.path / ".b.host-1.tmp.npz").unlink()
+    assert folder.load_checkpoint() == {"epoch": 1}
+    folder.arrays.unlink()
+    with pytest.raises(InputError, match=r"files of the unfinished run are missing \(got no evaluation\.npz"):
+        folder.load_checkpoint()
 
 
 def test_tensorboard_gets_the_values_of_the_metrics(folder) -> None:

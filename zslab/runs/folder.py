@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import pickle
 import shutil
 import zipfile
@@ -30,7 +31,7 @@ import numpy.typing as npt
 import torch
 from safetensors.torch import save
 
-from zslab.errors import InputError, first_line
+from zslab.errors import InputError, examples, first_line
 from zslab.fileio import atomic_path, plain_disk_errors, read_json, read_metrics, write_json, write_text
 from zslab.runs.checkpoint import check_archive, content_digest
 from zslab.runs.events import EventFile
@@ -149,11 +150,15 @@ class RunFolder:
             if entry.name != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
+    def _results(self) -> list[str]:
+        """Return the names of the arrays and weights written so far."""
+        return sorted(path.name for path in self.path.glob("[!.]*") if path.suffix in (".npz", ".safetensors"))
+
     def save_checkpoint(self, state: dict[str, Any]) -> None:
         """Write a checkpoint in place of the one before."""
         with atomic_path(self.checkpoint) as temporary, open(temporary, "wb") as file:
             try:
-                torch.save({"digest": self.digest, "data": self.data, "state": state}, file)
+                torch.save({"digest": self.digest, "data": self.data, "files": self._results(), "state": state}, file)
             except RuntimeError as error:  # PyTorch hides a full disk behind a message of its own
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
@@ -163,7 +168,8 @@ class RunFolder:
         """Return the state last saved, or None if there is none. Only tensors and plain values are unpickled.
 
         Raises:
-            InputError: the file is damaged, holds other objects, or belongs to another config or other data.
+            InputError: the file is damaged, holds other objects, or belongs to another config or other data; or files that
+                were written before it are missing.
         """
         if not self.checkpoint.exists():
             return None
@@ -171,6 +177,7 @@ class RunFolder:
             check_archive(self.checkpoint)
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             digest, state, data = content["digest"], content["state"], content["data"]
+            missing = {str(name) for name in content["files"]}.difference(self._results())
             if not isinstance(state, dict) or not isinstance(data, dict | None):
                 raise TypeError("the state or the fingerprint of the data is no dictionary")
         except (*UNUSABLE_STATE, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
@@ -185,12 +192,22 @@ class RunFolder:
             )
         if data != self.data:
             raise changed_data(self.checkpoint, data, self.data)
+        if missing:
+            raise InputError(
+                "files of the unfinished run are missing",
+                where=self.path,
+                found=f"no {examples(sorted(missing))}",
+                expected="what was written before the checkpoint",
+                fix="Put them back, or pass --overwrite to start again.",
+            )
         return state
 
     def append_metrics(self, record: EpochRecord) -> None:
         """Add one epoch's record to metrics.jsonl and to the TensorBoard events."""
         with plain_disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record.to_json(), allow_nan=False) + "\n")
+            file.flush()
+            os.fsync(file.fileno())  # before a checkpoint that counts on it
         with plain_disk_errors(self.path / "tensorboard"):
             self._events.append(record.epoch, record.scalars())
 
@@ -199,10 +216,22 @@ class RunFolder:
         return [EpochRecord.from_json(line) for line in read_metrics(self.metrics)] if self.metrics.exists() else []
 
     def truncate_metrics(self, epoch: int) -> None:
-        """Drop the records of `epoch` and later, which are about to be trained again."""
+        """Drop the records of `epoch` and later, which are about to be trained again.
+
+        Raises:
+            InputError: the record of an earlier epoch is missing.
+        """
+        records = [record for record in self.read_metrics() if record.epoch < epoch]
+        if [record.epoch for record in records] != list(range(epoch)):
+            raise InputError(
+                "records of epochs are missing",
+                where=self.metrics,
+                found=f"{len(records)} records",
+                expected=f"one for each of the {epoch} epochs before the checkpoint",
+                fix="Put the file back, or pass --overwrite to start again.",
+            )
         if self.metrics.exists():
-            lines = [json.dumps(record.to_json()) + "\n" for record in self.read_metrics() if record.epoch < epoch]
-            write_text(self.metrics, "".join(lines))
+            write_text(self.metrics, "".join(json.dumps(record.to_json()) + "\n" for record in records))
 
     def update_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add arrays to evaluation.npz, replacing those of the same name."""
@@ -235,8 +264,13 @@ class RunFolder:
     def finish(self, result: Mapping[str, Any]) -> None:
         """Write result.json and remove what was only needed to resume."""
         write_json(self.result, result)
-        for path in self._checkpoints:
-            path.unlink(missing_ok=True)
+        self.remove_checkpoints()
+
+    def remove_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished run, where a kill has left them."""
+        with contextlib.suppress(OSError):  # of a read-only disk; they only take space
+            for path in self._checkpoints:
+                path.unlink(missing_ok=True)
 
     def read_result(self) -> dict[str, Any]:
         """Return the content of result.json.
