@@ -11,8 +11,10 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 import torch
@@ -260,6 +262,14 @@ def test_tensorboard_gets_the_values_of_the_metrics(folder) -> None:
     assert set(events.Tags()["scalars"]) == set(record(0).scalars()) == {"losses/vae", "lambda1", "zsl/acc", "seconds"}
 
 
+def test_a_sweep_that_looks_whether_a_run_is_going_on_does_not_keep_it_from_starting(folder, monkeypatch) -> None:
+    folder.close()
+    looking = filelock.FileLock(folder.path / ".lock")
+    looking.acquire()
+    monkeypatch.setattr(time, "sleep", lambda seconds: looking.release())
+    folder.open({}, resume=False, overwrite=False)
+
+
 def test_an_unfinished_run_needs_a_word(folder) -> None:
     folder.save_checkpoint({"epoch": 1})
     folder.append_metrics(record(0))
@@ -284,6 +294,9 @@ def test_a_run_stopped_in_its_validation_stage_is_unfinished_too(folder) -> None
     folder.open({}, resume=True, overwrite=False)
     folder.finish({"rows": []})
     assert folder.finished and folder.validation().load_checkpoint() is None
+    folder.validation().save_checkpoint({"epoch": 1})  # as a kill after the result leaves it
+    folder.remove_checkpoints()
+    assert not folder.validation().checkpoint.exists()
 
 
 def test_two_processes_cannot_use_one_folder(folder) -> None:

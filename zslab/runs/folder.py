@@ -39,6 +39,7 @@ from zslab.runs.records import EpochRecord
 
 log = logging.getLogger("zslab")
 
+LOOK_SECONDS = 0.5  # longer than a sweep holds the lock to see whether a run is going on
 # What PyTorch and we raise over a checkpoint with a wrong value in it.
 UNUSABLE_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
 
@@ -107,7 +108,7 @@ class RunFolder:
         try:
             with plain_disk_errors(self.path):
                 self.path.mkdir(parents=True, exist_ok=True)
-                self._lock.acquire(timeout=0)
+                self._lock.acquire(timeout=LOOK_SECONDS, poll_interval=LOOK_SECONDS / 10)
         except filelock.Timeout:
             raise InputError(
                 "another process uses this run folder",
