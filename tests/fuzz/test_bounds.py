@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.io
 import torch
 from fuzz.campaign import Reader, run_cases
 from PIL import Image
@@ -45,6 +46,15 @@ def is_refused(path: Path, read: Callable[[], object]) -> bool:
     outcome = run_cases(Reader(read, path, lambda content, _: content), 1)
     assert 1 not in outcome.faults or outcome.refused  # the "good" file is the same, and refused as well
     return outcome.refused == 1
+
+
+@pytest.mark.parametrize(
+    "texts", [np.full(2**26, "x"), np.array(["x" * 2**26, *"abcdefgh"], dtype=object)], ids=["rows", "cells"]
+)
+def test_text_in_matlab_files_is_bounded(tmp_path: Path, texts: np.ndarray) -> None:
+    scipy.io.savemat(tmp_path / "a.mat", {"names": texts}, do_compression=True)
+    assert (tmp_path / "a.mat").stat().st_size < 2**18
+    assert is_refused(tmp_path / "a.mat", lambda: read_mat(tmp_path / "a.mat", ("names",)))
 
 
 def write_changed(path: Path, method: str, **changes: object) -> None:

@@ -263,6 +263,8 @@ def test_a_missing_file_a_folder_and_other_safetensors_are_named(tmp_path) -> No
         ("seen", [True]),
         ("settings", []),
         ("backbone", {"spec": 3, "weights": "", "digest": ""}),
+        ("backbone", {"spec": {}, "weights": "", "digest": ""}),
+        ("backbone", {"spec": {"name": "resnet18", "crop": 20_000}, "weights": "", "digest": ""}),
         ("scaling_divisor", 0),
         ("scaling_divisor", "1"),
         ("train_share", 2),

@@ -112,8 +112,7 @@ def _backbone(model: Model) -> str:
     """Return the network that makes the features, its weights, and their license."""
     if model.backbone is None:
         return "unknown; the model takes features only"
-    spec = model.backbone["spec"]
-    name = str(spec["name"]) if isinstance(spec, dict) else ""
+    name = modality_of(model.backbone["spec"]).spec.from_json(model.backbone["spec"]).name
     place = "in the file" if model.backbone_weights else "not in the file"
     if name == DESCRIPTOR:
         return "descriptor, a formula of zslab without weights (MIT)"

@@ -33,6 +33,7 @@ from zslab.app.attribute_table import AttributeScale
 from zslab.app.json_reader import EXPORT_AGAIN, LARGEST_NAME, JsonReader
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError, first_line
+from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
 from zslab.fileio import atomic_path
 from zslab.runs.checkpoint import content_digest
@@ -253,8 +254,8 @@ def _model(reader: JsonReader, tensors: dict[str, Tensor]) -> Model:
     seen = _seen(reader, c)
     scaling = _scaling(reader, shared)
     backbone = None if reader.content.get("backbone") is None else reader.member("backbone")
-    if backbone is not None and not _is_backbone(backbone):
-        raise reader.refused("backbone", "an object with spec, weights and digest")
+    if backbone is not None:
+        _check_backbone(reader, backbone)
     if groups["backbone."] and backbone is None:
         raise reader.refused("backbone", "a description beside the weights")
     low, high = (_tensor(reader, shared, f"table_{end}", (a,), torch.float64).numpy() for end in ("low", "high"))
@@ -345,6 +346,12 @@ def _text(reader: JsonReader, n_attributes: int) -> TextRecord | None:
     return record
 
 
-def _is_backbone(value: Mapping[str, object]) -> bool:
-    texts = [value.get("weights"), value.get("digest")]
-    return isinstance(value.get("spec"), dict) and all(isinstance(text, str) and len(text) <= LARGEST_NAME for text in texts)
+def _check_backbone(reader: JsonReader, backbone: Mapping[str, object]) -> None:
+    texts = [backbone.get("weights"), backbone.get("digest")]
+    if not all(isinstance(text, str) and len(text) <= LARGEST_NAME for text in texts):
+        raise reader.refused("backbone", "an object with spec, weights and digest")
+    spec = backbone.get("spec")
+    try:
+        modality_of(spec).spec.from_json(spec)
+    except InputError:
+        raise reader.refused("backbone", "the description of a network", spec) from None

@@ -10,6 +10,7 @@ from typing import TypeVar
 import h5py
 import numpy as np
 
+from zslab.data.formats.expansion import text_array
 from zslab.data.formats.hdf5 import ForeignStorage, Item, array, checked, local_item, texts
 from zslab.data.formats.matlab5 import UnsupportedVariable, dense, read_variables, variable_shapes
 from zslab.errors import InputError, examples
@@ -129,14 +130,14 @@ def _value(name: str, item: Item) -> np.ndarray:
             raise ValueError(f"an empty array of shape {shape}")
         return np.array([], dtype=str) if kind in (b"cell", b"char") else np.zeros(shape)
     if h5py.check_string_dtype(item.dtype):  # written from Python
-        return np.array(texts(item), dtype=str).ravel()
+        return text_array(texts(item).ravel().tolist())
     if h5py.check_ref_dtype(item.dtype):
         return _cells(name, item)
     if item.dtype.kind not in "fiub":
         raise UnsupportedVariable(name, f"an array of {item.dtype.name}")
     value = np.atleast_2d(array(item))
     if kind == b"char":
-        return np.array(["".join(map(chr, row)).rstrip(" \0") for row in value.T])
+        return text_array(["".join(map(chr, row)).rstrip(" \0") for row in value.T])
     transposed: np.ndarray = value.T
     return transposed
 
@@ -149,7 +150,7 @@ def _cells(name: str, item: h5py.Dataset) -> np.ndarray:
         left -= len(found[-1])
         if left < 0:
             raise ValueError("more text than the file can hold")  # a file can refer to one long text any number of times
-    return np.array(found, dtype=str)
+    return text_array(found)
 
 
 def _text(name: str, cell: Item) -> str:

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from zslab.data.formats.expansion import check_expansion
+from zslab.data.formats.expansion import check_expansion, text_array
 
 # Types of elements.
 ARRAY, COMPRESSED = 14, 15
@@ -218,9 +218,9 @@ def _content(header: Header, elements: _Elements) -> np.ndarray:
     if header.is_complex:
         raise UnsupportedVariable(header.name, "a complex array")
     if header.kind == TEXT:
-        return np.array(_lines(header, elements), dtype=str)
+        return text_array(_lines(header, elements))
     if header.kind == CELL:
-        return np.array(_cells(header, elements), dtype=str)
+        return text_array(_cells(header, elements))
     if header.kind == SPARSE:
         row, start, values = elements.numbers(), elements.numbers(), elements.numbers()
         return dense(row, start, values, header.shape)
@@ -237,7 +237,7 @@ def _lines(header: Header, elements: _Elements) -> list[str]:
     text, n_rows = elements.text() if math.prod(header.shape) else "", header.shape[0]
     if n_rows <= 1:  # not counted: MATLAB counts UTF-16 codes, other writers characters
         return [text.rstrip(" \0")] if text else []
-    if len(text) != math.prod(header.shape):
+    if len(text) != math.prod(header.shape) or n_rows > MOST_CELLS:
         raise ValueError(f"{len(text)} characters in a text of shape {header.shape}")
     return [text[row::n_rows].rstrip(" \0") for row in range(n_rows)]
 
