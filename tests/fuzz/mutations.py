@@ -22,6 +22,7 @@ from fuzz.campaign import Mutate
 SIZES = (0, 1, 2**7, 2**15, 2**31 - 1, 2**31, 2**32 - 1, 2**63 - 1, 2**64 - 1)
 TEXTS = ("", "x", "nan", "-1", "\ud800", "=1+1", "../../x", "/dev/stdin", "a\0b", "λ" * 40_000, "{" * 3000)
 NUMBERS = (-1, 0, 1, 2, 20_000, 2**31, 2**63, 10**20, 10**310, -0.0, 1e-320, 0.5, 1e30, 1e308, math.nan, math.inf)
+MOST_PLACES = 10_000  # in a tree, whose size each change could multiply by thousand
 VALUES = (None, True, False, [], {}, [[]], [None], [0] * 1000, {"": {}}, *NUMBERS, *TEXTS)
 
 
@@ -79,7 +80,8 @@ def changed_tree(tree: object, random: Random, strange: Callable[[object, Random
     for _ in range(random.choice((1, 1, 1, 2, 5))):
         places = [(tree, key) for key in _keys(tree)]
         for holder, key in places:  # grows while it is walked through
-            places += [(holder[key], inner) for inner in _keys(holder[key])]
+            if len(places) < MOST_PLACES:
+                places += [(holder[key], inner) for inner in _keys(holder[key])]
         if not places:
             return tree
         holder, key = random.choice(places)
@@ -89,7 +91,7 @@ def changed_tree(tree: object, random: Random, strange: Callable[[object, Random
                 del holder[key]
             case 1 if isinstance(holder, dict):
                 holder[random.choice(("", "x", f"{key} ", "\ud800"))] = holder.pop(key)
-            case 2 if isinstance(holder, list):
+            case 2 if isinstance(holder, list) and len(places) < MOST_PLACES:
                 holder[key:key] = [value] * random.choice((1, 2, 1000))
             case 3:
                 other, at = random.choice(places)
