@@ -150,17 +150,18 @@ def _descendants(pid: int) -> list[int]:
 def _run(arguments: list[str], output: Path, fault: Fault) -> None:
     """Become the command, in a child of the forkserver."""
     os.setsid()
-    sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc] # noqa: SIM115 - as a new interpreter does
+    sys.stdout = sys.__stdout__ = None  # type: ignore[assignment,misc] # closes the null device of a sweep without stdout
     file = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     os.dup2(file, 1)
     os.dup2(file, 2)
-    if fault.stdout == "closed":
-        os.close(1)
-        sys.stdout = None  # type: ignore[assignment] # as the interpreter has it
-    elif fault.stdout == "reader gone":
+    if fault.stdout == "reader gone":
         reader, writer = os.pipe()
         os.close(reader)
         os.dup2(writer, 1)
+    if fault.stdout == "closed":
+        os.close(1)
+    else:
+        sys.stdout = sys.__stdout__ = open(1, "w", closefd=False)  # type: ignore[misc] # noqa: SIM115
     if fault.file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (fault.file_bytes, fault.file_bytes))
     if fault.memory is not None:
