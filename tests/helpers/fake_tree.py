@@ -8,9 +8,11 @@ from pathlib import Path
 from zslab.sweep.engines import LOST, run_command
 
 RUN = """
-import json, os, sys, time
+import json, os, signal, sys, time
 from pathlib import Path
 import filelock
+
+signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 folder, seconds, fate, syn_num = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 folder.mkdir(parents=True, exist_ok=True)

@@ -134,12 +134,18 @@ def start_driver(sweep, *words: str) -> subprocess.Popen:
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_all_runs_and_the_same_command_goes_on(sweep) -> None:
+@pytest.mark.parametrize("in_background", [False, True])
+def test_ctrl_c_or_a_termination_saves_all_runs_and_the_same_command_goes_on(sweep, in_background: bool) -> None:
     words = ("--seeds", "1", "2", "3", "--workers", "2", "--set", "seconds=60")
-    driver = start_driver(sweep, *words)
+    earlier = signal.signal(signal.SIGINT, signal.SIG_IGN) if in_background else None  # as `nohup zslab sweep ... &` does
+    try:
+        driver = start_driver(sweep, *words)
+    finally:
+        if earlier:
+            signal.signal(signal.SIGINT, earlier)
     running = [sweep.out / f"run-1-{seed}" for seed in (1, 2)]
     wait_for(lambda: all((folder / "metrics.jsonl").exists() for folder in running))
-    driver.send_signal(signal.SIGINT)
+    driver.send_signal(signal.SIGTERM if in_background else signal.SIGINT)
     assert driver.wait(60) == 130
     assert all((folder / "saved.txt").exists() for folder in running)
     assert starts(sweep.out / "run-1-3") == 0

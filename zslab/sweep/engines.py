@@ -7,7 +7,6 @@ driver's business (`zslab.sweep.driver`). Ray and submitit are imported when the
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -125,7 +124,7 @@ class _LocalJob:
         return status
 
     def interrupt(self) -> None:
-        _interrupt(self.process)
+        self.process.terminate()  # SIGINT is ignored where the driver was started in the background
 
 
 def visible_gpus() -> list[str]:
@@ -285,7 +284,7 @@ def run_command(command: list[str], output: str | None) -> int:
 def interrupt_commands() -> None:
     """Interrupt what `run_command` has started in this process, and wait while it saves its checkpoint."""
     for process in _commands:
-        _interrupt(process)
+        process.terminate()
     end = time.monotonic() + INTERRUPT_SECONDS
     while any(process.poll() is None for process in _commands) and time.monotonic() < end:
         time.sleep(POLL_SECONDS)
@@ -312,13 +311,6 @@ def _start(command: Sequence[str], output: Path | None, environment: dict[str, s
     finally:
         if stream is not None:
             stream.close()
-
-
-def _interrupt(process: subprocess.Popen[bytes]) -> None:
-    if sys.platform == "win32":
-        process.terminate()
-    else:
-        process.send_signal(signal.SIGINT)
 
 
 def _import(module: str, extra: str) -> ModuleType:
