@@ -247,7 +247,7 @@ class RunFolder:
                     where=self.arrays,
                     found=first_line(error),
                     expected="the archive that this run wrote",
-                    fix="Delete the file; the report will lack some plots.",
+                    fix="Pass --overwrite to start again.",
                 ) from None
         with atomic_path(self.arrays) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **merged)
