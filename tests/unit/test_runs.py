@@ -285,6 +285,16 @@ def test_an_unfinished_run_needs_a_word(folder) -> None:
     again.close()
 
 
+def test_a_run_whose_removal_was_killed_counts_neither_as_finished_nor_as_begun(folder, monkeypatch) -> None:
+    folder.finish({"rows": {}})
+    folder.save_checkpoint({"epoch": 1})
+    folder.close()
+    monkeypatch.setattr(Path, "iterdir", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        folder.open({}, resume=False, overwrite=True)
+    assert not folder.finished and folder.load_checkpoint() is None
+
+
 def test_a_run_stopped_in_its_validation_stage_is_unfinished_too(folder) -> None:
     folder.validation().path.mkdir()
     folder.validation().save_checkpoint({"epoch": 1})

@@ -147,6 +147,8 @@ class RunFolder:
         self._lock.release()
 
     def _clear(self) -> None:
+        for path in (self.result, *self._checkpoints):  # first, so that a kill leaves neither a result nor a continuation
+            path.unlink(missing_ok=True)
         for entry in self.path.iterdir():
             if entry.name != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
