@@ -34,19 +34,37 @@ def atomic_path(path: Path) -> Iterator[Path]:
     Whatever goes wrong, an earlier file at `path` stays as it was and the temporary file is removed.
 
     Raises:
-        InputError: the disk is full or the folder cannot be written to.
+        InputError: the disk is full, or the folder or an earlier file cannot be written to.
     """
     path = Path(path)
     temporary = temporary_path(path)
+    make_folder(path.parent)
+    try:
+        if path.exists() and not os.access(path, os.W_OK):  # to rename would replace it all the same
+            raise PermissionError(errno.EACCES, "the file is read-only")
+        temporary.touch()
+    except OSError as error:  # of any kind: /proc knows no file that is not there
+        raise refusal(path, error) from error
     try:
         with plain_disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             with open(temporary, "rb+") as file:
                 os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are not there.
+
+    Raises:
+        InputError: the disk refuses, or a file has the name.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise refusal(path, error, "the folder cannot be made") from error
 
 
 @contextmanager

@@ -55,6 +55,19 @@ def test_a_failed_write_leaves_the_earlier_file(tmp_path) -> None:
     assert read_json(path) == {"a": 1}
 
 
+@pytest.mark.parametrize("place", ["/proc/new.json", "/proc/new/a.json", "{folder}/file/a.json", "{folder}/kept.json"])
+def test_a_place_that_cannot_be_written_is_refused(place: str, tmp_path, monkeypatch) -> None:
+    if place.startswith("/proc") and not Path("/proc/self").exists():
+        pytest.skip("this system has no /proc")
+    for name in ("file", "kept.json"):
+        (tmp_path / name).write_text("[]")
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "kept.json")  # root may write everything
+    with pytest.raises(InputError, match="cannot be (written|made)"):
+        write_json(Path(place.format(folder=tmp_path)), {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "kept.json"]
+    assert (tmp_path / "kept.json").read_text() == "[]"
+
+
 def test_a_full_disk_is_said_plainly_and_spoils_nothing(folder) -> None:
     """A limit on the size of files stands in for a full disk: the write fails in the middle in the same way."""
     folder.save_checkpoint({"epoch": 1})

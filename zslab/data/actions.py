@@ -21,7 +21,7 @@ import numpy as np
 from zslab.data.dataset import Dataset
 from zslab.data.xlsa17 import assemble, read_features
 from zslab.errors import InputError
-from zslab.fileio import atomic_path, file_sha256, write_text
+from zslab.fileio import atomic_path, file_sha256, make_folder, write_text
 from zslab.int_ranges import format_numbers
 
 
@@ -89,7 +89,7 @@ def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.nda
     stem = f"{feature_file.parent.name}-{feature_file.stem}-{digest}"
     paths = cache / f"{stem}-features.npy", cache / f"{stem}-labels.npy"
     checksums = cache / f"{stem}.sha256"
-    cache.mkdir(parents=True, exist_ok=True)
+    make_folder(cache)
     with filelock.FileLock(cache / f".{stem}.lock"):
         if not _are_whole(paths, checksums):
             for path, array in zip(paths, read_features(feature_file)):

@@ -39,7 +39,7 @@ from zslab.data.formats.matfile import mat_shapes
 from zslab.data.splits import PROPOSED_SPLIT
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError, examples, exit_status
-from zslab.fileio import file_sha256, plain_disk_errors, temporary_path
+from zslab.fileio import file_sha256, make_folder, plain_disk_errors, temporary_path
 
 log = logging.getLogger(__name__)
 
@@ -222,7 +222,7 @@ def extract(archive: Path, name: str, folder: Path, expected: Mapping[str, Shape
         members = _members_of_set(opened, archive, name, expected)
         extras = {file for file in members if re.fullmatch(r"[^.].*\.(mat|txt)", file) and not (folder / file).exists()}
         chosen = {file: members[file] for file in sorted({*expected, *extras})}
-        folder.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(folder.parent)
         require_space(folder.parent, sum(member.file_size for member in chosen.values()))
         temporary = temporary_path(folder)
         try:

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from zslab.errors import InputError
-from zslab.fileio import plain_disk_errors
+from zslab.fileio import make_folder, plain_disk_errors
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ def fetch(url: str, target: Path, check: Callable[[Path], None]) -> None:
     for last_attempt in (False, True):
         log.info("fetching %s", url)
         with plain_disk_errors(part):
-            part.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(part.parent)
             resumed = _download(url, part, target)
         log.info("checking %s", target.name)
         try:

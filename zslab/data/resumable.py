@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from zslab.errors import InputError
-from zslab.fileio import plain_disk_errors
+from zslab.fileio import make_folder, plain_disk_errors
 
 FileKey = tuple[str, int, int]  # name, size in bytes, time of the last change in nanoseconds
 
@@ -58,7 +58,7 @@ class ResumableRows:
         self._settings = json.loads(json.dumps({**settings, "fields": fields}))
         self._lock = FileLock(f"{self.path}.lock")
         with plain_disk_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(self.path.parent)
             try:
                 self._lock.acquire(timeout=0)
             except Timeout:

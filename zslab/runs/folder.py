@@ -32,7 +32,7 @@ import torch
 from safetensors.torch import save
 
 from zslab.errors import InputError, examples, first_line
-from zslab.fileio import atomic_path, plain_disk_errors, read_json, read_metrics, write_json, write_text
+from zslab.fileio import atomic_path, make_folder, plain_disk_errors, read_json, read_metrics, write_json, write_text
 from zslab.runs.checkpoint import check_archive, content_digest
 from zslab.runs.events import EventFile
 from zslab.runs.records import EpochRecord
@@ -107,7 +107,7 @@ class RunFolder:
         """
         try:
             with plain_disk_errors(self.path):
-                self.path.mkdir(parents=True, exist_ok=True)
+                make_folder(self.path)
                 self._lock.acquire(timeout=LOOK_SECONDS, poll_interval=LOOK_SECONDS / 10)
         except filelock.Timeout:
             raise InputError(

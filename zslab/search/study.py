@@ -22,7 +22,7 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from zslab.errors import InputError
-from zslab.fileio import read_json, read_metrics
+from zslab.fileio import make_folder, read_json, read_metrics
 from zslab.runs.config import VALIDATION_ONLY
 from zslab.runs.records import EpochRecord
 from zslab.search.space import Space
@@ -69,7 +69,7 @@ class Study:
     def __init__(
         self, folder: Path, launcher: Launcher, space: Space, fixed: dict[str, Value], objective: Objective, seed: int = 0
     ):
-        (folder / "locks").mkdir(parents=True, exist_ok=True)
+        make_folder(folder / "locks")
         self.folder, self.launcher, self.space, self.fixed, self.objective = folder, launcher, space, fixed, objective
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         with filelock.FileLock(folder / "locks" / "study.lock"):
