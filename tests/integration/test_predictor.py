@@ -25,6 +25,7 @@ from zslab.features import backbones
 from zslab.features.backbones import BackboneSpec
 
 from helpers.exported_models import train_dazle
+from helpers.tiny_models import METHODS, tiny_model
 
 
 def test_rows(birds):
@@ -358,6 +359,16 @@ def test_impossible_wishes_change_nothing(birds, change, words) -> None:
     with pytest.raises(InputError, match=words):
         change(predictor, birds.table.values[0])
     assert predictor.classes_ == birds.names and np.array_equal(predictor.table, read_model(birds.models["tfvaegan"]).table)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_scores_that_overflow_are_an_error(method) -> None:
+    predictor = Predictor(tiny_model(method), device="cpu")
+    features = np.full((2, *predictor.feature_shape), 3e38, dtype=np.float32)
+    features[:, ::2] *= -1
+    for ask in (predictor.decision_function, predictor.predict_features, predictor.predict_proba):
+        with pytest.raises(InputError, match="the model gives scores that are no numbers"):
+            ask(features)
 
 
 def test_what_the_network_sees_of_a_image() -> None:

@@ -191,6 +191,10 @@ def test_what_is_no_whole_image_is_named(tmp_path) -> None:
         noise.save(tmp_path / name)
         whole = (tmp_path / name).read_bytes()
         (tmp_path / name).write_bytes(whole[: len(whole) // 2])
+    noise.save(tmp_path / "flipped.png")
+    content = bytearray((tmp_path / "flipped.png").read_bytes())
+    content[len(content) // 2] ^= 1  # a pixel; Pillow gives the image without complaint when it is asked a second time
+    (tmp_path / "flipped.png").write_bytes(content)
     (tmp_path / "text.jpg").write_text("no image at all\n")
     (tmp_path / "empty.png").touch()
     (tmp_path / "other.png").write_bytes(bytes(range(256)))
@@ -208,6 +212,7 @@ def test_what_is_no_whole_image_is_named(tmp_path) -> None:
     words = {
         "cut.jpg": "the image is damaged",
         "cut.png": "the image is damaged",
+        "flipped.png": "the image is damaged",
         "text.jpg": "not an image .*got text",
         "empty.png": "not an image .*got an empty file",
         "other.png": "not an image",

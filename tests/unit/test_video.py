@@ -219,6 +219,16 @@ def test_damaged_videos_are_listed_and_left_out(script, clips, tmp_path, capsys)
     assert len(features) == 4 and labels.tolist() == [1, 1, 2, 2]
 
 
+def test_an_impossible_size_is_not_called_a_lack_of_memory(tmp_path) -> None:
+    draw_clip(tmp_path / "a.mp4", 4, n_frames=6, size=(32, 32))
+    content = bytearray((tmp_path / "a.mp4").read_bytes())
+    entry = content.index(b"stsd") + 12  # the size of the first description of samples
+    content[entry : entry + 4] = b"\xff" * 4
+    (tmp_path / "a.mp4").write_bytes(content)
+    with pytest.raises(InputError, match="the video is damaged .got a size that cannot be"):
+        video_files.middle_frame(tmp_path / "a.mp4")
+
+
 def test_a_class_without_a_readable_video_is_an_error(script, clips, tmp_path) -> None:
     videos = shutil.copytree(clips, tmp_path / "videos")
     (videos / "broken").mkdir()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from torch import Tensor
 
-from zslab.app.methods.base import ForwardPass
+from zslab.app.methods.base import ForwardPass, checked_scores
 from zslab.app.model_file import Model
 from zslab.features.backbones import WHOLE
 
@@ -109,7 +109,7 @@ def describe(
         names: n names of the images.
         views: n parts of the images that the model saw.
     """
-    scores = forward.scores(question.unseen_only, question.calibration)
+    scores = checked_scores(forward, question.unseen_only, question.calibration)
     explained, maps = forward.contributions(scores.argmax(dim=1)), forward.attention()
     # From here on single numbers are looked at, which a GPU would hand over one by one.
     scores, maps = scores.cpu(), maps if maps is None else maps.cpu()

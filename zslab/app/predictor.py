@@ -25,7 +25,7 @@ from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table,
 from zslab.app.class_changes import text_record, unusual_values, with_attributes, with_classes, without_class
 from zslab.app.hub import find_model
 from zslab.app.inputs import ImageInput, Source, sources
-from zslab.app.methods.base import ForwardPass, check_features
+from zslab.app.methods.base import ForwardPass, check_features, checked_scores
 from zslab.app.methods.build import build_method
 from zslab.app.model_backbone import load_model_backbone, model_modality
 from zslab.app.model_file import Model, read_model, write_model
@@ -208,7 +208,7 @@ class Predictor:
         for start in range(0, len(features), self._method.chunk):
             seen = self._forward(torch.from_numpy(features[start : start + self._method.chunk]))
             for part, only in zip(parts, unseen_only):
-                part.append(seen.scores(only, calibration))
+                part.append(checked_scores(seen, only, calibration))
         none = np.zeros((0, len(self.classes_)), dtype=np.float32)
         return [torch.cat(part).cpu().numpy() if part else none for part in parts]
 

@@ -5,6 +5,7 @@ Files are judged by their content, never by their suffix.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -116,6 +117,11 @@ class _Unreadable(Exception):
         self.is_video = is_video
 
 
+def _reason(error: OSError) -> str:
+    """Return why FFmpeg failed; of sizes that cannot be, it says that it "cannot allocate memory"."""
+    return "a size that cannot be" if error.errno == errno.ENOMEM else error.strerror or str(error)
+
+
 def _checked(source: Path | str) -> Path:
     """Return the path of a file that may be a video."""
     if not isinstance(source, Path | str):
@@ -143,7 +149,7 @@ def _open(path: Path) -> InputContainer:
         container: InputContainer = av.open(str(path), options=options, metadata_errors="replace")
         return container
     except av.error.FFmpegError as error:
-        raise _Unreadable(error.strerror or str(error), is_video=False) from None
+        raise _Unreadable(_reason(error), is_video=False) from None
 
 
 def _count_frames(path: Path) -> tuple[int, float]:
@@ -155,7 +161,7 @@ def _count_frames(path: Path) -> tuple[int, float]:
             n_frames = sum(packet.size > 0 for packet in container.demux(stream))
             return n_frames, float(stream.average_rate or stream.base_rate or 0)
     except av.error.FFmpegError as error:
-        raise _Unreadable(error.strerror or str(error)) from None
+        raise _Unreadable(_reason(error)) from None
 
 
 def _decode(path: Path, chosen: set[int], transform: Callable[[Tensor], Tensor]) -> tuple[dict[int, Tensor], int]:
@@ -180,7 +186,7 @@ def _decode(path: Path, chosen: set[int], transform: Callable[[Tensor], Tensor])
             rate = stream.average_rate or stream.base_rate
             interval = 1 / float(rate) if rate else 0.0
     except av.error.FFmpegError as error:
-        raise _Unreadable(error.strerror or str(error)) from None
+        raise _Unreadable(_reason(error)) from None
     if not n_frames:
         raise _Unreadable("no frame can be decoded")
     if duration is not None and last is not None and (shown := last - first + interval) < CUT_SHORT * duration - interval:

@@ -142,3 +142,21 @@ def check_features(features: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
             fix="Extract them again.",
         )
     return np.ascontiguousarray(features, dtype=np.float32)
+
+
+def checked_scores(forward: ForwardPass, unseen_only: bool, calibration: float) -> Tensor:
+    """Return `ForwardPass.scores`.
+
+    Raises:
+        InputError: some are NaN: the model holds finite numbers whose products are not.
+    """
+    scores = forward.scores(unseen_only, calibration)
+    if scores.isnan().any():
+        raise InputError(
+            "the model gives scores that are no numbers",
+            where="the model",
+            found=f"{int(scores.isnan().sum())} of {scores.numel()} scores",
+            expected="finite scores",
+            fix="Its weights or scaling are too large: export the model again, or train it again.",
+        )
+    return scores
