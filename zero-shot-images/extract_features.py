@@ -145,7 +145,7 @@ def extract_features(config: ExtractConfig) -> int:
 
     left_out = {}
     if config.skip_unreadable:
-        left_out = find_unreadable(images, workers=config.workers, max_pixels=config.max_pixels)
+        left_out = find_unreadable(images, backbone, workers=config.workers, max_pixels=config.max_pixels)
     readable, readable_split = leave_out(images, split, left_out) if left_out else (images, split)
     start = time.perf_counter()
     unreadable = extract(

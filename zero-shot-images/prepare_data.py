@@ -27,6 +27,7 @@ from zslab.errors import InputError, examples, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import read_attribute_vectors
+from zslab.flags import check_at_least
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_device, resolve_folder
 
@@ -87,9 +88,11 @@ def prepare_data(config: PrepareConfig) -> int:
     Raises:
         InputError: images, table or flags cannot be used.
     """
+    check_at_least(1, config, "batch_size", "max_pixels")
+    check_at_least(0, config, "seed")
     dataroot = resolve_folder(config.dataroot)
     folder = dataroot / config.name
-    if not config.name.strip() or Path(config.name).name != config.name or config.name == "TOY":
+    if not config.name.strip() or Path(config.name).name != config.name or config.name in ("TOY", ".."):
         raise InputError(
             "the data set cannot have this name",
             where="--name",
@@ -112,9 +115,6 @@ def prepare_data(config: PrepareConfig) -> int:
         vectors = read_attribute_vectors(config.word_vectors, len(inputs.table.attribute_names))
     spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
     backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
-    if config.overwrite:
-        for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*"), *folder.glob("*-partial.*")]:
-            path.unlink()
     options = PrepareOptions(
         regions=config.write_regions,
         word_vectors=vectors,
@@ -124,6 +124,7 @@ def prepare_data(config: PrepareConfig) -> int:
         skip_unreadable=config.skip_unreadable,
         batch_size=config.batch_size,
         max_pixels=config.max_pixels,
+        overwrite=config.overwrite,
     )
     made = prepare(inputs, folder, backbone, options)
     weights = [] if backbone.spec.name == DESCRIPTOR else ["--weights", config.weights]
@@ -135,9 +136,8 @@ def _names(unseen: Sequence[str]) -> list[str]:
     """Return the classes that --unseen names, itself or in files."""
     names = []
     for entry in unseen:
-        path = Path(entry)
-        is_list = path.suffix.lower() in (".txt", *SUFFIXES) and path.is_file()
-        names += read_names(path) if is_list else [entry.strip()]
+        is_list = Path(entry).suffix.lower() in (".txt", *SUFFIXES)
+        names += read_names(Path(entry)) if is_list else [entry.strip()]
     return names
 
 

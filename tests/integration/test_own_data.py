@@ -306,6 +306,50 @@ def test_a_network_of_another_input_size_is_used_as_it_is(tmp_path) -> None:
     assert maps.regions.grid == (10, 10) and maps.regions.feature_dim == 64
 
 
+def test_an_elongated_image_is_left_out_like_a_damaged_one(tmp_path) -> None:
+    pytest.importorskip("timm", reason="the extra `images` is not installed")
+    images, table = make(tmp_path, n=3)
+    Image.new("RGB", (1, 20_000)).save(images / "004.Grey" / "0.png")
+    network = load_backbone(BackboneSpec("timm:test_vit"), "none", random_weights=True)
+    made = made_of(images, table, tmp_path / "OWN", network, skip_unreadable=True)
+    assert made.left_out == 1 and sum(made.n_images.values()) == 11
+    assert "too elongated" in (tmp_path / "OWN" / "unreadable.txt").read_text()
+
+
+def test_to_overwrite_removes_nothing_before_all_inputs_are_known_to_be_usable(tmp_path, backbone) -> None:
+    images, table = make(tmp_path)
+    made_of(images, table, tmp_path / "OWN", backbone)
+    before = {path: path.read_bytes() for path in (tmp_path / "OWN").iterdir()}
+    (images / "004.Grey" / "2.png").write_text("no image")
+    with pytest.raises(InputError, match="some images cannot be read"):
+        made_of(images, table, tmp_path / "OWN", backbone, overwrite=True)
+    assert {path: path.read_bytes() for path in before} == before
+    (tmp_path / "OWN" / "old.mat").touch()
+    made_of(images, table, tmp_path / "OWN", backbone, overwrite=True, skip_unreadable=True)
+    assert not (tmp_path / "OWN" / "old.mat").exists() and (tmp_path / "OWN" / "att_splits.mat").exists()
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"batch_size": 0}, "--batch_size"),
+        ({"max_pixels": 0}, "--max_pixels"),
+        ({"seed": -1}, "--seed"),
+        ({"resize": 0}, r"--resize / --crop: the crop does not fit \(got 0"),
+        ({"name": ".."}, "cannot have this name"),
+        ({"unseen": ("none.txt",)}, "none.txt: the file cannot be read .got No such file"),
+    ],
+)
+def test_flags_out_of_range_are_refused(tmp_path, flags, words) -> None:
+    images, table = make(tmp_path, n=2)
+    with tree_modules("zero-shot-images") as load:
+        script = load("prepare_data")
+        config = script.PrepareConfig(images, table, "OWN", tmp_path / "data", backbone="descriptor", device="cpu")
+        with pytest.raises(InputError, match=words):
+            script.prepare_data(replace(config, **flags))
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_wrong_path_is_said_before_weights_are_fetched(tmp_path) -> None:
     _, table = make(tmp_path)
     command = [

@@ -55,6 +55,7 @@ class PrepareOptions:
         batch_size: images in the network at a time.
         workers: threads that open images.
         max_pixels: size of an image that is still decoded.
+        overwrite: once all inputs are known to be usable, remove an earlier data set and an unfinished one.
     """
 
     regions: bool = False
@@ -66,6 +67,7 @@ class PrepareOptions:
     batch_size: int = 32
     workers: int = 2
     max_pixels: int = MAX_PIXELS
+    overwrite: bool = False
 
 
 @dataclass(frozen=True)
@@ -152,7 +154,7 @@ def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeSc
     mixed = high.max() > 1 and shares.mean() > MIXED
     if scale == "rows" or (scale == "auto" and low.min() >= 0 and high.max() <= 100 and not mixed):
         unit = "0 ... 1" if low.min() >= 0 and high.max() <= 1 else "per cent" if low.min() >= 0 else "their own scale"
-        return AttributeScale.unit(values.shape[1]), f"attributes are taken as they are ({unit})"
+        return AttributeScale.unit(values.shape[1]), f"attribute values are used as they are ({unit})"
     return AttributeScale(low, high), "attributes are signed or differ in scale: each is brought to 0 ... 1 by its own range"
 
 
@@ -175,7 +177,7 @@ def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: Prep
     scale, words = choose_scale(table.values, options.scale)
     scaled = scale.apply(table.values, table.class_names, table.source)
     listing = folder / "unreadable.txt"
-    left_out = find_unreadable(inputs.images, workers=options.workers, max_pixels=options.max_pixels)
+    left_out = find_unreadable(inputs.images, backbone, workers=options.workers, max_pixels=options.max_pixels)
     if left_out and not options.skip_unreadable:
         write_unreadable(listing, inputs.images, left_out)
         raise _unreadable(inputs.images, left_out, listing)
@@ -183,6 +185,9 @@ def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: Prep
     is_seen = _seen_classes(inputs, images)
     copy_of = find_copies(images)
     locations = _locations(images, is_seen, copy_of, options)
+    if options.overwrite:
+        for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*"), *folder.glob("*-partial.*")]:
+            path.unlink()
     features, regions = _extract(images, backbone, folder, table, scaled, locations, options)
     write_unreadable(listing, inputs.images, left_out)
     _write_classes(folder, table, scale, scaled, is_seen, locations)

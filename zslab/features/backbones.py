@@ -91,11 +91,11 @@ class BackboneSpec:
                     fix="Choose one of them.",
                 )
         resize, crop = self.sizes()
-        if not 1 <= crop <= resize <= LARGEST_SIDE:
+        if 0 in (self.resize, self.crop) or not 1 <= crop <= resize <= LARGEST_SIDE:
             raise InputError(
                 "the crop does not fit",
                 where="--resize / --crop",
-                found=f"{resize} / {crop}",
+                found=f"{resize if self.resize is None else self.resize} / {crop if self.crop is None else self.crop}",
                 expected=f"1 <= crop <= resize <= {LARGEST_SIDE}",
                 fix="Raise --resize or lower --crop.",
             )

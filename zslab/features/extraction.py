@@ -39,12 +39,12 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def find_unreadable(images: Images, *, workers: int, max_pixels: int) -> dict[int, str]:
-    """Return index -> reason for the images that cannot be opened; every image is decoded once."""
+def find_unreadable(images: Images, backbone: ImageBackbone, *, workers: int, max_pixels: int) -> dict[int, str]:
+    """Return index -> reason for the images that cannot be opened or cropped; every image is decoded once."""
 
     def problem(index: int) -> str | None:
         try:
-            open_image(images.path(index), max_pixels=max_pixels)
+            backbone.prepare(open_image(images.path(index), max_pixels=max_pixels))
         except InputError as error:
             return str(error)
         return None
