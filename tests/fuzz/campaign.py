@@ -106,7 +106,9 @@ def _run(results: Connection, reader: Reader, content: bytes, cases: range, seed
     for number in cases:
         reader.path.write_bytes(case(reader, content, number, seed))
         signal.setitimer(signal.ITIMER_PROF, SECONDS)  # SIGPROF ends the process
-        results.send(_outcome(reader))
+        outcome = _outcome(reader)
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        results.send(outcome)
     reader.path.write_bytes(content)
     reader.read()
 

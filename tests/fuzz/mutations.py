@@ -197,6 +197,7 @@ def matlab5(content: bytes, random: Random) -> bytes:
             places += [(inner, k) for k in range(len(inner))] if isinstance(inner, list) else []
         holder, i = random.choice(places)
         kind, inner, _ = holder[i]
+        is_small = len(_written(holder[i])) < 10**5
         match random.randrange(9):
             case 0:
                 holder[i] = (random.randrange(20), inner, None)
@@ -210,9 +211,9 @@ def matlab5(content: bytes, random: Random) -> bytes:
                 holder[i] = (kind, inner[:at] + number + inner[at + 4 :], None)
             case 4:
                 del holder[i]
-            case 5:
+            case 5 if is_small:
                 holder[i:i] = [holder[i]] * random.choice((1, 2, 50))
-            case 6:  # a cell in a cell in a cell
+            case 6 if is_small:  # a cell in a cell in a cell
                 element = (14, inner, None) if isinstance(inner, list) else holder[i]
                 for _ in range(random.choice((1, 30, 300))):
                     element = (
@@ -224,7 +225,8 @@ def matlab5(content: bytes, random: Random) -> bytes:
             case 7:
                 holder[i] = (15, [holder[i]], None)
             case 8:
-                holder[i] = (kind, bytes(random.choice((10**5, 3 * 10**7))) if random.random() < 0.2 else b"", None)
+                is_huge = holder is variables and random.random() < 0.1
+                holder[i] = (kind, bytes(3 * 10**7 if is_huge else random.choice((0, 10**5))), None)
     return content[:128] + b"".join(map(_written, variables))
 
 

@@ -69,6 +69,7 @@ def test_a_grid_is_the_product_of_launchers_variants_and_flags(tmp_path) -> None
         ("partitions = [1, 2]", "value of the wrong kind"),
         ("[grid]\nlr = '12'", "lists"),
         ("launchers = ['none.py']", "launcher does not exist"),
+        (f"launchers = ['{'x' * 300}.py']", "launcher does not exist"),
     ],
 )
 def test_wrong_sweep_files_are_refused(tmp_path, text, message) -> None:

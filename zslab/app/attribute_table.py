@@ -230,7 +230,7 @@ def _share(names: Sequence[str], known: Iterable[str]) -> float:
 def _check_header(header: list[str], where: str) -> None:
     """Refuse a first line that is a class and its values; numbers 1, 2, 3, ... may be the names of attributes."""
     cells = header[1:]
-    if header[0] and not any(cells):
+    if header[0] and not any(cells) and header[0] != "class":
         raise InputError(
             "the line is a title and not a header",
             where=where,

@@ -28,6 +28,7 @@ import contextlib
 import hashlib
 import itertools
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -293,7 +294,7 @@ def find_launcher(path: Path, folder: Path = Path()) -> Path:
         InputError: it does not exist.
     """
     for candidate in (folder / path, path):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # unlike Path.is_file, False for a name that is too long
             return candidate
     raise InputError(
         "the launcher does not exist",
