@@ -165,6 +165,8 @@ def read_grid(path: Path) -> Grid:
             grid=grid,
             variants={str(name): dict(flags) for name, flags in dict(content.get("variants", {})).items()},
         )
+    except InputError:
+        raise
     except (TypeError, ValueError) as error:
         raise InputError(
             "the file has a value of the wrong kind",
