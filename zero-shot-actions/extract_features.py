@@ -28,7 +28,7 @@ from zslab.features.extraction import write_unreadable
 from zslab.features.feature_file import write_features
 from zslab.features.video import VideoSpec, extract, load_backbone
 from zslab.features.video_files import list_videos
-from zslab.flags import check_at_least
+from zslab.flags import check_at_least, check_file_names
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_device, resolve_folder
 
@@ -71,6 +71,7 @@ def extract_features(config: ExtractConfig) -> int:
     Raises:
         InputError: the videos, the weights or the flags cannot be used.
     """
+    check_file_names(config, "image_embedding")
     check_at_least(1, config, "batch_size")
     spec = VideoSpec(config.backbone, config.windows)
     folder = resolve_folder(config.dataroot) / config.dataset

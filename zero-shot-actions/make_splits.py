@@ -22,15 +22,17 @@ from typing import Literal
 
 import numpy as np
 
-from zslab.class_names import match_names
+from zslab.class_names import match_names, repeated
+from zslab.data.checks import check_attributes
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.names import read_names
+from zslab.data.formats.names import listed_names, read_names
 from zslab.data.splits import random_class_split, read_class_vectors, write_split
 from zslab.data.xlsa17 import read_features
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.pretraining import find_matches, pretraining_classes
 from zslab.features.text import TextRecord, word_record
 from zslab.features.word_vectors import class_vectors
+from zslab.flags import check_at_least, check_file_names, check_share
 from zslab.int_ranges import parse_numbers
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_folder
@@ -65,7 +67,7 @@ class SplitsConfig:
     seen: float = 0.5
     """share of the classes that is seen"""
     unseen: tuple[str, ...] = ()
-    """names, or numbers from 1 on, of the unseen classes, instead of a drawn share of them"""
+    """names, or numbers from 1 on, of the unseen classes, or a text file or table of names, instead of a drawn share of them"""
     exclude_pretrained: str | None = None
     """draw the unseen classes from those that this pretraining lacks, as TruZe does: kinetics400, imagenet1k, or a file"""
     hold_out: float = 0.2
@@ -101,6 +103,7 @@ def vectors_and_names(
     record = None
     if config.class_vectors is not None:
         vectors, stored_names = read_class_vectors(config.class_vectors)
+        check_attributes(vectors.T, config.class_vectors)
         names = names or stored_names or [f"class {number}" for number in range(1, len(vectors) + 1)]
     elif config.word_vectors is not None and names is not None:
         vectors, notes = class_vectors(names, config.word_vectors, config.combine)
@@ -113,6 +116,14 @@ def vectors_and_names(
             found="nothing",
             expected="a text file with one name per line",
             fix="Pass --class_names with --word_vectors.",
+        )
+    if twice := repeated(names):
+        raise InputError(
+            "two classes have the same name",
+            where=config.class_names or feature_file,
+            found=examples([" = ".join(group) for group in twice]),
+            expected="every name once, whatever its case, spaces and underscores",
+            fix="Rename one of them.",
         )
     for what, count in (("class vectors", len(vectors)), ("class names", len(names))):
         if count != n_classes:
@@ -150,7 +161,7 @@ def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
     unknown = [name for name, place in zip(chosen, places) if place is None]
     if unknown:
         raise InputError(
-            "--unseen names classes that do not exist",
+            "some classes do not exist",
             where="--unseen",
             found=examples(unknown),
             expected=f"some of {examples(names)}, or numbers in 1..{len(names)}",
@@ -188,6 +199,9 @@ def make_splits(config: SplitsConfig) -> None:
     Raises:
         InputError: the input cannot be used, or a split file exists already.
     """
+    check_share(config, "seen", "hold_out", "validation")
+    check_at_least(0, config, "seed")
+    check_file_names(config, "image_embedding", "class_embedding")
     folder = resolve_folder(config.dataroot) / config.dataset
     numbers = parse_numbers(config.splits, "--splits")
     files = {number: folder / f"split_{number}" / f"{config.class_embedding}_splits.mat" for number in numbers}
@@ -206,7 +220,7 @@ def make_splits(config: SplitsConfig) -> None:
     copy_of = read_mat(feature_file, [], ["copy_of"]).get("copy_of")
     for number, path in files.items():
         generator = np.random.default_rng((config.seed, number))
-        unseen_classes = unseen_labels(config.unseen, names)
+        unseen_classes = unseen_labels(listed_names(config.unseen), names)
         if config.exclude_pretrained is not None:
             unseen_classes = clean_unseen_labels(config, names, generator)
         locations = random_class_split(

@@ -32,6 +32,7 @@ from zslab.data.formats.table import read_table
 from zslab.data.splits import LOCATIONS, write_split
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.text import TextRecord, class_texts, text_vectors
+from zslab.flags import check_file_names
 from zslab.int_ranges import parse_numbers
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_folder
@@ -131,6 +132,7 @@ def write_vectors(config: VectorsConfig) -> None:
     Raises:
         InputError: a file cannot be used, or one to write exists.
     """
+    check_file_names(config, "output_embedding", "class_embedding")
     folder = resolve_folder(config.dataroot) / config.dataset
     numbers = parse_numbers(config.splits, "--splits") if config.splits else []
     folders = [folder / f"split_{number}" for number in numbers] or [folder]

@@ -42,7 +42,7 @@ from zslab.features.sources import (
     read_image_list,
     read_split,
 )
-from zslab.flags import check_at_least
+from zslab.flags import check_at_least, check_file_names
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_device, resolve_folder
 
@@ -116,6 +116,7 @@ def extract_features(config: ExtractConfig) -> int:
     Raises:
         InputError: the images, the weights or the flags cannot be used.
     """
+    check_file_names(config, "image_embedding", "regions")
     check_at_least(1, config, "batch_size", "workers", "max_pixels")
     check_at_least(0, config, "drop_leading")
     folder = resolve_folder(config.dataroot) / config.dataset

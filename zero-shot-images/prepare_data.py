@@ -21,8 +21,7 @@ from pathlib import Path
 from typing import Literal
 
 from zslab.app.own_data import SPLIT_FILE, OwnData, PrepareOptions, prepare, read_inputs
-from zslab.data.formats.names import read_names
-from zslab.data.formats.table import SUFFIXES
+from zslab.data.formats.names import listed_names
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zslab.features.images import MAX_PIXELS
@@ -109,7 +108,7 @@ def prepare_data(config: PrepareConfig) -> int:
             fix="Pass another --name, or --overwrite to make it again.",
         )
     # A wrong path is reported before weights are downloaded.
-    inputs = read_inputs(resolve_folder(config.images), config.attributes, _names(config.unseen))
+    inputs = read_inputs(resolve_folder(config.images), config.attributes, listed_names(config.unseen))
     vectors = None
     if config.word_vectors is not None:
         vectors = read_attribute_vectors(config.word_vectors, len(inputs.table.attribute_names))
@@ -130,15 +129,6 @@ def prepare_data(config: PrepareConfig) -> int:
     weights = [] if backbone.spec.name == DESCRIPTOR else ["--weights", config.weights]
     print(summary(made, dataroot, weights))
     return 3 if made.left_out else 0
-
-
-def _names(unseen: Sequence[str]) -> list[str]:
-    """Return the classes that --unseen names, itself or in files."""
-    names = []
-    for entry in unseen:
-        is_list = Path(entry).suffix.lower() in (".txt", *SUFFIXES)
-        names += read_names(Path(entry)) if is_list else [entry.strip()]
-    return names
 
 
 def summary(made: OwnData, dataroot: Path, weights: Sequence[str]) -> str:

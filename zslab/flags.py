@@ -295,6 +295,49 @@ def fit_batch_size(config: RunFlags, settings: Settings, data: StageData) -> Set
     return replace(settings, batch_size=n)
 
 
+def check_file_names(config: object, *flags: str) -> None:
+    """Refuse names of files to write that are empty or lead out of their folder.
+
+    Args:
+        config: has an attribute for each flag; None is not checked.
+        flags: their names.
+
+    Raises:
+        InputError: a name is not that of a file.
+    """
+    for flag in flags:
+        name = getattr(config, flag)
+        if name is not None and (not name.strip() or Path(name).name != name or name == ".."):
+            raise InputError(
+                "the name is not that of a file",
+                where=f"--{flag}",
+                found=repr(name),
+                expected="a name without folders",
+                fix="Pass a plain name; --dataroot and --dataset say where the file goes.",
+            )
+
+
+def check_share(config: object, *flags: str) -> None:
+    """Refuse shares that are not between 0 and 1.
+
+    Args:
+        config: has an attribute for each flag.
+        flags: their names.
+
+    Raises:
+        InputError: a share is out of range or NaN.
+    """
+    for flag in flags:
+        if not 0 < getattr(config, flag) < 1:
+            raise InputError(
+                "the share is out of range",
+                where=f"--{flag}",
+                found=getattr(config, flag),
+                expected="more than 0 and less than 1",
+                fix="Pass a share such as 0.2.",
+            )
+
+
 def check_at_least(least: int, config: object, *names: str) -> None:
     """Refuse flags that are smaller than `least`.
 

@@ -10,6 +10,7 @@ import re
 import struct
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -366,8 +367,38 @@ def test_unseen_classes_can_be_named(actions, root) -> None:
         assert list(split["allclasses_names"]) == names
         held_out.append(set(split["test_seen_loc"].ravel()))
     assert held_out[0] != held_out[1]
-    with pytest.raises(InputError, match="--unseen names classes that do not exist .got action 9, swim, "):
+    with pytest.raises(InputError, match="some classes do not exist .got action 9, swim, "):
         make.make_splits(make.SplitsConfig(**common, unseen=("action 9", "action 1", "swim"), overwrite=True))
+
+
+def test_unseen_classes_may_be_a_list_as_spreadsheets_write_it(actions, root) -> None:
+    make, folder = actions.make_splits, root / "hmdb_i3d"
+    (folder / "unseen.txt").write_bytes(b"\xef\xbb\xbfclass 3\r\nclass 8\r\n")
+    make.make_splits(
+        make.SplitsConfig(
+            "hmdb_i3d", root, class_vectors=folder / "vectors.npy", splits="9", unseen=(str(folder / "unseen.txt"),)
+        )
+    )
+    labels = read_mat(folder / "i3d.mat", ["labels"])["labels"].ravel()
+    unseen = read_mat(folder / "split_9" / "att_splits.mat", ["test_unseen_loc"])["test_unseen_loc"].ravel().astype(int)
+    assert set(labels[unseen - 1]) == {3, 8}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"seen": float("nan")}, "--seen: the share is out of range"),
+        ({"hold_out": 1.0}, "--hold_out: the share is out of range"),
+        ({"validation": -1.0}, "--validation: the share is out of range"),
+        ({"seed": -1}, "--seed: the number is too small"),
+        ({"class_embedding": "../x"}, "--class_embedding: the name is not that of a file"),
+        ({"image_embedding": ""}, "--image_embedding: the name is not that of a file"),
+    ],
+)
+def test_flags_of_splits_that_cannot_be_are_refused(actions, root, flags, words) -> None:
+    config = actions.make_splits.SplitsConfig("hmdb_i3d", root, class_vectors=root / "hmdb_i3d" / "vectors.npy", splits="1")
+    with pytest.raises(InputError, match=words):
+        actions.make_splits.make_splits(replace(config, **flags))
 
 
 def test_unseen_classes_are_drawn_outside_the_pretraining(actions, root) -> None:
@@ -392,7 +423,7 @@ def test_unseen_classes_are_drawn_outside_the_pretraining(actions, root) -> None
 
 def test_splits_keep_the_word_vectors_that_later_actions_need(actions, root) -> None:
     make, folder = actions.make_splits, root / "hmdb_i3d"
-    (folder / "names.txt").write_text("ride\nbike\nride bike\nhorse\nride horse\nbike horse\nBike\nRide\n")
+    (folder / "names.txt").write_text("ride\nbike\nride bike\nhorse\nride horse\nbike horse\nhorse ride\nbike ride\n")
     words = write_words(folder / "w.txt")
     common = {"dataset": "hmdb_i3d", "dataroot": root, "class_names": folder / "names.txt", "class_embedding": "words"}
     make.make_splits(make.SplitsConfig(**common, word_vectors=words, splits="1"))

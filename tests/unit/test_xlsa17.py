@@ -190,6 +190,7 @@ def spoiled(name: str, row: int, column: int, value: float) -> np.ndarray:
 
 
 REFUSALS = {
+    "labels one-hot": ({"labels": np.ones((72, 3))}, ["labels are a matrix", "(72, 3)", "one-hot"]),
     "features transposed": ({"features": ARRAYS["features"].T}, ["features are transposed", "res101.mat", "(72, 7)"]),
     "features and labels differ": ({"labels": ARRAYS["labels"][:-1]}, ["do not match", "res101.mat", "(71, 1)"]),
     "NaN": ({"features": spoiled("features", 3, 10, np.nan)}, ["NaN or infinity", "1 of 72", "column 11"]),

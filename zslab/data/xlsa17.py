@@ -192,6 +192,14 @@ def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
             fix="Save features (D, N) and labels (N, 1) as numeric MATLAB arrays.",
         )
     n = len(labels)
+    if min(content["labels"].shape) > 1:
+        raise InputError(
+            "labels are a matrix",
+            where=path,
+            found=f"labels {content['labels'].shape}",
+            expected="one number for each sample: (N, 1) or (1, N)",
+            fix="Of one-hot labels, store in which column each 1 stands, counted from 1.",
+        )
     if not features.size:
         raise InputError(
             "features are empty",

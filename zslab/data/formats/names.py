@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.table import from_formula_safe, is_table, read_table, read_text
+from zslab.data.formats.table import SUFFIXES, from_formula_safe, is_table, read_table, read_text
 from zslab.errors import InputError, examples
 
 HEADINGS = ("des", "name", "names", "attribute", "attributes", "class", "classes", "new_des")  # the first that is there counts
@@ -44,6 +45,15 @@ def read_names(path: Path, n: int | None = None) -> list[str]:
             expected=n,
             fix="Pass the names that belong to these data, in their order.",
         )
+    return names
+
+
+def listed_names(entries: Sequence[str]) -> list[str]:
+    """Return names that a flag gives itself, or in text files and tables."""
+    names = []
+    for entry in entries:
+        is_list = Path(entry).suffix.lower() in (".txt", *SUFFIXES)
+        names += read_names(Path(entry)) if is_list else [entry.strip()]
     return names
 
 
