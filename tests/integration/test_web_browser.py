@@ -1,12 +1,15 @@
-"""The page in a real headless Chromium: without violations of axe-core, and with nothing lost."""
+"""The page in a real headless Chromium: by keyboard alone, without violations of axe-core, and with nothing lost."""
 
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from zslab.app.predictor import Predictor
 from zslab.app.web.html import percent
@@ -126,6 +129,93 @@ def set_first_value(tab, value: str) -> None:
     tab.keyboard.press("Control+A")
     tab.keyboard.type(value)
     tab.keyboard.press("Enter")
+
+
+FOCUSED = """() => {
+  const element = document.activeElement, box = element.getBoundingClientRect();
+  return [element.outerHTML.slice(0, 300), {x: box.x - 5, y: box.y - 5, width: box.width + 10, height: box.height + 10}];
+}"""
+
+
+def picture(tab, clip: dict[str, float]) -> np.ndarray:
+    shot = tab.screenshot(animations="disabled", clip=clip)
+    return np.asarray(Image.open(io.BytesIO(shot)).convert("RGB"), np.int16)
+
+
+def tab_to(tab, selector: str, most: int = 40) -> None:
+    """Press Tab until the element has the focus; every element on the way shows its focus."""
+    for _ in range(most):
+        tab.keyboard.press("Tab")
+        element, clip = tab.evaluate(FOCUSED)
+        if element.startswith("<body"):  # from the page's end Tab leads to its beginning
+            continue
+        focused = picture(tab, clip)
+        tab.keyboard.press("Tab")
+        changed = np.abs(focused - picture(tab, clip)).max(axis=2) > 60
+        assert changed.sum() >= clip["width"] + clip["height"], f"the focus is invisible on {element}"
+        tab.keyboard.press("Shift+Tab")
+        assert tab.evaluate(FOCUSED)[0][:60] == element[:60], f"Shift+Tab does not lead back to {element}"
+        if tab.evaluate("(selector) => document.activeElement.matches(selector)", selector):
+            return
+    raise AssertionError(f"{selector} cannot be reached by Tab")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_everything_works_by_keyboard_and_shows_its_focus(browser, url, folder: Path, predictor, scheme: str) -> None:
+    tab = open_page(browser, url, scheme=scheme)
+    tab.set_viewport_size({"width": 1280, "height": 2600})  # nothing scrolls
+    tab.on("filechooser", lambda _: None)  # choosers are the test's from the start, or the first may open too early
+    keys = tab.keyboard
+
+    tab_to(tab, "#zslab-files button")
+    with tab.expect_file_chooser() as chooser:
+        keys.press("Enter")
+    chooser.value.set_files([folder / "bird.png"])
+    wait_for_text(tab, ".zslab-image figcaption", "bird.png")
+    tab_to(tab, "[aria-label='Add images']")
+    with tab.expect_file_chooser() as chooser:
+        keys.press("Enter")
+    chooser.value.set_files([folder / "notes.jpg"])
+    tab.wait_for_selector(f"{RESULTS} .zslab-error")
+    tab_to(tab, "#zslab-examples button")
+    keys.press("Enter")
+    tab.wait_for_function("!document.querySelector('.zslab-image figcaption').innerText.includes('bird')")
+    tab_to(tab, "input[type=radio]")
+    keys.press("ArrowRight")
+    tab.wait_for_function("document.querySelectorAll('.zslab-classes li').length === 2")
+    tab_to(tab, "#zslab-calibration input[type=range]")
+
+    tab_to(tab, "#zslab-teach button")
+    keys.press("Enter")
+    tab_to(tab, "#zslab-new-name textarea")
+    keys.type("Kiwi")
+    tab_to(tab, "#zslab-start input")
+    assert tab.get_by_role("option").count() == 1 + len(NAMES)
+    keys.press("ArrowDown")
+    keys.press("Enter")
+    oriole = predictor.table[1]
+    wait_for_text(tab, "#zslab-new-rows", f"{oriole[0]:.6g}")
+    tab_to(tab, "#zslab-new-rows [role=gridcell]")
+    keys.press("ArrowRight")
+    keys.type("77")
+    keys.press("Enter")
+    tab_to(tab, "#zslab-add")
+    keys.press("Enter")
+    wait_for_text(tab, STATUS, "Added Kiwi")
+    tab_to(tab, "#zslab-save")
+    keys.press("Enter")
+    tab.locator("#zslab-saved").wait_for()
+    tab_to(tab, "#zslab-saved")
+    with tab.expect_download() as download:
+        keys.press("Enter")
+    learned = Predictor.load(download.value.path(), device="cpu")
+    assert learned.classes_ == [*NAMES, "Kiwi"] and learned.table[4, 0] == 77
+    np.testing.assert_allclose(learned.table[4, 1:], oriole[1:], rtol=1e-5)
+    tab_to(tab, "#zslab-undo")
+    keys.press("Enter")
+    wait_for_text(tab, FACTS, "4 classes")
+    tab.context.close()
 
 
 # ---- images -------------------------------------------------------------------------------------------------------------

@@ -150,6 +150,9 @@ def hostile_requests(client: Client, bird: bytes, outside: Path) -> list:
         answer = client.ask(add, [name, cells, "", *settings, "", NAMES[0]])
         assert not succeeded(answer) or re.search("The class was not added|Added ", shown(answer))
 
+    def listed(event: int, text: object) -> None:
+        shown(client.ask(event, [text, None, ""]))
+
     def sent(*request: object) -> None:
         refused(client.send(*request))
 
@@ -188,7 +191,7 @@ def hostile_requests(client: Client, bird: bytes, outside: Path) -> list:
     ]
     addresses += ["/login", "/gradio_api/deep_link", "/gradio_api/queue/data", "/gradio_api/file/etc/passwd", "/runs", "/docs"]
     upload, example = client.events["zslab-files", "upload"], client.events["zslab-examples", "click"]
-    search = client.events["zslab-which", "key_up"]
+    lists = [client.events["zslab-which", kind] for kind in ("key_up", "input")]
     posted = ("/", "/login", "/gradio_api/run/predict", "/gradio_api/call/x", "/gradio_api/vibe-edit")
     forms = [(b"no form",), (b"--x\r\n", "multipart/form-data; boundary=y"), (b"", "multipart/form-data")]
     wrong_data = [[], [1], [None, "x", 0, ""], *([None, ALL, value, ""] for value in ("x", 1e308, -1, None, [0]))]
@@ -206,7 +209,7 @@ def hostile_requests(client: Client, bird: bytes, outside: Path) -> list:
         *(partial(asked, event, settings) for event in (-1, client.last + 1, 2**40, 1.5, "predict", None, LONG)),
         *(partial(asked, upload, data) for data in wrong_data),
         *(partial(asked, example, settings[1:], data) for data in (None, {}, {"index": "x"}, 7)),
-        *(partial(asked, search, [NAMES[0], ""], data) for data in (None, {"input_value": 5}, [])),
+        *(partial(listed, event, text) for event in lists for text in (None, 5, [], {"a": 1}, CONTROL, LONG, "no class")),
     ]
 
 

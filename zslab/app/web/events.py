@@ -11,9 +11,9 @@ from typing import Literal, TypeAlias, TypedDict, cast
 import gradio as gr
 from gradio.blocks import Block
 
-from zslab.app.web.html import TO_RESULTS, message, page_header, problem
+from zslab.app.web.html import REDRAW, TO_RESULTS, message, page_header, problem
 from zslab.app.web.layout import NOTHING, Layout, start_choices
-from zslab.app.web.session import KEEP, Cells, Page, Session, Sources
+from zslab.app.web.session import KEEP, Page, Session, Sources
 from zslab.errors import InputError
 
 Updates: TypeAlias = dict[Block, object]  # of components: their new values, or what gr.update returns
@@ -48,7 +48,7 @@ class Events:
         ask, teach = layout.ask, layout.teach
         self.buttons = [teach.add, teach.change, teach.remove, teach.csv_file, teach.save, teach.undo]
         self._connect_images([ask.choice, ask.calibration, layout.token])
-        self._connect_classes([layout.sources, ask.choice, ask.calibration, layout.token, teach.start, teach.which])
+        self._connect_classes([layout.sources, ask.choice, ask.calibration, layout.token, teach.started, teach.shown])
 
     def _connect_images(self, settings: list[Block]) -> None:
         ask, layout = self.layout.ask, self.layout
@@ -73,23 +73,28 @@ class Events:
             teach.new_name,
             teach.sentence,
         ]
-        told += [teach.start, teach.which, teach.old_rows, teach.own, *self.buttons]
+        told += [teach.start, teach.started, teach.which, teach.shown, teach.old_rows, teach.own, *self.buttons]
         for event, act, refusal, inputs in (
             (teach.add.click, page.add, "The class was not added", [teach.new_name, teach.new_rows, teach.sentence]),
-            (teach.change.click, page.change, "The class was not changed", [teach.which, teach.old_rows]),
+            (teach.change.click, page.change, "The class was not changed", [teach.shown, teach.old_rows]),
             (teach.remove.click, page.remove, "The class was not removed", [teach.own]),
             (teach.csv_file.upload, page.take_table, "The table was not taken", [teach.csv_file]),
         ):
             event(self._learner(act, refusal), [*inputs, *common], told, **LEARNING)
         teach.undo.click(self.undo, common, told, **LEARNING)
         teach.save.click(self.prepare_model, layout.token, [teach.status, teach.save, teach.saved], **LEARNING)
-        for choice, rows, search in (
-            (teach.start, teach.new_rows, self.search_start),
-            (teach.which, teach.old_rows, self.search),
+        # Without Gradio's own check of a choice: it knows the last answer to a search, the visitor may see an earlier one.
+        for choice, chosen, rows, search in (
+            (teach.start, teach.started, teach.new_rows, self.search_start),
+            (teach.which, teach.shown, teach.old_rows, self.search),
         ):
-            choice.input(self.rows, [choice, layout.token], rows, **QUICK)
-            choice.key_up(search, [choice, layout.token], choice, **latest)
-        layout.blocks.load(self.restore, [layout.token, teach.start, teach.which], told, **QUICK)
+            inputs = [choice, chosen, layout.token]
+            field = f"document.querySelector('#{choice.elem_id} input')"
+            typed = f"(_, ...rest) => [{field}.value, ...rest]"
+            choice.input(self.choose, inputs, [chosen, rows], preprocess=False, **QUICK)
+            searched = choice.key_up(search, inputs, choice, js=typed, preprocess=False, **latest)
+            searched.then(None, js=REDRAW.replace("FIELD", field), **QUICK)
+        layout.blocks.load(self.restore, [layout.token, teach.started, teach.shown], told, **QUICK)
 
     # ---- images -------------------------------------------------------------------------------------------------------
 
@@ -110,18 +115,21 @@ class Events:
 
     # ---- classes ------------------------------------------------------------------------------------------------------
 
-    def rows(self, name: str | None, token: str) -> Cells:
-        """Return the attributes of a class."""
-        return self.page.rows(name, self.page.session(token))
+    def choose(self, name: object, chosen: str, token: str) -> object:
+        """Return a class that was chosen from a list and its attributes; edited ones stay where it was chosen already."""
+        session = self.page.session(token)
+        if name == chosen or not isinstance(name, str) or (name not in session.labels and name != NOTHING[1]):
+            return gr.skip()
+        return name, self.page.rows(name, session)
 
-    def search(self, event: gr.KeyUpData, selected: str | None, token: str) -> object:
+    def search(self, typed: object, selected: str, token: str) -> object:
         """Return the classes that fit what was typed into a list of classes, and the one that it has selected."""
-        return gr.update(choices=self.page.session(token).choices(event.input_value, selected=selected))
+        return gr.update(choices=self.page.session(token).choices(str(typed), selected=selected))
 
-    def search_start(self, event: gr.KeyUpData, selected: str | None, token: str) -> object:
+    def search_start(self, typed: object, selected: str, token: str) -> object:
         """Return the classes from which a new one may start, as `search` does."""
-        typed = "" if event.input_value == NOTHING[0] else event.input_value
-        return gr.update(choices=start_choices(self.page.session(token).choices(typed, selected=selected)))
+        part = "" if typed == NOTHING[0] else str(typed)
+        return gr.update(choices=start_choices(self.page.session(token).choices(part, selected=selected)))
 
     def _learner(self, act: Callable[..., list[str]], refusal: str) -> Callable[..., Iterator[Updates]]:
         """Return a handler that lets a visitor's model learn, and says what became of it.
@@ -198,6 +206,8 @@ class Events:
             layout.head: page_header(session.predictor.model, session.changes),
             teach.start: gr.update(choices=start_choices(session.choices(selected=start)), value=start),
             teach.which: gr.update(choices=session.choices(selected=which), value=which),
+            teach.started: start,
+            teach.shown: which,
             teach.own: gr.update(choices=session.choices(own=True), value=None),
             teach.remove: gr.update(interactive=bool(session.own)),
             teach.csv_out: self.page.table_file(session),

@@ -106,6 +106,14 @@ TO_RESULTS = """
 }
 """
 
+# An open list of Gradio's that has become shorter is drawn again at the next key only: sends it one.
+REDRAW = """
+() => {
+  const field = FIELD;
+  if (field.ariaExpanded === 'true') field.dispatchEvent(new KeyboardEvent('keydown', {key: 'Shift', bubbles: true}));
+}
+"""
+
 
 def results_page(results: Sequence[Result | Unreadable], largest_value: float, left_out: int = 0) -> str:
     """Return all results; of several images each folds, and the first is open. What could not be read is never folded.

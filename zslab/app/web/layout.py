@@ -103,10 +103,12 @@ class Teach:
                 self.start = gr.Dropdown(
                     start_choices(choices), value="", label="Start from a copy of", info=info, elem_id="zslab-start"
                 )
+                self.started = gr.State("")
                 self.new_rows = _attribute_rows(page.rows(None, page.served), attributes, "zslab-new-rows")
             self.add = gr.Button("Add the class", variant="primary", elem_id="zslab-add")
         with gr.Tab("Change"):
             self.which = gr.Dropdown(choices, value=choices[0][1], label="Class", info=info, elem_id="zslab-which")
+            self.shown = gr.State(choices[0][1])
             self.old_rows = _attribute_rows(page.rows(choices[0][1], page.served), attributes, "zslab-old-rows")
             self.change = gr.Button("Save the values", variant="primary", elem_id="zslab-change")
         with gr.Tab("Remove"):

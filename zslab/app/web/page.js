@@ -52,6 +52,30 @@
     if (isNumber(target) && target.value === '') target.value = document.querySelector('#zslab-calibration input[type=range]').value;
   }, true);
 
+  // Typing over a selected cell replaces its value; Gradio loses the first key and appends the rest.
+  let typed = '';
+  document.addEventListener('keydown', ({target, key, ctrlKey, metaKey, altKey}) => {
+    if (!inside(target, '[role=gridcell]') || target.matches('textarea')) return;
+    typed = key.length === 1 && !ctrlKey && !metaKey && !altKey ? typed + key : '';
+  }, true);
+  document.addEventListener('focusin', ({target}) => {
+    if (!inside(target, '[role=gridcell]') || !target.matches('textarea')) return;
+    target.select();
+    if (typed) document.execCommand('insertText', false, typed);
+    typed = '';
+  });
+
+  // A list is searched when its text has changed; at other keys its answer would undo what arrow keys have chosen.
+  let searched = '';
+  document.addEventListener('focusin', ({target}) => {
+    if (inside(target, '[role=combobox]')) searched = target.value;
+  });
+  document.addEventListener('keyup', (event) => {
+    if (!inside(event.target, '[role=combobox]')) return;
+    if (event.target.value === searched) event.stopImmediatePropagation();
+    searched = event.target.value;
+  }, true);
+
   const name = () => {
     document.querySelectorAll('.search-input:not([aria-label])').forEach((box) => box.setAttribute('aria-label', 'Search the attributes'));
     // Gradio gives each radio button a name of its own, and no arrow key leads from one to the next.
