@@ -324,7 +324,8 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         ("CUB114, attributes", "DAZLE"): ("results-dazle", "CUB114", "feature_map_mobilenet_v2_CUB114", "att"),
         ("RADAR (actions)", "TF-VAEGAN"): ("results-actions", "RADAR", "SqueezeNet_1024_T", "w2v_300_gzsl"),
     }
-    lines = [line.strip("| ").split(" | ") for line in (PROJECT / "README.md").read_text(encoding="utf-8").splitlines()]
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    lines = [line.strip("| ").split(" | ") for line in readme.splitlines()]
     rows = {(cells[0], cells[2]): cells[3:] for cells in lines if len(cells) == 8 and (cells[0], cells[2]) in data}
     assert rows.keys() == data.keys()
     for (name, method), (file, *place) in data.items():
