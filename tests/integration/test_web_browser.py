@@ -262,7 +262,7 @@ def test_only_a_file_over_the_limit_is_left_out(tab, folder: Path, predictor, dr
     wait_for_numbers(tab, expected_numbers(predictor, folder / "bird.png", 0))
     assert tab.locator("#zslab-too-large").inner_text() == "Left out, larger than 30 MB: large.png"
     upload(tab, folder / "bird.png")
-    tab.wait_for_function("document.querySelector('#zslab-too-large').innerText === ''")
+    tab.wait_for_function("!document.querySelector('#zslab-too-large').innerText.trim()")
 
 
 # ---- classes ------------------------------------------------------------------------------------------------------------
