@@ -263,12 +263,13 @@ def test_killed_commands_are_continued_to_the_same_bits(trials, tmp_path: Path, 
 
 @pytest.mark.parametrize("name", ALONE)
 def test_a_full_disk_is_one_error_and_spoils_nothing(trials, tmp_path: Path, name: str) -> None:
-    """Sizes are halved between two that fail at different files, until every writer has failed or the rounds are used up.
+    """Disks are small from the start, of sizes halved between two that fail at different files, or fill up at some moment.
 
     The command is repeated, with enough space, after the first failure of each writer.
     """
-    trial, problems = trials(name), []
+    trial, generator, problems = trials(name), random.Random(f"{SEED} {name}"), []
     failing: dict[int, str] = {}  # size -> the file that could not be written
+    writers: set[str] = set()
 
     def fails_at(size: int) -> str:
         folder = tmp_path / f"disk{size}" / "out"
@@ -278,19 +279,36 @@ def test_a_full_disk_is_one_error_and_spoils_nothing(trials, tmp_path: Path, nam
         folder.parent.mkdir()
         return attempt(folder, Fault(file_bytes=size), lambda: None)
 
-    def attempt(folder: Path, fault: Fault, give_space: Callable[[], None]) -> str:
+    def fills_up(number: int) -> None:
+        disk = tmp_path / f"filled{number}"
+
+        def fill_up(command: Command) -> None:
+            if not command.ends_within(generator.uniform(0, trial.seconds)):
+                command.kill(signal.SIGSTOP)
+                remount(disk, f"rw,size={max(PAGE, shutil.disk_usage(disk).used)}")
+                command.kill(signal.SIGCONT)
+
+        with small_disk(disk, PLENTY):
+            attempt(disk / "out", NONE, lambda: remount(disk, f"rw,size={PLENTY}"), fill_up)
+
+    def attempt(
+        folder: Path, fault: Fault, give_space: Callable[[], None], meanwhile: Callable[[Command], None] = lambda command: None
+    ) -> str:
         output = tmp_path / "output.txt"
         try:
             arguments = CASES[name].command(trial.inputs, folder)
         except OSError:  # not even the inputs fit
             return "nothing"
-        ended = Command(arguments, output, fault).end()
+        command = Command(arguments, output, fault)
+        meanwhile(command)
+        ended = command.end()
         if ended.status != 0:
             if not ended.is_one_clear_error:
                 problems.append(f"{folder.parent.name}: {ended}")
             contents(folder)  # raises where a file is not whole
-            if ended.failing_file in failing.values():
+            if ended.failing_file in writers:
                 return ended.failing_file
+            writers.add(ended.failing_file)
             give_space()
             again = Command(arguments, output).end()
             problem = trial.problem(again, folder)
@@ -305,7 +323,7 @@ def test_a_full_disk_is_one_error_and_spoils_nothing(trials, tmp_path: Path, nam
         failing[size] = writer
         size *= 4
     failing[size] = ""
-    for _ in range(8 * ROUNDS):
+    for _ in range(4 * ROUNDS):
         sizes = sorted(failing)
         gaps = [(b - a, a, b) for a, b in zip(sizes, sizes[1:]) if failing[a] != failing[b] and b - a > PAGE]
         if not gaps:
@@ -313,13 +331,16 @@ def test_a_full_disk_is_one_error_and_spoils_nothing(trials, tmp_path: Path, nam
         _, a, b = max(gaps)
         middle = (a + b) // 2 // PAGE * PAGE
         failing[middle] = fails_at(middle)
-    writers = sorted({writer for writer in failing.values() if writer})
+    moments = 4 * ROUNDS * can_mount()
+    for number in range(moments):
+        fills_up(number)
     kind = "Full disks" if can_mount() else "Full disks (limits of file size)"
     row = {
         "case": name,
         "sizes": len(failing),
+        "moments": moments,
         "differences": len(problems),
-        "files that could not be written": ", ".join(writers),
+        "files that could not be written": ", ".join(sorted(writers)),
     }
     TABLE[kind].append(row)
     assert problems == []
