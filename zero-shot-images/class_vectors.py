@@ -20,6 +20,7 @@ from __future__ import annotations
 import re
 import sys
 import warnings
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,17 +74,19 @@ def read_sentences(path: Path, names: list[str]) -> list[str]:
         InputError: the file is no table of names and sentences, or lacks a class.
     """
     rows = [cells for _, cells in read_table(path).rows]
-    wrong = [cells[0] for cells in rows if len(cells) != 2]
-    found = {place: row[1] for place, row in zip(match_names([row[0] for row in rows], names, path), rows)}
-    missing = [name for place, name in enumerate(names) if not found.get(place)]
-    if wrong or missing:
-        raise InputError(
-            "some rows do not hold two cells" if wrong else "some classes have no sentence",
-            where=path,
-            found=examples(wrong or missing),
-            expected="a row for each class: its name, and one sentence",
-            fix="Quote sentences that contain commas." if wrong else "Add a row for each of them.",
-        )
+
+    def refusal(problem: str, found: list[str], fix: str) -> InputError:
+        expected = "a row for each class: its name, and one sentence"
+        return InputError(problem, where=path, found=examples(found), expected=expected, fix=fix)
+
+    if wrong := [cells[0] for cells in rows if len(cells) != 2]:
+        raise refusal("some rows do not hold two cells", wrong, "Quote sentences that contain commas.")
+    places = match_names([row[0] for row in rows], names, path)
+    if twice := [names[place] for place, n in Counter(places).items() if place is not None and n > 1]:
+        raise refusal("some classes have several rows", twice, "Keep one row for each of them.")
+    found = {place: row[1] for place, row in zip(places, rows)}
+    if missing := [name for place, name in enumerate(names) if not found.get(place)]:
+        raise refusal("some classes have no sentence", missing, "Add a row for each of them.")
     return [found[place] for place in range(len(names))]
 
 
@@ -133,6 +136,22 @@ def write_vectors(config: VectorsConfig) -> None:
         InputError: a file cannot be used, or one to write exists.
     """
     check_file_names(config, "output_embedding", "class_embedding")
+    if config.sentences is not None and config.phrases is not None:
+        raise InputError(
+            "class vectors need a single kind of text",
+            where="--sentences / --phrases",
+            found="both",
+            expected="at most one of them",
+            fix="Leave out one of them.",
+        )
+    if "{}" not in config.template:
+        raise InputError(
+            "the template has no place for the name",
+            where="--template",
+            found=repr(config.template),
+            expected="a text with {}, as in 'a photo of a {}'",
+            fix="Put {} where the name belongs.",
+        )
     folder = resolve_folder(config.dataroot) / config.dataset
     numbers = parse_numbers(config.splits, "--splits") if config.splits else []
     folders = [folder / f"split_{number}" for number in numbers] or [folder]

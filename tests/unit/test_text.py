@@ -207,3 +207,31 @@ def test_a_class_is_added_by_a_sentence(root, words, make, tmp_path, capsys) -> 
     assert plain.text is None
     with pytest.raises(InputError, match="class vectors did not come from text"):
         Predictor(plain).add_described("Stork", "a tall red one")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ("Gull\nTeal\n", "some rows do not hold two cells .got Gull, Teal"),
+        ("Gull,a gull, white\nTeal,a teal\n", "some rows do not hold two cells .got Gull"),
+        ("Gull,white\ngull,grey\nTeal,a teal\n", "some classes have several rows .got Gull"),
+        ("Gull,white\n", "some classes have no sentence .got Teal"),
+    ],
+)
+def test_sentences_that_do_not_fit_the_classes_are_refused(make, tmp_path, rows, words) -> None:
+    (tmp_path / "s.csv").write_text(rows)
+    with pytest.raises(InputError, match=words):
+        make.read_sentences(tmp_path / "s.csv", ["Gull", "Teal"])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"template": "a bird"}, "the template has no place for the name"),
+        ({"sentences": Path("s.csv"), "phrases": Path("p.txt")}, "class vectors need a single kind of text"),
+        ({"output_embedding": "../x"}, "--output_embedding: the name is not that of a file"),
+    ],
+)
+def test_flags_of_class_vectors_that_cannot_be_are_refused(make, tmp_path, flags, words) -> None:
+    with pytest.raises(InputError, match=words):
+        make.write_vectors(make.VectorsConfig(dataroot=tmp_path, **flags))
