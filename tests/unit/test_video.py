@@ -219,6 +219,24 @@ def test_damaged_videos_are_listed_and_left_out(script, clips, tmp_path, capsys)
     assert len(features) == 4 and labels.tolist() == [1, 1, 2, 2]
 
 
+def test_sound_alone_is_no_damaged_video(tmp_path) -> None:
+    path = tmp_path / "sound.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("aac", rate=48_000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 48_000), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 48_000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    with pytest.raises(InputError, match="the file is not a video .got sound without images.*Leave it out"):
+        video_files.middle_frame(path)
+
+
+def test_a_video_of_one_frame_is_whole_in_any_container(tmp_path) -> None:
+    for suffix in (".mp4", ".avi", ".mkv", ".ts"):
+        draw_clip(tmp_path / f"a{suffix}", 4, n_frames=1)
+        assert video_files.middle_frame(tmp_path / f"a{suffix}").size == (64, 64)
+
+
 def test_an_impossible_size_is_not_called_a_lack_of_memory(tmp_path) -> None:
     draw_clip(tmp_path / "a.mp4", 4, n_frames=6, size=(32, 32))
     content = bytearray((tmp_path / "a.mp4").read_bytes())
