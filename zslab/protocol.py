@@ -116,7 +116,7 @@ def run_protocol(
             baselines = run_baselines(stage("validation"), measured)
             folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
         except InputError as error:
-            notes.append(f"The baselines are left out, because their settings are chosen on validation: {error}")
+            notes.append(f"The baselines are left out, since {error.problem}.")
     rows = result_rows(test_records, selection, baselines, records)
     return {
         "seconds": sum(record.seconds for record in [*records, *test_records]),

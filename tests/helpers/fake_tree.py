@@ -48,6 +48,7 @@ parser.add_argument("--seconds", default="0")
 parser.add_argument("--fate", default="")
 parser.add_argument("--syn_num", default="1")
 parser.add_argument("--select", default="none")
+parser.add_argument("--overwrite", action="store_true")
 if "--plan" not in sys.argv:
     sys.exit("it only plans")
 for line in sys.stdin:
@@ -62,7 +63,7 @@ for line in sys.stdin:
     print(json.dumps([
         {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None, "config": vars(own),
          "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), own.seconds,
-                     own.fate, own.syn_num]}
+                     own.fate, own.syn_num, *["--overwrite"] * own.overwrite]}
         for seed in own.seeds
     ], default=str), flush=True)
 """

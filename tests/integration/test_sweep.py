@@ -134,6 +134,12 @@ def start_driver(sweep, *words: str) -> subprocess.Popen:
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, stdout=subprocess.PIPE, text=True)
 
 
+def test_runs_that_shall_be_overwritten_are_repeated(sweep) -> None:
+    words = ("--seeds", "1", "2")
+    assert [sweep(*words), sweep(*words), sweep(*words, "--set", "overwrite=true")] == [0, 0, 0]
+    assert [starts(sweep.out / f"run-1-{seed}") for seed in (1, 2)] == [2, 2]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("in_background", [False, True])
 def test_ctrl_c_or_a_termination_saves_all_runs_and_the_same_command_goes_on(sweep, in_background: bool) -> None:

@@ -407,7 +407,7 @@ def test_weights_are_read_by_their_content_and_without_wrappers(tmp_path) -> Non
 def test_checkpoints_of_trainers_give_their_weights(tmp_path) -> None:
     backbone = untrained("squeezenet1_1")
     state = backbone.state_dict()
-    trainer = {"model": state, "args": argparse.Namespace(lr=0.1), "best": np.float64(3), "optimizer": {"state": {}}}
+    trainer = {"model": state, "args": argparse.Namespace(lr=0.1), "best": 3.0, "optimizer": {"state": {}}}
     wrapped = [{f"{prefix}.{name}": value for name, value in state.items()} for prefix in ("_orig_mod", "module.encoder_q")]
     for content in (trainer, {"ema": state}, *wrapped, {name: value.double() for name, value in state.items()}):
         torch.save(content, tmp_path / "a.pth")
@@ -427,6 +427,7 @@ def test_weights_that_are_not_one_network_of_numbers_are_refused(tmp_path) -> No
         ({name: (100 * value).to(torch.int8) for name, value in state.items()}, r"whole numbers \(got .*, int8"),
         ({name: value.to_sparse() for name, value in state.items()}, "float32 sparse_coo"),
         ({name: value.to("meta") for name, value in state.items()}, "without values"),
+        ({"model": state, "best": np.float64(3)}, "a pickle with numpy.*scalar, which may run code"),
         ({"model": torch.nn.Linear(2, 2)}, "a pickle with torch.nn.modules.linear.Linear"),
         ((tmp_path / "program.pth").read_bytes(), "got a TorchScript program"),
         ((tmp_path / "arrays.npz").read_bytes(), "got a NumPy archive"),

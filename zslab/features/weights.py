@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -28,8 +27,6 @@ if TYPE_CHECKING:
 
 # Where checkpoints of trainers keep the weights, the first that is there; without any, the only mapping of tensors counts.
 NESTED = ("state_dict", "model", "model_state_dict", "teacher")
-# What trainers store beside them: plain values, which torch builds without running code of the file.
-HARMLESS = (argparse.Namespace, np.dtype, np.float64, type(np.dtype("f8")), type(np.dtype("i8")), np.float64(0).__reduce__()[0])
 
 READABLE = ("a PyTorch file", "a pickle", "a file of another kind")
 OTHER_KINDS = {
@@ -125,9 +122,9 @@ def read_state_dict(path: Path, names: Sequence[str]) -> Mapping[str, Tensor]:
     try:
         if is_safetensors:
             return _dense(safetensors.torch.load_file(path), refusal)
-        # Given a path, torch.load judges by the suffix.
-        torch.serialization.add_safe_globals([*HARMLESS])
-        with open(path, "rb") as file, warnings.catch_warnings():
+        # Trainers store their flags beside the weights. NumPy's scalars stay refused: a file could forge pointers in them.
+        allowed = torch.serialization.safe_globals([argparse.Namespace])
+        with open(path, "rb") as file, warnings.catch_warnings(), allowed:  # given a path, torch.load judges by the suffix
             warnings.simplefilter("ignore")  # about the protocol of the pickle
             content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:  # raised for anything but tensors and plain containers, before it could run

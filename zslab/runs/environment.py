@@ -45,9 +45,9 @@ def resolve_device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if name.partition(":")[0] not in ("cpu", "cuda"):
+            raise RuntimeError("only CPUs and CUDA are supported")
         device = torch.device(name)
-        if device.type not in ("cpu", "cuda"):
-            raise RuntimeError(f"{device.type} devices are not supported")
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(

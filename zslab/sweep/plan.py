@@ -73,8 +73,11 @@ class PlannedRun:
 
     @property
     def is_current(self) -> bool:
-        """Whether the run has finished after its data changed for the last time, as far as times of files tell."""
-        if not self.finished:
+        """Whether the run has finished after its data changed for the last time, as far as times of files tell.
+
+        A run that shall be overwritten never is.
+        """
+        if not self.finished or "--overwrite" in self.command:
             return False
         if self.data is None or not self.data.is_dir():
             return True
