@@ -302,6 +302,7 @@ def _point_elsewhere(file: h5py.File, name: str, elsewhere: Path, random: Random
 def _change(file: h5py.File, name: str, random: Random) -> None:
     item = file[name]
     shape = item.shape if isinstance(item, h5py.Dataset) else (3, 3)
+    is_small = isinstance(item, h5py.Dataset) and item.size < 10**6  # an earlier change may have made it large
     attributes = {key: item.attrs[key] for key in list(item.attrs)[:5]}
     kind = random.choice(
         ("i1", "u8", "f2", "f4", "f8", "c8", "S3", h5py.string_dtype(), h5py.ref_dtype, h5py.regionref_dtype)
@@ -326,7 +327,7 @@ def _change(file: h5py.File, name: str, random: Random) -> None:
                 file.create_group(name)
             elif random.random() < 0.5:
                 file[name] = np.dtype("f4")  # a type with a name
-        case 4 if isinstance(item, h5py.Dataset) and item.size:
+        case 4 if is_small and item.size:
             values = item[()]
             if isinstance(values, np.ndarray) and values.dtype.kind in "iufb":
                 values.flat[random.randrange(values.size)] = random.choice(
@@ -335,7 +336,7 @@ def _change(file: h5py.File, name: str, random: Random) -> None:
             elif isinstance(values, np.ndarray) and h5py.check_ref_dtype(values.dtype):
                 values.flat[random.randrange(values.size)] = random.choice((h5py.Reference(), file.ref, item.ref))
             item[...] = values
-        case 5 if isinstance(item, h5py.Dataset):
+        case 5 if is_small:
             values = item[()]
             del file[name]
             chunks = None if not values.ndim else tuple(max(1, min(n, random.choice((1, 3, 10**6)))) for n in values.shape)
