@@ -353,5 +353,6 @@ def _check_backbone(reader: JsonReader, backbone: Mapping[str, object]) -> None:
     spec = backbone.get("spec")
     try:
         modality_of(spec).spec.from_json(spec)
-    except InputError:
-        raise reader.refused("backbone", "the description of a network", spec) from None
+    except InputError as error:
+        where = f"{reader.where}backbone"
+        raise InputError(error.problem, where=where, found=error.found, expected=error.expected, fix=error.fix) from None
