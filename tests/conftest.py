@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from helpers.tiny import write_tiny
 
 # One thread: tiny matrices gain nothing from more, and sums come out in the same order everywhere.
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it is ignored where the tests run in the background
 
 
 @pytest.fixture

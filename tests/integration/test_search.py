@@ -153,7 +153,7 @@ def test_a_folder_that_cannot_be_written_is_one_line(search) -> None:
     search.folder.write_text("a file")
     done = search(trials=1)
     assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert "the file cannot be written (got " in done.stderr
+    assert "the folder cannot be made (got " in done.stderr
 
 
 def test_a_script_without_a_space_is_refused(tmp_path) -> None:
