@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,8 @@ def test_lists_offer_what_was_typed_and_what_is_selected(web, predictor: Predict
         *((f"Species 2099{k} (seen)", f"Species_2099{k}") for k in (0, 2, 4, 6, 8)),
     ]
     assert session.choices("nothing") == []
+    mine = replace(session, own=tuple(NAMES[100:300]))  # each can be removed
+    assert [name for _, name in mine.choices(own=True)] == [*NAMES[101:300:2], *NAMES[100:300:2]]
     assert session.choices(selected="Species_20999") == [*session.choices(), ("Species 20999 (unseen)", "Species_20999")]
     assert session.choices("20999", selected="Species_20999") == [("Species 20999 (unseen)", "Species_20999")]
     assert start_choices(session.choices("nothing", selected=""))[0][1] == ""

@@ -65,17 +65,17 @@ class Session:
         return [(f"{self.labels[name]} ({'seen' if seen else 'unseen'})", name) for seen, name in ranked]
 
     def choices(self, typed: str = "", own: bool = False, selected: str | None = None) -> list[tuple[str, str]]:
-        """Return (what people read, name) of the classes that contain what was typed; unseen ones first.
+        """Return (what people read, name) of classes that contain what was typed; unseen ones first, `MAX_CHOICES` at most.
 
         Args:
             typed: part of a name, in any case.
-            own: only classes that the visitor added.
+            own: the classes that the visitor added, all of them.
             selected: name of a class that the list holds in any case.
         """
         whole = any(typed == label for label, _ in self._sorted)  # what the list shows of its selection, not a search
         part, mine = "" if whole else typed.casefold(), set(self.own)
         fitting = (pair for pair in self._sorted if part in pair[0].casefold() and (not own or pair[1] in mine))
-        first = list(islice(fitting, MAX_CHOICES))
+        first = list(islice(fitting, None if own else MAX_CHOICES))
         return [*first, *(pair for pair in self._sorted if pair[1] == selected and pair not in first)]
 
     def find(self, name: str) -> str | None:
