@@ -26,7 +26,7 @@ from zslab.errors import InputError, examples, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import read_attribute_vectors
-from zslab.flags import check_at_least
+from zslab.flags import check_at_least, is_plain_name
 from zslab.runs.config import parse_config
 from zslab.runs.environment import resolve_device, resolve_folder
 
@@ -91,7 +91,7 @@ def prepare_data(config: PrepareConfig) -> int:
     check_at_least(0, config, "seed")
     dataroot = resolve_folder(config.dataroot)
     folder = dataroot / config.name
-    if not config.name.strip() or Path(config.name).name != config.name or config.name in ("TOY", ".."):
+    if not is_plain_name(config.name) or config.name == "TOY":
         raise InputError(
             "the data set cannot have this name",
             where="--name",

@@ -295,6 +295,11 @@ def fit_batch_size(config: RunFlags, settings: Settings, data: StageData) -> Set
     return replace(settings, batch_size=n)
 
 
+def is_plain_name(name: str) -> bool:
+    """Return whether a name is that of a file or folder, and leads nowhere else."""
+    return bool(name.strip()) and Path(name).name == name and name != ".."
+
+
 def check_file_names(config: object, *flags: str) -> None:
     """Refuse names of files to write that are empty or lead out of their folder.
 
@@ -307,7 +312,7 @@ def check_file_names(config: object, *flags: str) -> None:
     """
     for flag in flags:
         name = getattr(config, flag)
-        if name is not None and (not name.strip() or Path(name).name != name or name == ".."):
+        if name is not None and not is_plain_name(name):
             raise InputError(
                 "the name is not that of a file",
                 where=f"--{flag}",

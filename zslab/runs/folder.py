@@ -258,9 +258,8 @@ class RunFolder:
         """Write `<name>.safetensors`, which can hold no code, with `metadata` and a digest as the JSON of its entry "run"."""
         digest = content_digest(metadata, weights)
         with atomic_path(self.path / f"{name}.safetensors") as temporary:
-            about = {
-                "run": json.dumps({**metadata, "digest": digest})
-            }  # the library orders several entries differently in each process
+            # One entry: the library orders several differently in each process.
+            about = {"run": json.dumps({**metadata, "digest": digest})}
             # In memory first, because safetensors' own writer does not report a full disk as such.
             temporary.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, about))
 
