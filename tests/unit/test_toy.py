@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
+import os
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 from PIL import Image
@@ -15,7 +17,7 @@ from scipy.io import loadmat
 from zslab.errors import InputError
 from zslab.features import descriptor
 from zslab.toy import dataset as toy
-from zslab.toy import render, species
+from zslab.toy import parallel, render, species
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +58,13 @@ def test_same_seed_same_bytes_and_other_seed_other_images(folder: Path, tmp_path
     assert all(first[name] != other[name] for name in photos)
     assert first["descriptor.mat"] != other["descriptor.mat"]
     assert first["class_attributes.csv"] == other["class_attributes.csv"], "the species do not depend on the seed"
+
+
+def test_processes_give_the_same_bytes_as_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parallel, "IMAGES_PER_PROCESS", 1)
+    monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
+    assert os.getpid() not in list(parallel.map_in_order(lambda _: os.getpid(), range(3), images=3))
+    assert digests(toy.make_toy(tmp_path, seed=0, images_per_class=PER_CLASS)) == digests(folder)
 
 
 def test_an_existing_copy_is_kept_and_an_older_one_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

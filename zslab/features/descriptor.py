@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -75,6 +76,11 @@ def region_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) 
     place = np.broadcast_to(POSITION_WEIGHT * place, (len(local), *place.shape))
     regions: np.ndarray = np.concatenate([banded.reshape(*local.shape[:3], -1), place], axis=-1).astype(np.float32)
     return regions
+
+
+def describe_files(files: Sequence[Path]) -> np.ndarray:
+    """Return the `region_descriptors` of image files that are RGB with 8 bits a channel."""
+    return region_descriptors([np.asarray(Image.open(file)) for file in files])
 
 
 def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -> np.ndarray:
