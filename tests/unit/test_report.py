@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from zslab.baselines.comparison import BASELINES
 from zslab.errors import InputError
 from zslab.fileio import read_metrics
 from zslab.report import command, html
 from zslab.report.html import duration, write_report
 from zslab.report.plots import draw as plots_module
 from zslab.report.plots import plot as plot_module
+from zslab.report.plots.accuracy import curve_plots
 from zslab.report.plots.draw import draw_plots
 from zslab.report.run import chosen_epoch, read_run
 from zslab.report.text import format_rows
@@ -123,6 +125,26 @@ def test_curve_has_unseen_across_and_seen_upwards(figures):
     np.testing.assert_allclose(lines["last, area 25.0"][[0, -1]], [[0, 80], [70, 0]], atol=1e-9)
     assert "ESZSL, area 15.0" in lines and "val, area 30.0" in lines
     assert not any(label.startswith("ESZSL, H") for label in lines)  # a row without values has no point
+
+
+def test_every_baseline_has_a_curve_of_its_own_look(run_dir, monkeypatch):
+    found = json.loads((run_dir / "result.json").read_text())
+    rows = [{"row": name, "acc_unseen": 0.3, "acc_seen": 0.4, "H": 0.3429} for name in BASELINES if name != "ESZSL"]
+    found["rows"] += [{"T1": None, "rule": ""} | values for values in rows]
+    found["AUSUC"] |= {name.lower(): 0.15 for name in BASELINES}
+    (run_dir / "result.json").write_text(json.dumps(found))
+    np.savez(
+        run_dir / "evaluation.npz",
+        **arrays(),
+        **{f"{name.lower()}_curve": arrays()["last_curve"] for name in BASELINES if name != "ESZSL"},
+    )
+    kept = []
+    monkeypatch.setattr(plot_module, "to_png", lambda figure: kept.append(figure) or b"")
+    curve_plots(read_run(run_dir))
+    lines = {line.get_label(): line for line in kept[0].axes[0].lines}
+    assert len({lines[f"{name}, area 15.0"].get_color() for name in BASELINES}) == len(BASELINES)
+    marks = [lines[f"{name}, H 34.3"].get_marker() for name in BASELINES if name != "ESZSL"]
+    assert len(set(marks)) == len(BASELINES) - 1
 
 
 def test_accuracies_and_marks_stand_at_their_epochs(figures):

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from zslab.report.plots.plot import MEASURE_NAMES, Plot, draw_line, render, set_epoch_axis
 from zslab.report.run import FinishedRun, Measure, Record, Row, chosen_epoch, epoch_number, number
-from zslab.report.style import GRID, INK, MUTED, PAPER, PURPLE, RULE_COLORS, RULE_MARKERS, Style
+from zslab.report.style import GRID, INK, MUTED, PAPER, RULE_COLORS, RULE_MARKERS, SKY, Style
 from zslab.report.text import area, percent
 
 _DASHES = (3, 1.5)
@@ -151,7 +151,7 @@ def curve_plots(run: FinishedRun) -> list[Plot]:
 def _draw_point(axes: Axes, rule: str, u: float, s: float, label: str) -> Line2D:
     """Mark an operating point: filled, or hollow where it is calibrated."""
     family, _, calibrated = rule.partition(" + ")
-    color = RULE_COLORS.get(family, PURPLE)
+    color = RULE_COLORS.get(family, SKY)
     face, edge, width = (PAPER, color, 2) if calibrated else (color, PAPER, 1)
     (mark,) = axes.plot(u, s, RULE_MARKERS.get(family, "P"), color=face, markersize=9, linestyle="none", label=label)
     mark.set(zorder=5, clip_on=False, markeredgecolor=edge, markeredgewidth=width)
