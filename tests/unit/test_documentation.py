@@ -97,6 +97,14 @@ def test_the_architecture_names_every_module_once() -> None:
     assert sorted(named) == sorted(modules)
 
 
+def test_the_first_page_names_the_run_folder_of_the_demo() -> None:
+    with tree_modules("zero-shot-images"):
+        flags = runpy.run_path(str(PROJECT / "zero-shot-images" / "image-scripts" / "run_toy_tfvaegan.py"))["FROZEN"]
+    data = f"{flags['dataset']}-{flags['image_embedding']}-{flags['class_embedding']}"
+    report = f"runs/{data}-tfvaegan-inductive-seed{flags['manualSeed']}-*/report.html"
+    assert report in text_of(PROJECT / "docs" / "start.md")
+
+
 def commands() -> list[str]:
     """Every command of the pages that can be typed as it stands."""
     found: dict[str, None] = {}
