@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-from zslab.app.attribute_table import AttributeScale, parse_attribute_table
+from zslab.app.attribute_table import AttributeScale, read_attribute_table
 from zslab.app.export import export
 from zslab.app.model_file import read_model
 from zslab.app.predictor import Predictor, UnusualAttributesWarning
@@ -401,6 +401,7 @@ def test_attribute_scales() -> None:
         ("class,red\na,inf\n", "is no number"),
     ],
 )
-def test_tables_that_cannot_be(text, words) -> None:
+def test_tables_that_cannot_be(tmp_path, text, words) -> None:
+    (tmp_path / "table.csv").write_text(text)
     with pytest.raises(InputError, match=words):
-        parse_attribute_table(text, "table.csv")
+        read_attribute_table(tmp_path / "table.csv")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import io
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from zslab.app.attribute_table import AttributeTable, parse_attribute_table, read_attribute_table, write_attribute_table
+from zslab.app.attribute_table import AttributeTable, read_attribute_table, write_attribute_table
 from zslab.errors import InputError
 
 CELLS = [["class", "red", "long bill"], ["Gull", "0.5", "12.5"], ["Teal", "1", "0"]]
@@ -18,6 +19,11 @@ EXPECTED = [[0.5, 12.5], [1, 0]]
 
 def joined(separator: str, cells=CELLS) -> str:
     return "\n".join(separator.join(row) for row in cells) + "\n"
+
+
+def read_text(folder: Path, text: str) -> AttributeTable:
+    (folder / "table.csv").write_text(text, encoding="utf-8")
+    return read_attribute_table(folder / "table.csv")
 
 
 @pytest.mark.parametrize(
@@ -166,9 +172,9 @@ def test_archives_that_are_no_workbook_are_named(tmp_path, part, kind) -> None:
         (['"0,7"', "2"], [0.7, 2]),  # quoted, as the comma separates cells
     ],
 )
-def test_words_and_percentages(column, expected) -> None:
+def test_words_and_percentages(tmp_path, column, expected) -> None:
     text = "class,red,other\n" + "".join(f"{name},{cell},3\n" for name, cell in zip("ab", column))
-    assert parse_attribute_table(text, "table.csv").values[:, 0].tolist() == expected
+    assert read_text(tmp_path, text).values[:, 0].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -184,13 +190,13 @@ def test_words_and_percentages(column, expected) -> None:
         ("class,red\na,70%\nb,35\nc,0.5\n", "mixes percentages, shares and larger numbers"),
     ],
 )
-def test_cells_that_cannot_be_meant(text, words) -> None:
+def test_cells_that_cannot_be_meant(tmp_path, text, words) -> None:
     with pytest.raises(InputError, match=words):
-        parse_attribute_table(text, "table.csv")
+        read_text(tmp_path, text)
 
 
-def test_names_fit_one_line_and_the_index_of_pandas_is_no_column() -> None:
-    table = parse_attribute_table(',class,"long\nbill",x\n0,\u00a0Red\u00a0 Gull,1,0\n1,Teal\u200b,0,1\n', "table.csv")
+def test_names_fit_one_line_and_the_index_of_pandas_is_no_column(tmp_path) -> None:
+    table = read_text(tmp_path, ',class,"long\nbill",x\n0,\u00a0Red\u00a0 Gull,1,0\n1,Teal\u200b,0,1\n')
     assert table.class_names == ["Red Gull", "Teal"] and table.attribute_names == ["long bill", "x"]
     assert table.values.tolist() == [[1, 0], [0, 1]]
 
@@ -207,5 +213,5 @@ def test_formulas_are_names_again_when_read_back(tmp_path) -> None:
     stream = io.StringIO()
     write_attribute_table(stream, AttributeTable(names, ["+a", "b"], np.eye(5)[:, :2], "made"))
     assert not [line for line in stream.getvalue().splitlines() if line[0] in "=@-+"]
-    table = parse_attribute_table(stream.getvalue(), "table.csv")
+    table = read_text(tmp_path, stream.getvalue())
     assert table.class_names == names and table.attribute_names == ["+a", "b"]

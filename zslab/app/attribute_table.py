@@ -19,7 +19,7 @@ from typing import TextIO
 import numpy as np
 
 from zslab.class_names import INVISIBLE, match_names, normalized, repeated, without_numbers
-from zslab.data.formats.table import Table, formula_safe, from_formula_safe, parse_table, read_table
+from zslab.data.formats.table import Table, formula_safe, from_formula_safe, read_table
 from zslab.errors import InputError, examples
 
 Row = Mapping[str, float] | Sequence[float] | np.ndarray
@@ -136,11 +136,6 @@ def read_attribute_table(path: Path, *, classes: Iterable[str] = (), attributes:
         InputError: the file is missing or is no such table; the message names line, column and value.
     """
     return _attribute_table(read_table(Path(path)), str(path), classes, attributes)
-
-
-def parse_attribute_table(text: str, source: str) -> AttributeTable:
-    """Read a table from the text of a CSV file; `source` names it in messages."""
-    return _attribute_table(parse_table(text, source), source)
 
 
 def table_from_mapping(rows: Mapping[str, Row], attribute_names: Sequence[str]) -> AttributeTable:
