@@ -1,9 +1,10 @@
 """Where an iteration's time goes in either engine, and how far apart float32 takes the two.
 
-    python benchmarks/engines.py profile [--threads N]
+    python benchmarks/engines.py profile [--threads N] [--device cuda] [--precision tf32]
     python benchmarks/engines.py drift [--iterations 10]
 
-`profile` sums PyTorch's operator times of one iteration with feedback and counts the page faults. `drift` runs both engines
+`profile` sums PyTorch's operator times of one iteration with feedback and counts the page faults; on CUDA it sums the times of
+the kernels of 20 iterations, with CUDA graphs and without, and says how much of the time the device works. `drift` runs both engines
 from the same weights on the same random draws, with the release's settings, and prints how far apart losses and weights
 are then; both on CUB's shapes and random data. Cited in docs/performance.md.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import resource
+import time
 from collections.abc import Iterable
 
 import torch
@@ -51,6 +53,30 @@ def print_profile(engine: str) -> None:
         left -= time
         print(f"  {group:18}{time:7.3f} s {time / total:5.0%}")
     print(f"  {'everything else':18}{left:7.3f} s {left / total:5.0%}")
+
+
+def print_device_profile(row: str, column: str, case: Case, calls: int) -> None:
+    """Print how many kernels a call launches, how much of its time they fill, and which ones take longest."""
+    work = build(row, case, column)
+    for _ in range(3):
+        work()
+    torch.cuda.synchronize()
+    begin = time.perf_counter()
+    for _ in range(calls):
+        work()
+    torch.cuda.synchronize()
+    wall = (time.perf_counter() - begin) / calls
+    with profile(activities=[ProfilerActivity.CUDA]) as profiler:
+        for _ in range(calls):
+            work()
+        torch.cuda.synchronize()
+    kernels = [event for event in profiler.key_averages() if event.self_device_time_total > 0]
+    busy = sum(kernel.self_device_time_total for kernel in kernels) / 1e6 / calls
+    n = sum(kernel.count for kernel in kernels) / calls
+    print(f"{row}, {column}: {1e3 * wall:.3f} ms, {n:.0f} kernels of {1e3 * busy:.3f} ms together, {busy / wall:.0%} busy")
+    for kernel in sorted(kernels, key=lambda kernel: -kernel.self_device_time_total)[:12]:
+        milliseconds = kernel.self_device_time_total / 1e3 / calls
+        print(f"  {milliseconds:8.3f} ms {kernel.count / calls:7.0f} × {kernel.key[:100]}")
 
 
 def print_drift(iterations: int) -> None:
@@ -97,13 +123,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=["profile", "drift"])
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
+    parser.add_argument("--device", default="cpu", help="of profile: cpu or cuda")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of profile on CUDA")
     parser.add_argument("--iterations", type=int, default=10, help="of drift")
     arguments = parser.parse_args()
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
-    print(machine(CPU))
+    device = torch.device(arguments.device)
+    print(machine(device))
     if arguments.what == "drift":
         print_drift(arguments.iterations)
+    elif device.type == "cuda":
+        case = Case(Shapes(), device, arguments.precision)
+        for column in ("fast", "uncaptured", "eager"):
+            print_device_profile("iteration with feedback", column, case, calls=20)
+        for row in ("iteration without feedback", "GZSL head", "evaluation"):
+            print_device_profile(row, "fast", case, calls=20 if row.startswith("iteration") else 2)
     else:
         for engine in ENGINES:
             print_profile(engine)

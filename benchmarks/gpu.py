@@ -10,11 +10,12 @@ runs out of time does not stop the others. Nothing is downloaded.
 | step          | limit | what                                                                        |
 |---------------|-------|-----------------------------------------------------------------------------|
 | tests         |  60 s | tests/gpu: engines agree on the device, iterations are captured and replayed |
-| speed-<p>     |  30 s | speed.py in fp32, tf32 and bf16: plain, eager, uncaptured, fast             |
-| cub           | 240 s | the release's settings at full width, as many of 300 epochs as fit          |
-| dazle         |  60 s | dazle_cub.py: DAZLE at CUB's size, generated regions held in memory         |
+| speed-<p>     |  45 s | speed.py in fp32, tf32 and bf16: plain, eager, uncaptured, fast             |
+| profile       |  30 s | engines.py: the kernels of an iteration, and how much of the time they fill |
+| cub           | 180 s | the release's settings at full width, as many of 300 epochs as fit          |
+| dazle         |  45 s | dazle_cub.py: DAZLE at CUB's size, generated regions held in memory         |
 | splits        |  60 s | splits.py: several action splits by three workers that share the device     |
-| compiled      |  90 s | speed.py's iteration through torch.compile                                  |
+| compiled      |  60 s | speed.py's iteration through torch.compile                                  |
 """
 
 from __future__ import annotations
@@ -51,21 +52,23 @@ class Step:
 def plan(device: str, toy: bool, dataroot: Path | None, folder: Path) -> list[Step]:
     """Return the steps in order of worth."""
     images, out = ROOT / "zero-shot-images" / "image-scripts", ["--output", str(folder), "--device", device]
-    speed = [str(ROOT / "benchmarks" / "speed.py"), "--device", device, "--repeats", "2", "--no-memory"]
+    speed = [str(ROOT / "benchmarks" / "speed.py"), "--device", device, "--repeats", "2"]
     small = ["--ngh", "32", "--ndh", "32", "--nepoch", "1"] if toy else []
     steps = [Step("tests", ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu")], 60)]
     for precision in ("fp32",) if toy else ("fp32", "tf32", "bf16"):
         rows = ["--quick", "--rows", "iteration with feedback"] if toy else []
-        steps.append(Step(f"speed-{precision}", [*speed, "--precision", precision, *rows], 30))
+        steps.append(Step(f"speed-{precision}", [*speed, "--precision", precision, *rows], 45))
+    if device != "cpu":
+        steps.append(Step("profile", [str(ROOT / "benchmarks" / "engines.py"), "profile", "--device", device], 30))
     if dataroot is not None:
         launcher = str(images / "run_cub_tfvaegan.py")
-        steps.append(Step("cub", [launcher, "--dataroot", str(dataroot), "--eval_every", "25", *small, *out], 240))
+        steps.append(Step("cub", [launcher, "--dataroot", str(dataroot), "--eval_every", "25", *small, *out], 180))
     regions = ["--images", "400", "--dim", "32", "--nepoch", "1"] if toy else []
-    steps.append(Step("dazle", [str(ROOT / "benchmarks" / "dazle_cub.py"), "--cache", "memory", *regions, *out], 60))
+    steps.append(Step("dazle", [str(ROOT / "benchmarks" / "dazle_cub.py"), "--cache", "memory", *regions, *out], 45))
     splits = ["--splits", "2" if toy else "30", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]
     steps.append(Step("splits", [str(ROOT / "benchmarks" / "splits.py"), *splits], 60))
     compiled = ["--compiled", "--rows", "iteration with feedback", *(["--quick"] if toy else [])]
-    steps.append(Step("compiled", [*speed, *compiled], 90))
+    steps.append(Step("compiled", [*speed, *compiled], 60))
     return [replace(step, limit=10 * step.limit) for step in steps] if toy else steps  # a CPU may be slow
 
 
@@ -154,6 +157,8 @@ def main() -> None:
             report["steps"][step.name] = result
             arguments.output.write_text(json.dumps(report, indent=2) + "\n")
             print(f"{step.name}: status {result['status']}, {result['seconds']:.0f} s", flush=True)
+            if result["status"] != 0:
+                print(result["output"], flush=True)
 
 
 if __name__ == "__main__":

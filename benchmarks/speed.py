@@ -21,6 +21,7 @@ splits.py, whose last results are repeated below the table. docs/performance.md 
 from __future__ import annotations
 
 import argparse
+import gc
 import io
 import json
 import logging
@@ -34,6 +35,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -280,14 +282,19 @@ def measure(row: str, columns: list[str], case: Case, repeats: int) -> dict[str,
 
 
 def peak_memory(row: str, column: str, case: Case, threads: int) -> float:
-    """GiB that a fresh process needs at most for a cell's work, Python, PyTorch and the random data included; on CUDA those
-    of the device."""
+    """GiB that a process needs at most for a cell's work, Python, PyTorch and the random data included; on CUDA, GiB of
+    tensors on the device, more than there were before."""
     torch.set_num_threads(threads)
+    if case.device.type == "cuda":
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
     work = build(row, case, column)
     for _ in range(2 if row.startswith(WARM_UP) else 1):  # then old and new gradients, where made anew, both are there
         work()
     if case.device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**30
+        return (torch.cuda.max_memory_allocated() - before) / 2**30
     status = Path("/proc/self/status")
     if status.exists():  # Linux hands a parent's ru_maxrss down to its children; this one starts afresh
         return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 2**20
@@ -405,7 +412,8 @@ def main() -> None:
         repeated = replace(case, repeated=10 if cuda and row.startswith(WARM_UP) else 1)
         result = measure(row, there, repeated, arguments.repeats)
         if not (arguments.no_memory or arguments.quick):
-            result["peak_gib"] = {c: in_fresh_process(peak_memory, row, c, case, threads) for c in there}
+            measured = peak_memory if cuda else partial(in_fresh_process, peak_memory)
+            result["peak_gib"] = {c: measured(row, c, case, threads) for c in there}
         report["rows"][row] = result | {"load": os.getloadavg()[0]}
         save(report, path)
         print_row(row, result, columns)

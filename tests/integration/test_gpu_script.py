@@ -32,7 +32,7 @@ def test_a_slow_step_is_stopped_and_a_failing_one_is_recorded(gpu) -> None:
 
 def test_the_plan_names_every_step_once(gpu, tmp_path) -> None:
     names = [step.name for step in gpu.plan("cuda", False, tmp_path, tmp_path)]
-    assert names == ["tests", "speed-fp32", "speed-tf32", "speed-bf16", "cub", "dazle", "splits", "compiled"]
+    assert names == ["tests", "speed-fp32", "speed-tf32", "speed-bf16", "profile", "cub", "dazle", "splits", "compiled"]
     assert sum(step.limit for step in gpu.plan("cuda", False, tmp_path, tmp_path)) <= 600
 
 
