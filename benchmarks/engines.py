@@ -4,7 +4,7 @@
     python benchmarks/engines.py drift [--iterations 10]
 
 `profile` sums PyTorch's operator times of one iteration with feedback and counts the page faults; on CUDA it sums the times of
-the kernels of 20 iterations, with CUDA graphs and without, and says how much of the time the device works. `drift` runs both engines
+the kernels of some steps, with CUDA graphs and without, and says how much of the time the device works. `drift` runs both engines
 from the same weights on the same random draws, with the release's settings, and prints how far apart losses and weights
 are then; both on CUB's shapes and random data. Cited in docs/performance.md.
 """
@@ -74,7 +74,7 @@ def print_device_profile(row: str, column: str, case: Case, calls: int) -> None:
     busy = sum(kernel.self_device_time_total for kernel in kernels) / 1e6 / calls
     n = sum(kernel.count for kernel in kernels) / calls
     print(f"{row}, {column}: {1e3 * wall:.3f} ms, {n:.0f} kernels of {1e3 * busy:.3f} ms together, {busy / wall:.0%} busy")
-    for kernel in sorted(kernels, key=lambda kernel: -kernel.self_device_time_total)[:12]:
+    for kernel in sorted(kernels, key=lambda kernel: -kernel.self_device_time_total)[:10]:
         milliseconds = kernel.self_device_time_total / 1e3 / calls
         print(f"  {milliseconds:8.3f} ms {kernel.count / calls:7.0f} × {kernel.key[:100]}")
 
@@ -135,10 +135,9 @@ def main() -> None:
         print_drift(arguments.iterations)
     elif device.type == "cuda":
         case = Case(Shapes(), device, arguments.precision)
-        for column in ("fast", "uncaptured", "eager"):
-            print_device_profile("iteration with feedback", column, case, calls=20)
-        for row in ("iteration without feedback", "GZSL head", "evaluation"):
-            print_device_profile(row, "fast", case, calls=20 if row.startswith("iteration") else 2)
+        for row in ("iteration with feedback", "iteration without feedback", "DAZLE step", "GZSL head", "evaluation"):
+            for column in ("fast", "uncaptured") if row == "iteration with feedback" else ("fast",):
+                print_device_profile(row, column, case, calls=1 if row in ("GZSL head", "evaluation") else 5)
     else:
         for engine in ENGINES:
             print_profile(engine)

@@ -148,7 +148,7 @@ def iteration_work(case: Case, column: str, feedback: bool) -> Work:
     # TF32 is the whole process's, so all columns have it; bfloat16 is the fast engine's alone.
     engine = "eager" if column == "eager" else "fast"
     precision = "fp32" if engine == "eager" and case.precision == "bf16" else case.precision
-    trainer = build_trainer(case, engine=engine, precision=precision, cuda_graphs=column == "fast")
+    trainer = build_trainer(case, engine=engine, precision=precision, cuda_graphs=column in ("fast", "compiled"))
     if column == "compiled":
         trainer.iteration = torch.compile(trainer.iteration)
     return trainer.step(feedback)

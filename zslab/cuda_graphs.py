@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 
 import torch
@@ -26,12 +27,29 @@ WARM_UP = 2  # runs before the capture, which load libraries and allocate worksp
 TOLERANCE = 1e-2  # of a tensor's change, see `_disagreement`
 
 
+@dataclass(frozen=True)
+class Replay:
+    """A captured step: each call replays the graph and returns the same result tensors, with new values.
+
+    It holds the step, because the graph reads and writes the tensors that the step refers to: freed, their memory would
+    be given to others.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    results: Tensors
+    step: Step
+
+    def __call__(self) -> Tensors:
+        self.graph.replay()
+        return self.results
+
+
 def can_capture(device: torch.device) -> bool:
     """Return whether steps on `device` can be captured as CUDA graphs."""
     return device.type == "cuda"
 
 
-def capture_cuda(step: Step, generator: torch.Generator) -> Step:
+def capture_cuda(step: Step, generator: torch.Generator) -> Replay:
     """Capture a step as a CUDA graph.
 
     The generator is registered with the graph: every replay reads its seed and offset and advances it, as `step` does.
@@ -39,9 +57,6 @@ def capture_cuda(step: Step, generator: torch.Generator) -> Step:
     Args:
         step: see `capture_verified`.
         generator: the one that `step` draws from.
-
-    Returns:
-        A function that replays the graph and returns the same result tensors each time, with new values.
     """
     with torch.cuda.device(generator.device):
         side = _side_stream(generator.device)
@@ -59,12 +74,7 @@ def capture_cuda(step: Step, generator: torch.Generator) -> Step:
             # After a failed capture the generator's state still counts as captured and refuses every draw; a new one does not.
             generator.graphsafe_set_state(torch.Generator(generator.device))
             raise
-
-    def replay() -> Tensors:
-        graph.replay()
-        return results
-
-    return replay
+    return Replay(graph, results, step)
 
 
 @cache

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -40,3 +44,35 @@ def test_a_captured_head_is_the_ordinary_one(caplog) -> None:
     ]
     assert not caplog.records
     torch.testing.assert_close(heads[0].weight_, heads[1].weight_, rtol=1e-4, atol=1e-5)
+
+
+def test_a_replay_outlives_its_trainer(tiny) -> None:
+    """The graph writes to addresses: were the trainer's memory freed, other tensors would be overwritten or read."""
+    device = torch.device("cuda")
+    step = build(tiny, device=device).step(feedback_active=True)
+    others = [torch.full_like(torch.empty(1 << size, device=device), size) for size in range(4, 22)]
+    for _ in range(3):
+        losses = step()
+    assert all(loss.isfinite() for loss in losses.values())
+    assert all(bool((other == size).all()) for size, other in zip(range(4, 22), others))
+
+
+DIVERGING = """
+import sys, torch
+from dataclasses import replace
+from pathlib import Path
+from helpers.tfvaegan_trainer import SETTINGS, build
+settings = replace(SETTINGS, lr=1e4, decoder_lr=1e4)
+trainer = build(Path(sys.argv[1]), settings=settings, device=torch.device("cuda"))
+for _ in range(10):
+    trainer.train_epoch(lambda: True)
+"""
+
+
+def test_a_training_that_diverges_names_the_loss(tiny) -> None:
+    """In a process of its own: after an assertion on the device a process cannot use it any more."""
+    tests = Path(__file__).resolve().parents[1]
+    path = os.pathsep.join([str(tests), str(tests.parent), os.environ.get("PYTHONPATH", "")])
+    command, environment = [sys.executable, "-c", DIVERGING, str(tiny)], os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert "FloatingPointError: the reconstruction loss became nan in epoch" in done.stderr

@@ -3,12 +3,14 @@ recorded as CUDA graphs; every number is that of the CPU."""
 
 from __future__ import annotations
 
+import gc
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from weakref import ref
 
 import pytest
 import torch
@@ -91,6 +93,20 @@ def test_a_replay_repeats_operations_and_not_python() -> None:
         assert total.cpu().equal(expected) and found.item() == expected.sum().item()
         replay()
         assert found.item() > expected.sum().item()  # filled anew
+
+
+def test_a_replay_keeps_what_its_graph_uses(tiny) -> None:
+    """A graph knows addresses alone: on a GPU, memory that nothing else refers to is given to the next tensor."""
+    with fake_cuda():
+        trainer = build(tiny, device=DEVICE)
+        networks, replay = ref(trainer.state.networks), trainer.step(feedback_active=True)
+        del trainer
+        gc.collect()
+        assert networks() is not None
+        replay()
+        del replay
+        gc.collect()
+        assert networks() is None
 
 
 # ---- training ------------------------------------------------------------------------------------------------------------

@@ -150,6 +150,21 @@ def test_a_training_that_diverges_names_the_loss(tiny, tmp_path, engine, attribu
         run(trainer, tmp_path / "run")
 
 
+def test_an_assertion_on_the_device_is_a_training_that_diverges(tiny) -> None:
+    """On CUDA the cross-entropy's refusal of NaN is reported by a later operation, in these words."""
+    trainer = build(tiny)
+    error = RuntimeError("CUDA error: device-side assert triggered\nCUDA kernel errors might be reported elsewhere")
+
+    def look() -> bool:
+        raise error
+
+    with pytest.raises(FloatingPointError, match=r"the reconstruction loss became nan in epoch 0, before iteration 1; .*--lr"):
+        trainer.train_epoch(look)
+    error = RuntimeError("CUDA error: out of memory")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        trainer.train_epoch(look)
+
+
 def test_a_batch_larger_than_the_data_is_refused(tiny) -> None:
     with pytest.raises(InputError, match=r"--batch_size: .*got 37, .*36 training samples"):
         build(tiny, settings=replace(SETTINGS, batch_size=37))

@@ -185,10 +185,10 @@ def critic_step(
     state: TrainingState, name: str, weight: float, x: Tensor, x_hat: Tensor, alpha: Tensor, a: Tensor | None = None
 ) -> Losses:
     """Train D, or without attributes D2, on weight · (λ1 · penalty − distance); see `critic_gradients`."""
-    critic = getattr(state.networks, name)
-    distance, penalty = critic_gradients(critic, weight, weight * state.penalty_factor, x, x_hat, alpha, a)
+    critic, penalty_weight = getattr(state.networks, name), weight * state.penalty_factor
+    distance, penalty = critic_gradients(critic, weight, penalty_weight, x, x_hat, alpha, a)
     state.step(name)
-    loss = weight * (state.penalty_factor * penalty - distance)
+    loss = penalty_weight * penalty - weight * distance
     return {"critic": loss, "wasserstein": distance, "penalty": penalty}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any, Literal
 
@@ -107,20 +108,15 @@ class TfvaeganTrainer:
         Returns:
             Losses averaged over the epoch's iterations, or None when ended early.
         """
-        while self.position < self.iterations_per_epoch:
-            loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
-            try:
-                losses = self.step(feedback_active=loop == 1)()
-            except RuntimeError as error:
-                if "between 0 and 1" in str(error):  # PyTorch's cross-entropy refuses NaN, so no loss becomes NaN first
-                    raise self._diverged() from None
-                raise
-            for name, loss in losses.items():
-                self.sums[name] = self.sums.get(name, 0.0) + loss.double()
-            self.position += 1
-            if not keep_going():
-                return None
-        means = self.mean_losses()
+        with self._refused_nan_explained():
+            while self.position < self.iterations_per_epoch:
+                loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
+                for name, loss in self.step(feedback_active=loop == 1)().items():
+                    self.sums[name] = self.sums.get(name, 0.0) + loss.double()
+                self.position += 1
+                if not keep_going():
+                    return None
+            means = self.mean_losses()
         self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
         return means
 
@@ -138,12 +134,21 @@ class TfvaeganTrainer:
         draws = draw(self.data, self.settings, self.state.latent_dim, self.generator, self.state.transductive)
         return self.iteration(self.state, self.data, self.targets, draws, feedback_active=feedback_active)
 
-    def _diverged(self) -> FloatingPointError:
-        """Return the error of a cross-entropy that was given NaN."""
-        loss = "reconstruction" if self.settings.attribute_loss == "cycle" else "reconstruction or cycle"
-        return FloatingPointError(
-            f"the {loss} loss became nan in epoch {self.epoch}, before iteration {self.position}; {ADVICE}"
-        )
+    @contextmanager
+    def _refused_nan_explained(self) -> Iterator[None]:
+        """Raise a FloatingPointError where PyTorch's cross-entropy was given NaN, which it refuses before a loss becomes NaN.
+
+        On CUDA that is an assertion on the device, which any later operation reports.
+        """
+        try:
+            yield
+        except RuntimeError as error:
+            if "between 0 and 1" not in str(error) and "device-side assert" not in str(error):
+                raise
+            loss = "reconstruction" if self.settings.attribute_loss == "cycle" else "reconstruction or cycle"
+            raise FloatingPointError(
+                f"the {loss} loss became nan in epoch {self.epoch}, before iteration {self.position}; {ADVICE}"
+            ) from None
 
     def mean_losses(self) -> dict[str, float]:
         """Return the losses averaged over the current epoch so far; "vae" is the sum of reconstruction and KL.
