@@ -4,7 +4,7 @@
     python benchmarks/engines.py drift [--iterations 10]
 
 `profile` sums PyTorch's operator times of one iteration with feedback and counts the page faults; on CUDA it sums the times of
-the kernels of some steps, with CUDA graphs and without, and says how much of the time the device works. `drift` runs both engines
+the kernels of some steps and says how much of the time they fill. `drift` runs both engines
 from the same weights on the same random draws, with the release's settings, and prints how far apart losses and weights
 are then; both on CUB's shapes and random data. Cited in docs/performance.md.
 """
@@ -17,7 +17,7 @@ import time
 from collections.abc import Iterable
 
 import torch
-from speed import CPU, ENGINES, Case, Shapes, build, build_state, random_data
+from speed import ENGINES, Case, Shapes, build, build_state, random_data
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 

@@ -29,7 +29,7 @@ TOLERANCE = 1e-2  # of a tensor's change, see `_disagreement`
 
 @dataclass(frozen=True)
 class Replay:
-    """A captured step: each call replays the graph and returns the same result tensors, with new values.
+    """A captured step, see `capture_cuda`.
 
     It holds the step, because the graph reads and writes the tensors that the step refers to: freed, their memory would
     be given to others.
@@ -40,6 +40,7 @@ class Replay:
     step: Step
 
     def __call__(self) -> Tensors:
+        """Replay the graph, and return the same result tensors each time, with new values."""
         self.graph.replay()
         return self.results
 

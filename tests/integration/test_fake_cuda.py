@@ -17,7 +17,7 @@ import torch
 
 from zslab.app.predictor import Predictor
 from zslab.classifiers import SoftmaxHead
-from zslab.cuda_graphs import capture_cuda
+from zslab.cuda_graphs import Replay, capture_cuda
 from zslab.ood import EntropyDetector, GatedClassifier
 from zslab.runs.config import parse_config
 from zslab.runs.loop import Interrupted
@@ -95,14 +95,15 @@ def test_a_replay_repeats_operations_and_not_python() -> None:
         assert found.item() > expected.sum().item()  # filled anew
 
 
-def test_a_replay_keeps_what_its_graph_uses(tiny) -> None:
+def test_a_replay_keeps_what_its_graph_uses(tiny, monkeypatch) -> None:
     """A graph knows addresses alone: on a GPU, memory that nothing else refers to is given to the next tensor."""
+    monkeypatch.setattr("zslab.tfvaegan.trainer.can_capture", lambda device: device == DEVICE)
     with fake_cuda():
         trainer = build(tiny, device=DEVICE)
         networks, replay = ref(trainer.state.networks), trainer.step(feedback_active=True)
         del trainer
         gc.collect()
-        assert networks() is not None
+        assert isinstance(replay, Replay) and networks() is not None
         replay()
         del replay
         gc.collect()
