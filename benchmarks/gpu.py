@@ -65,7 +65,7 @@ def plan(device: str, toy: bool, dataroot: Path | None, folder: Path) -> list[St
         steps.append(Step("cub", [launcher, "--dataroot", str(dataroot), "--eval_every", "25", *small, *out], 180))
     regions = ["--images", "400", "--dim", "32", "--nepoch", "1"] if toy else []
     steps.append(Step("dazle", [str(ROOT / "benchmarks" / "dazle_cub.py"), "--cache", "memory", *regions, *out], 45))
-    splits = ["--splits", "2" if toy else "30", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]
+    splits = ["--splits", "2" if toy else "12", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]
     steps.append(Step("splits", [str(ROOT / "benchmarks" / "splits.py"), *splits], 60))
     compiled = ["--compiled", "--rows", "iteration with feedback", *(["--quick"] if toy else [])]
     steps.append(Step("compiled", [*speed, *compiled], 60))
