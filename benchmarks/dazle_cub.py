@@ -11,14 +11,13 @@ metrics.jsonl has the seconds of every epoch.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from speed import ROOT
+from speed import ROOT, environment
 
 from zslab.data.region_writer import write_region_file
 from zslab.data.splits import split_of_classes
@@ -55,7 +54,7 @@ def main() -> int:
         (Path(folder) / "CUB").mkdir()
         write_regions(Path(folder) / "CUB" / "random.hdf5", arguments.images, arguments.dim)
         command = [sys.executable, str(launcher), "--dataroot", folder, "--image_embedding", "random", *passed_on]
-        return subprocess.run(command, env=os.environ | {"PYTHONPATH": str(ROOT)}).returncode
+        return subprocess.run(command, env=environment()).returncode
 
 
 if __name__ == "__main__":

@@ -7,15 +7,16 @@
 Each step is a process with a time limit of its own. The JSON is written anew after every step, and a step that fails or
 runs out of time does not stop the others. Nothing is downloaded.
 
-| step          | limit | what                                                                        |
-|---------------|-------|-----------------------------------------------------------------------------|
+| step          | limit | what                                                                         |
+|---------------|-------|------------------------------------------------------------------------------|
 | tests         |  60 s | tests/gpu: engines agree on the device, iterations are captured and replayed |
-| speed-<p>     |  45 s | speed.py in fp32, tf32 and bf16: plain, eager, uncaptured, fast             |
-| profile       |  30 s | engines.py: the kernels of an iteration, and how much of the time they fill |
-| cub           | 180 s | the release's settings at full width, as many of 300 epochs as fit          |
-| dazle         |  45 s | dazle_cub.py: DAZLE at CUB's size, generated regions held in memory         |
-| splits        |  60 s | splits.py: several action splits by three workers that share the device     |
-| compiled      |  60 s | speed.py's iteration through torch.compile                                  |
+| speed-<p>     |  60 s | speed.py in fp32, tf32 and bf16: plain, eager, uncaptured, fast              |
+| profile       |  30 s | engines.py: the kernels of an iteration, and how much of the time they fill  |
+| dazle         |  60 s | dazle_cub.py: DAZLE at CUB's size, generated regions held in memory          |
+| splits        |  60 s | splits.py: several action splits by three workers that share the device      |
+| cub           | 240 s | the release's settings at full width, as many of 300 epochs as fit           |
+
+--seconds limits all steps together; the last one gets what is left.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from statistics import median
 import torch
 
 ROOT = Path(__file__).resolve().parents[1]
-TAIL = 4000  # characters of a step's output that are kept
+TAIL = 20_000  # characters of a step's output that are kept
 GRACE = 20  # seconds that a step may take to stop when its time is over
 
 
@@ -51,24 +52,23 @@ class Step:
 
 def plan(device: str, toy: bool, dataroot: Path | None, folder: Path) -> list[Step]:
     """Return the steps in order of worth."""
-    images, out = ROOT / "zero-shot-images" / "image-scripts", ["--output", str(folder), "--device", device]
-    speed = [str(ROOT / "benchmarks" / "speed.py"), "--device", device, "--repeats", "2"]
-    small = ["--ngh", "32", "--ndh", "32", "--nepoch", "1"] if toy else []
+    scripts, out = ROOT / "benchmarks", ["--output", str(folder), "--device", device]
     steps = [Step("tests", ["-m", "pytest", "-q", "-p", "no:cacheprovider", str(ROOT / "tests" / "gpu")], 60)]
+    rows = ["iteration without feedback", "iteration with feedback", "GZSL head", "ZSL head", "evaluation", "DAZLE step"]
+    rows = ["--quick", "--rows", rows[1]] if toy else ["--rows", *rows]
     for precision in ("fp32",) if toy else ("fp32", "tf32", "bf16"):
-        rows = ["--quick", "--rows", "iteration with feedback"] if toy else []
-        steps.append(Step(f"speed-{precision}", [*speed, "--precision", precision, *rows], 45))
+        speed = ["--device", device, "--repeats", "2", "--no-memory", "--precision", precision, *rows]
+        steps.append(Step(f"speed-{precision}", [str(scripts / "speed.py"), *speed], 60))
     if device != "cpu":
-        steps.append(Step("profile", [str(ROOT / "benchmarks" / "engines.py"), "profile", "--device", device], 30))
+        steps.append(Step("profile", [str(scripts / "engines.py"), "profile", "--device", device], 30))
+    regions = ["--images", "400", "--dim", "32", "--nepoch", "1"] if toy else ["--nepoch", "8", "--eval_every", "4"]
+    steps.append(Step("dazle", [str(scripts / "dazle_cub.py"), "--cache", "memory", *regions, *out], 60))
+    splits = ["--splits", "2" if toy else "6", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]
+    steps.append(Step("splits", [str(scripts / "splits.py"), *splits], 60))
     if dataroot is not None:
-        launcher = str(images / "run_cub_tfvaegan.py")
-        steps.append(Step("cub", [launcher, "--dataroot", str(dataroot), "--eval_every", "25", *small, *out], 180))
-    regions = ["--images", "400", "--dim", "32", "--nepoch", "1"] if toy else []
-    steps.append(Step("dazle", [str(ROOT / "benchmarks" / "dazle_cub.py"), "--cache", "memory", *regions, *out], 45))
-    splits = ["--splits", "2" if toy else "12", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]
-    steps.append(Step("splits", [str(ROOT / "benchmarks" / "splits.py"), *splits], 60))
-    compiled = ["--compiled", "--rows", "iteration with feedback", *(["--quick"] if toy else [])]
-    steps.append(Step("compiled", [*speed, *compiled], 60))
+        launcher = str(ROOT / "zero-shot-images" / "image-scripts" / "run_cub_tfvaegan.py")
+        small = ["--ngh", "32", "--ndh", "32", "--nepoch", "1"] if toy else []
+        steps.append(Step("cub", [launcher, "--dataroot", str(dataroot), "--eval_every", "10", *small, *out], 240))
     return [replace(step, limit=10 * step.limit) for step in steps] if toy else steps  # a CPU may be slow
 
 
@@ -133,6 +133,11 @@ def environment(device: str) -> dict[str, object]:
     }
 
 
+def save(report: dict[str, object], path: Path) -> None:
+    """Write the report as it is now."""
+    path.write_text(json.dumps(report, indent=2) + "\n")
+
+
 def main() -> None:
     """Run all steps, or the chosen ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -142,20 +147,29 @@ def main() -> None:
     parser.add_argument("--toy", action="store_true", help="small sizes")
     parser.add_argument("--wheels", type=Path, help="folder of wheels to install into a temporary folder first")
     parser.add_argument("--steps", nargs="+", help="names of the steps to run; all by default")
+    parser.add_argument("--seconds", type=float, default=570, help="limit of all steps together; of a toy run ten times that")
+    parser.add_argument("--flags", nargs=argparse.REMAINDER, default=[], help="last: more flags for the launcher of CUB")
     arguments = parser.parse_args()
+    end = time.monotonic() + arguments.seconds * (10 if arguments.toy else 1)
     report: dict[str, object] = {"environment": environment(arguments.device), "steps": {}}
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as packages:
+        save(report, arguments.output)
         site = install(arguments.wheels, Path(packages)) if arguments.wheels else ""
         for step in plan(arguments.device, arguments.toy, arguments.dataroot, Path(folder)):
             if arguments.steps and step.name not in arguments.steps:
                 continue
-            result = run(step, site)
+            left = end - time.monotonic() - GRACE
+            if left < 0:
+                print(f"{step.name}: no time left", flush=True)
+                continue
+            command = step.command + (arguments.flags if step.name == "cub" else [])
+            result = run(Step(step.name, command, min(step.limit, left)), site)
             for path in Path(folder).glob("*/metrics.jsonl"):  # of a training, also of one that ran out of time
                 records = [json.loads(line) for line in path.open()]
                 result.setdefault("metrics", {})[path.parent.name] = records
                 result.setdefault("epochs", {})[path.parent.name] = epoch_seconds(records)
             report["steps"][step.name] = result
-            arguments.output.write_text(json.dumps(report, indent=2) + "\n")
+            save(report, arguments.output)
             print(f"{step.name}: status {result['status']}, {result['seconds']:.0f} s", flush=True)
             if result["status"] != 0:
                 print(result["output"], flush=True)

@@ -7,9 +7,7 @@
 
 Columns: "fast" is what runs by default; "eager" the project's own reference (autograd, but data on the device and fused
 Adam); "plain" the loop written down without care (tests/helpers/plain_port.py: default Adam, batches from the host); on
-CUDA also "uncaptured", the fast engine without graphs; with --compiled the same through torch.compile, which takes minutes
-(the eager iteration cannot be compiled: its gradient penalty is differentiated twice). Ratios are those of "fast",
-medians over the turns.
+CUDA also "uncaptured", the fast engine without graphs. Ratios are those of "fast", medians over the turns.
 
 Prints a table and writes benchmarks/results/<name>.json: medians in wall and in CPU seconds, all samples, and the peak memory
 of a process that does nothing else (on CUDA: of the device). CPU seconds are the ones to trust where other work shares the
@@ -40,6 +38,7 @@ from pathlib import Path
 from statistics import median
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,6 +46,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from zslab.classifiers import SoftmaxHead  # noqa: E402
+from zslab.cuda_graphs import can_capture, capture_verified  # noqa: E402
 from zslab.data.dataset import Samples, StageData  # noqa: E402
 from zslab.dazle.losses import cross_entropy, self_calibration  # noqa: E402
 from zslab.dazle.model import Dazle, DazleOptions  # noqa: E402
@@ -118,11 +118,12 @@ def random_data(shapes: Shapes) -> StageData:
     )
 
 
-def build_networks(shapes: Shapes) -> Networks:
+def build_networks(shapes: Shapes, device: torch.device = CPU) -> Networks:
     d, a, h = shapes.feature_dim, shapes.attribute_dim, shapes.hidden_dim
-    return Networks(
-        Encoder(d, a, a, h), Generator(a, a, d, h), Critic(d, a, h), Feedback(h), SemanticDecoder(d, a, h, "unit_norm")
-    )
+    with device:  # a GPU draws 75 million weights at once
+        return Networks(
+            Encoder(d, a, a, h), Generator(a, a, d, h), Critic(d, a, h), Feedback(h), SemanticDecoder(d, a, h, "unit_norm")
+        )
 
 
 def settings(shapes: Shapes) -> TfvaeganSettings:
@@ -134,23 +135,21 @@ def build_state(shapes: Shapes, device: torch.device = CPU) -> TrainingState:
 
 
 def build_trainer(case: Case, **options: object) -> TfvaeganTrainer:
-    networks, heads = build_networks(case.shapes), (SoftmaxHead(), SoftmaxHead())
+    networks, heads = build_networks(case.shapes, case.device), (SoftmaxHead(), SoftmaxHead())
     return TfvaeganTrainer(networks, random_data(case.shapes), settings(case.shapes), *heads, case.device, 0, **options)
 
 
 def iteration_work(case: Case, column: str, feedback: bool) -> Work:
     if column == "plain":
         data, generator = random_data(case.shapes), torch.Generator().manual_seed(0)
-        training = PlainTraining(build_networks(case.shapes), settings(case.shapes), data, case.device)
+        training = PlainTraining(build_networks(case.shapes, case.device), settings(case.shapes), data, case.device)
         return lambda: training.iteration(
             draw(data, training.settings, case.shapes.attribute_dim, generator, transductive=False), feedback
         )
     # TF32 is the whole process's, so all columns have it; bfloat16 is the fast engine's alone.
     engine = "eager" if column == "eager" else "fast"
     precision = "fp32" if engine == "eager" and case.precision == "bf16" else case.precision
-    trainer = build_trainer(case, engine=engine, precision=precision, cuda_graphs=column in ("fast", "compiled"))
-    if column == "compiled":
-        trainer.iteration = torch.compile(trainer.iteration)
+    trainer = build_trainer(case, engine=engine, precision=precision, cuda_graphs=column == "fast")
     return trainer.step(feedback)
 
 
@@ -187,7 +186,7 @@ class PlainHead(SoftmaxHead):
 
 def evaluation_work(case: Case, column: str) -> Work:
     s, data = case.shapes, random_data(case.shapes).to(case.device)
-    networks = build_networks(s).to(case.device)
+    networks = build_networks(s, case.device)
     plain = PlainHead(epochs=s.head_epochs, batch_size=s.n_synthetic)
     heads = [plain if column == "plain" else build_head(case, column, s.n_synthetic) for _ in range(2)]
     return lambda: evaluate(networks, data, settings(s), *heads, torch.Generator(case.device).manual_seed(0))
@@ -198,7 +197,9 @@ def dazle_work(case: Case, column: str) -> Work:
     s, device, k = case.shapes, case.device, case.shapes.n_seen + case.shapes.n_unseen
     side = int(s.regions**0.5)
     model = Dazle(None, s.attribute_dim, s.feature_dim, s.word_dim, grid=(side, side)).to(device)
-    optimizer = torch.optim.RMSprop(model.parameters(), lr=1e-4, weight_decay=1e-4, momentum=0.9)
+    optimizer = torch.optim.RMSprop(
+        model.parameters(), lr=1e-4, weight_decay=1e-4, momentum=0.9, capturable=can_capture(device)
+    )
     regions = torch.rand(s.region_batch, s.regions, s.feature_dim).to(device)
     att = F.normalize(torch.rand(k, s.attribute_dim), dim=1).to(device)
     labels = (torch.arange(s.region_batch) % s.n_seen).to(device)
@@ -210,13 +211,20 @@ def dazle_work(case: Case, column: str) -> Work:
         parameters = dict(model.named_parameters())
         return lambda: naive_step(parameters, optimizer, DazleOptions(), (side, side), regions, att, labels, is_unseen)
 
-    def step() -> None:
+    def step() -> dict[str, Tensor]:
         scores = model(regions, att).scores
         loss = cross_entropy(scores, labels) + 0.1 * self_calibration(scores + margin, unseen)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        return {"loss": loss.detach()}
 
+    def changed() -> dict[str, Tensor]:
+        moments = enumerate(optimizer.state.values())
+        return model.state_dict() | {f"{key} {i}": value for i, state in moments for key, value in state.items()}
+
+    if column == "fast" and can_capture(device):
+        return capture_verified(step, changed, torch.Generator(device), "DAZLE step")
     return step
 
 
@@ -236,13 +244,13 @@ def build(row: str, case: Case, column: str) -> Work:
 
 
 COLUMNS = {
-    "iteration without feedback": ("fast", "uncaptured", "compiled", "eager", "plain"),
-    "iteration with feedback": ("fast", "uncaptured", "compiled", "eager", "plain"),
+    "iteration without feedback": ("fast", "uncaptured", "eager", "plain"),
+    "iteration with feedback": ("fast", "uncaptured", "eager", "plain"),
     "GZSL head": ("fast", "uncaptured", "plain"),
     "GZSL head, batch 50": ("fast", "uncaptured", "plain"),
     "ZSL head": ("fast", "plain"),
     "evaluation": ("fast", "plain"),
-    "DAZLE step": ("fast", "plain"),
+    "DAZLE step": ("fast", "uncaptured", "plain"),
 }
 WARM_UP = ("iteration", "DAZLE")  # rows whose first call makes gradients and moments; a head is made anew in every call
 
@@ -266,7 +274,7 @@ def measure(row: str, columns: list[str], case: Case, repeats: int) -> dict[str,
     """{"wall_s", "cpu_s"} -> {"median": column -> seconds, "ratio": column -> median of column / fast, "samples"}."""
     works = {column: build(row, case, column) for column in columns}
     times: dict[str, list[tuple[float, float]]] = {column: [] for column in columns}
-    warm_up = 2 * row.startswith(WARM_UP)  # torch.compile compiles again in its second call
+    warm_up = int(row.startswith(WARM_UP))
     for turn in range(repeats + warm_up):
         for column in columns if turn % 2 else reversed(columns):
             times[column].append(seconds(works[column], case))
@@ -327,6 +335,11 @@ def add_epoch(rows: dict[str, dict], shapes: Shapes) -> None:
         rows["CUB epoch"][clock] = {"median": total, "ratio": {c: total[c] / total["fast"] for c in total}}
 
 
+def environment() -> dict[str, str]:
+    """This process's environment, in which scripts that it starts find the package and what this process was told to import."""
+    return os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH", "")]))}
+
+
 def commit() -> str:
     """The project's git commit, "+" where files that are tracked differ from it."""
 
@@ -369,7 +382,6 @@ def main() -> None:
     parser.add_argument(
         "--rows", nargs="+", choices=COLUMNS, default=list(COLUMNS), help="some rows only; others of the same commit stay"
     )
-    parser.add_argument("--compiled", action="store_true", help="also time iterations through torch.compile")
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
     arguments = parser.parse_args()
     said = io.StringIO()  # what could not be captured as a CUDA graph says so
@@ -379,8 +391,7 @@ def main() -> None:
     threads, device = torch.get_num_threads(), torch.device(arguments.device)
     cuda = device.type == "cuda"
     case = Case(QUICK if arguments.quick else Shapes(), device, arguments.precision)
-    more = [*(["uncaptured"] if cuda else []), *(["compiled"] if arguments.compiled else [])]
-    columns = ["fast", *more, "eager", "plain"]
+    columns = ["fast", *(["uncaptured"] if cuda else []), "eager", "plain"]
     report = {
         "command": command_line(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),

@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 import torch
-from speed import RESULTS, ROOT, commit
+from speed import RESULTS, ROOT, commit, environment
 
 from zslab.runs.environment import command_line, machine
 
@@ -31,9 +31,7 @@ TREE = ROOT / "zero-shot-actions"
 def run(*words: object) -> float:
     """Wall seconds of a script of the action tree."""
     begin = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, *map(str, words)], env=os.environ | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, *map(str, words)], env=environment(), capture_output=True, text=True)
     if done.returncode:
         sys.exit(done.stdout + done.stderr)
     return time.perf_counter() - begin

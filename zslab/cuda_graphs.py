@@ -69,7 +69,8 @@ def capture_cuda(step: Step, generator: torch.Generator) -> Replay:
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(generator)
         try:
-            with torch.cuda.graph(graph, stream=side):
+            # Other threads, such as a loader of region maps, may allocate meanwhile.
+            with torch.cuda.graph(graph, stream=side, capture_error_mode="thread_local"):
                 results = step()
         except RuntimeError:
             # After a failed capture the generator's state still counts as captured and refuses every draw; a new one does not.

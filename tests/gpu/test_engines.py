@@ -13,6 +13,7 @@ import torch
 
 from zslab.classifiers import SoftmaxHead
 
+from helpers import dazle_trainer
 from helpers.tfvaegan_trainer import SETTINGS, build
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -44,6 +45,20 @@ def test_a_captured_head_is_the_ordinary_one(caplog) -> None:
     ]
     assert not caplog.records
     torch.testing.assert_close(heads[0].weight_, heads[1].weight_, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("cached", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
+def test_dazle_is_captured_and_trains_as_on_the_cpu(tmp_path, caplog, cached: bool, precision: str) -> None:
+    path = dazle_trainer.write_regions(tmp_path)
+    found, expected = (
+        dazle_trainer.build(path, cached=cached, device=torch.device(name), precision=precision) for name in ("cuda", "cpu")
+    )
+    for _ in range(3):
+        losses, on_cpu = found.train_epoch(lambda: True), expected.train_epoch(lambda: True)
+    assert not caplog.records, "a step runs without a CUDA graph"
+    assert losses == {name: pytest.approx(loss, rel=1e-2) for name, loss in on_cpu.items()}
+    found.load_state_dict(found.state_dict())
+    assert found.train_epoch(lambda: True)
 
 
 def test_a_replay_outlives_its_trainer(tiny) -> None:

@@ -210,8 +210,9 @@ def fake_cuda() -> Iterator[FakeCuda]:
         patch.setattr(torch, "Generator", Generator)
         for name, stand_in in cuda.items():
             patch.setattr(torch.cuda, name, stand_in)
-        optimizers = importlib.import_module("torch.optim.optimizer"), importlib.import_module("torch.optim.adam")
-        for module in optimizers:
-            patch.setattr(module, "_get_fused_kernels_supported_devices", lambda: ["cpu", "meta"], raising=False)
+        for name in ("optimizer", "adam", "rmsprop"):
+            module = importlib.import_module(f"torch.optim.{name}")
+            for kind in ("fused_kernels", "capturable"):
+                patch.setattr(module, f"_get_{kind}_supported_devices", lambda *_: ["cpu", "meta"], raising=False)
         with gpu:
             yield gpu

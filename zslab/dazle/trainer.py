@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Container, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zslab.cuda_graphs import Step, Tensors, can_capture, capture_verified
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle import losses as loss
 from zslab.dazle.model import Dazle
@@ -124,7 +126,10 @@ class DazleTrainer:
             lr=settings.lr,
             weight_decay=settings.weight_decay,
             momentum=settings.momentum,
+            capturable=can_capture(device),
         )
+        self.full_batch: tuple[Tensor, Tensor] | None = None  # what the captured step reads
+        self.captured: Step | None = None
         self.iterations_per_epoch = settings.iterations or -(-len(data.train) // settings.batch_size)
         # Batches are drawn ahead of their use, so what is kept is the generator as it was before the epoch's first.
         self.epoch_start = stream(seed, BATCHES).get_state()
@@ -172,6 +177,31 @@ class DazleTrainer:
 
     def _step(self, regions: Tensor, targets: Tensor) -> None:
         """Make one step of RMSprop on regions (b, r, f) and targets (b,), places among the candidates."""
+        captured = can_capture(self.device) and len(regions) == self.settings.batch_size
+        losses = self._replay(regions, targets) if captured else self._update(regions, targets)
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + value.double()
+
+    def _replay(self, regions: Tensor, targets: Tensor) -> Tensors:
+        """Make a step that was captured as a CUDA graph when the first batch came; a graph reads its input at one place."""
+        if self.full_batch is None:
+            self.full_batch = regions.clone(), targets.clone()
+        for place, value in zip(self.full_batch, (regions, targets)):
+            place.copy_(value)
+        if self.captured is None:
+            step, generator = partial(self._update, *self.full_batch), torch.Generator(self.device)
+            self.captured = capture_verified(step, self._changed, generator, "step of DAZLE")
+        return self.captured()
+
+    def _changed(self) -> Tensors:
+        """Return everything that a step changes, by name."""
+        moments = {
+            f"{key} {i}": value for i, state in self.optimizer.state_dict()["state"].items() for key, value in state.items()
+        }
+        return self.weights() | moments
+
+    def _update(self, regions: Tensor, targets: Tensor) -> Tensors:
+        """Make one step, and return the losses, without their weights."""
         settings = self.settings
         scores = self.model(regions, self.attributes).scores
         with_margin = scores + self.margins
@@ -183,8 +213,7 @@ class DazleTrainer:
         self.optimizer.zero_grad()
         (losses[settings.loss] + settings.calibration * losses["self_calibration"]).backward()
         self.optimizer.step()
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.detach().double()
+        return {name: value.detach() for name, value in losses.items()}
 
     def mean_losses(self) -> dict[str, float]:
         """Return the losses averaged over the current epoch so far, self-calibration without its weight.
@@ -248,6 +277,7 @@ class DazleTrainer:
         epoch, position = state["epoch"], state["position"]
         load_network(self.model, state["model"])
         load_optimizer(self.optimizer, state["optimizer"], epoch * self.iterations_per_epoch + position)
+        self.captured = None  # a captured step uses the optimizer's former tensors
         torch.Generator().set_state(state["epoch_start"].cpu())  # refuses what is no state
         self.epoch_start = state["epoch_start"].cpu()
         self.epoch, self.position = epoch, position
