@@ -158,7 +158,7 @@ class FakeCuda(TorchDispatchMode):
             raise RuntimeError("a generator that was not registered is used while recording")
 
     @contextmanager
-    def record(self, graph: Graph, stream: object = None) -> Iterator[None]:
+    def record(self, graph: Graph, stream: object = None, capture_error_mode: str = "global") -> Iterator[None]:
         """Stands in for torch.cuda.graph."""
         self.graph = graph
         try:
