@@ -93,7 +93,7 @@ def run(step: Step, site: str = "") -> dict[str, object]:
             [sys.executable, *step.command],
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), site]))},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), site, os.environ.get("PYTHONPATH")]))},
             start_new_session=True,  # so that workers are stopped with it
         )
         for request in (signal.SIGINT, signal.SIGKILL):

@@ -49,16 +49,24 @@ def test_epochs_with_and_without_evaluation_are_timed_apart(gpu) -> None:
     assert gpu.epoch_seconds(records[:1]) == {"training": 9.0, "training and evaluation": None}
 
 
-def test_wheels_are_installed_beside_the_packages_of_the_machine(gpu, tmp_path) -> None:
+def test_wheels_are_installed_beside_the_packages_of_the_machine(gpu, tmp_path, monkeypatch) -> None:
     wheel, info = tmp_path / "carried-1.0-py3-none-any.whl", "carried-1.0.dist-info"
     with zipfile.ZipFile(wheel, "w") as file:
         file.writestr("carried.py", "NUMBER = 42\n")
         file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: carried\nVersion: 1.0\n")
         file.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         file.writestr(f"{info}/RECORD", "")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "of_the_user.py").touch()
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "own"))
     site = gpu.install(tmp_path, tmp_path / "site")
-    step = gpu.run(gpu.Step("import", ["-c", "import carried, zslab; print(carried.NUMBER)"], 60), site)
-    assert (step["status"], step["output"]) == (0, "42\n")
+    # Through a script that starts another one, as most steps do.
+    started = f"import sys; sys.path.insert(0, {str(SCRIPT.parent)!r}); from speed import environment; import subprocess; " + (
+        "subprocess.run([sys.executable, '-c', 'import carried, of_the_user, zslab; print(carried.NUMBER)'], env=environment())"
+    )
+    for code in ("import carried, of_the_user, zslab; print(carried.NUMBER)", started):
+        step = gpu.run(gpu.Step("import", ["-c", code], 60), site)
+        assert (step["status"], step["output"]) == (0, "42\n")
 
 
 @pytest.mark.slow
