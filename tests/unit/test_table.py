@@ -342,6 +342,21 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         assert [rule, *texts[:2], strongest, *texts[2:]] == rows[name, method]
 
 
+def test_settings_that_differ_in_many_flags_are_numbered_and_explained(tmp_path) -> None:
+    for seed in (1, 2):
+        write_run(tmp_path, seed, 0.5, lr=2.718679041378583e-3, a1=0.2, a2=0.3, syn_num=238)
+        write_run(tmp_path, seed, 0.4, lr=1e-4, a1=1.0, a2=1.0, syn_num=200)
+    runs = read_runs([tmp_path])
+    variants = {variant.name: variant for variant in build_variants(runs) if not variant.is_baseline}
+    assert list(variants) == [f"{METHOD}, settings 1", f"{METHOD}, settings 2"]
+    assert [variant.summary("last", "H").mean for variant in variants.values()] == pytest.approx([0.5, 0.4])
+    table = make_table(runs)
+    assert "; settings 1: lr 0.002719, a1 0.2, a2 0.3, syn_num 238; settings 2: lr 0.0001, a1 1, a2 1, syn_num 200" in table
+    (line,) = (line for line in table.splitlines() if "settings 2" in line and "| last" in line)
+    assert "lr" not in line
+    build_pairs(list(variants.values()), *variants, ["last"], ["H"])
+
+
 def test_how_a_run_is_computed_makes_no_variant_and_rules_without_results_no_pair(tmp_path) -> None:
     for seed in (1, 2):
         write_run(tmp_path, seed, 0.5, memory=float(seed), cuda_graphs=seed == 1)

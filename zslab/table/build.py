@@ -12,6 +12,7 @@ from zslab.table.runs import MEASURES, RULES, Quote, Repeat, Run, Scores
 from zslab.table.statistics import Comparison, Summary, compare, summarize
 
 Data = tuple[str, str, str]  # data set, features, class descriptions
+MOST_FLAGS = 3  # in the name of a variant
 WORDS = {"manualSeed": "seed", "split": "split", "partition": "partition"}
 
 
@@ -21,8 +22,10 @@ class Variant:
 
     Attributes:
         data: data set, features, class descriptions.
-        name: the method, with the flags that tell it from other variants of the same name.
+        name: the method, with the flags that tell it from other variants of the same method. More than `MOST_FLAGS` of them
+            are "settings 1", "settings 2" and so on, which `explanation` resolves.
         is_baseline: whether it is a baseline, computed by the runs of other variants.
+        explanation: for the caption, empty where the name says it all.
         scores: repetition -> selection rule -> measure -> value in [0, 1].
         runs: the runs themselves; empty for a baseline.
         quotes: results of which only means are known; they fill what the runs lack.
@@ -34,6 +37,7 @@ class Variant:
     scores: dict[Repeat, Scores] = field(default_factory=dict)
     runs: list[Run] = field(default_factory=list)
     quotes: list[Quote] = field(default_factory=list)
+    explanation: str = ""
 
     def values(self, rule: str, measure: str) -> dict[Repeat, float]:
         """Return repetition -> value, for the repetitions that have it."""
@@ -84,8 +88,8 @@ def build_variants(records: Sequence[Run | Quote]) -> list[Variant]:
         named[data, method].append(members)
     variants = []
     for (data, method), alternatives in named.items():
-        for members, words in zip(alternatives, _distinctions(alternatives), strict=True):
-            variant = Variant(data, ", ".join([method, *words]), runs=members)
+        for members, (words, explanation) in zip(alternatives, _distinctions(alternatives), strict=True):
+            variant = Variant(data, ", ".join([method, *words]), runs=members, explanation=explanation)
             for run in members:
                 merged = variant.scores.setdefault(run.repeat, {})
                 if any(rule in merged and merged[rule] != scores for rule, scores in run.scores.items()):
@@ -177,6 +181,7 @@ def conditions(variants: Sequence[Variant]) -> str:
     if minutes := sorted(run.seconds / 60 for run in runs if run.seconds):
         span = dict.fromkeys((f"{minutes[0]:.0f}", f"{minutes[-1]:.0f}"))
         parts.append(f"{' to '.join(span)} minutes a run")
+    parts += [variant.explanation for variant in variants]
     parts += [quote.note for variant in variants for quote in variant.quotes]
     return "; ".join(dict.fromkeys(filter(None, parts)))
 
@@ -224,12 +229,24 @@ def describe_repeat(repeat: Repeat) -> str:
     return ", ".join(f"{WORDS[flag]} {number}" for flag, number in repeat)
 
 
-def _distinctions(alternatives: Sequence[Sequence[Run]]) -> list[list[str]]:
-    """For groups of runs of the same name, the flags in which they differ, as words."""
+def _distinctions(alternatives: Sequence[Sequence[Run]]) -> list[tuple[list[str], str]]:
+    """For groups of runs of the same method, the words that tell them apart, and for the caption what the words stand for."""
     settings = [members[0].settings for members in alternatives]
     every = dict.fromkeys(flag for values in settings for flag in values)
     flags = [flag for flag in every if len({repr(values.get(flag)) for values in settings}) > 1]
-    return [[f"{flag} {values.get(flag)}" for flag in flags] for values in settings]
+    if len(flags) <= MOST_FLAGS:
+        return [([f"{flag} {values.get(flag)}" for flag in flags], "") for values in settings]
+    described = [", ".join(f"{flag} {_short(values.get(flag))}" for flag in flags) for values in settings]
+    names = {
+        i: f"settings {n}"
+        for n, i in enumerate(sorted(range(len(settings)), key=lambda i: repr(sorted(settings[i].items()))), 1)
+    }
+    return [([names[i]], f"{names[i]}: {text}") for i, text in enumerate(described)]
+
+
+def _short(value: object) -> str:
+    """Return a flag's value with four significant digits."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def _baselines(runs: Sequence[Run]) -> list[Variant]:
