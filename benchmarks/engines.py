@@ -4,20 +4,20 @@
     python benchmarks/engines.py drift [--iterations 10]
 
 `profile` sums PyTorch's operator times of one iteration with feedback and counts the page faults; on CUDA it sums the times of
-the kernels of some steps and says how much of the time they fill. `drift` runs both engines
-from the same weights on the same random draws, with the release's settings, and prints how far apart losses and weights
-are then; both on CUB's shapes and random data. Cited in docs/performance.md.
+the kernels of some steps and says how much of the time they fill. `drift` runs both engines from the same weights on the same
+random draws, with the release's settings, and prints how far apart losses and weights are then; both on CUB's shapes and
+random data. Cited in docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import resource
-import time
 from collections.abc import Iterable
+from dataclasses import replace
 
 import torch
-from speed import ENGINES, Case, Shapes, build, build_state, random_data
+from speed import ENGINES, Case, Shapes, build, build_state, random_data, seconds
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -60,12 +60,7 @@ def print_device_profile(row: str, column: str, case: Case, calls: int) -> None:
     work = build(row, case, column)
     for _ in range(3):
         work()
-    torch.cuda.synchronize()
-    begin = time.perf_counter()
-    for _ in range(calls):
-        work()
-    torch.cuda.synchronize()
-    wall = (time.perf_counter() - begin) / calls
+    wall, _ = seconds(work, replace(case, repeated=calls))
     with profile(activities=[ProfilerActivity.CUDA]) as profiler:
         for _ in range(calls):
             work()

@@ -46,7 +46,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from zslab.classifiers import SoftmaxHead  # noqa: E402
-from zslab.cuda_graphs import can_capture, capture_verified  # noqa: E402
+from zslab.cuda_graphs import can_capture, capture_verified, moments  # noqa: E402
 from zslab.data.dataset import Samples, StageData  # noqa: E402
 from zslab.dazle.losses import cross_entropy, self_calibration  # noqa: E402
 from zslab.dazle.model import Dazle, DazleOptions  # noqa: E402
@@ -220,8 +220,7 @@ def dazle_work(case: Case, column: str) -> Work:
         return {"loss": loss.detach()}
 
     def changed() -> dict[str, Tensor]:
-        moments = enumerate(optimizer.state.values())
-        return model.state_dict() | {f"{key} {i}": value for i, state in moments for key, value in state.items()}
+        return model.state_dict() | moments(optimizer)
 
     if column == "fast" and can_capture(device):
         return capture_verified(step, changed, torch.Generator(device), "DAZLE step")

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zslab.cuda_graphs import can_capture, capture_verified
+from zslab.cuda_graphs import can_capture, capture_verified, moments
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.precision import linear
 
@@ -97,8 +97,7 @@ class SoftmaxHead:
             return {}
 
         def changed() -> dict[str, Tensor]:
-            moments = {f"{key} {i}": value for i, state in enumerate(adam.state.values()) for key, value in state.items()}
-            return {"weight": self.weight_, "bias": self.bias_, "position": position} | moments
+            return {"weight": self.weight_, "bias": self.bias_, "position": position} | moments(adam)
 
         step = next_full_batch
         if n and can_capture(device) and self.cuda_graphs and isinstance(features, Tensor):

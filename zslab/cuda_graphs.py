@@ -131,6 +131,11 @@ def capture_verified(
     return step
 
 
+def moments(optimizer: torch.optim.Optimizer) -> Tensors:
+    """Return an optimizer's moments and steps by name, for `changed` of `capture_verified`; none before its first step."""
+    return {f"{key} {i}": value for i, state in enumerate(optimizer.state.values()) for key, value in state.items()}
+
+
 def _disagreement(replayed: Tensors, expected: Tensors, before: Tensors) -> str | None:
     """Return where a replay left other values than the ordinary step, or None where it did not.
 

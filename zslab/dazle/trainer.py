@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.cuda_graphs import Step, Tensors, can_capture, capture_verified
+from zslab.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle import losses as loss
 from zslab.dazle.model import Dazle
@@ -185,7 +185,7 @@ class DazleTrainer:
     def _replay(self, regions: Tensor, targets: Tensor) -> Tensors:
         """Make a step that was captured as a CUDA graph when the first batch came; a graph reads its input at one place."""
         if self.full_batch is None:
-            self.full_batch = regions.clone(), targets.clone()
+            self.full_batch = torch.empty_like(regions), torch.empty_like(targets)
         for place, value in zip(self.full_batch, (regions, targets)):
             place.copy_(value)
         if self.captured is None:
@@ -195,10 +195,7 @@ class DazleTrainer:
 
     def _changed(self) -> Tensors:
         """Return everything that a step changes, by name."""
-        moments = {
-            f"{key} {i}": value for i, state in self.optimizer.state_dict()["state"].items() for key, value in state.items()
-        }
-        return self.weights() | moments
+        return self.weights() | moments(self.optimizer)
 
     def _update(self, regions: Tensor, targets: Tensor) -> Tensors:
         """Make one step, and return the losses, without their weights."""

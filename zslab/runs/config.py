@@ -47,6 +47,11 @@ def config_dict(config: DataclassInstance) -> dict[str, Any]:
     return {key: str(value) if isinstance(value, Path) else value for key, value in asdict(config).items()}
 
 
+def flag_text(value: object, digits: int = 4) -> str:
+    """Return a flag's value as a reader wants it, a float with so many significant digits."""
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
 def is_validation_only(config: Mapping[str, object]) -> bool:
     """Return whether a run of these flags trains and measures on the validation split alone, as the trials of a search do."""
     return config.get("select") == VALIDATION_ONLY

@@ -14,6 +14,7 @@ from zslab.fileio import write_text
 from zslab.report.html import document, figure_html, plain_table, section
 from zslab.report.plots.plot import Plot, render, single_panel
 from zslab.report.style import STYLE
+from zslab.runs.config import flag_text
 from zslab.search.study import Study, best_so_far
 
 SHOWN = 20  # trials in the table
@@ -40,7 +41,7 @@ def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
     ranked = sorted(ended, key=lambda trial: (-(trial.value or 0.0), trial.number))[:SHOWN]
     names = list(study.space)
     rows = (
-        [trial.number, f"{100 * (trial.value or 0):.1f}", *(_cell(trial.params.get(name)) for name in names)]
+        [trial.number, f"{100 * (trial.value or 0):.1f}", *(flag_text(trial.params.get(name)) for name in names)]
         for trial in ranked
     )
     states = ", ".join(
@@ -81,7 +82,3 @@ def _importance(study: Study) -> list[Plot]:
     axes.set(xlabel="share of the variance, %")
     listed = ", ".join(f"{name} {100 * share:.0f} %" for name, share in shares.items())
     return [render(figure, "importance", "Importance of the flags", "Functional ANOVA over the complete trials.", listed)]
-
-
-def _cell(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from zslab.errors import InputError
 from zslab.fileio import make_folder, read_json, read_metrics
-from zslab.runs.config import VALIDATION_ONLY
+from zslab.runs.config import VALIDATION_ONLY, flag_text
 from zslab.runs.records import EpochRecord
 from zslab.search.space import Space
 from zslab.sweep.driver import MOST_LOSSES, STOPPED, in_use, is_locked, output_file, stoppable
@@ -205,7 +205,7 @@ class Study:
             trial.set_user_attr(STATUS, status)
             self.study.tell(trial, state=TrialState.FAIL)
             word = f"failed with status {status}; see {output_file(run)}"
-        say(f"trial {trial.number}: {word} ({', '.join(f'{flag} {_short(x)}' for flag, x in trial.params.items())})")
+        say(f"trial {trial.number}: {word} ({', '.join(f'{flag} {flag_text(x, 3)}' for flag, x in trial.params.items())})")
         return True
 
     def _report(self, active: _Active) -> bool:
@@ -307,7 +307,3 @@ def _counted(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
         and trial.number not in repeated
         and (trial.state != TrialState.FAIL or STATUS in trial.user_attrs)
     ]
-
-
-def _short(value: object) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from zslab.errors import InputError, examples
 from zslab.int_ranges import format_numbers
+from zslab.runs.config import flag_text
 from zslab.table.runs import MEASURES, RULES, Quote, Repeat, Run, Scores
 from zslab.table.statistics import Comparison, Summary, compare, summarize
 
@@ -236,17 +237,13 @@ def _distinctions(alternatives: Sequence[Sequence[Run]]) -> list[tuple[list[str]
     flags = [flag for flag in every if len({repr(values.get(flag)) for values in settings}) > 1]
     if len(flags) <= MOST_FLAGS:
         return [([f"{flag} {values.get(flag)}" for flag in flags], "") for values in settings]
-    described = [", ".join(f"{flag} {_short(values.get(flag))}" for flag in flags) for values in settings]
-    names = {
-        i: f"settings {n}"
-        for n, i in enumerate(sorted(range(len(settings)), key=lambda i: repr(sorted(settings[i].items()))), 1)
-    }
-    return [([names[i]], f"{names[i]}: {text}") for i, text in enumerate(described)]
-
-
-def _short(value: object) -> str:
-    """Return a flag's value with four significant digits."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    order = sorted(repr(sorted(values.items())) for values in settings)
+    distinctions = []
+    for values in settings:
+        name = f"settings {order.index(repr(sorted(values.items()))) + 1}"
+        described = ", ".join(f"{flag} {flag_text(values.get(flag))}" for flag in flags)
+        distinctions.append(([name], f"{name}: {described}"))
+    return distinctions
 
 
 def _baselines(runs: Sequence[Run]) -> list[Variant]:

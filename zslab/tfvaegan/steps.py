@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zslab.cuda_graphs import moments
 from zslab.data.dataset import StageData
 from zslab.tfvaegan.losses import (
     adapt_penalty_weight,
@@ -172,8 +173,7 @@ class TrainingState:
         tensors = {"lambda1": self.penalty_weight}
         for name, network in self.networks.items():
             tensors |= {f"{name}.{key}": value for key, value in network.named_parameters()}
-            for i, moments in enumerate(self.optimizers[name].state.values()):
-                tensors |= {f"{name}, Adam's {key} {i}": value for key, value in moments.items()}
+            tensors |= {f"{name}, Adam's {key}": value for key, value in moments(self.optimizers[name]).items()}
             for i, layer in enumerate(self.bf16_layers.get(name, ())):
                 if layer.bf16_weight is not None:
                     tensors[f"{name}, bf16 weight {i}"] = layer.bf16_weight
