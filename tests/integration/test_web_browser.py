@@ -193,6 +193,7 @@ def test_everything_works_by_keyboard_and_shows_its_focus(browser, url, folder: 
     tab_to(tab, "#zslab-start input")
     assert tab.get_by_role("option").count() == 1 + len(NAMES)
     keys.press("ArrowDown")
+    tab.locator("[role=option].active", has_text="Oriole").wait_for()
     keys.press("Enter")
     oriole = predictor.table[1]
     wait_for_text(tab, "#zslab-new-rows", f"{oriole[0]:.6g}")
@@ -200,6 +201,7 @@ def test_everything_works_by_keyboard_and_shows_its_focus(browser, url, folder: 
     keys.press("ArrowRight")
     keys.type("77")
     keys.press("Enter")
+    tab.wait_for_function("document.activeElement.matches('[role=gridcell]')")  # the editor has closed
     tab_to(tab, "#zslab-add")
     keys.press("Enter")
     wait_for_text(tab, STATUS, "Added Kiwi")
@@ -216,6 +218,24 @@ def test_everything_works_by_keyboard_and_shows_its_focus(browser, url, folder: 
     keys.press("Enter")
     wait_for_text(tab, FACTS, "4 classes")
     tab.context.close()
+
+
+@pytest.mark.parametrize("keys, value", [("77", 77), ("-0.5", -0.5), ("7", 7)])
+@pytest.mark.parametrize("end", ["Enter", "Tab"])
+def test_keys_that_come_before_a_cells_editor_has_the_focus_are_kept(tab, predictor, keys: str, value: float, end: str) -> None:
+    open_classes(tab)
+    tab.locator("#zslab-new-rows [role=gridcell]").nth(1).click()
+    tab.evaluate("() => { window.frame = requestAnimationFrame; window.requestAnimationFrame = () => 0; }")  # a slow machine
+    tab.keyboard.type(keys)
+    tab.keyboard.press(end)
+    tab.evaluate("() => { window.requestAnimationFrame = window.frame; }")
+    tab.get_by_label("Name of the new class").fill("Kiwi")
+    tab.locator("#zslab-add").click()
+    wait_for_text(tab, STATUS, "Added Kiwi")
+    tab.locator("#zslab-save").click()
+    with tab.expect_download() as download:
+        tab.locator("#zslab-saved").click()
+    assert Predictor.load(download.value.path(), device="cpu").table[4, 0] == value
 
 
 # ---- images -------------------------------------------------------------------------------------------------------------

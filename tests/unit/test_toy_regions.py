@@ -47,8 +47,8 @@ def test_they_are_made_once_and_continued_after_a_kill(toy, monkeypatch) -> None
     everything = np.arange(200)
     before = read_region_maps(path).regions.read(everything)
     described = []
-    original = toy_regions.region_descriptors
-    monkeypatch.setattr(toy_regions, "region_descriptors", lambda images: described.append(len(images)) or original(images))
+    original = toy_regions.describe_files
+    monkeypatch.setattr(toy_regions, "describe_files", lambda files: described.append(len(files)) or original(files))
     assert make_toy_regions(toy) == path and not described
     path.unlink()
     add, calls = ResumableRows.add, []

@@ -52,10 +52,13 @@
     if (isNumber(target) && target.value === '') target.value = document.querySelector('#zslab-calibration input[type=range]').value;
   }, true);
 
-  // Typing over a selected cell replaces its value; Gradio loses the first key and appends the rest.
+  // Typing over a selected cell replaces its value; Gradio loses the first key and appends the rest. It also gives the editor the
+  // focus a frame after it made it, and loses the keys of that frame.
   let typed = '';
   document.addEventListener('keydown', ({target, key, ctrlKey, metaKey, altKey}) => {
     if (!inside(target, '[role=gridcell]') || target.matches('textarea')) return;
+    const editor = document.querySelector('[role=gridcell] textarea'); // the focus may still be on the cell that an arrow left
+    if (editor) return editor.focus();
     typed = key.length === 1 && !ctrlKey && !metaKey && !altKey ? typed + key : '';
   }, true);
   document.addEventListener('focusin', ({target}) => {
