@@ -16,18 +16,20 @@ from zslab.report.plots.plot import Plot, render, single_panel
 from zslab.report.style import STYLE
 from zslab.runs.config import flag_text
 from zslab.search.study import Study, best_so_far
+from zslab.table.runs import DATA_FLAGS, IRRELEVANT, REPEATS
 
 SHOWN = 20  # trials in the table
 
 
 def write_settings(path: Path, study: Study, winner: FrozenTrial) -> None:
-    """Write the winner's settings for `--settings`."""
+    """Write the winner's settings for `--settings`: what was varied, and of what was fixed all but data, seeds and devices."""
+    fixed = {flag: value for flag, value in study.fixed.items() if flag not in (*IRRELEVANT, *REPEATS, *DATA_FLAGS)}
     complete = sum(trial.state == TrialState.COMPLETE for trial in study.trials)
     lines = [
         f"# Trial {winner.number}, the best of {complete} complete trials: {study.objective} {100 * (winner.value or 0):.1f}",
         "# on the validation split. Nothing of the test split was looked at.",
         "[flags]",
-        *(f"{flag} = {json.dumps(value)}" for flag, value in winner.params.items()),
+        *(f"{flag} = {json.dumps(value)}" for flag, value in {**fixed, **winner.params}.items()),
     ]
     write_text(path, "\n".join(lines) + "\n")
 
