@@ -35,6 +35,7 @@ from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError, first_line
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
+from zslab.file_kinds import kind_of_file
 from zslab.fileio import atomic_path
 from zslab.runs.checkpoint import content_digest
 
@@ -209,23 +210,10 @@ def _check_container(path: Path) -> None:
         ) from None
     header = int.from_bytes(start[:8], "little")
     if start[8:9] != b"{" or size < 10:
-        raise InputError("the file is not a model", where=path, found=_kind(start), expected=EXPECTED, fix=EXPORT_AGAIN)
+        raise InputError("the file is not a model", where=path, found=kind_of_file(path), expected=EXPECTED, fix=EXPORT_AGAIN)
     if header > min(size - 8, LARGEST_HEADER):
         announced = f"{size:,} bytes of a file that announces more, a header of {header:,} bytes"
         _damaged(path, announced, f"a header of at most {LARGEST_HEADER:,} bytes")
-
-
-def _kind(start: bytes) -> str:
-    if not start:
-        return "an empty file"
-    known = {
-        b"PK": "a zip archive, as torch.save writes",
-        b"\x80": "a pickle, which could run code and is not opened",
-        b"\x89PNG": "a PNG image",
-        b"\xff\xd8": "a JPEG image",
-        b"\x89HDF": "an HDF5 file",
-    }
-    return next((kind for magic, kind in known.items() if start.startswith(magic)), "a file of another kind")
 
 
 def _damaged(where: object, found: object, expected: object) -> NoReturn:
