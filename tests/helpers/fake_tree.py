@@ -44,11 +44,12 @@ HERE = Path(__file__).resolve().parent
 parser = argparse.ArgumentParser()
 parser.add_argument("--seeds", type=int, nargs="+", default=[0])
 parser.add_argument("--output", type=Path, default=Path("out"))
-parser.add_argument("--seconds", default="0")
+parser.add_argument("--seconds", type=float, default=0)
 parser.add_argument("--fate", default="")
 parser.add_argument("--syn_num", default="1")
 parser.add_argument("--select", default="none")
 parser.add_argument("--overwrite", action="store_true")
+parser.add_argument("--finetuned", action="store_true")  # a switch of the launcher, no flag of the training script
 if "--plan" not in sys.argv:
     sys.exit("it only plans")
 for line in sys.stdin:
@@ -60,9 +61,10 @@ for line in sys.stdin:
             continue
     with open(HERE / "plans.txt", "a") as file:
         file.write("planned\\n")
+    config = {flag: value for flag, value in vars(own).items() if flag != "finetuned"}
     print(json.dumps([
-        {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None, "config": vars(own),
-         "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), own.seconds,
+        {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None, "config": config,
+         "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), str(own.seconds),
                      own.fate, own.syn_num, *["--overwrite"] * own.overwrite]}
         for seed in own.seeds
     ], default=str), flush=True)

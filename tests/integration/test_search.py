@@ -57,7 +57,8 @@ def finished(folder: Path) -> list[float]:
 
 @pytest.mark.slow
 def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_first(search) -> None:
-    done = search("--set", "fate=lives", "--set", "select=only_val")
+    fixed = [word for flag in ("fate=lives", "seconds=0", "finetuned=true") for word in ("--set", flag)]
+    done = search(*fixed)
     assert done.returncode == 0, done.stderr
     found = trials(search.folder)
     assert [trial.state.name for trial in found] == ["COMPLETE"] * 8
@@ -66,11 +67,11 @@ def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_f
         assert trial.value == pytest.approx(1 - abs(trial.params["syn_num"] - 30) / 100)
     best = max(found, key=lambda trial: (trial.value, -trial.number))
     text = (search.folder / "settings.toml").read_text()
-    assert text.splitlines()[-3:] == ["[flags]", 'fate = "lives"', f"syn_num = {best.params['syn_num']}"]
+    assert text.splitlines()[-4:] == ["[flags]", "seconds = 0.0", 'fate = "lives"', f"syn_num = {best.params['syn_num']}"]
     assert f"Best: trial {best.number}, T1 {100 * best.value:.1f} on validation." in done.stdout
-    assert "--settings" in done.stdout and "--select val" in done.stdout
+    assert "--finetuned" in done.stdout and "--settings" in done.stdout and "--select val" in done.stdout
     assert "Importance" in (search.folder / "report.html").read_text()
-    again = search("--set", "fate=lives", "--set", "select=only_val")  # nothing is left to do
+    again = search(*fixed)  # nothing is left to do
     assert again.returncode == 0 and len(trials(search.folder)) == 8
     other = search("--set", "seconds=0.1")
     assert other.returncode == 1 and "holds a search of another fixed" in other.stderr

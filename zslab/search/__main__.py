@@ -60,7 +60,7 @@ def _run(own: argparse.Namespace) -> int:
         print("No trial is complete.", file=sys.stderr)
         return status or 1
     settings = folder / "settings.toml"
-    write_settings(settings, study, winner)
+    write_settings(settings, study, winner, run.config)
     write_report(folder / "report.html", study, winner)
     print(f"Best: trial {winner.number}, {study.objective} {100 * (winner.value or 0):.1f} on validation.")
     print(f"Report: {folder / 'report.html'}")

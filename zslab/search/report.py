@@ -16,14 +16,20 @@ from zslab.report.plots.plot import Plot, render, single_panel
 from zslab.report.style import STYLE
 from zslab.runs.config import flag_text
 from zslab.search.study import Study, best_so_far
+from zslab.sweep.plan import Flags
 from zslab.table.runs import DATA_FLAGS, IRRELEVANT, REPEATS
 
 SHOWN = 20  # trials in the table
 
 
-def write_settings(path: Path, study: Study, winner: FrozenTrial) -> None:
-    """Write the winner's settings for `--settings`: what was varied, and of what was fixed all but data, seeds and devices."""
-    fixed = {flag: value for flag, value in study.fixed.items() if flag not in (*IRRELEVANT, *REPEATS, *DATA_FLAGS)}
+def write_settings(path: Path, study: Study, winner: FrozenTrial, config: Flags) -> None:
+    """Write the winner's settings for `--settings`: what was varied, and of what was fixed all but data, seeds and devices.
+
+    Args:
+        config: flag -> value of a trial, as the training script resolves them; without the launcher's own switches.
+    """
+    elsewhere = {*IRRELEVANT, *REPEATS, *DATA_FLAGS}
+    fixed = {flag: value for flag, value in config.items() if flag in study.fixed and flag not in elsewhere}
     complete = sum(trial.state == TrialState.COMPLETE for trial in study.trials)
     lines = [
         f"# Trial {winner.number}, the best of {complete} complete trials: {study.objective} {100 * (winner.value or 0):.1f}",
