@@ -62,10 +62,10 @@ for line in sys.stdin:
     with open(HERE / "plans.txt", "a") as file:
         file.write("planned\\n")
     config = {flag: value for flag, value in vars(own).items() if flag != "finetuned"}
+    words = [str(own.seconds), own.fate, own.syn_num, *["--overwrite"] * own.overwrite]
     print(json.dumps([
         {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None, "config": config,
-         "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), str(own.seconds),
-                     own.fate, own.syn_num, *["--overwrite"] * own.overwrite]}
+         "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), *words]}
         for seed in own.seeds
     ], default=str), flush=True)
 """
