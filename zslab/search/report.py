@@ -52,17 +52,17 @@ def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
         [trial.number, f"{100 * (trial.value or 0):.1f}", *(flag_text(trial.params.get(name)) for name in names)]
         for trial in ranked
     )
-    states = ", ".join(
-        f"{sum(trial.state == state for trial in study.trials)} {state.name.lower()}"
-        for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)
-    )
+    words = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    states = ", ".join(f"{sum(trial.state == state for trial in study.trials)} {word}" for state, word in words.items())
     about = (
         f"<p>Trial {winner.number}. Trial 0 has the launcher’s own settings. Accuracies are those of the validation split; no "
         "score of the test split was computed.</p>"
     )
     table = plain_table(["trial", study.objective, *names], rows)
-    parts = [section("Winner", about), section("Best trials", f"<div class='scroll'>{table}</div>"), *map(figure_html, plots)]
-    write_text(path, document("search", title, states, parts))
+    best = section("Best trials", f"<div class='scroll'>{table}</div>")
+    write_text(
+        path, document("search", title, states, [section("Winner", about), best, section("Plots", *map(figure_html, plots))])
+    )
 
 
 def _history(study: Study) -> Plot:
