@@ -48,6 +48,7 @@ parser.add_argument("--seconds", type=float, default=0)
 parser.add_argument("--fate", default="")
 parser.add_argument("--syn_num", default="1")
 parser.add_argument("--select", default="none")
+parser.add_argument("--nz", type=lambda text: None if text == "None" else int(text), default=3)
 parser.add_argument("--overwrite", action="store_true")
 parser.add_argument("--finetuned", action="store_true")  # a switch of the launcher, no flag of the training script
 if "--plan" not in sys.argv:

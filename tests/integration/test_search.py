@@ -57,7 +57,9 @@ def finished(folder: Path) -> list[float]:
 
 @pytest.mark.slow
 def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_first(search) -> None:
-    fixed = [word for flag in ("fate=lives", "seconds=0", "finetuned=true") for word in ("--set", flag)]
+    fixed = [
+        word for flag in ("fate=lives", "select=only_val", "seconds=0", "nz=None", "finetuned=true") for word in ("--set", flag)
+    ]
     done = search(*fixed)
     assert done.returncode == 0, done.stderr
     found = trials(search.folder)
@@ -67,7 +69,8 @@ def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_f
         assert trial.value == pytest.approx(1 - abs(trial.params["syn_num"] - 30) / 100)
     best = max(found, key=lambda trial: (trial.value, -trial.number))
     text = (search.folder / "settings.toml").read_text()
-    assert text.splitlines()[-4:] == ["[flags]", "seconds = 0.0", 'fate = "lives"', f"syn_num = {best.params['syn_num']}"]
+    fixed_lines = ["seconds = 0.0", 'fate = "lives"', 'nz = "None"']  # neither select nor the launcher's switch
+    assert text.splitlines()[-5:] == ["[flags]", *fixed_lines, f"syn_num = {best.params['syn_num']}"]
     assert f"Best: trial {best.number}, T1 {100 * best.value:.1f} on validation." in done.stdout
     assert "--finetuned" in done.stdout and "--settings" in done.stdout and "--select val" in done.stdout
     assert "Importance" in (search.folder / "report.html").read_text()

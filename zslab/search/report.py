@@ -30,6 +30,7 @@ def write_settings(path: Path, study: Study, winner: FrozenTrial, config: Flags)
     """
     elsewhere = {*IRRELEVANT, *REPEATS, *DATA_FLAGS}
     fixed = {flag: value for flag, value in config.items() if flag in study.fixed and flag not in elsewhere}
+    fixed = {flag: "None" if value is None else value for flag, value in fixed.items()}  # TOML has no null
     complete = sum(trial.state == TrialState.COMPLETE for trial in study.trials)
     lines = [
         f"# Trial {winner.number}, the best of {complete} complete trials: {study.objective} {100 * (winner.value or 0):.1f}",
@@ -52,17 +53,19 @@ def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
         [trial.number, f"{100 * (trial.value or 0):.1f}", *(flag_text(trial.params.get(name)) for name in names)]
         for trial in ranked
     )
-    words = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
-    states = ", ".join(f"{sum(trial.state == state for trial in study.trials)} {word}" for state, word in words.items())
+    names_of = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    states = ", ".join(f"{sum(trial.state == state for trial in study.trials)} {name}" for state, name in names_of.items())
     about = (
         f"<p>Trial {winner.number}. Trial 0 has the launcher’s own settings. Accuracies are those of the validation split; no "
         "score of the test split was computed.</p>"
     )
     table = plain_table(["trial", study.objective, *names], rows)
-    best = section("Best trials", f"<div class='scroll'>{table}</div>")
-    write_text(
-        path, document("search", title, states, [section("Winner", about), best, section("Plots", *map(figure_html, plots))])
-    )
+    sections = {
+        "Winner": [about],
+        "Best trials": [f"<div class='scroll'>{table}</div>"],
+        "Plots": list(map(figure_html, plots)),
+    }
+    write_text(path, document("search", title, states, [section(heading, *parts) for heading, parts in sections.items()]))
 
 
 def _history(study: Study) -> Plot:
