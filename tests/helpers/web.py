@@ -71,3 +71,8 @@ def open_page(browser, url: str, width: int = 1280, scheme: str = "light"):
     tab.goto(url)
     tab.wait_for_selector(".zslab-empty")
     return tab
+
+
+def wait_for_value(tab, selector: str, value: str) -> None:
+    """Wait until the first field of the selector holds a value."""
+    tab.wait_for_function("([selector, value]) => document.querySelector(selector)?.value === value", arg=[selector, value])

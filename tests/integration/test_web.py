@@ -172,19 +172,19 @@ def page(web, tmp_path):
 
 def test_a_session_learns_in_a_copy(web, page) -> None:
     served = page.served
-    rows = page.rows(NAMES[0], served)
-    assert [row[0] for row in rows[:2]] == ["crown color: red", "crown color: yellow"] and len(rows) == 48
-    rows[3][1] = 77.5
+    assert page.attribute_labels[:2] == ["crown color: red", "crown color: yellow"] and len(page.attribute_labels) == 48
+    values = page.values(NAMES[0], served)
+    values[3] = "77.5"
     before = served.predictor.table.copy()
-    learned = page.learn(served, lambda copy: page.add(copy, "  New \n bird ", rows[::-1]))  # the order is theirs
+    learned = page.learn(served, lambda copy: page.add(copy, "  New \n bird ", values))
     assert learned.predictor.classes_ == [*NAMES, "New bird"] and learned.changes == ("added New bird",)
     expected = np.array([float(f"{value:.6g}") for value in before[0]])
     expected[3] = 77.5
     np.testing.assert_array_equal(learned.predictor.table[4], expected)
     assert not learned.predictor.seen_[4]
-    rows = page.rows(NAMES[1], learned)
-    rows[3][1] = 11
-    changed = page.learn(learned, lambda copy: page.change(copy, NAMES[1], rows[::-1]))
+    values = page.values(NAMES[1], learned)
+    values[3] = "11"
+    changed = page.learn(learned, lambda copy: page.change(copy, NAMES[1], values))
     assert changed.predictor.table[1, 3] == 11 and learned.predictor.table[1, 3] == before[1, 3]
     np.testing.assert_array_equal(np.delete(changed.predictor.table[1], 3), np.delete(before[1], 3))  # nothing is rounded
     assert changed.changes == ("added New bird", "changed Black crested Oriole")
@@ -202,23 +202,39 @@ def test_a_session_learns_in_a_copy(web, page) -> None:
 @pytest.mark.parametrize(
     "name, value, what",
     [
-        ("", 1, "nothing"),
-        ("x" * 101, 1, "printable"),
-        ("black crested creeper", 1, "exists already"),
-        ("A", None, "cell is empty"),
+        ("", "1", "nothing"),
+        ("x" * 101, "1", "printable"),
+        ("black crested creeper", "1", "exists already"),
+        ("A", "", "cell is empty"),
+        ("A", None, "'None'"),
         ("A", "much", "'much'"),
-        ("A", float("nan"), "finite"),
+        ("A", "nan", "finite"),
     ],
 )
 def test_classes_that_cannot_be_added(page, name: str, value, what: str) -> None:
     served = page.served
-    rows = page.rows(NAMES[0], served)
-    rows[5][1] = value
+    values = page.values(NAMES[0], served)
+    values[5] = value
     with pytest.raises(InputError, match=what):
-        page.learn(served, lambda copy: page.add(copy, name, rows))
-    with pytest.raises(InputError, match="nothing to change"):
-        page.learn(served, lambda copy: page.change(copy, NAMES[0], page.rows(NAMES[0], served)))
+        page.learn(served, lambda copy: page.add(copy, name, values))
     assert served.predictor.classes_ == NAMES
+
+
+def test_values_that_change_nothing_are_refused_and_others_taken_as_tables_write_them(page) -> None:
+    def change(session, values):
+        return page.learn(session, lambda copy: page.change(copy, NAMES[0], values))
+
+    served, values = page.served, page.values(NAMES[0], page.served)
+    with pytest.raises(InputError, match="nothing to change"):
+        change(served, values)
+    for short in ([], values[:-1]):
+        with pytest.raises(InputError, match=f"{len(short)} values"):
+            change(served, short)
+    for text, number, same in (("0,5", 0.5, "0.50"), ("\u22127", -7, "-7.0"), ("yes", 1, "1e0"), ("1e1", 10, "10.")):
+        changed = change(served, [text, *values[1:]])
+        assert changed.predictor.table[0, 0] == number, text
+        with pytest.raises(InputError, match="nothing to change"):
+            change(changed, [same, *values[1:]])
 
 
 def test_a_table_adds_and_changes(page, tmp_path: Path) -> None:
@@ -302,7 +318,7 @@ def test_the_page_in_a_browser(web, browser, tmp_path: Path, monkeypatch) -> Non
         tab.get_by_label("Start from a copy of").click()
         tab.get_by_role("option", name=readable_names(NAMES)[best.name]).click()
         value = f"{predictor.table[predictor.classes_.index(best.name), 0]:.6g}"
-        tab.wait_for_function(f"document.querySelector('#zslab-new-rows').innerText.includes('{value}')")
+        tab.wait_for_function(f"document.querySelector('#zslab-new-values .zslab-value').value === '{value}'")
         tab.locator("#zslab-add").click()
         tab.wait_for_selector("#zslab-status .zslab-done")
         assert EVIL in tab.locator("#zslab-status").inner_text()

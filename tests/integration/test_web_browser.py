@@ -17,9 +17,10 @@ from zslab.app.web.layout import MAX_UPLOAD
 from zslab.app.web.session import TOP
 from zslab.class_names import readable_names
 
-from helpers.web import NAMES, free_port, open_page, tiny_model, write_bird
+from helpers.web import NAMES, free_port, open_page, tiny_model, wait_for_value, write_bird
 
 LABELS = readable_names(NAMES)
+NEW_VALUE = "#zslab-new-values .zslab-value"
 FACTS, STATUS, RESULTS = ".zslab-facts", "#zslab-status", "#zslab-results"
 
 
@@ -124,11 +125,9 @@ def test_axe_finds_no_violation(browser, url, folder: Path, width: int, scheme: 
 
 
 def set_first_value(tab, value: str) -> None:
-    """Type the value of the new class's first attribute into the table."""
-    tab.locator("#zslab-new-rows [role=gridcell]").nth(1).dblclick()
-    tab.keyboard.press("Control+A")
+    """Type the value of the new class's first attribute over what is there."""
+    tab.locator(NEW_VALUE).first.click()
     tab.keyboard.type(value)
-    tab.keyboard.press("Enter")
 
 
 FOCUSED = """() => {
@@ -196,12 +195,9 @@ def test_everything_works_by_keyboard_and_shows_its_focus(browser, url, folder: 
     tab.locator("[role=option].active", has_text="Oriole").wait_for()
     keys.press("Enter")
     oriole = predictor.table[1]
-    wait_for_text(tab, "#zslab-new-rows", f"{oriole[0]:.6g}")
-    tab_to(tab, "#zslab-new-rows [role=gridcell]")
-    keys.press("ArrowRight")
+    wait_for_value(tab, NEW_VALUE, f"{oriole[0]:.6g}")
+    tab_to(tab, NEW_VALUE)
     keys.type("77")
-    keys.press("Enter")
-    tab.wait_for_function("document.activeElement.matches('[role=gridcell]')")  # the editor has closed
     tab_to(tab, "#zslab-add")
     keys.press("Enter")
     wait_for_text(tab, STATUS, "Added Kiwi")
@@ -220,22 +216,62 @@ def test_everything_works_by_keyboard_and_shows_its_focus(browser, url, folder: 
     tab.context.close()
 
 
-@pytest.mark.parametrize("keys, value", [("77", 77), ("-0.5", -0.5), ("7", 7)])
-@pytest.mark.parametrize("end", ["Enter", "Tab"])
-def test_keys_that_come_before_a_cells_editor_has_the_focus_are_kept(tab, predictor, keys: str, value: float, end: str) -> None:
+def test_values_are_searched_and_reached_by_arrow_keys_and_stay_when_the_page_shows_another_tab(tab, predictor) -> None:
+    focused = "document.activeElement.closest('li')?.innerText.trim()"
+    keys, visible = tab.keyboard, tab.locator("#zslab-new-values li:visible")
     open_classes(tab)
-    tab.locator("#zslab-new-rows [role=gridcell]").nth(1).click()
-    tab.evaluate("() => { window.frame = requestAnimationFrame; window.requestAnimationFrame = () => 0; }")  # a slow machine
-    tab.keyboard.type(keys)
-    tab.keyboard.press(end)
-    tab.evaluate("() => { window.requestAnimationFrame = window.frame; }")
+    tab.locator(NEW_VALUE).first.click()
+    keys.type("-0.5")
+    keys.press("ArrowDown")
+    keys.type("7")
+    keys.press("Enter")
+    keys.type("77")
+    keys.press("ArrowUp")
+    assert tab.evaluate(focused) == "crown color: yellow"
+    search = tab.get_by_label("Search the attributes").first
+    search.fill("SPOTTED")
+    names = [name for name in visible.all_inner_texts()]
+    assert 0 < len(names) < len(predictor.attribute_names) and all("spotted" in name for name in names)
+    search.press("Tab")
+    assert tab.evaluate(focused) == names[0].strip()
+    keys.type("8")
+    keys.press("Tab")
+    assert tab.evaluate("document.activeElement.id") == "zslab-add"  # one Tab leads out of hundreds of values
+    search.fill("")
+    assert visible.count() == len(predictor.attribute_names)
+    tab.get_by_role("tab", name="Change").click()
+    tab.get_by_role("tab", name="Add", exact=True).click()
     tab.get_by_label("Name of the new class").fill("Kiwi")
     tab.locator("#zslab-add").click()
     wait_for_text(tab, STATUS, "Added Kiwi")
     tab.locator("#zslab-save").click()
     with tab.expect_download() as download:
         tab.locator("#zslab-saved").click()
-    assert Predictor.load(download.value.path(), device="cpu").table[4, 0] == value
+    expected = np.zeros(len(predictor.attribute_names))
+    expected[:3] = -0.5, 7, 77
+    expected[next(i for i, name in enumerate(predictor.attribute_names) if "spotted" in name)] = 8
+    np.testing.assert_array_equal(Predictor.load(download.value.path(), device="cpu").table[4], expected)
+
+
+def test_what_was_typed_goes_when_another_class_is_chosen_or_all_is_undone(tab, predictor) -> None:
+    old = "#zslab-old-values .zslab-value"
+    open_classes(tab)
+    tab.get_by_role("tab", name="Change").click()
+    shown = tab.locator(old).first.input_value()
+    tab.locator(old).first.fill("99")
+    tab.locator("#zslab-change").click()
+    wait_for_text(tab, STATUS, "Changed")
+    tab.locator(old).nth(1).fill("98")
+    tab.locator("#zslab-undo").click()
+    wait_for_value(tab, old, shown)
+    assert tab.locator(old).nth(1).input_value() != "98"
+    tab.locator(old).first.fill("much")
+    tab.locator("#zslab-change").click()
+    wait_for_text(tab, STATUS, "'much'")
+    assert tab.locator(old).first.input_value() == "much"  # it is there to be mended
+    tab.get_by_label("Class", exact=True).click()
+    tab.get_by_role("option", name=LABELS[NAMES[0]]).click()
+    wait_for_value(tab, old, f"{predictor.table[0, 0]:.6g}")
 
 
 # ---- images -------------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from zslab.app.predictor import Predictor
 from zslab.app.web.layout import start_choices
 from zslab.app.web.session import MAX_CHOICES, TOP, Page
 
-from helpers.web import free_port, open_page, tiny_model, write_bird
+from helpers.web import free_port, open_page, tiny_model, wait_for_value, write_bird
 
 N = 21_000
 NAMES = [f"Species_{k:05d}" for k in range(N)]
@@ -54,7 +54,7 @@ def test_a_class_among_21000_is_found_by_typing(web, browser, predictor: Predict
             has_text = "([selector, text]) => document.querySelector(selector)?.innerText.includes(text)"
             tab.wait_for_function(has_text, arg=[selector, text])
 
-        def choose(label: str, typed: str, number: int, rows: str) -> None:
+        def choose(label: str, typed: str, number: int, values: str) -> None:
             """Type part of a name into a list as fast as keys come, and choose a class; its values are shown."""
             tab.get_by_label(label, exact=True).fill("")
             tab.keyboard.type(typed)
@@ -64,13 +64,13 @@ def test_a_class_among_21000_is_found_by_typing(web, browser, predictor: Predict
             texts = "[...document.querySelectorAll('[role=option]')].map((each) => each.innerText)"
             tab.wait_for_function(fits.replace("texts", texts), arg=typed)
             option.click()
-            wait_for_text(rows, f"{predictor.table[number, 0]:.6g}")
+            wait_for_value(tab, f"{values} .zslab-value", f"{predictor.table[number, 0]:.6g}")
 
         tab.get_by_role("button", name="Add or change classes").click()
         tab.get_by_role("tab", name="Change").click()
-        choose("Class", "20999", 20999, "#zslab-old-rows")
+        choose("Class", "20999", 20999, "#zslab-old-values")
         tab.get_by_role("tab", name="Add", exact=True).click()
-        choose("Start from a copy of", "species 1234", 12341, "#zslab-new-rows")
+        choose("Start from a copy of", "species 1234", 12341, "#zslab-new-values")
         tab.get_by_label("Name of the new class").fill("Kiwi")
         tab.locator("#zslab-add").click()
         wait_for_text("#zslab-status", "Added Kiwi")
@@ -79,14 +79,14 @@ def test_a_class_among_21000_is_found_by_typing(web, browser, predictor: Predict
         # The class that was chosen before is still the one that is changed.
         tab.get_by_role("tab", name="Change").click()
         assert tab.get_by_label("Class", exact=True).input_value() == "Species 20999 (unseen)"
-        tab.locator("#zslab-old-rows [role=gridcell]").nth(1).click()
+        tab.locator("#zslab-old-values .zslab-value").first.click()
         tab.keyboard.type("50")
         tab.keyboard.press("Enter")
         tab.get_by_label("Class", exact=True).focus()
         tab.keyboard.press("Tab")  # a list that is left as it was leaves edited values alone
         tab.locator("#zslab-change").click()
         wait_for_text("#zslab-status", "Changed Species 20999")
-        assert tab.locator("#zslab-old-rows [role=gridcell]").nth(1).inner_text().strip() == "50"
+        wait_for_value(tab, "#zslab-old-values .zslab-value", "50")
 
         tab.locator("#zslab-files input[type=file]").set_input_files(write_bird(tmp_path / "bird.png", 96))
         tab.wait_for_selector(".zslab-card")

@@ -25,7 +25,6 @@ import pytest
 from zslab.app.predictor import Predictor
 from zslab.app.web.html import percent
 from zslab.app.web.session import ALL, TOP
-from zslab.report.attention import attribute_name
 from zslab.toy.species import ATTRIBUTES
 
 from helpers.project import PROJECT
@@ -129,7 +128,7 @@ def hostile_images(bird: bytes) -> dict[str, bytes]:
 def hostile_requests(client: Client, bird: bytes, outside: Path) -> list:
     """Every kind of hostile request, each as a function that sends it and checks the answer."""
     add, join = client.events["zslab-add", "click"], "/gradio_api/queue/join"
-    cells = {"headers": ["attribute", "value"], "data": [[attribute_name(name), 1] for name in ATTRIBUTES], "metadata": None}
+    ones: list[object] = ["1"] * len(ATTRIBUTES)
     settings = [[], ALL, 0, ""]
 
     def named(name: str) -> None:
@@ -146,8 +145,8 @@ def hostile_requests(client: Client, bird: bytes, outside: Path) -> list:
         (path,) = json.loads(client.upload(b"photo.png", content)[1])
         assert "could not be read" in shown(client.predict(path))
 
-    def taught(name: object) -> None:
-        answer = client.ask(add, [name, cells, "", *settings, "", NAMES[0]])
+    def taught(name: object, values: object = ones) -> None:
+        answer = client.ask(add, [name, values, "", *settings, "", NAMES[0]])
         assert not succeeded(answer) or re.search("The class was not added|Added ", shown(answer))
 
     def listed(event: int, text: object) -> None:
@@ -199,6 +198,11 @@ def hostile_requests(client: Client, bird: bytes, outside: Path) -> list:
         *(partial(named, name + suffix) for name in NAME_LIKE for suffix in ("", ".png")),
         *(partial(uploaded, content) for content in hostile_images(bird).values()),
         *(partial(taught, name) for name in (*NAME_LIKE, SURROGATE, None, 7, ["a"], {"a": 1})),
+        *(
+            partial(taught, "A", values)
+            for values in (None, 7, "ones", {"a": 1}, [], ones[1:], [*ones, "1"], [ones], [None] * len(ones))
+        ),
+        *(partial(taught, "A", [value, *ones[1:]]) for value in ("9" * 10_000, SURROGATE, CONTROL, {"a": 1}, ["1"], True)),
         *(partial(lambda path: refused(client.predict(path)), path) for path in paths),
         lambda: refused(client.predict("a.png", url="http://127.0.0.1:9/")),
         *(partial(sent, "POST", join, body) for body in wrong_json),

@@ -22,7 +22,7 @@ from zslab.class_names import INVISIBLE, match_names, normalized, repeated, with
 from zslab.data.formats.table import Table, formula_safe, from_formula_safe, read_table
 from zslab.errors import InputError, examples
 
-Row = Mapping[str, float] | Sequence[float] | np.ndarray
+Row = Mapping[str, float | str] | Sequence[float | str] | np.ndarray
 
 YES, NO = ("yes", "y", "true", "x", "✓", "✔", "☑", "✅"), ("no", "n", "false", "✗", "✘", "☐", "❌")
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")

@@ -73,25 +73,26 @@ class Events:
             teach.new_name,
             teach.sentence,
         ]
-        told += [teach.start, teach.started, teach.which, teach.shown, teach.old_rows, teach.own, *self.buttons]
-        for event, act, refusal, inputs in (
-            (teach.add.click, page.add, "The class was not added", [teach.new_name, teach.new_rows, teach.sentence]),
-            (teach.change.click, page.change, "The class was not changed", [teach.shown, teach.old_rows]),
-            (teach.remove.click, page.remove, "The class was not removed", [teach.own]),
-            (teach.csv_file.upload, page.take_table, "The table was not taken", [teach.csv_file]),
+        told += [teach.start, teach.started, teach.which, teach.shown, teach.old_values, teach.own, *self.buttons]
+        new, old = teach.new_values, teach.old_values
+        for event, act, refusal, inputs, js in (
+            (teach.add.click, page.add, "The class was not added", [teach.new_name, new, teach.sentence], _typed_values(new)),
+            (teach.change.click, page.change, "The class was not changed", [teach.shown, old], _typed_values(old)),
+            (teach.remove.click, page.remove, "The class was not removed", [teach.own], None),
+            (teach.csv_file.upload, page.take_table, "The table was not taken", [teach.csv_file], None),
         ):
-            event(self._learner(act, refusal), [*inputs, *common], told, **LEARNING)
+            event(self._learner(act, refusal), [*inputs, *common], told, js=js, **LEARNING)
         teach.undo.click(self.undo, common, told, **LEARNING)
         teach.save.click(self.prepare_model, layout.token, [teach.status, teach.save, teach.saved], **LEARNING)
         # Without Gradio's own check of a choice: it knows the last answer to a search, the visitor may see an earlier one.
-        for choice, chosen, rows, search in (
-            (teach.start, teach.started, teach.new_rows, self.search_start),
-            (teach.which, teach.shown, teach.old_rows, self.search),
+        for choice, chosen, values, search in (
+            (teach.start, teach.started, teach.new_values, self.search_start),
+            (teach.which, teach.shown, teach.old_values, self.search),
         ):
             inputs = [choice, chosen, layout.token]
             field = f"document.querySelector('#{choice.elem_id} input')"
             typed = f"(_, ...rest) => [{field}.value, ...rest]"
-            choice.input(self.choose, inputs, [chosen, rows], preprocess=False, **QUICK)
+            choice.input(self.choose, inputs, [chosen, values], preprocess=False, **QUICK)
             searched = choice.key_up(search, inputs, choice, js=typed, preprocess=False, **latest)
             searched.then(None, js=REDRAW.replace("FIELD", field), **QUICK)
         layout.blocks.load(self.restore, [layout.token, teach.started, teach.shown], told, **QUICK)
@@ -120,7 +121,7 @@ class Events:
         session = self.page.session(token)
         if name == chosen or not isinstance(name, str) or (name not in session.labels and name != NOTHING[1]):
             return gr.skip()
-        return name, self.page.rows(name, session)
+        return name, self.page.fields(name, session)
 
     def search(self, typed: object, selected: str, token: str) -> object:
         """Return the classes that fit what was typed into a list of classes, and the one that it has selected."""
@@ -199,8 +200,8 @@ class Events:
         changed = bool(session.changes)
         start = start if start in session.labels else NOTHING[1]
         which = which if which in session.labels else session.choices()[0][1]
-        rows = self.page.rows(which, session)
-        updates: Updates = {} if before and rows == self.page.rows(which, before) else {teach.old_rows: rows}
+        same = before is not None and self.page.values(which, session) == self.page.values(which, before)
+        updates: Updates = {} if same else {teach.old_values: self.page.fields(which, session)}
         return updates | {
             layout.token: token,
             layout.head: page_header(session.predictor.model, session.changes),
@@ -224,6 +225,12 @@ class Events:
         path = self.page.model_file(session)
         label = f"Download {Path(path).name} ({os.path.getsize(path) / 2**20:.1f} MB)"
         return {teach.save: gr.update(visible=False), teach.saved: gr.update(value=path, label=label, visible=True)}
+
+
+def _typed_values(fields: gr.HTML) -> str:
+    """Return JavaScript that puts a list of what the fields hold in the second place of an event's inputs."""
+    values = f"Array.from(document.querySelectorAll('#{fields.elem_id} .zslab-value'), (field) => field.value)"
+    return f"(first, _, ...rest) => [first, {values}, ...rest]"
 
 
 def _done(session: Session, predicted: bool) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from zslab.report.attention import attribute_name
 from zslab.report.overlay import overlay
 
 IMAGE, TILE, EXAMPLE = 640, 240, 160  # longest side in pixels: the image, one with attention over it, an example
+MAX_DIGITS = 40  # characters of an attribute's value
 MINUS, THIN = "\u2212", "\u202f"
 
 
@@ -113,6 +115,26 @@ REDRAW = """
   if (field.ariaExpanded === 'true') field.dispatchEvent(new KeyboardEvent('keydown', {key: 'Shift', bubbles: true}));
 }
 """
+
+
+_drawn = itertools.count()
+
+
+def attribute_fields(labels: Sequence[str], values: Sequence[str]) -> str:
+    """Return a field for each attribute, and one that searches them; `page.js` knows the keys.
+
+    The element around them has another name each time: Gradio changes only what differs, and would leave typed values.
+    """
+    element = f"zslab-fields-{next(_drawn)}"
+    fields = "".join(
+        f"<li><label><span>{escape(label)}</span><input class='zslab-value' inputmode='decimal' autocomplete='off' "
+        f"maxlength='{MAX_DIGITS}' tabindex='{-1 if place else 0}' value='{escape(value)}'></label></li>"
+        for place, (label, value) in enumerate(zip(labels, values))
+    )
+    return (
+        f"<{element} class='zslab-fields'><input type='search' aria-label='Search the attributes' "
+        f"placeholder='Search; arrow keys lead from value to value' autocomplete='off'><ul>{fields}</ul></{element}>"
+    )
 
 
 def results_page(results: Sequence[Result | Unreadable], largest_value: float, left_out: int = 0) -> str:

@@ -8,7 +8,7 @@ from typing import cast
 import gradio as gr
 
 from zslab.app.web.html import EXAMPLE_CLICK, empty_page, example_buttons, message, page_header
-from zslab.app.web.session import ALL, KEEP, MAX_CHOICES, MAX_NAME, MAX_SENTENCE, UNSEEN, Cells, Page
+from zslab.app.web.session import ALL, KEEP, MAX_CHOICES, MAX_NAME, MAX_SENTENCE, UNSEEN, Page
 from zslab.features.images import SUFFIXES, open_image
 
 MAX_UPLOAD = 30 * 2**20  # bytes a file
@@ -104,12 +104,12 @@ class Teach:
                     start_choices(choices), value="", label="Start from a copy of", info=info, elem_id="zslab-start"
                 )
                 self.started = gr.State("")
-                self.new_rows = _attribute_rows(page.rows(None, page.served), attributes, "zslab-new-rows")
+                self.new_values = _html(page.fields(None, page.served), label=attributes, elem_id="zslab-new-values")
             self.add = gr.Button("Add the class", variant="primary", elem_id="zslab-add")
         with gr.Tab("Change"):
             self.which = gr.Dropdown(choices, value=choices[0][1], label="Class", info=info, elem_id="zslab-which")
             self.shown = gr.State(choices[0][1])
-            self.old_rows = _attribute_rows(page.rows(choices[0][1], page.served), attributes, "zslab-old-rows")
+            self.old_values = _html(page.fields(choices[0][1], page.served), label=attributes, elem_id="zslab-old-values")
             self.change = gr.Button("Save the values", variant="primary", elem_id="zslab-change")
         with gr.Tab("Remove"):
             self.own = gr.Dropdown([], value=None, label="Class that you added", elem_id="zslab-own")
@@ -131,30 +131,19 @@ def start_choices(choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [NOTHING, *choices]
 
 
-def _html(value: str, js_on_load: str | None = None, visible: bool = True, elem_id: str | None = None) -> gr.HTML:
+def _html(
+    value: str, js_on_load: str | None = None, visible: bool = True, elem_id: str | None = None, label: str | None = None
+) -> gr.HTML:
     return gr.HTML(
-        value, apply_default_css=False, js_on_load=js_on_load, elem_classes="zslab-html", visible=visible, elem_id=elem_id
-    )
-
-
-def _attribute_rows(rows: Cells, label: str, elem_id: str) -> gr.Dataframe:
-    """Return a line for each attribute, which can be searched: a table of classes by 312 attributes fits no screen."""
-    return gr.Dataframe(
-        rows,
-        headers=["attribute", "value"],
-        datatype=["str", "number"],
-        type="array",
-        column_count=2,
-        row_count=len(rows),
-        static_columns=[0],
-        column_widths=["68%", "32%"],
-        show_search="search",
-        max_height=330,
-        interactive=True,
+        value,
         label=label,
-        buttons=[],
+        show_label=label is not None,
+        container=label is not None,
+        apply_default_css=False,
+        js_on_load=js_on_load,
+        elem_classes="zslab-html",
+        visible=visible,
         elem_id=elem_id,
-        wrap=True,
     )
 
 

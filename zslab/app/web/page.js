@@ -52,20 +52,31 @@
     if (isNumber(target) && target.value === '') target.value = document.querySelector('#zslab-calibration input[type=range]').value;
   }, true);
 
-  // Typing over a selected cell replaces its value; Gradio loses the first key and appends the rest. It also gives the editor the
-  // focus a frame after it made it, and loses the keys of that frame.
-  let typed = '';
-  document.addEventListener('keydown', ({target, key, ctrlKey, metaKey, altKey}) => {
-    if (!inside(target, '[role=gridcell]') || target.matches('textarea')) return;
-    const editor = document.querySelector('[role=gridcell] textarea'); // the focus may still be on the cell that an arrow left
-    if (editor) return editor.focus();
-    typed = key.length === 1 && !ctrlKey && !metaKey && !altKey ? typed + key : '';
-  }, true);
+  // Of an attribute's values Tab reaches one, and arrow keys the others: a class may have hundreds.
+  const fieldsOf = (target) => inside(target, '.zslab-fields');
+  const valuesOf = (fields) => [...fields.querySelectorAll('li:not([hidden]) .zslab-value')];
+  const reach = (fields, value) => {
+    fields.querySelectorAll('.zslab-value[tabindex="0"]').forEach((each) => { each.tabIndex = -1; });
+    if (value) value.tabIndex = 0;
+  };
   document.addEventListener('focusin', ({target}) => {
-    if (!inside(target, '[role=gridcell]') || !target.matches('textarea')) return;
+    if (!inside(target, '.zslab-value')) return;
+    reach(fieldsOf(target), target);
     target.select();
-    if (typed) document.execCommand('insertText', false, typed);
-    typed = '';
+  });
+  document.addEventListener('keydown', (event) => {
+    const step = {ArrowUp: -1, ArrowDown: 1, Enter: 1}[event.key];
+    if (!step || !inside(event.target, '.zslab-value')) return;
+    const values = valuesOf(fieldsOf(event.target));
+    values[values.indexOf(event.target) + step]?.focus();
+    event.preventDefault();
+  });
+  document.addEventListener('input', ({target}) => {
+    const fields = fieldsOf(target);
+    if (!fields || target.type !== 'search') return;
+    const part = target.value.trim().toLowerCase();
+    fields.querySelectorAll('li').forEach((each) => { each.hidden = !each.innerText.toLowerCase().includes(part); });
+    reach(fields, valuesOf(fields)[0]);
   });
 
   // A list is searched when its text has changed; at other keys its answer would undo what arrow keys have chosen.
@@ -80,7 +91,6 @@
   }, true);
 
   const name = () => {
-    document.querySelectorAll('.search-input:not([aria-label])').forEach((box) => box.setAttribute('aria-label', 'Search the attributes'));
     // Gradio gives each radio button a name of its own, and no arrow key leads from one to the next.
     document.querySelectorAll('#zslab-choice input[type=radio]').forEach((radio) => { radio.name = 'zslab-choice'; });
     // Gradio nests a button in the button that adds images: the outer one is kept.

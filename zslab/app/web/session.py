@@ -13,13 +13,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 
-from zslab.app.attribute_table import AttributeTable, read_attribute_table, write_attribute_table
+from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, write_attribute_table
 from zslab.app.predictor import Predictor, UnusualAttributesWarning
-from zslab.app.web.html import IMAGE, Result, Unreadable, results_page
+from zslab.app.web.html import IMAGE, Result, Unreadable, attribute_fields, results_page
 from zslab.class_names import is_printable, normalized, readable_names
 from zslab.errors import InputError
 from zslab.features.images import open_image
@@ -35,7 +34,6 @@ TOP, REASONS = 5, 8
 ALL, UNSEEN = "All classes", "Unseen classes only"
 
 Sources = Sequence[tuple[str, str]]  # names and paths of images
-Cells = list[list[object]]  # [attribute, value] in each row
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ class Page:
         self.served = Session(predictor, readable_names(predictor.classes_), folder / "served")
         self.folder, self.examples = folder, list(examples)
         labels = [attribute_name(name) for name in predictor.attribute_names]
-        # What people read has to lead back to the attribute.
+        # Two attributes that read the same could not be told apart.
         self.attribute_labels = labels if len(set(labels)) == len(labels) else list(predictor.attribute_names)
         self._kept: dict[str, tuple[float, Session]] = {}
         self._lock = threading.Lock()
@@ -157,30 +155,27 @@ class Page:
 
     # ---- classes ------------------------------------------------------------------------------------------------------
 
-    def rows(self, name: str | None, session: Session) -> Cells:
-        """Return [attribute, value] of a class; zeros for none."""
+    def values(self, name: str | None, session: Session) -> list[str]:
+        """Return a class's attributes as the page shows them; zeros for none."""
         predictor = session.predictor
         known = name in session.labels
-        values = predictor.table[predictor.classes_.index(str(name))] if known else np.zeros(len(self.attribute_labels))
-        return [[label, _shown(value)] for label, value in zip(self.attribute_labels, values)]
+        values = predictor.table[predictor.classes_.index(str(name))] if known else np.zeros(len(predictor.attribute_names))
+        return [f"{value:.6g}" for value in values]
 
-    def _values(self, rows: Cells) -> dict[str, float]:
-        """Return {attribute: value} of the rows as they came from the page, in whatever order; they may be no numbers."""
-        names = self.served.predictor.attribute_names
-        name_of = dict(zip(self.attribute_labels, names))
-        given = {name_of[str(row[0])]: "" if row[1] is None else row[1] for row in rows if str(row[0]) in name_of}
-        return {name: cast(float, given[name]) for name in names if name in given}
+    def fields(self, name: str | None, session: Session) -> str:
+        """Return the fields of a class's attributes as HTML."""
+        return attribute_fields(self.attribute_labels, self.values(name, session))
 
-    def add(self, session: Session, name: str, rows: Cells, sentence: str = "") -> list[str]:
+    def add(self, session: Session, name: str, values: Row, sentence: str = "") -> list[str]:
         """Add a class, by a sentence where class vectors came from text, and return a sentence about it."""
         name = checked_name(session, name)
         if session.predictor.text_encoder is None:
-            session.predictor.add_class(name, self._values(rows))
+            session.predictor.add_class(name, values)
         else:
             session.predictor.add_described(name, sentence)
         return [f"added {name}"]
 
-    def change(self, session: Session, name: str, rows: Cells) -> list[str]:
+    def change(self, session: Session, name: str, values: Sequence[str]) -> list[str]:
         """Change the attributes of a class and return a sentence about it."""
         predictor = session.predictor
         if name not in session.labels:
@@ -191,22 +186,19 @@ class Page:
                 expected="a class of the list",
                 fix="Choose a class from the list.",
             )
-        before, values = predictor.table[predictor.classes_.index(name)], self._values(rows)
+        place = predictor.classes_.index(name)
+        before, shown = predictor.table[place], self.values(name, session)
         # A number that still reads as it was shown is not rounded to what was shown.
-        values |= {
-            key: value
-            for key, value in zip(predictor.attribute_names, before.tolist())
-            if key in values and values[key] == _shown(value)
-        }
-        if list(values.values()) == before.tolist():
+        row = [number if text == old else text for number, old, text in zip(before, shown, values)]
+        predictor.set_attributes({name: row})
+        if (predictor.table[place] == before).all():
             raise InputError(
-                "the table has nothing to change",
+                "there is nothing to change",
                 where=session.labels[name],
                 found="the values it has already",
                 expected="at least one other value",
-                fix="Change a value in the table first.",
+                fix="Change a value first.",
             )
-        predictor.set_attributes({name: values})
         return [f"changed {session.labels[name]}"]
 
     def remove(self, session: Session, name: str | None) -> list[str]:
@@ -329,8 +321,3 @@ def checked_name(session: Session, name: str) -> str:
             fix="Choose another name, or change that class instead.",
         )
     return name
-
-
-def _shown(value: float) -> float:
-    """Return a value as the page shows it."""
-    return float(f"{value:.6g}")
