@@ -120,7 +120,7 @@ REDRAW = """
 _drawn = itertools.count()
 
 
-def attribute_fields(labels: Sequence[str], values: Sequence[str]) -> str:
+def attribute_fields(title: str, labels: Sequence[str], values: Sequence[str]) -> str:
     """Return a field for each attribute, and one that searches them; `page.js` knows the keys.
 
     The element around them has another name each time: Gradio changes only what differs, and would leave typed values.
@@ -132,8 +132,8 @@ def attribute_fields(labels: Sequence[str], values: Sequence[str]) -> str:
         for place, (label, value) in enumerate(zip(labels, values))
     )
     return (
-        f"<{element} class='zslab-fields'><input type='search' aria-label='Search the attributes' "
-        f"placeholder='Search; arrow keys lead from value to value' autocomplete='off'><ul>{fields}</ul></{element}>"
+        f"<{element} class='zslab-fields'><p class='zslab-label'>{escape(title)}</p><input type='search' "
+        f"aria-label='Search the attributes' placeholder='Search' autocomplete='off'><ul>{fields}</ul></{element}>"
     )
 
 

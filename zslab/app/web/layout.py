@@ -83,8 +83,7 @@ class Teach:
     """Classes that a visitor adds, changes and removes, and files to download."""
 
     def __init__(self, page: Page):
-        table, choices = page.served.predictor.table, page.served.choices()
-        attributes = f"Attributes ({table.min():.3g} to {table.max():.3g} in this model)"
+        choices = page.served.choices()
         n, by_text = len(page.served.labels), page.served.predictor.text_encoder is not None
         info = f"Type to search all {n} classes." if n > MAX_CHOICES else None
         note = "Say what a class looks like; it needs no image. Your changes are yours alone. "
@@ -104,12 +103,12 @@ class Teach:
                     start_choices(choices), value="", label="Start from a copy of", info=info, elem_id="zslab-start"
                 )
                 self.started = gr.State("")
-                self.new_values = _html(page.fields(None, page.served), label=attributes, elem_id="zslab-new-values")
+                self.new_values = _html(page.fields(None, page.served), elem_id="zslab-new-values")
             self.add = gr.Button("Add the class", variant="primary", elem_id="zslab-add")
         with gr.Tab("Change"):
             self.which = gr.Dropdown(choices, value=choices[0][1], label="Class", info=info, elem_id="zslab-which")
             self.shown = gr.State(choices[0][1])
-            self.old_values = _html(page.fields(choices[0][1], page.served), label=attributes, elem_id="zslab-old-values")
+            self.old_values = _html(page.fields(choices[0][1], page.served), elem_id="zslab-old-values")
             self.change = gr.Button("Save the values", variant="primary", elem_id="zslab-change")
         with gr.Tab("Remove"):
             self.own = gr.Dropdown([], value=None, label="Class that you added", elem_id="zslab-own")
@@ -131,19 +130,9 @@ def start_choices(choices: list[tuple[str, str]]) -> list[tuple[str, str]]:
     return [NOTHING, *choices]
 
 
-def _html(
-    value: str, js_on_load: str | None = None, visible: bool = True, elem_id: str | None = None, label: str | None = None
-) -> gr.HTML:
+def _html(value: str, js_on_load: str | None = None, visible: bool = True, elem_id: str | None = None) -> gr.HTML:
     return gr.HTML(
-        value,
-        label=label,
-        show_label=label is not None,
-        container=label is not None,
-        apply_default_css=False,
-        js_on_load=js_on_load,
-        elem_classes="zslab-html",
-        visible=visible,
-        elem_id=elem_id,
+        value, apply_default_css=False, js_on_load=js_on_load, elem_classes="zslab-html", visible=visible, elem_id=elem_id
     )
 
 

@@ -164,7 +164,9 @@ class Page:
 
     def fields(self, name: str | None, session: Session) -> str:
         """Return the fields of a class's attributes as HTML."""
-        return attribute_fields(self.attribute_labels, self.values(name, session))
+        table = self.served.predictor.table
+        title = f"Attributes ({table.min():.3g} to {table.max():.3g} in this model)"
+        return attribute_fields(title, self.attribute_labels, self.values(name, session))
 
     def add(self, session: Session, name: str, values: Row, sentence: str = "") -> list[str]:
         """Add a class, by a sentence where class vectors came from text, and return a sentence about it."""
