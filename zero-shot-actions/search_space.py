@@ -1,6 +1,6 @@
 """What `zslab search` varies on actions: flags and their bounds."""
 
-from zslab.search.space import Choice, Float, Integer
+from zslab.search.space import Float, Integer
 
 SPACES = {
     "train_tfvaegan.py": {
@@ -10,7 +10,6 @@ SPACES = {
         "recons_weight": Float(1e-3, 1.0, log=True),
         "a1": Float(0.1, 1.0),
         "a2": Float(0.1, 1.0),
-        "feedback_loop": Choice((1, 2)),
         "syn_num": Integer(50, 1000, log=True),
         "classifier_lr": Float(3e-4, 3e-3, log=True),
     }
