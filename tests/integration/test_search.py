@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from zslab.errors import InputError
-from zslab.search.space import Integer, read_space
+from zslab.search.space import Choice, Float, Integer, read_space
 from zslab.sweep.plan import Launcher
 
 from helpers.fake_tree import LosingEngine, starts, wait_for, write_fake_tree
@@ -180,3 +180,16 @@ def test_every_space_varies_flags_of_its_script(tree: str) -> None:
     )
     for script, (varied, known) in json.loads(said.stdout).items():
         assert varied and set(varied) <= set(known), script
+        assert "feedback_loop" not in varied, "it changes how long a trial trains"
+
+
+@pytest.mark.parametrize(
+    "kind, values", [(Float(0.1, 0.3), (0.1, 0.3)), (Integer(2, 9, log=True), (2, 9)), (Choice(("a", 1, 2.5)), ("a", 1, 2.5))]
+)
+def test_a_flag_of_a_space_varies_within_its_bounds(kind, values) -> None:
+    for value in values:
+        assert kind.suggest(optuna.trial.FixedTrial({"flag": value}), "flag") == value
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    drawn = [kind.suggest(study.ask(), "flag") for _ in range(50)]
+    inside = set(drawn) == set(values) if isinstance(kind, Choice) else all(kind.low <= each <= kind.high for each in drawn)
+    assert inside and len(set(drawn)) > 2

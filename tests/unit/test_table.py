@@ -8,6 +8,7 @@ import itertools
 import json
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -209,6 +210,8 @@ def test_captions_say_the_conditions(runs) -> None:
     caption = "4-d features, 2-d class vectors, split v2, 2 seen and 1 unseen classes; seeds 1-3; cpu, x, torch 2, zslab 1"
     assert conditions(cub) == f"{caption}; 1 to 3 minutes a run"
     assert f"{caption}; 1 to 3 minutes a run." in make_table(read_runs([runs]))
+    short = [replace(each, runs=[replace(run, seconds=run.seconds / 60) for run in each.runs]) for each in cub]
+    assert conditions(short) == f"{caption}; 1 to 3 seconds a run"
 
 
 def test_measures_that_no_run_has_are_left_out(runs) -> None:

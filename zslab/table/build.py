@@ -179,9 +179,10 @@ def conditions(variants: Sequence[Variant]) -> str:
         if numbers := {dict(run.repeat)[flag] for run in runs if flag in dict(run.repeat)}:
             parts.append(f"{word}{'s' * (len(numbers) > 1)} {format_numbers(sorted(numbers))}")
     parts += sorted({run.machine for run in runs})
-    if minutes := sorted(run.seconds / 60 for run in runs if run.seconds):
-        span = dict.fromkeys((f"{minutes[0]:.0f}", f"{minutes[-1]:.0f}"))
-        parts.append(f"{' to '.join(span)} minutes a run")
+    if seconds := sorted(run.seconds for run in runs if run.seconds):
+        length, unit = (1, "seconds") if seconds[-1] < 120 else (60, "minutes")
+        span = dict.fromkeys(f"{each / length:.0f}" for each in (seconds[0], seconds[-1]))
+        parts.append(f"{' to '.join(span)} {unit} a run")
     parts += [variant.explanation for variant in variants]
     parts += [quote.note for variant in variants for quote in variant.quotes]
     return "; ".join(dict.fromkeys(filter(None, parts)))
