@@ -17,7 +17,7 @@ import pytest
 
 from zslab.data.formats.table import from_formula_safe
 from zslab.errors import InputError
-from zslab.table.__main__ import main
+from zslab.table.__main__ import END, main
 from zslab.table.build import build_lines, build_pairs, build_variants, changed_data, conditions, missing_cells
 from zslab.table.figures import read_curve, write_figures
 from zslab.table.render import cell_text, make_table
@@ -144,11 +144,11 @@ def test_styles_hold_the_same_numbers(runs) -> None:
     tables = {style: make_table(loaded, style=style, rules=["last"], compare=[(METHOD, ABLATED)]) for style in
               ("md", "csv", "latex", "html")}  # fmt: skip
     assert f"| {METHOD} | last | **63.0 ± 3.6 (3)** | **53.0 ± 3.6 (3)** |" in " ".join(tables["md"].split())
-    assert (
-        f"CUB resnet att, last, H: {METHOD} minus {ABLATED}: +9.0 points over 2 pairs, 95 % interval +8.0 to +10.0; "
-        "fewer than 6 pairs, so no test can decide" in tables["md"]
-    )
-    assert r"TF-VAEGAN & last & \textbf{63.0 $\pm$ 3.6 (3)}" in tables["latex"] and tables["latex"].count("tabular") == 4
+    pair = f"CUB, resnet, att | {METHOD} minus {ABLATED} | last | 2 | +9.0 (+8.0 to +10.0) | +9.0 (+8.0 to +10.0) |"
+    assert pair in " ".join(tables["md"].split())
+    assert "With fewer than 6 pairs no test can decide." in tables["md"]
+    assert r"TF-VAEGAN & last & \textbf{63.0 $\pm$ 3.6 (3)}" in tables["latex"] and tables["latex"].count("tabular") == 6
+    assert "last & 2 & +9.0 (+8.0 to +10.0) & +9.0 (+8.0 to +10.0)" in tables["latex"]
     assert "<b>63.0 ± 3.6 (3)</b>" in tables["html"]
     rows = list(csv.DictReader(io.StringIO(tables["csv"])))
     (h,) = (r for r in rows if (r["data set"], r["variant"], r["measure"]) == ("CUB", METHOD, "H"))
@@ -179,20 +179,70 @@ def test_the_backbone_pivot_makes_features_a_column(tmp_path) -> None:
     assert f"| mobilenet | {METHOD} | last |" in table and f"| resnet | {METHOD} | last |" in table
 
 
-def test_a_collected_file_makes_the_same_tables_and_goes_into_a_page(runs, tmp_path, capsys) -> None:
-    page, collected = tmp_path / "page.md", tmp_path / "results.json"
-    page.write_text("before\n<!-- tables begin -->\nold\n<!-- tables end -->\nafter\n")
+def test_significant_differences_are_bold_and_negative_ones_have_a_minus(tmp_path) -> None:
+    for seed in range(6):
+        write_run(tmp_path, seed, 0.5)
+        write_run(tmp_path, seed, 0.6 + seed / 100, feedback_loop=1, method=ABLATED)
+    table = make_table(read_runs([tmp_path]), rules=["last"], compare=[(METHOD, ABLATED)], measures=["H"], pairs_only=True)
+    assert table.count("\n| ") == 3 and "**Paired comparisons**" in table and "| variant" not in table
+    assert "| 6 | **\u221212.5 (\u221213.8 to \u221211.2), p 0.031** |" in " ".join(table.split())
+    latex = make_table(read_runs([tmp_path]), style="latex", compare=[(METHOD, ABLATED)], rules=["last"], measures=["H"])
+    assert r"\textbf{$-$12.5 ($-$13.8 to $-$11.2), p 0.031}" in latex and "\u2212" not in latex
+
+
+def test_a_collected_file_makes_the_same_tables_and_refreshes_a_page(runs, tmp_path, capsys) -> None:
+    page, collected = tmp_path / "pages" / "page.md", tmp_path / "results.json"
     assert main([str(runs), "--save", str(collected)]) == 0
-    printed = capsys.readouterr().out
-    assert main([str(collected), "--into", str(page), "--save", str(tmp_path / "again.json")]) == 0
-    assert collected.read_bytes() == (tmp_path / "again.json").read_bytes()
-    assert sorted(page.read_text().splitlines()) == sorted(
-        ["before", "<!-- tables begin -->", "", *printed.splitlines(), "", "<!-- tables end -->", "after"]
+    every = capsys.readouterr().out
+    assert main([str(collected), "--save", str(tmp_path / "again.json")]) == 0
+    assert capsys.readouterr().out == every and collected.read_bytes() == (tmp_path / "again.json").read_bytes()
+    only = ["--variants", METHOD, "--rules", "last"]
+    assert main([str(collected), *only, "--save", str(tmp_path / "few.json")]) == 0
+    few = capsys.readouterr().out
+    assert ABLATED in every and ABLATED not in few
+    assert main([str(tmp_path / "few.json"), "--rules", "last"]) == 0 and capsys.readouterr().out == few
+    assert main([str(runs), "--variants", "ESZSL", "--save", str(tmp_path / "few.json")]) == 0
+    capsys.readouterr()
+    assert main([str(tmp_path / "few.json")]) == 0
+    rows = [[line.split() for line in text.splitlines() if line.startswith("| ")] for text in (every, capsys.readouterr().out)]
+    baselines = [row for row in rows[0] if row[1] in ("ESZSL", "variant")]
+    assert len(baselines) == 6 and [row for row in rows[1] if "---" not in row[1]] == baselines
+    page.parent.mkdir()
+    first, second = "<!-- zslab table ../results.json -->", f"<!-- zslab table ../results.json {' '.join(only)} -->"
+    page.write_text(f"before\n{first}\nold\n{END}\nbetween\n{second}\n{END}\nafter\n")
+    for _ in range(2):  # again without a difference
+        assert main(["--refresh", str(page)]) == 0
+        assert page.read_text() == f"before\n{first}\n\n{every}\n{END}\nbetween\n{second}\n\n{few}\n{END}\nafter\n"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("no table", "got 0 of the first kind, 0 with both"),
+        (f"<!-- zslab table a -->\n<!-- zslab table a -->\n{END}\n", "got 2 of the first kind, 1 with both"),
+        (f"<!-- zslab table 'a -->\n{END}\n", "No closing quotation"),
+        (f"<!-- zslab table a --save b -->\n{END}\n", "writes no other file"),
+        (f"<!-- zslab table nowhere -->\n{END}\n", "nowhere"),
+    ],
+)
+def test_pages_without_whole_tables_are_refused_and_left_as_they_are(tmp_path, capsys, text, message) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(text)
+    assert main(["--refresh", str(page)]) == 1 and page.read_text() == text
+    assert message in capsys.readouterr().err
+
+
+def test_variants_are_renamed_and_unknown_names_refused(runs, tmp_path, capsys) -> None:
+    assert (
+        main([str(runs), "--rename", ABLATED, "ours", "--save", str(tmp_path / "runs.json"), "--compare", "ours", METHOD]) == 0
     )
-    page.write_text("no marks")
-    assert main([str(collected), "--into", str(page)]) == 1 and page.read_text() == "no marks"
-    assert main([str(runs), "--compare", METHOD, "nothing"]) == 1
-    assert "no variant has this name (got nothing, expected one of: TF-VAEGAN; " in capsys.readouterr().err
+    assert "| ours minus TF-VAEGAN |" in " ".join(capsys.readouterr().out.split())
+    assert {"ours", METHOD} <= {variant.name for variant in build_variants(read_runs([tmp_path / "runs.json"]))}
+    for flags in (["--compare", METHOD, "nothing"], ["--rename", "nothing", "ours"], ["--variants", "nothing"]):
+        assert main([str(runs), *flags]) == 1
+        assert f"{flags[0]}: no variant has this name (got nothing, expected one of: TF-VAEGAN; " in capsys.readouterr().err
+    for flags in ([], [str(runs), "--refresh", "page.md"]):
+        assert main(flags) == 1
 
 
 def test_curves_are_means_over_the_runs_of_a_variant(runs, tmp_path) -> None:
@@ -314,7 +364,9 @@ def test_the_report_of_several_runs_links_to_each(tmp_path) -> None:
 def test_the_pages_of_results_are_made_from_the_committed_results(name, tmp_path) -> None:
     page = tmp_path / "page.md"
     page.write_bytes((PROJECT / "docs" / f"{name}.md").read_bytes())
-    assert main([str(PROJECT / "docs" / f"{name}.json"), "--into", str(page)]) == 0
+    for file in (PROJECT / "docs").glob("results*.json"):
+        shutil.copy(file, tmp_path)
+    assert main(["--refresh", str(page)]) == 0
     assert page.read_text(encoding="utf-8") == (PROJECT / "docs" / f"{name}.md").read_text(encoding="utf-8")
 
 

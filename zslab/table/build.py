@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 from zslab.errors import InputError, examples
 from zslab.int_ranges import format_numbers
@@ -196,16 +196,7 @@ def build_pairs(
     Raises:
         InputError: a variant does not exist, or the two share no data.
     """
-    names = list(dict.fromkeys(variant.name for variant in variants))
-    for name in (first, second):
-        if name not in names:
-            raise InputError(
-                "no variant has this name",
-                where="--compare",
-                found=name,
-                expected=f"one of: {'; '.join(names)}",
-                fix="Copy the name from the table.",
-            )
+    named_variants(variants, (first, second), "--compare")
     by_key = {(variant.data, variant.name): variant for variant in variants}
     pairs = [
         Pair(data, first, second, rule, measure, compare(a.values(rule, measure), b.values(rule, measure)))
@@ -224,6 +215,58 @@ def build_pairs(
             fix="Add the missing runs.",
         )
     return pairs
+
+
+def named_variants(variants: Sequence[Variant], names: Sequence[str], where: str) -> list[Variant]:
+    """Return the variants that have one of the names, on whatever data.
+
+    Raises:
+        InputError: no variant has one of the names.
+    """
+    known = list(dict.fromkeys(variant.name for variant in variants))
+    for name in names:
+        if name not in known:
+            raise InputError(
+                "no variant has this name",
+                where=where,
+                found=name,
+                expected=f"one of: {'; '.join(known)}",
+                fix="Copy the name from the table.",
+            )
+    return [variant for variant in variants if variant.name in names]
+
+
+def only_variants(records: Sequence[Run | Quote], names: Sequence[str]) -> list[Run | Quote]:
+    """Return what is known of some variants, baselines among them.
+
+    Raises:
+        InputError: no variant has one of the names.
+    """
+    chosen = named_variants(build_variants(records), names, "--variants")
+    own = {id(record) for variant in chosen for record in (*variant.runs, *variant.quotes)}
+    kept: list[Run | Quote] = []
+    for record in records:
+        if isinstance(record, Run):
+            baselines = {name: scores for name, scores in record.baselines.items() if name in names}
+            if id(record) in own or baselines:
+                kept.append(replace(record, scores=record.scores if id(record) in own else {}, baselines=baselines))
+        elif id(record) in own:
+            kept.append(record)
+    return kept
+
+
+def rename_variants(records: Sequence[Run | Quote], names: Mapping[str, str]) -> list[Run | Quote]:
+    """Return the runs with other names for some of their variants.
+
+    Raises:
+        InputError: no variant has one of the old names.
+    """
+    new_names = {
+        id(record): names[variant.name]
+        for variant in named_variants(build_variants(records), list(names), "--rename")
+        for record in (*variant.runs, *variant.quotes)
+    }
+    return [replace(record, method=new_names.get(id(record), record.method)) for record in records]
 
 
 def describe_repeat(repeat: Repeat) -> str:

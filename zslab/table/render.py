@@ -9,11 +9,23 @@ from dataclasses import dataclass
 from html import escape
 
 from zslab.data.formats.table import formula_safe
-from zslab.table.build import Line, Pair, build_lines, build_pairs, build_variants, changed_data, conditions, missing_cells
+from zslab.int_ranges import format_numbers
+from zslab.table.build import (
+    Line,
+    Pair,
+    build_lines,
+    build_pairs,
+    build_variants,
+    changed_data,
+    conditions,
+    missing_cells,
+    named_variants,
+)
 from zslab.table.runs import MEASURES, RULES, Quote, Run
 from zslab.table.statistics import FEWEST_PAIRS, Comparison, Summary
 
-DASH = "–"
+DASH, MINUS = "–", "\u2212"
+SIGNIFICANT = 0.05
 PIVOTS = {"data": (0, 1, 2), "backbone": (0, 2)}  # which of data set, features, descriptions head a table
 HEADS = ("data set", "features", "descriptions")
 Cell = tuple[str, bool]  # text, is best
@@ -27,22 +39,31 @@ def make_table(
     compare: Sequence[tuple[str, str]] = (),
     measures: Sequence[str] = ("T1", "H"),
     pivot: str = "data",
+    variants: Sequence[str] | None = None,
+    pairs_only: bool = False,
 ) -> str:
     """Return the tables of runs as one document, with paired comparisons and warnings below.
 
     Args:
         runs: of all data sets.
-        style: one of `STYLES`.
+        style: one of `STYLES`, or "csv", which leaves comparisons out.
         rules: the selection rules to show.
         compare: pairs of variants to compare, in `measures`.
         measures: of the comparisons.
         pivot: "data" heads a table by data set, features and descriptions; "backbone" makes the features a column.
+        variants: names of those to show; all by default.
+        pairs_only: leave out all but the comparisons.
     """
-    variants = build_variants(runs)
-    by_data = [[v for v in variants if v.data == data] for data in dict.fromkeys(v.data for v in variants)]
+    every = build_variants(runs)
+    pairs = [pair for first, second in compare for pair in build_pairs(every, first, second, rules, measures)]
+    names = [name for pair in compare for name in pair] if pairs_only else variants
+    shown = every if names is None else named_variants(every, names, "--variants")
+    by_data = [[v for v in shown if v.data == data] for data in dict.fromkeys(v.data for v in shown)]
     lines = [line for group in by_data for line in build_lines(group, rules)]
-    pairs = [pair for first, second in compare for pair in build_pairs(variants, first, second, rules, measures)]
-    return STYLES[style](lines, pairs, [*changed_data(variants), *missing_cells(variants)], pivot)
+    if style == "csv":
+        return _csv(lines)
+    tables = [*([] if pairs_only else _tables(lines, pivot)), *_pairs_table(pairs)]
+    return STYLES[style](tables, [*changed_data(shown), *missing_cells(shown)])
 
 
 def cell_text(cell: Summary | None) -> str:
@@ -53,17 +74,18 @@ def cell_text(cell: Summary | None) -> str:
     return mean if cell.sd is None else f"{mean} ± {100 * cell.sd:.1f} ({cell.n})"
 
 
-def verdict(result: Comparison | None) -> str:
-    """Return a paired comparison as a sentence."""
+def comparison_text(result: Comparison | None) -> str:
+    """Return a paired comparison in points: "+9.1 (+8.6 to +9.6), p 0.031"; an en dash for no common repetition."""
     if result is None:
-        return "no common repetition"
-    text = f"{100 * result.difference:+.1f} points over {result.n} pair{'s' if result.n > 1 else ''}"
+        return DASH
+    text = _points(result.difference)
     if result.interval is not None:
-        low, high = result.interval
-        text += f", 95 % interval {100 * low:+.1f} to {100 * high:+.1f}"
-    if result.p is None:
-        return f"{text}; fewer than {FEWEST_PAIRS} pairs, so no test can decide"
-    return f"{text}, p = {result.p:.3g}"
+        text += f" ({_points(result.interval[0])} to {_points(result.interval[1])})"
+    return text if result.p is None else f"{text}, p {result.p:.2g}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}".replace("-", MINUS)
 
 
 @dataclass(frozen=True)
@@ -97,16 +119,31 @@ def _tables(lines: Sequence[Line], pivot: str) -> list[_Table]:
     return tables
 
 
-def _pair_text(pair: Pair) -> str:
-    return (
-        f"{' '.join(pair.data)}, {pair.rule}, {MEASURES[pair.measure]}: {pair.first} minus {pair.second}: "
-        f"{verdict(pair.result)}"
-    )
+def _pairs_table(pairs: Sequence[Pair]) -> list[_Table]:
+    """Return the table of paired comparisons; none without any."""
+    lines: dict[tuple[str, str, str, str], dict[str, Comparison | None]] = {}
+    for pair in pairs:
+        place = (", ".join(pair.data), pair.first, pair.second, pair.rule)
+        lines.setdefault(place, {})[pair.measure] = pair.result
+    measures = dict.fromkeys(pair.measure for pair in pairs)
+    rows, counts = [], set()
+    for (data, first, second, rule), results in lines.items():
+        n = sorted({result.n for result in results.values() if result})
+        counts.update(n)
+        cells = [(data, False), (f"{first} minus {second}", False), (rule, False), (format_numbers(n) if n else "0", False)]
+        found = (results.get(measure) for measure in measures)
+        rows.append(cells + [(comparison_text(each), bool(each and each.p and each.p < SIGNIFICANT)) for each in found])
+    caption = "Points: mean of the paired differences, 95 % bootstrap interval, p of the permutation test (two-sided); "
+    caption += f"bold: p < {SIGNIFICANT:g}"
+    if counts and min(counts) < FEWEST_PAIRS:
+        caption += f". With fewer than {FEWEST_PAIRS} pairs no test can decide"
+    header = ["data", "difference", "selection", "pairs", *(MEASURES[measure] for measure in measures)]
+    return [_Table("Paired comparisons", caption, header, 3, rows)] if rows else []
 
 
-def _markdown(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
+def _markdown(tables: Sequence[_Table], notes: Sequence[str]) -> str:
     parts = []
-    for table in _tables(lines, pivot):
+    for table in tables:
         n = table.n_names
         rows = [
             table.header,
@@ -117,11 +154,11 @@ def _markdown(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str]
         padded.insert(1, ["-" * width if i < n else "-" * (width - 1) + ":" for i, width in enumerate(widths)])
         body = "\n".join(f"| {' | '.join(row)} |" for row in padded)
         parts += [f"**{table.title}**", body, *([f"{table.caption}."] if table.caption else [])]
-    parts += ["\n".join(f"- {text}" for text in group) for group in (list(map(_pair_text, pairs)), notes) if group]
+    parts += ["\n".join(f"- {text}" for text in notes)] if notes else []
     return "\n\n".join(parts) + "\n"
 
 
-def _csv(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
+def _csv(lines: Sequence[Line]) -> str:
     """One line for each measure, values as fractions in full precision; comparisons and notes are left out."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -137,13 +174,22 @@ def _csv(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], piv
 
 _TEX = str.maketrans(
     {c: f"\\{c}" for c in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--", "[": "{[}"}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "±": r"$\pm$",
+        "–": "--",
+        MINUS: "$-$",
+        "<": "$<$",
+        "[": "{[}",
+    }
 )
 
 
-def _latex(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
+def _latex(tables: Sequence[_Table], notes: Sequence[str]) -> str:
     parts = ["% needs \\usepackage{booktabs}"]
-    for table in _tables(lines, pivot):
+    for table in tables:
         columns = "l" * table.n_names + "r" * (len(table.header) - table.n_names)
         texts = [
             [f"\\textbf{{{text.translate(_TEX)}}}" if best else text.translate(_TEX) for text, best in row]
@@ -153,7 +199,7 @@ def _latex(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], p
         head, *body = (" & ".join(row) + r" \\" for row in [[name.translate(_TEX) for name in table.header], *texts])
         content = "\n".join(["\\toprule", title, "\\midrule", head, "\\midrule", *body, "\\bottomrule"])
         parts += [_comment(table.caption), f"\\begin{{tabular}}{{{columns}}}\n{content}\n\\end{{tabular}}"]
-    parts += map(_comment, [*map(_pair_text, pairs), *notes])
+    parts += map(_comment, notes)
     return "\n\n".join(parts) + "\n"
 
 
@@ -161,9 +207,9 @@ def _comment(text: str) -> str:
     return f"% {' '.join(text.split())}"
 
 
-def _html(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pivot: str) -> str:
+def _html(tables: Sequence[_Table], notes: Sequence[str]) -> str:
     parts = []
-    for table in _tables(lines, pivot):
+    for table in tables:
         heads = "".join(f"<th scope='col'>{escape(name)}</th>" for name in table.header)
         rows = "".join(
             "<tr>" + "".join(f"<td>{f'<b>{escape(t)}</b>' if best else escape(t)}</td>" for t, best in row) + "</tr>"
@@ -173,15 +219,9 @@ def _html(lines: Sequence[Line], pairs: Sequence[Pair], notes: Sequence[str], pi
             f"<table class='rows plain'><caption>{escape(table.title)}</caption><thead><tr>{heads}</tr></thead>"
             f"<tbody>{rows}</tbody></table><p class='under'>{escape(table.caption)}</p>"
         )
-    texts = [*map(_pair_text, pairs), *notes]
-    if texts:
-        parts.append("<ul class='notes'>" + "".join(f"<li>{escape(text)}</li>" for text in texts) + "</ul>")
+    if notes:
+        parts.append("<ul class='notes'>" + "".join(f"<li>{escape(text)}</li>" for text in notes) + "</ul>")
     return "\n".join(parts) + "\n"
 
 
-STYLES: dict[str, Callable[[Sequence[Line], Sequence[Pair], Sequence[str], str], str]] = {
-    "md": _markdown,
-    "csv": _csv,
-    "latex": _latex,
-    "html": _html,
-}
+STYLES: dict[str, Callable[[Sequence[_Table], Sequence[str]], str]] = {"md": _markdown, "latex": _latex, "html": _html}
