@@ -23,7 +23,7 @@ from zslab.table.figures import read_curve, write_figures
 from zslab.table.render import cell_text, make_table
 from zslab.table.report import write_report
 from zslab.table.runs import RULES, Quote, Run, read_runs, save_runs
-from zslab.table.statistics import Summary, compare
+from zslab.table.statistics import Comparison, Summary, compare
 
 from helpers.project import PROJECT
 
@@ -190,6 +190,12 @@ def test_significant_differences_are_bold_and_negative_ones_have_a_minus(tmp_pat
     assert r"\textbf{$-$12.5 ($-$13.8 to $-$11.2), p 0.031}" in latex and "\u2212" not in latex
 
 
+def test_a_comparison_reads_as_numbers() -> None:
+    assert comparison_text(Comparison(6, 0.0911, (-0.0004, 0.1), 0.5)) == "+9.1 (+0.0 to +10.0), p 0.50"
+    assert comparison_text(Comparison(1, -0.05, None, None)) == "\u22125.0"
+    assert comparison_text(None) == "–"
+
+
 def test_a_collected_file_makes_the_same_tables_and_refreshes_a_page(runs, tmp_path, capsys) -> None:
     page, collected = tmp_path / "pages" / "page.md", tmp_path / "results.json"
     assert main([str(runs), "--save", str(collected)]) == 0
@@ -241,6 +247,11 @@ def test_variants_are_renamed_and_unknown_names_refused(runs, tmp_path, capsys) 
     for flags in (["--compare", METHOD, "nothing"], ["--rename", "nothing", "ours"], ["--variants", "nothing"]):
         assert main([str(runs), *flags]) == 1
         assert f"{flags[0]}: no variant has this name (got nothing, expected one of: TF-VAEGAN; " in capsys.readouterr().err
+    assert main([str(runs), "--datasets", "FLO"]) == 0
+    out = capsys.readouterr().out
+    assert "**FLO, " in out and "CUB" not in out
+    assert main([str(runs), "--datasets", "flo"]) == 1
+    assert "no run has this data set (got flo, expected one of: CUB, FLO)" in capsys.readouterr().err
     for flags in ([], [str(runs), "--refresh", "page.md"]):
         assert main(flags) == 1
 

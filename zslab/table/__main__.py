@@ -79,7 +79,18 @@ def _block_table(page: Path, command: str) -> str:
 
 def _read(own: argparse.Namespace, folder: Path) -> list[Run | Quote]:
     """Return the runs of a command whose paths are seen from a folder."""
-    return rename_variants(read_runs(folder / path for path in own.paths), dict(own.rename))
+    runs = read_runs(folder / path for path in own.paths)
+    known = list(dict.fromkeys(run.dataset for run in runs))
+    for name in own.datasets or known:
+        if name not in known:
+            raise InputError(
+                "no run has this data set",
+                where="--datasets",
+                found=name,
+                expected=f"one of: {', '.join(known)}",
+                fix="Copy the name from the table.",
+            )
+    return rename_variants([run for run in runs if run.dataset in (own.datasets or known)], dict(own.rename))
 
 
 def _table(runs: Sequence[Run | Quote], own: argparse.Namespace) -> str:
@@ -88,7 +99,7 @@ def _table(runs: Sequence[Run | Quote], own: argparse.Namespace) -> str:
         style=own.format,
         rules=own.rules,
         compare=[(first, second) for first, second in own.compare],
-        measures=own.measures,
+        measures=[measure for name in own.measures for measure, shown in MEASURES.items() if shown == name],
         pivot=own.pivot,
         variants=own.variants,
         pairs_only=own.pairs_only,
@@ -134,12 +145,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("paths", type=Path, nargs="*", help="run folders, folders of them, or collected .json files")
     parser.add_argument("--format", choices=["csv", *sorted(STYLES)], default="md", help="style of the table (md)")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="selection rules shown (all)")
+    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="data sets shown and saved (all)")
     parser.add_argument("--variants", nargs="+", metavar="NAME", help="variants shown and saved (all)")
     parser.add_argument("--rename", nargs=2, action="append", default=[], metavar=("OLD", "NEW"), help="call a variant NEW")
     parser.add_argument(
         "--compare", nargs=2, action="append", default=[], metavar=("FIRST", "SECOND"), help="paired test of two variants"
     )
-    parser.add_argument("--measures", nargs="+", choices=list(MEASURES), default=("T1", "H"), help="measures compared (T1 H)")
+    parser.add_argument(
+        "--measures", nargs="+", choices=list(MEASURES.values()), default=("T1", "H"), help="measures compared (T1 H)"
+    )
     parser.add_argument("--pairs-only", action="store_true", help="show nothing but the comparisons")
     parser.add_argument("--pivot", choices=sorted(PIVOTS), default="data", help="backbone: features as a column (data)")
     parser.add_argument("--output", type=Path, help="write the table to this file")

@@ -81,11 +81,11 @@ def comparison_text(result: Comparison | None) -> str:
     text = _points(result.difference)
     if result.interval is not None:
         text += f" ({_points(result.interval[0])} to {_points(result.interval[1])})"
-    return text if result.p is None else f"{text}, p {result.p:.2g}"
+    return text if result.p is None else f"{text}, p {result.p:#.2g}"
 
 
 def _points(share: float) -> str:
-    return f"{100 * share:+.1f}".replace("-", MINUS)
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", MINUS)  # -0.0 + 0.0 is 0.0
 
 
 @dataclass(frozen=True)
