@@ -20,7 +20,7 @@ from zslab.errors import InputError
 from zslab.table.__main__ import END, main
 from zslab.table.build import build_lines, build_pairs, build_variants, changed_data, conditions, missing_cells
 from zslab.table.figures import read_curve, write_figures
-from zslab.table.render import cell_text, make_table
+from zslab.table.render import cell_text, comparison_text, make_table
 from zslab.table.report import write_report
 from zslab.table.runs import RULES, Quote, Run, read_runs, save_runs
 from zslab.table.statistics import Comparison, Summary, compare
