@@ -62,7 +62,7 @@ def make_table(
     lines = [line for group in by_data for line in build_lines(group, rules)]
     if style == "csv":
         return _csv(lines)
-    tables = [*([] if pairs_only else _tables(lines, pivot)), *_pairs_table(pairs)]
+    tables = [*([] if pairs_only else _tables(lines, pivot)), *_pairs_tables(pairs)]
     return STYLES[style](tables, [*changed_data(shown), *missing_cells(shown)])
 
 
@@ -119,26 +119,30 @@ def _tables(lines: Sequence[Line], pivot: str) -> list[_Table]:
     return tables
 
 
-def _pairs_table(pairs: Sequence[Pair]) -> list[_Table]:
-    """Return the table of paired comparisons; none without any."""
-    lines: dict[tuple[str, str, str, str], dict[str, Comparison | None]] = {}
+def _pairs_tables(pairs: Sequence[Pair]) -> list[_Table]:
+    """Return a table for each two variants that were compared; the last one has the caption of all."""
+    sections: dict[str, dict[tuple[str, str], dict[str, Comparison | None]]] = {}
     for pair in pairs:
-        place = (", ".join(pair.data), pair.first, pair.second, pair.rule)
-        lines.setdefault(place, {})[pair.measure] = pair.result
+        lines = sections.setdefault(f"{pair.first} minus {pair.second}", {})
+        lines.setdefault((", ".join(pair.data), pair.rule), {})[pair.measure] = pair.result
     measures = dict.fromkeys(pair.measure for pair in pairs)
-    rows, counts = [], set()
-    for (data, first, second, rule), results in lines.items():
-        n = sorted({result.n for result in results.values() if result})
-        counts.update(n)
-        cells = [(data, False), (f"{first} minus {second}", False), (rule, False), (format_numbers(n) if n else "0", False)]
-        found = (results.get(measure) for measure in measures)
-        rows.append(cells + [(comparison_text(each), bool(each and each.p and each.p < SIGNIFICANT)) for each in found])
+    header = ["data", "selection", "pairs", *(MEASURES[measure] for measure in measures)]
     caption = "Points: mean of the paired differences, 95 % bootstrap interval, p of the permutation test (two-sided); "
     caption += f"bold: p < {SIGNIFICANT:g}"
-    if counts and min(counts) < FEWEST_PAIRS:
+    if any(pair.result and pair.result.p is None for pair in pairs):
         caption += f". With fewer than {FEWEST_PAIRS} pairs no test can decide"
-    header = ["data", "difference", "selection", "pairs", *(MEASURES[measure] for measure in measures)]
-    return [_Table("Paired comparisons", caption, header, 3, rows)] if rows else []
+    tables: list[_Table] = []
+    for title, lines in sections.items():
+        rows = []
+        for place, results in lines.items():
+            counts = format_numbers(sorted({result.n for result in results.values() if result})) or "0"
+            found = (results.get(measure) for measure in measures)
+            rows.append(
+                [(text, False) for text in (*place, counts)]
+                + [(comparison_text(each), bool(each and each.p and each.p < SIGNIFICANT)) for each in found]
+            )
+        tables.append(_Table(title, caption if len(tables) + 1 == len(sections) else "", header, 2, rows))
+    return tables
 
 
 def _markdown(tables: Sequence[_Table], notes: Sequence[str]) -> str:
