@@ -438,7 +438,9 @@ def test_how_a_run_is_computed_makes_no_variant_and_rules_without_results_no_pai
 def test_latex_compiles_with_any_character_that_latex_reads_otherwise(tmp_path: Path) -> None:
     write_run(tmp_path / "runs", 1, 0.5, "[a] 50 % & more_#1 {x} ~^\\$", dataset="MY_SET")
     write_run(tmp_path / "runs", 1, 0.4, "[b]", dataset="MY_SET")
-    table = make_table(read_runs([tmp_path / "runs", PROJECT / "docs" / "results.json"]), style="latex")
+    runs = read_runs([tmp_path / "runs", PROJECT / "docs" / "results.json"])
+    table = make_table(runs, style="latex", compare=[(METHOD, ABLATED)])
+    assert "$-$" in table
     page = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\\end{document}\n"
     (tmp_path / "page.tex").write_text(page % table, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
