@@ -100,7 +100,6 @@
       outer.ariaLabel = outer.title = 'Add images';
       outer.addEventListener('click', (event) => event.target !== input && input.click());
     });
-    document.querySelectorAll('div.wrapper[aria-label]:not([role])').forEach((cell) => cell.removeAttribute('aria-label'));
   };
   new MutationObserver(name).observe(document, {childList: true, subtree: true});
 })();
