@@ -37,7 +37,7 @@ VARIANTS = {  # in the order of the paper's ablation, the strongest first
     "TF-VAEGAN": style.BLUE,
     "without feedback": style.SKY,
     "without transformation": style.GREEN,
-    "f-VAEGAN": style.ORANGE,
+    "f-VAEGAN-D2": style.ORANGE,
     "ESZSL": style.MUTED,
 }
 
