@@ -328,7 +328,8 @@ def results() -> Path | None:
         axes.set_xticks(range(len(groups)), ["{}\n{}, {}".format(*group) for group in groups])
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)
-    caption = "Last epoch; baselines chosen and calibrated on validation. Other features and smaller networks than the paper's: not comparable."
+    caption = "Last epoch; baselines chosen and calibrated on validation. "
+    caption += "Other features and smaller networks than the paper's: not comparable."
     figure.supxlabel(caption, fontsize=10)
     named = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
     figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(variants))
