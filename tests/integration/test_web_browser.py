@@ -230,7 +230,7 @@ def test_values_are_searched_and_reached_by_arrow_keys_and_stay_when_the_page_sh
     assert tab.evaluate(focused) == "crown color: yellow"
     search = tab.get_by_label("Search the attributes").first
     search.fill("SPOTTED")
-    names = [name for name in visible.all_inner_texts()]
+    names = visible.all_inner_texts()
     assert 0 < len(names) < len(predictor.attribute_names) and all("spotted" in name for name in names)
     search.press("Tab")
     assert tab.evaluate(focused) == names[0].strip()

@@ -251,7 +251,7 @@ def test_variants_are_renamed_and_unknown_names_refused(runs, tmp_path, capsys) 
     out = capsys.readouterr().out
     assert "**FLO, " in out and "CUB" not in out
     assert main([str(runs), "--datasets", "flo"]) == 1
-    assert "no run has this data set (got flo, expected one of: CUB, FLO)" in capsys.readouterr().err
+    assert "no data set has this name (got flo, expected one of: CUB; FLO)" in capsys.readouterr().err
     for flags in ([], [str(runs), "--refresh", "page.md"]):
         assert main(flags) == 1
 

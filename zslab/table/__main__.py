@@ -28,12 +28,12 @@ from pathlib import Path
 from zslab.data.formats.table import read_text
 from zslab.errors import InputError, exit_status
 from zslab.fileio import write_text
-from zslab.table.build import build_variants, only_variants, rename_variants
+from zslab.table.build import build_variants, check_names, only_variants, rename_variants
 from zslab.table.render import PIVOTS, STYLES, make_table
 from zslab.table.runs import MEASURES, RULES, Quote, Run, read_runs, save_runs
 
 BEGIN, END = "<!-- zslab table ", "<!-- end of table -->"
-BLOCK = re.compile(rf"({BEGIN}(.*?) -->\n)((?!{BEGIN}).)*?({END})", re.DOTALL)
+BLOCK = re.compile(rf"({BEGIN}(.*?) -->\n)(?:(?!{BEGIN}).)*?({END})", re.DOTALL)
 
 
 def refresh(page: Path) -> None:
@@ -52,7 +52,7 @@ def refresh(page: Path) -> None:
             expected=f"{BEGIN}PATH … --> and {END}",
             fix="Write both comments on lines of their own.",
         )
-    write_text(page, BLOCK.sub(lambda block: f"{block[1]}\n{_block_table(page, block[2])}\n{block[4]}", text))
+    write_text(page, BLOCK.sub(lambda block: f"{block[1]}\n{_block_table(page, block[2])}\n{block[3]}", text))
 
 
 def _block_table(page: Path, command: str) -> str:
@@ -80,17 +80,10 @@ def _block_table(page: Path, command: str) -> str:
 def _read(own: argparse.Namespace, folder: Path) -> list[Run | Quote]:
     """Return the runs of a command whose paths are seen from a folder."""
     runs = read_runs(folder / path for path in own.paths)
-    known = list(dict.fromkeys(run.dataset for run in runs))
-    for name in own.datasets or known:
-        if name not in known:
-            raise InputError(
-                "no run has this data set",
-                where="--datasets",
-                found=name,
-                expected=f"one of: {', '.join(known)}",
-                fix="Copy the name from the table.",
-            )
-    return rename_variants([run for run in runs if run.dataset in (own.datasets or known)], dict(own.rename))
+    if own.datasets is not None:
+        check_names(own.datasets, [run.dataset for run in runs], "data set", "--datasets")
+        runs = [run for run in runs if run.dataset in own.datasets]
+    return rename_variants(runs, dict(own.rename))
 
 
 def _table(runs: Sequence[Run | Quote], own: argparse.Namespace) -> str:

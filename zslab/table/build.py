@@ -223,17 +223,25 @@ def named_variants(variants: Sequence[Variant], names: Sequence[str], where: str
     Raises:
         InputError: no variant has one of the names.
     """
-    known = list(dict.fromkeys(variant.name for variant in variants))
+    check_names(names, [variant.name for variant in variants], "variant", where)
+    return [variant for variant in variants if variant.name in names]
+
+
+def check_names(names: Sequence[str], known: Sequence[str], kind: str, where: str) -> None:
+    """Refuse names that no variant, or whatever kind of thing, has.
+
+    Raises:
+        InputError: a name is not among the known ones.
+    """
     for name in names:
         if name not in known:
             raise InputError(
-                "no variant has this name",
+                f"no {kind} has this name",
                 where=where,
                 found=name,
-                expected=f"one of: {'; '.join(known)}",
+                expected=f"one of: {'; '.join(dict.fromkeys(known))}",
                 fix="Copy the name from the table.",
             )
-    return [variant for variant in variants if variant.name in names]
 
 
 def only_variants(records: Sequence[Run | Quote], names: Sequence[str]) -> list[Run | Quote]:
