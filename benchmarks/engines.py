@@ -21,9 +21,9 @@ from speed import ENGINES, Case, Shapes, build, build_state, random_data, second
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from zslab.runs.environment import machine
 from zslab.tfvaegan.steps import draw
 from zslab.tfvaegan.trainer import ITERATIONS
+from zslab.utils.environment import machine
 
 GROUPS = {"matrix products": ("mm", "addmm", "bmm", "linear"), "Adam": ("_fused_adam_",)}
 

@@ -21,9 +21,9 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "zero-shot-actions"))
 
-from zslab.fileio import read_json  # noqa: E402
-from zslab.flags import read_dataset  # noqa: E402
+from zslab.config import read_dataset  # noqa: E402
 from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
+from zslab.utils.files import read_json  # noqa: E402
 
 from classifier import build_heads  # noqa: E402
 from config import TfvaeganConfig  # noqa: E402

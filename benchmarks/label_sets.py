@@ -30,11 +30,11 @@ from zslab.app.methods.tfvaegan import SERVED
 from zslab.app.model_file import Model
 from zslab.app.prediction import Question, describe
 from zslab.app.predictor import Predictor
-from zslab.classifiers import SoftmaxHead
 from zslab.data.dataset import FeatureScaling
 from zslab.data.lazy import LazyFeatures, limit_memory, transformed
 from zslab.features.backbones import WHOLE
 from zslab.report.style import BLUE, GREEN, STYLE, to_png
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
 

@@ -26,7 +26,7 @@ import torch
 from speed import ROOT, commit
 
 from zslab.data.region_file import RegionFile, batches
-from zslab.runs.environment import command_line, machine
+from zslab.utils.environment import command_line, machine
 
 D, GRID, BATCH = 2048, (7, 7), 50
 DEEPFASHION = 289_222

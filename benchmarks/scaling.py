@@ -31,17 +31,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 from speed import CPU, RESULTS, ROOT, Case, Shapes, build, build_networks, commit, in_fresh_process, seconds
 
-from zslab.classifiers import SoftmaxHead
 from zslab.data import lazy as rows
 from zslab.data.dataset import Samples, StageData
 from zslab.data.lazy import StoredFeatures
 from zslab.data.xlsa17 import read_xlsa17
-from zslab.fileio import atomic_path
 from zslab.report.style import BLUE, GREEN, RED, STYLE, to_png
-from zslab.runs.environment import command_line, machine
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer
+from zslab.utils.environment import command_line, machine
+from zslab.utils.files import atomic_path
 
 BASE = Shapes(hidden_dim=1024, head_epochs=1)
 AXES = {

@@ -45,18 +45,18 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
-from zslab.classifiers import SoftmaxHead  # noqa: E402
-from zslab.cuda_graphs import can_capture, capture_verified, moments  # noqa: E402
 from zslab.data.dataset import Samples, StageData  # noqa: E402
 from zslab.dazle.losses import cross_entropy, self_calibration  # noqa: E402
 from zslab.dazle.model import Dazle, DazleOptions  # noqa: E402
-from zslab.precision import Precision, set_precision  # noqa: E402
-from zslab.runs.environment import command_line, machine  # noqa: E402
+from zslab.shared.heads import SoftmaxHead  # noqa: E402
 from zslab.tfvaegan.evaluate import evaluate  # noqa: E402
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
 from zslab.tfvaegan.settings import TfvaeganSettings  # noqa: E402
 from zslab.tfvaegan.steps import TrainingState, draw  # noqa: E402
 from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
+from zslab.utils.cuda_graphs import can_capture, capture_verified, moments  # noqa: E402
+from zslab.utils.environment import command_line, machine  # noqa: E402
+from zslab.utils.precision import Precision, set_precision  # noqa: E402
 
 from helpers.naive_dazle import naive_step  # noqa: E402
 from helpers.plain_port import PlainTraining, fit_plain_head  # noqa: E402

@@ -23,7 +23,7 @@ import scipy.io
 import torch
 from speed import RESULTS, ROOT, commit, environment
 
-from zslab.runs.environment import command_line, machine
+from zslab.utils.environment import command_line, machine
 
 TREE = ROOT / "zero-shot-actions"
 

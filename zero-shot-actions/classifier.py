@@ -3,13 +3,13 @@
 All heads are linear softmax layers trained anew at every evaluation on transformed features, with batches of `syn_num`:
 the unseen head on synthesized features (it gives T1, and is the gate's unseen side), the seen head on real ones. With
 `--no_gzsl_od` one head over all classes takes the place of gate and seen head, as for images. The head itself is
-`zslab.classifiers.SoftmaxHead`, the gate `classifier_entropy.py`, the measures `zslab.tfvaegan.evaluate`.
+`zslab.shared.heads.SoftmaxHead`, the gate `classifier_entropy.py`, the measures `zslab.tfvaegan.evaluate`.
 """
 
 from __future__ import annotations
 
-from zslab.classifiers import SoftmaxHead
-from zslab.ood import GatedClassifier
+from zslab.shared.gate import GatedClassifier
+from zslab.shared.heads import SoftmaxHead
 
 from classifier_entropy import build_gate
 from config import TfvaeganConfig

@@ -1,4 +1,4 @@
-"""The out-of-distribution gate of the action experiments: this tree's settings of `zslab.ood`.
+"""The out-of-distribution gate of the action experiments: this tree's settings of `zslab.shared.gate`.
 
 The detector is a perceptron over transformed features, d → 512 → 512 → seen classes, trained to be certain on real
 features of seen classes and uncertain on synthesized ones of unseen classes (Mandal et al., CVPR 2019). A clip whose
@@ -12,8 +12,8 @@ entropy is below the threshold is assigned a seen class, any other an unseen one
 
 from __future__ import annotations
 
-from zslab.classifiers import SoftmaxHead
-from zslab.ood import EntropyDetector, GatedClassifier
+from zslab.shared.gate import EntropyDetector, GatedClassifier
+from zslab.shared.heads import SoftmaxHead
 
 from config import TfvaeganConfig
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from zslab.config import TfvaeganFlags, check_at_least
 from zslab.datasets import ActionSource
 from zslab.errors import InputError
-from zslab.flags import TfvaeganFlags, check_at_least
 from zslab.tfvaegan.settings import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zslab.config import check_at_least, check_file_names
 from zslab.data.resumable import remove_rows
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.copies import describe_copies, find_copies
@@ -28,9 +29,8 @@ from zslab.features.extraction import write_unreadable
 from zslab.features.feature_file import write_features
 from zslab.features.video import VideoSpec, extract, load_backbone
 from zslab.features.video_files import list_videos
-from zslab.flags import check_at_least, check_file_names
-from zslab.runs.config import parse_config
-from zslab.runs.environment import resolve_device, resolve_folder
+from zslab.results.config import parse_config
+from zslab.utils.environment import resolve_device, resolve_folder
 
 TREE = Path(__file__).resolve().parent
 

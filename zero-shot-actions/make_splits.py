@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from zslab.class_names import match_names, repeated
+from zslab.config import check_at_least, check_file_names, check_share
 from zslab.data.checks import check_attributes
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.names import listed_names, read_names
@@ -32,10 +32,10 @@ from zslab.errors import InputError, examples, exit_status
 from zslab.features.pretraining import find_matches, pretraining_classes
 from zslab.features.text import TextRecord, word_record
 from zslab.features.word_vectors import class_vectors
-from zslab.flags import check_at_least, check_file_names, check_share
-from zslab.int_ranges import parse_numbers
-from zslab.runs.config import parse_config
-from zslab.runs.environment import resolve_folder
+from zslab.results.config import parse_config
+from zslab.utils.environment import resolve_folder
+from zslab.utils.int_ranges import parse_numbers
+from zslab.utils.names import match_names, repeated
 
 TREE = Path(__file__).resolve().parent
 

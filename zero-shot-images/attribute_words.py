@@ -21,8 +21,8 @@ from zslab.data.formats.names import read_names
 from zslab.data.formats.pickles import read_pickled_matrix
 from zslab.errors import InputError, exit_status
 from zslab.features.word_vectors import attribute_vectors
-from zslab.fileio import atomic_path
-from zslab.runs.config import parse_config
+from zslab.results.config import parse_config
+from zslab.utils.files import atomic_path
 
 # (pattern, replacement), applied to a name one after the other; what is left is split at spaces. Mostly words that
 # word2vec-google-news-300 does not know. A data set that is not here is treated as CUB.

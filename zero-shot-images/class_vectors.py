@@ -26,17 +26,17 @@ from pathlib import Path
 
 import numpy as np
 
-from zslab.class_names import match_names
+from zslab.config import check_file_names
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.names import read_names
 from zslab.data.formats.table import read_table
 from zslab.data.splits import LOCATIONS, write_split
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.text import TextRecord, class_texts, text_vectors
-from zslab.flags import check_file_names
-from zslab.int_ranges import parse_numbers
-from zslab.runs.config import parse_config
-from zslab.runs.environment import resolve_folder
+from zslab.results.config import parse_config
+from zslab.utils.environment import resolve_folder
+from zslab.utils.int_ranges import parse_numbers
+from zslab.utils.names import match_names
 
 
 @dataclass(frozen=True)

@@ -1,12 +1,12 @@
 """The classifiers of the image experiments: a ZSL head over unseen classes, a GZSL head over all of them.
 
 Both are linear softmax layers, trained anew at every evaluation on transformed features, with batches of `syn_num`. The head is
-`zslab.classifiers.SoftmaxHead`; `zslab.tfvaegan.evaluate` trains and measures it.
+`zslab.shared.heads.SoftmaxHead`; `zslab.tfvaegan.evaluate` trains and measures it.
 """
 
 from __future__ import annotations
 
-from zslab.classifiers import SoftmaxHead
+from zslab.shared.heads import SoftmaxHead
 
 from config import TfvaeganConfig
 

@@ -12,8 +12,8 @@ from typing import Literal
 
 from tyro.conf import Fixed
 
+from zslab.config import DazleFlags, TfvaeganFlags
 from zslab.datasets import Xlsa17Source
-from zslab.flags import DazleFlags, TfvaeganFlags
 from zslab.tfvaegan.settings import TfvaeganSettings
 
 TREE = Path(__file__).resolve().parent

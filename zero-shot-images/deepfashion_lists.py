@@ -13,9 +13,9 @@ from pathlib import Path
 
 from zslab.data.deepfashion import read_annotation, write_xlsa17
 from zslab.errors import exit_status
-from zslab.int_ranges import parse_numbers
-from zslab.runs.config import parse_config
-from zslab.runs.environment import resolve_folder
+from zslab.results.config import parse_config
+from zslab.utils.environment import resolve_folder
+from zslab.utils.int_ranges import parse_numbers
 
 TREE = Path(__file__).resolve().parent
 

@@ -20,8 +20,8 @@ from __future__ import annotations
 from zslab.data.dataset import StageData
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle.model import Dazle
-from zslab.seeds import WEIGHTS, stream
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.utils.seeds import WEIGHTS, stream
 
 from config import DazleConfig, TfvaeganConfig
 

@@ -12,15 +12,15 @@ import sys
 
 import torch
 
+from zslab.config import data_folders, fit_batch_size
 from zslab.data.dataset import StageData
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle.explain import record_attention
 from zslab.dazle.region_loader import Cached
 from zslab.dazle.trainer import DazleTrainer
-from zslab.experiment import Experiment
-from zslab.flags import data_folders, fit_batch_size
-from zslab.protocol import run_protocol
-from zslab.runs.config import parse_config
+from zslab.protocol.stages import run_protocol
+from zslab.results.config import parse_config
+from zslab.train import Experiment
 
 from config import DazleConfig
 from model import build_dazle

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import sys
 
+from zslab.config import fit_batch_size, read_dataset
 from zslab.data.dataset import StageData
-from zslab.experiment import Experiment
-from zslab.flags import fit_batch_size, read_dataset
-from zslab.protocol import run_protocol
-from zslab.runs.config import parse_config
+from zslab.protocol.stages import run_protocol
+from zslab.results.config import parse_config
 from zslab.tfvaegan.trainer import TfvaeganTrainer
+from zslab.train import Experiment
 
 from classifier import build_heads
 from config import TfvaeganConfig

@@ -6,7 +6,8 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 
 LONGEST_VALUE = 120  # characters of a found value that a message shows
 LONGEST_PART = 400  # characters of any other part of a message
@@ -24,35 +25,50 @@ NO_MEMORY = (  # as libraries say it
 class InputError(ValueError):
     """A file, flag or value given by the user cannot be used.
 
-    The message reads `{where}: {problem} (got {found}, expected {expected}). {fix}`, for example
-    "--ood_threshold: 'val' needs a validation run (got --select none, expected --select val). Add --select val."
+    The message reads `{where}: {must} (got {got}). {fix}`, for example
+    "--ood_threshold: val must have a validation run (got --select none). Add --select val."
 
     Args:
-        problem: a clause with a verb, without a full stop.
+        must: what must hold: a clause with "must", without a full stop.
         where: the file, the line of a file, or the flag.
-        found: the offending value; cut after 120 characters.
-        expected: what would have been right.
+        got: the offending value; cut after 120 characters.
         fix: one or more full sentences that tell what to do.
     """
 
-    def __init__(self, problem: str, *, where: object, found: object, expected: object, fix: str):
-        found = shortened(str(found), LONGEST_VALUE)
-        # Names out of a file may stand in any part.
-        problem, where, expected = (shortened(str(part), LONGEST_PART) for part in (problem, where, expected))
-        fix = shortened(fix, 2 * LONGEST_PART)
-        super().__init__(f"{where}: {problem} (got {found}, expected {expected}). {fix}")
-        self.problem, self.where, self.found, self.expected, self.fix = problem, where, found, expected, fix
-
-    def __reduce__(
+    def __init__(
         self,
-    ) -> tuple[object, ...]:  # keyword-only arguments do not survive the default pickling between worker processes
-        fields = {"where": self.where, "found": self.found, "expected": self.expected, "fix": self.fix}
-        return _rebuild, (self.problem, fields)
+        must: str,
+        *,
+        where: object,
+        got: object = None,
+        fix: str,
+        found: object = None,
+        expected: object = None,  # the former shape: to be replaced by `must` and `got`
+    ):
+        # Names out of a file may stand in any part.
+        must, where = (shortened(str(part), LONGEST_PART) for part in (must, where))
+        got = shortened(str(found if got is None else got), LONGEST_VALUE)
+        fix = shortened(fix, 2 * LONGEST_PART)
+        tail = "" if expected is None else f", expected {shortened(str(expected), LONGEST_PART)}"
+        super().__init__(f"{where}: {must} (got {got}{tail}). {fix}")
+        self.must, self.where, self.got, self.fix, self.expected = must, where, got, fix, expected
+
+    def __reduce__(self) -> tuple[object, ...]:  # keyword-only arguments do not survive pickling between worker processes
+        return _rebuild, (self.must, self.where, self.got, self.fix, self.expected)
+
+    @property
+    def problem(self) -> str:
+        """The former name of `must`."""
+        return self.must
+
+    @property
+    def found(self) -> object:
+        """The former name of `got`."""
+        return self.got
 
 
-def _rebuild(problem: str, fields: dict[str, object]) -> InputError:
-    where, found, expected = fields["where"], fields["found"], fields["expected"]
-    return InputError(problem, where=where, found=found, expected=expected, fix=str(fields["fix"]))
+def _rebuild(must: str, where: object, got: object, fix: str, expected: object) -> InputError:
+    return InputError(must, where=where, got=got, fix=fix, expected=expected)
 
 
 def shortened(text: str, length: int) -> str:
@@ -67,6 +83,29 @@ def examples(names: Collection[object], most: int = MOST_EXAMPLES) -> str:
     """Return the first names, comma separated, and how many more there are: "a, b … and 37 more"."""
     shown = ", ".join(shortened(str(name), LONGEST_VALUE // 2) for name in list(names)[:most])
     return f"{shown} … and {len(names) - most} more" if len(names) > most else shown
+
+
+@contextmanager
+def readable(
+    where: object,
+    must: str,
+    fix: str = "Restore the file, or make it again.",
+    kinds: tuple[type[Exception], ...] = (Exception,),
+) -> Iterator[None]:
+    """Turn the errors of a decoder or of a disk inside the context into one InputError about `where`.
+
+    Args:
+        where: the file that is read.
+        must: what must hold of it, such as "the file must be a complete JPEG image".
+        fix: what to do.
+        kinds: the errors that the decoder raises for a damaged file. An InputError and a lack of memory pass unchanged.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except kinds as error:
+        raise InputError(must, where=where, got=first_line(error), fix=fix) from error
 
 
 def refusal(path: object, error: OSError, problem: str = "the file cannot be written") -> InputError:

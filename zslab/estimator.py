@@ -22,14 +22,14 @@ from zslab.app.model_file import Model
 from zslab.app.predictor import Predictor
 from zslab.app.trained_parts import with_tfvaegan
 from zslab.baselines.comparison import BASELINES
-from zslab.classifiers import SoftmaxHead
 from zslab.data.dataset import Dataset, FeatureScaling, fit_scaling
 from zslab.errors import InputError, examples
-from zslab.runs.environment import resolve_device
-from zslab.seeds import WEIGHTS, stream_seed
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer
+from zslab.utils.environment import resolve_device
+from zslab.utils.seeds import WEIGHTS, stream_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -14,7 +14,7 @@ from IPython.display import Image, display
 from zslab.errors import InputError, examples
 from zslab.report.run import read_run
 from zslab.report.text import format_rows
-from zslab.runs.environment import as_typed
+from zslab.utils.environment import as_typed
 
 FLAGS = "ZSL_FLAGS"  # environment variable with flags for every launcher that a notebook starts
 

@@ -39,7 +39,14 @@ PRESENT = {".html", ".png"}  # drawn from what is compared
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["faults.runner", *(f"zslab.{name}" for name in ("app.export", "app.own_data", "dazle.trainer", "experiment", "launcher"))]
-    + ["zslab.ood", "zslab.table.report", "zslab.tfvaegan.trainer", "sklearn.manifold", "scipy.optimize", "torch._inductor"]
+    + [
+        "zslab.shared.gate",
+        "zslab.table.report",
+        "zslab.tfvaegan.trainer",
+        "sklearn.manifold",
+        "scipy.optimize",
+        "torch._inductor",
+    ]
 )
 
 

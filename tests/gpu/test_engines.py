@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from zslab.classifiers import SoftmaxHead
+from zslab.shared.heads import SoftmaxHead
 
 from helpers import dazle_trainer
 from helpers.tfvaegan_trainer import SETTINGS, build

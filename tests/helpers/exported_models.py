@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from zslab.app.attribute_table import AttributeTable, write_attribute_table
-from zslab.flags import run_folder
+from zslab.config import run_folder
 from zslab.toy.render import render_bird
 from zslab.toy.species import SPECIES, TRAITS, class_attributes
 
@@ -53,7 +53,7 @@ def write_table(path: Path, names: list[str]) -> AttributeTable:
 
 def without_report():
     """Runs draw no figures within."""
-    return patch("zslab.experiment.write_report", lambda folder: folder / "report.html")
+    return patch("zslab.train.write_report", lambda folder: folder / "report.html")
 
 
 def train(dataset: str, dataroot: Path, output: Path, embedding: str, tree: str = "zero-shot-images", **flags) -> Path:

@@ -7,10 +7,10 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-from zslab.protocol import EvaluatingTrainer as Trainer
-from zslab.runs.folder import RunFolder
-from zslab.runs.loop import fit
-from zslab.runs.records import EpochRecord
+from zslab.protocol.loop import fit
+from zslab.protocol.stages import EvaluatingTrainer as Trainer
+from zslab.results.folder import RunFolder
+from zslab.results.record import EpochRecord
 
 
 def run(trainer: Trainer, path: Path, n_epochs: int = 3, stop_after: int | None = None) -> list[EpochRecord]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zslab.classifiers import SoftmaxHead
+from zslab.shared.heads import SoftmaxHead
 
 
 class PlainSoftmaxHead(SoftmaxHead):

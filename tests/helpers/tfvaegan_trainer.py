@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from zslab.classifiers import SoftmaxHead
 from zslab.data.xlsa17 import read_xlsa17
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer

@@ -7,11 +7,11 @@ import torch
 
 from zslab.app.attribute_table import AttributeScale
 from zslab.app.model_file import Model
-from zslab.classifiers import SoftmaxHead
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.dazle.model import Dazle, DazleOptions
 from zslab.features.backbones import BackboneSpec
 from zslab.features.text import TextRecord
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 
 METHODS = ("tfvaegan", "dazle", "eszsl")

@@ -19,7 +19,8 @@ import pytest
 import scipy.io
 import torch
 
-from zslab import launcher
+from zslab import launch as launcher
+from zslab.config import read_dataset, run_folder
 from zslab.data import actions as action_files
 from zslab.data.actions import existing_splits, shared_features
 from zslab.data.formats.matfile import read_mat
@@ -27,13 +28,12 @@ from zslab.data.splits import random_class_split
 from zslab.errors import InputError
 from zslab.features.text import TextRecord
 from zslab.features.word_vectors import class_vectors, clean_name
-from zslab.flags import read_dataset, run_folder
-from zslab.int_ranges import format_numbers, parse_numbers
-from zslab.launcher import as_arguments
-from zslab.runs.config import parse_config
+from zslab.launch import as_arguments
+from zslab.results.config import parse_config
 from zslab.table.build import build_variants
 from zslab.table.report import write_report
 from zslab.table.runs import read_runs
+from zslab.utils.int_ranges import format_numbers, parse_numbers
 
 from helpers.action_features import write_features
 from helpers.damage import flip_bit
@@ -528,7 +528,7 @@ def test_numbers_as_people_write_them() -> None:
     ],
 )
 def test_runs_with_and_without_gate(actions, root, monkeypatch, changes, groups) -> None:
-    monkeypatch.setattr("zslab.experiment.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
     config = config_of(actions, root, **changes)
     assert actions.train_tfvaegan.train(config) == 0
     folder = run_folder(config)

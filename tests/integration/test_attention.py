@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from zslab import experiment
+from zslab import train as experiment
 from zslab.data.parts import read_parts
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_writer import write_region_file

@@ -23,11 +23,11 @@ from zslab.dazle.model import Dazle, DazleOptions
 from zslab.dazle.sampling import class_balanced_batches, random_batches
 from zslab.dazle.trainer import DazleSettings, DazleTrainer
 from zslab.errors import InputError
-from zslab.launcher import as_arguments
-from zslab.runs.config import parse_config
-from zslab.runs.folder import RunFolder
-from zslab.runs.loop import Interrupted, resume
-from zslab.seeds import BATCHES, stream
+from zslab.launch import as_arguments
+from zslab.protocol.loop import Interrupted, resume
+from zslab.results.config import parse_config
+from zslab.results.folder import RunFolder
+from zslab.utils.seeds import BATCHES, stream
 
 from helpers.dazle_trainer import ATTRIBUTES, CPU, FEATURES, GRID, SEEN, SETTINGS, UNSEEN, build, write_regions
 from helpers.interruptible import run, without_times

@@ -14,10 +14,10 @@ from sklearn.utils.estimator_checks import check_estimator
 import zslab
 from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import BASELINES
+from zslab.config import run_folder
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.estimator import BaselineClassifier, TfvaeganClassifier
-from zslab.flags import run_folder
 from zslab.tfvaegan.settings import TfvaeganSettings
 
 from helpers.tiny import tiny_arrays

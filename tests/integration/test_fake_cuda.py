@@ -16,12 +16,12 @@ import pytest
 import torch
 
 from zslab.app.predictor import Predictor
-from zslab.classifiers import SoftmaxHead
-from zslab.cuda_graphs import Replay, capture_cuda
-from zslab.ood import EntropyDetector, GatedClassifier
-from zslab.runs.config import parse_config
-from zslab.runs.loop import Interrupted
+from zslab.protocol.loop import Interrupted
+from zslab.results.config import parse_config
+from zslab.shared.gate import EntropyDetector, GatedClassifier
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.trainer import ITERATIONS, TfvaeganTrainer
+from zslab.utils.cuda_graphs import Replay, capture_cuda
 
 from helpers import dazle_trainer
 from helpers.action_features import write_features
@@ -190,7 +190,7 @@ def test_a_heads_steps_can_be_recorded(monkeypatch, caplog, n) -> None:
     torch.manual_seed(0)
     features, labels = torch.rand(n, 6), torch.arange(n) % 4
     expected = SoftmaxHead(epochs=3, batch_size=12).fit(features, labels, torch.Generator().manual_seed(1))
-    monkeypatch.setattr("zslab.classifiers.can_capture", lambda device: device == DEVICE)
+    monkeypatch.setattr("zslab.shared.heads.can_capture", lambda device: device == DEVICE)
     with fake_cuda() as gpu:
         generator = torch.Generator(DEVICE).manual_seed(1)
         head = SoftmaxHead(epochs=3, batch_size=12)
@@ -368,9 +368,9 @@ def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, n
         )
     with deterministic():
         expected = train(tree, script, root, tmp_path / "cpu", *flags, "--device", "cpu")
-    for module in ("zslab.flags", "zslab.experiment"):
+    for module in ("zslab.config", "zslab.train"):
         monkeypatch.setattr(f"{module}.resolve_device", lambda device: DEVICE)
-    for module in ("zslab.tfvaegan.trainer", "zslab.dazle.trainer", "zslab.classifiers"):
+    for module in ("zslab.tfvaegan.trainer", "zslab.dazle.trainer", "zslab.shared.heads"):
         monkeypatch.setattr(f"{module}.can_capture", lambda device: device == DEVICE)
     monkeypatch.setattr("zslab.data.region_file.ThreadPoolExecutor", AtOnce)
     with deterministic(), fake_cuda() as gpu:

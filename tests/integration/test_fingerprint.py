@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import scipy.io
 
+from zslab.config import read_dataset
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import MAPS, ROWS, fingerprint
 from zslab.data.region_dataset import RegionDataset, read_region_maps
 from zslab.data.region_writer import write_region_file
 from zslab.data.xlsa17 import read_xlsa17
-from zslab.fileio import read_json
-from zslab.flags import read_dataset
+from zslab.utils.files import read_json
 
 from helpers.project import tree_modules
 from helpers.tiny import tiny_arrays, write_tiny
@@ -191,7 +191,7 @@ def test_few_maps_are_read_and_fewer_where_each_costs_unpacking_many(tmp_path, m
 @pytest.fixture
 def stopped(images, tiny, tmp_path, monkeypatch):
     """Trains on TINY in vain, and yields what runs the same command again: exit status for changed flags."""
-    monkeypatch.setattr("zslab.experiment.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
 
     def run(**changes) -> int:
         flags = TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes
@@ -202,7 +202,7 @@ def stopped(images, tiny, tmp_path, monkeypatch):
 
     def begin(**changes) -> Path:
         with monkeypatch.context() as patched:
-            patched.setattr("zslab.protocol.run_baselines", stop)  # both stages are trained, their checkpoints written
+            patched.setattr("zslab.protocol.stages.run_baselines", stop)  # both stages are trained, their checkpoints written
             assert run(**changes) == 130
         (folder,) = (tmp_path / "runs").iterdir()
         assert (folder / "checkpoint.pt").exists() and not (folder / "result.json").exists()

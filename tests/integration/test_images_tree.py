@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from zslab.config import read_dataset, run_folder
 from zslab.data.dataset import Dataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError
-from zslab.fileio import read_metrics
-from zslab.flags import read_dataset, run_folder
 from zslab.table.build import build_variants
 from zslab.table.runs import read_runs
 from zslab.table.statistics import compare
+from zslab.utils.files import read_metrics
 
 from helpers.project import PROJECT, tree_modules
 from helpers.tiny import BASELINE_ROWS, tiny_arrays, write_tiny
@@ -169,8 +169,8 @@ def launcher(name: str):
 @pytest.mark.parametrize("setting", ["inductive", "transductive"])
 @pytest.mark.parametrize("features", ["frozen", "finetuned"])
 def test_launchers_pass_the_published_settings(images, name: str, setting: str, features: str) -> None:
-    from zslab.launcher import as_arguments
-    from zslab.runs.config import parse_config
+    from zslab.launch import as_arguments
+    from zslab.results.config import parse_config
 
     script, flags = launcher(name).VARIANTS[setting, features]
     assert script == f"train_tfvaegan_{setting}.py"
@@ -266,7 +266,7 @@ def test_flags_that_cannot_be_are_refused(images, tiny, tmp_path, capsys, change
 def report(request, monkeypatch) -> None:
     """Runs in this process draw no report, which takes longer than they do; one test asks for it."""
     if "with_report" not in request.keywords:
-        monkeypatch.setattr("zslab.experiment.write_report", lambda folder: folder / "report.html")
+        monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
 
 
 def run_in_process(images, tiny: Path, tmp_path: Path, **changes) -> Path:
@@ -398,7 +398,7 @@ def test_a_finished_run_without_a_report_draws_it(images, tiny, tmp_path, monkey
     """As a kill between result and report leaves it."""
     folder = run_in_process(images, tiny, tmp_path)
     drawn = []
-    monkeypatch.setattr("zslab.experiment.write_report", lambda folder: drawn.append(folder))
+    monkeypatch.setattr("zslab.train.write_report", lambda folder: drawn.append(folder))
     run_in_process(images, tiny, tmp_path)
     assert drawn == [folder] and f"Report: {folder / 'report.html'}" in capsys.readouterr().out
     (folder / "report.html").write_text("")

@@ -9,9 +9,9 @@ import torch
 
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
-from zslab.runs.folder import RunFolder
-from zslab.runs.loop import Interrupted, fit, status_line
-from zslab.runs.records import EpochRecord
+from zslab.protocol.loop import Interrupted, fit, status_line
+from zslab.results.folder import RunFolder
+from zslab.results.record import EpochRecord
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 
 from helpers.interruptible import run, without_times

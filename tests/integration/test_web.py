@@ -20,8 +20,8 @@ from zslab.app.prediction import AttributeReason, ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.app.web import html as parts
 from zslab.app.web import session
-from zslab.class_names import readable_names
 from zslab.errors import InputError
+from zslab.utils.names import readable_names
 
 from helpers.project import PROJECT
 from helpers.web import NAMES, free_port, tiny_model, write_bird

@@ -15,7 +15,7 @@ from zslab.app.predictor import Predictor
 from zslab.app.web.html import percent
 from zslab.app.web.layout import MAX_UPLOAD
 from zslab.app.web.session import TOP
-from zslab.class_names import readable_names
+from zslab.utils.names import readable_names
 
 from helpers.web import NAMES, free_port, open_page, tiny_model, wait_for_value, write_bird
 

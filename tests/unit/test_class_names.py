@@ -6,9 +6,9 @@ import unicodedata
 
 import pytest
 
-from zslab.class_names import is_printable, match_names, readable_names, repeated
 from zslab.errors import InputError
-from zslab.fileio import printable
+from zslab.utils.files import printable
+from zslab.utils.names import is_printable, match_names, readable_names, repeated
 
 SCREWS = ["1.5 mm screw", "2.5 mm screw", "3.5 mm screw"]
 APART = [SCREWS, ["C", "C++", "C#"], ["12.crane", "34.crane"], ["कि", "की", "कु"], ["🐶", "🐱"]]

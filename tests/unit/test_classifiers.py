@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from zslab.classifiers import SoftmaxHead
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.metrics import harmonic_mean, mean_class_accuracy
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.tfvaegan.settings import TfvaeganSettings

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from zslab.classifiers import SoftmaxHead
-from zslab.cuda_graphs import WARM_UP, Step, capture_verified
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.trainer import TfvaeganTrainer
+from zslab.utils.cuda_graphs import WARM_UP, Step, capture_verified
 
 from helpers.tfvaegan_trainer import assert_same, build
 
@@ -158,8 +158,8 @@ def test_a_heads_next_step_can_be_replayed(monkeypatch) -> None:
     def everywhere(step, changed, generator, name):
         return capture_verified(step, changed, generator, name, record_faithfully)
 
-    monkeypatch.setattr("zslab.classifiers.capture_verified", everywhere)
-    monkeypatch.setattr("zslab.classifiers.can_capture", lambda device: True)
+    monkeypatch.setattr("zslab.shared.heads.capture_verified", everywhere)
+    monkeypatch.setattr("zslab.shared.heads.can_capture", lambda device: True)
     CALLS.clear()
     head = SoftmaxHead(epochs=3, batch_size=12).fit(features, labels, torch.Generator().manual_seed(1))
     assert len(CALLS) == 3 * 4 + 1

@@ -37,4 +37,4 @@ def test_examples_of_the_documentation() -> None:
 
 
 def test_measures_head_and_predictor_have_examples() -> None:
-    assert {"zslab.metrics", "zslab.classifiers", "zslab.app.predictor"} <= set(WITH_EXAMPLES)
+    assert {"zslab.metrics", "zslab.shared.heads", "zslab.app.predictor"} <= set(WITH_EXAMPLES)

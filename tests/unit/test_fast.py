@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from zslab.classifiers import SoftmaxHead
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.losses import gradient_penalty, wasserstein_distance
 from zslab.tfvaegan.networks import Critic

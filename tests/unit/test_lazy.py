@@ -12,7 +12,7 @@ import scipy.io
 import torch
 
 from zslab.baselines.comparison import run_baselines
-from zslab.classifiers import SoftmaxHead
+from zslab.config import read_dataset
 from zslab.data import lazy as rows
 from zslab.data.dataset import Dataset, Samples
 from zslab.data.lazy import (
@@ -26,9 +26,9 @@ from zslab.data.lazy import (
 )
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
-from zslab.evaluation import Snapshot
-from zslab.flags import read_dataset
-from zslab.ood import EntropyDetector
+from zslab.protocol.evaluation import Snapshot
+from zslab.shared.gate import EntropyDetector
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import generate
@@ -302,6 +302,6 @@ def test_confusion_matrices_end_where_nobody_could_draw_them(monkeypatch) -> Non
     labels, classes, snapshot = torch.tensor([0, 2]), torch.arange(3), Snapshot()
     snapshot.add_confusion("zsl", labels, labels, classes)
     assert snapshot.arrays["zsl_confusion"].tolist() == [[1, 0, 0], [0, 0, 0], [0, 0, 1]]
-    monkeypatch.setattr("zslab.evaluation.MOST_CONFUSED", 2)
+    monkeypatch.setattr("zslab.protocol.evaluation.MOST_CONFUSED", 2)
     snapshot.add_confusion("gzsl", labels, labels, classes)
     assert snapshot.arrays.keys() == {"zsl_confusion"}

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
-from zslab.classifiers import SoftmaxHead
 from zslab.data.dataset import Samples, StageData
-from zslab.evaluation import accuracies
 from zslab.metrics import margin_curve, roc_area
-from zslab.ood import EntropyDetector, GatedClassifier, detector_loss, softmax_entropy
+from zslab.protocol.evaluation import accuracies
+from zslab.shared.gate import EntropyDetector, GatedClassifier, detector_loss, softmax_entropy
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.tfvaegan.settings import TfvaeganSettings

@@ -6,15 +6,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from zslab.classifiers import SoftmaxHead
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
-from zslab.precision import linear, linear_backward_input, matmul_into
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Linear, Networks, SemanticDecoder
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import TrainingState
 from zslab.tfvaegan.trainer import TfvaeganTrainer
+from zslab.utils.precision import linear, linear_backward_input, matmul_into
 
 from helpers.dazle_trainer import build as build_dazle
 from helpers.dazle_trainer import write_regions

@@ -10,8 +10,8 @@ import torch
 
 from zslab.baselines.comparison import BaselineResult, Generalized
 from zslab.metrics import SeenUnseenCurve
-from zslab.runs.records import EpochRecord, Metrics
-from zslab.selection import Choice, Selection, areas, best, compare_with_baselines, result_rows, select
+from zslab.protocol.selection import Choice, Selection, areas, best, compare_with_baselines, result_rows, select
+from zslab.results.record import EpochRecord, Metrics
 
 
 def record(epoch: int, t1: list[float], h: list[float] | None, **more) -> EpochRecord:

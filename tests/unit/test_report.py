@@ -13,7 +13,6 @@ from PIL import Image
 
 from zslab.baselines.comparison import BASELINES
 from zslab.errors import InputError
-from zslab.fileio import read_metrics
 from zslab.report import command, html
 from zslab.report.html import duration, write_report
 from zslab.report.plots import draw as plots_module
@@ -22,7 +21,8 @@ from zslab.report.plots.accuracy import curve_plots
 from zslab.report.plots.draw import draw_plots
 from zslab.report.run import chosen_epoch, read_run
 from zslab.report.text import format_rows
-from zslab.runs.environment import last_of_each
+from zslab.utils.environment import last_of_each
+from zslab.utils.files import read_metrics
 
 from helpers.finished_run import EVIL, arrays, record, result, write_finished_run
 

@@ -20,12 +20,12 @@ import pytest
 import torch
 
 from zslab.errors import InputError, explained
-from zslab.fileio import atomic_path, read_json, write_json
-from zslab.runs.config import config_digest
-from zslab.runs.environment import PROJECT_ROOT, resolve_device, resolve_folder
-from zslab.runs.folder import RunFolder
-from zslab.runs.records import EpochRecord
-from zslab.runs.signals import stop_requests
+from zslab.results.config import config_digest
+from zslab.results.folder import RunFolder
+from zslab.results.record import EpochRecord
+from zslab.utils.environment import PROJECT_ROOT, resolve_device, resolve_folder
+from zslab.utils.files import atomic_path, read_json, write_json
+from zslab.utils.signals import stop_requests
 
 from helpers.damage import flip_bit
 

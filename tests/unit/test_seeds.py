@@ -6,8 +6,8 @@ from itertools import product
 
 import torch
 
-from zslab.runs.environment import set_seed
-from zslab.seeds import BATCHES, EVALUATION, GATE, REFIT, TRAINING, WEIGHTS, stream, stream_seed
+from zslab.utils.environment import set_seed
+from zslab.utils.seeds import BATCHES, EVALUATION, GATE, REFIT, TRAINING, WEIGHTS, stream, stream_seed
 
 PURPOSES = (WEIGHTS, TRAINING, BATCHES, EVALUATION, GATE, REFIT)
 

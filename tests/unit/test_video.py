@@ -397,7 +397,7 @@ def test_from_videos_to_a_trained_network(script, tmp_path, monkeypatch) -> None
     script.make_splits.make_splits(splits)
     names = read_mat(tmp_path / "my_clips" / "split_1" / "att_splits.mat", ["allclasses_names"])["allclasses_names"]
     assert names.tolist() == ["fall_down", "go_left", "go_right", "jump_up"]
-    monkeypatch.setattr("zslab.experiment.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
     tiny = dict(
         ngh=8,
         ndh=8,

@@ -19,7 +19,7 @@ from pathlib import Path
 TREE = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TREE))
 
-from zslab.launcher import launch  # noqa: E402
+from zslab.launch import launch  # noqa: E402
 
 from config import DEFAULTS  # noqa: E402
 

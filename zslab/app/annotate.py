@@ -10,12 +10,12 @@ from pathlib import Path
 from PIL import Image, ImageDraw
 
 from zslab.app.prediction import Prediction
-from zslab.class_names import readable_names
-from zslab.fileio import printable
 from zslab.report.attention import attribute_name as readable
 from zslab.report.fonts import Typeface
 from zslab.report.overlay import overlay
 from zslab.report.style import BLUE, GRID, INK, MUTED, PAPER, SEEN, UNSEEN
+from zslab.utils.files import printable
+from zslab.utils.names import readable_names
 
 WIDTH, MARGIN, GAP = 1080, 28, 24
 IMAGE = 480  # longest side of the image

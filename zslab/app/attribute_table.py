@@ -18,9 +18,9 @@ from typing import TextIO
 
 import numpy as np
 
-from zslab.class_names import INVISIBLE, match_names, normalized, repeated, without_numbers
 from zslab.data.formats.table import Table, formula_safe, from_formula_safe, read_table
 from zslab.errors import InputError, examples
+from zslab.utils.names import INVISIBLE, match_names, normalized, repeated, without_numbers
 
 Row = Mapping[str, float | str] | Sequence[float | str] | np.ndarray
 

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from zslab.app.attribute_table import AttributeTable
 from zslab.app.model_file import Model
-from zslab.class_names import match_names, normalized
 from zslab.data.dataset import Samples
 from zslab.errors import InputError, examples
 from zslab.features.text import TextRecord
+from zslab.utils.names import match_names, normalized
 
 
 def with_classes(model: Model, table: AttributeTable) -> Model:

@@ -26,6 +26,7 @@ from zslab.app.card import card_path, model_card
 from zslab.app.model_file import Model, write_model
 from zslab.app.predictor import Predictor
 from zslab.app.trained_parts import ESZSL_ROW, read_weights, with_dazle, with_eszsl, with_tfvaegan
+from zslab.config import check_at_least
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
@@ -39,12 +40,11 @@ from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
-from zslab.fileio import write_text
-from zslab.flags import check_at_least
 from zslab.metrics import mean_class_accuracy
 from zslab.report.run import FinishedRun, number, read_run
-from zslab.runs.environment import resolve_folder
-from zslab.runs.folder import changed_data
+from zslab.results.folder import changed_data
+from zslab.utils.environment import resolve_folder
+from zslab.utils.files import write_text
 
 MAX_SEEN_PER_CLASS = 100
 CHECKED = 256  # test samples at a time

@@ -16,7 +16,7 @@ from zslab.app.card import NAME, card_path, model_card
 from zslab.app.model_file import read_model
 from zslab.errors import InputError, examples, exit_status, first_line
 from zslab.features.weights import import_extra
-from zslab.fileio import atomic_path, write_text
+from zslab.utils.files import atomic_path, write_text
 
 MODEL, CARD = "model.zsl", "README.md"
 REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)  # "user/name", and no path that starts with a dot

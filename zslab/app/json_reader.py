@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from zslab.class_names import is_printable
 from zslab.errors import InputError
+from zslab.utils.names import is_printable
 
 LARGEST_NUMBER = 1_000_000  # classes, attributes, units of a layer
 LARGEST_NAME = 1000  # characters

@@ -35,9 +35,9 @@ from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError, first_line
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
-from zslab.file_kinds import kind_of_file
-from zslab.fileio import atomic_path
-from zslab.runs.checkpoint import content_digest
+from zslab.protocol.checkpoint import content_digest
+from zslab.utils.file_kinds import kind_of_file
+from zslab.utils.files import atomic_path
 
 KEY, FORMAT, FORMAT_VERSION = "zslab_model", "zslab model", 1
 METHODS = ("tfvaegan", "dazle", "eszsl")

@@ -23,7 +23,6 @@ from typing import Literal
 import numpy as np
 
 from zslab.app.attribute_table import AttributeScale, AttributeTable, read_attribute_table, write_attribute_table
-from zslab.class_names import match_names
 from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
 from zslab.features.backbones import ImageBackbone
@@ -31,7 +30,8 @@ from zslab.features.copies import describe_copies, find_copies
 from zslab.features.extraction import extract, find_unreadable, write_unreadable
 from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import Images, Split, read_image_folder
-from zslab.fileio import atomic_path
+from zslab.utils.files import atomic_path
+from zslab.utils.names import match_names
 
 Scale = Literal["auto", "rows", "columns"]
 
@@ -114,7 +114,7 @@ def read_inputs(images_folder: Path, attributes: Path, unseen: Sequence[str] = (
     """Read the list of images and the table, and check that they fit together; no image is opened.
 
     Args:
-        images_folder: has a folder of images for each class, named as the class; see `zslab.class_names` for what counts as
+        images_folder: has a folder of images for each class, named as the class; see `zslab.utils.names` for what counts as
             the same name.
         attributes: the table, CSV or .xlsx.
         unseen: names of classes whose images are for testing only.

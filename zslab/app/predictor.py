@@ -34,7 +34,7 @@ from zslab.errors import InputError
 from zslab.features.backbones import Backbone
 from zslab.features.modality import VIDEOS, Modality
 from zslab.features.text import Encode, TextRecord
-from zslab.runs.environment import resolve_device
+from zslab.utils.environment import resolve_device
 
 Table = AttributeTable | Mapping[str, Row] | Mapping[str, str] | str | Path
 

@@ -21,8 +21,8 @@ import numpy as np
 from zslab.data.dataset import Dataset
 from zslab.data.xlsa17 import assemble, read_features
 from zslab.errors import InputError
-from zslab.fileio import atomic_path, file_sha256, make_folder, write_text
-from zslab.int_ranges import format_numbers
+from zslab.utils.files import atomic_path, file_sha256, make_folder, write_text
+from zslab.utils.int_ranges import format_numbers
 
 
 def read_action_set(

@@ -18,6 +18,60 @@ def whole_numbers(values: np.ndarray, first: int, last: int) -> bool:
     return bool(inside.all() and (values == np.floor(values)).all())
 
 
+def array(
+    value: object,
+    where: object,
+    what: str,
+    shape: tuple[int | None, ...] | None = None,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    whole: bool = False,
+    once: bool = False,
+    fix: str = "Correct the values.",
+) -> np.ndarray:
+    """Return a value as an array of numbers of its own type, after checking it.
+
+    Args:
+        value: an array, or what NumPy makes one of.
+        where: the file or argument that it comes from, for messages.
+        what: what it is, in the plural, such as "labels".
+        shape: its sizes; None fits any size of at least 1.
+        low: the smallest number allowed.
+        high: the largest number allowed.
+        whole: whether the numbers must be whole.
+        once: whether every number may occur once only.
+        fix: what to do.
+
+    Raises:
+        InputError: it has no such numbers; NaN and infinity are always refused.
+    """
+
+    def refuse(must: str, got: object) -> InputError:
+        return InputError(f"{what} must {must}", where=where, got=got, fix=fix)
+
+    values = np.asarray(value)
+    if values.dtype.kind not in "fiub" or not values.size:
+        raise refuse("be numbers", f"{values.dtype} {values.shape}")
+    if shape is not None and (len(shape) != values.ndim or any(n not in (None, m) for n, m in zip(shape, values.shape))):
+        sizes = ", ".join("any" if n is None else str(n) for n in shape)
+        raise refuse(f"have the shape ({sizes})", values.shape)
+    finite = np.isfinite(values)
+    if not finite.all():
+        raise refuse("be finite", f"{np.count_nonzero(~finite)} values that are NaN or infinite")
+    least, most = values.min(), values.max()
+    if (low is not None and least < low) or (high is not None and most > high):
+        limits = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
+        raise refuse(f"be {limits}", f"{least:.6g} to {most:.6g}")
+    if whole and (values != np.floor(values)).any():
+        raise refuse("be whole numbers", values[values != np.floor(values)].flat[0])
+    if once:
+        numbers, counts = np.unique(values, return_counts=True)
+        if counts.max() > 1:
+            raise refuse("occur once each", f"{numbers[counts > 1][0]} more than once")
+    return values
+
+
 def check_labels(labels: np.ndarray, path: Path, first: int = 1) -> np.ndarray:
     """Return labels (N,) as int64, counted as they are.
 

@@ -22,7 +22,7 @@ from tqdm import tqdm
 
 from zslab.data.splits import write_split
 from zslab.errors import InputError, examples, shortened
-from zslab.fileio import write_text
+from zslab.utils.files import write_text
 
 LISTS = ("list_category_cloth", "list_attr_cloth", "list_category_img", "list_attr_img", "list_eval_partition")
 STATUSES = ("train", "val", "test")

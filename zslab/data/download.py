@@ -39,7 +39,7 @@ from zslab.data.formats.matfile import mat_shapes
 from zslab.data.splits import PROPOSED_SPLIT
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError, examples, exit_status
-from zslab.fileio import file_sha256, make_folder, plain_disk_errors, temporary_path
+from zslab.utils.files import file_sha256, make_folder, plain_disk_errors, temporary_path
 
 log = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from urllib3.util import Retry
 
 from zslab.errors import InputError
-from zslab.fileio import make_folder, plain_disk_errors
+from zslab.utils.files import make_folder, plain_disk_errors
 
 log = logging.getLogger(__name__)
 

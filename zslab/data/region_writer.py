@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from zslab.errors import InputError
-from zslab.fileio import atomic_path
+from zslab.utils.files import atomic_path
 
 FORMAT_VERSION = 1
 OVERHEAD = 2**20  # bytes for names, backbone and HDF5's own structures

@@ -13,7 +13,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 
 from zslab.errors import InputError
-from zslab.fileio import make_folder, plain_disk_errors
+from zslab.utils.files import make_folder, plain_disk_errors
 
 FileKey = tuple[str, int, int]  # name, size in bytes, time of the last change in nanoseconds
 

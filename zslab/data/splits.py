@@ -11,7 +11,7 @@ import scipy.io
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.npyfile import read_matrix
 from zslab.errors import InputError
-from zslab.fileio import atomic_path
+from zslab.utils.files import atomic_path
 
 LOCATIONS = ("trainval_loc", "test_seen_loc", "test_unseen_loc", "train_loc", "val_loc")
 VALIDATION_CLASSES = 0.25  # share of the seen classes that validation treats as unseen where a file has no val_loc

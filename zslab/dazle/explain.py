@@ -26,7 +26,7 @@ from zslab.data.region_file import batches
 from zslab.dazle.model import Dazle, Output
 from zslab.dazle.pointing import measure_pointing
 from zslab.features.backbones import BackboneSpec
-from zslab.fileio import atomic_path, write_json
+from zslab.utils.files import atomic_path, write_json
 
 
 class Attention(NamedTuple):

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from zslab.errors import InputError
-from zslab.precision import linear
+from zslab.utils.precision import linear
 
 SMALLEST_NORM = 1e-12  # a region of zeros stays one
 

@@ -22,18 +22,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle import losses as loss
 from zslab.dazle.model import Dazle
 from zslab.dazle.region_loader import Cached, Streamed
 from zslab.dazle.sampling import Sampling, class_balanced_batches, random_batches
 from zslab.errors import InputError
-from zslab.evaluation import Evaluation
-from zslab.precision import Precision, set_precision
-from zslab.runs.checkpoint import checked_sums, load_network, load_optimizer
-from zslab.runs.loop import mean_losses
-from zslab.seeds import BATCHES, stream
+from zslab.protocol.checkpoint import checked_sums, load_network, load_optimizer
+from zslab.protocol.evaluation import Evaluation
+from zslab.protocol.loop import mean_losses
+from zslab.utils.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
+from zslab.utils.precision import Precision, set_precision
+from zslab.utils.seeds import BATCHES, stream
 
 Loss = Literal["cross_entropy", "rank"]
 LOSSES = {"cross_entropy": loss.cross_entropy, "rank": loss.rank}
@@ -93,7 +93,7 @@ class DazleTrainer:
 
         Args:
             model: is moved to `device` and put into train mode.
-            seed: of the run; `zslab.seeds` derives the stream of the batches from it.
+            seed: of the run; `zslab.utils.seeds` derives the stream of the batches from it.
             maps: where region maps come from; None streams them from the data's file.
             precision: of the model's product with the regions in training; scores that are measured are float32 (TF32 with
                 "tf32").
@@ -240,7 +240,7 @@ class DazleTrainer:
             self.model.train(training)
 
     def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
-        """Evaluate the model, reading every test image once; see `zslab.evaluation`.
+        """Evaluate the model, reading every test image once; see `zslab.protocol.evaluation`.
 
         The margin is part of generalized predictions, so the curve starts from it and `constant` comes on top. Where the
         split has no test samples of seen classes there is nothing generalized to measure.

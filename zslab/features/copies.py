@@ -8,7 +8,7 @@ import numpy as np
 
 from zslab.errors import examples
 from zslab.features.sources import Images
-from zslab.fileio import file_sha256
+from zslab.utils.files import file_sha256
 
 
 def find_copies(files: Images) -> np.ndarray:

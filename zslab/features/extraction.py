@@ -30,7 +30,7 @@ from zslab.features.backbones import ImageBackbone
 from zslab.features.feature_file import write_features
 from zslab.features.images import MAX_PIXELS, open_image
 from zslab.features.sources import Images, Split
-from zslab.fileio import printable, write_text
+from zslab.utils.files import printable, write_text
 
 BATCHES_AHEAD = 2  # opened while the network works on one
 MAPS_AT_ONCE = 64  # copied into the region file

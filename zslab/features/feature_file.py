@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import scipy.io
 
-from zslab.fileio import atomic_path, printable
+from zslab.utils.files import atomic_path, printable
 
 
 def write_features(

@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, TiffImageFile
 
 from zslab.errors import REFUSALS, InputError, examples
-from zslab.file_kinds import kind_of_file
+from zslab.utils.file_kinds import kind_of_file
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of metadata that are damaged or too long

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zslab.class_names import without_numbers
 from zslab.data.formats.names import read_names
 from zslab.errors import InputError
+from zslab.utils.names import without_numbers
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from pathlib import Path, PurePosixPath
 
 import numpy as np
 
-from zslab.class_names import match_names
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.npyfile import read_matrix
 from zslab.data.xlsa17 import assemble
 from zslab.errors import InputError, examples
 from zslab.features.images import HIDDEN, SUFFIXES, files_below, report_ignored
-from zslab.fileio import printable
+from zslab.utils.files import printable
+from zslab.utils.names import match_names
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
         suffixes: suffixes of the kind, in lower case.
         kind: "image" or "video".
         class_names: the classes in the order of the labels, as a split file has them; None: the folders' own order. See
-            `zslab.class_names` for what counts as the same name.
+            `zslab.utils.names` for what counts as the same name.
 
     Raises:
         InputError: there are no files, or folders and classes do not match.

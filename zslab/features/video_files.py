@@ -20,7 +20,7 @@ from zslab.errors import REFUSALS, InputError
 from zslab.features.images import MAX_PIXELS, find_files, is_image
 from zslab.features.sources import Images, read_class_folders
 from zslab.features.weights import import_extra
-from zslab.file_kinds import VIDEO, kind_of_file
+from zslab.utils.file_kinds import VIDEO, kind_of_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from zslab.errors import InputError, examples, first_line
-from zslab.file_kinds import kind_of_file
+from zslab.utils.file_kinds import kind_of_file
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

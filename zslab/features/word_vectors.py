@@ -20,8 +20,8 @@ from typing import IO, Literal, cast
 
 import numpy as np
 
-from zslab.class_names import RUNNING_NUMBER
 from zslab.errors import InputError, examples
+from zslab.utils.names import RUNNING_NUMBER
 
 LARGEST_DIMENSION, LONGEST_WORD, LONGEST_LINE = 100_000, 10_000, 4_000_000  # numbers, bytes, characters
 

@@ -15,16 +15,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from zslab.class_names import readable_names
 from zslab.data.formats.npyfile import read_archive
 from zslab.errors import InputError
-from zslab.fileio import read_json
 from zslab.report.overlay import overlay
 from zslab.report.plots.plot import Plot, hide_axes, render
 from zslab.report.run import FinishedRun
 from zslab.report.shape import check_shape
 from zslab.report.style import BLUE, GREEN, GRID, HEAT, INK, MUTED, ORANGE, PAPER, RED, STYLE, Style
 from zslab.report.text import percent
+from zslab.utils.files import read_json
+from zslab.utils.names import readable_names
 
 PIXELS = 224  # side of an image in the figure
 AT_ONCE = 6  # images in one figure, so that it fits a screen

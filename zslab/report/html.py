@@ -14,14 +14,14 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from zslab.fileio import atomic_path, write_text
 from zslab.report.attention import attribute_name, draw_attention, read_pointing
 from zslab.report.leakage import GROUPS, accuracies, class_groups, read_leakage
 from zslab.report.plots.draw import draw_plots
 from zslab.report.plots.plot import Plot
 from zslab.report.run import MEASURES, DataFacts, FinishedRun, Result, Row, number, read_run
 from zslab.report.text import DASH, HEADINGS, area, chosen_at, headline, percent
-from zslab.runs.environment import export_command
+from zslab.utils.environment import export_command
+from zslab.utils.files import atomic_path, write_text
 
 _TAGS = {"paper": "optimistic", "validation": "validation classes"}  # what a reader must know before quoting a row
 _MEANINGS = {

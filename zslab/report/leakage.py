@@ -8,9 +8,9 @@ from typing import TypedDict
 import numpy as np
 
 from zslab.features.pretraining import Match
-from zslab.fileio import read_json
 from zslab.report.run import FinishedRun, class_recall
 from zslab.report.shape import check_shape
+from zslab.utils.files import read_json
 
 FILE = "leakage.json"
 GROUPS = ("all", "clean", "related", "same")

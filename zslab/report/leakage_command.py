@@ -17,11 +17,11 @@ from pathlib import Path
 from zslab.data.formats.names import read_names
 from zslab.errors import exit_status
 from zslab.features.pretraining import find_matches, pretraining_classes
-from zslab.fileio import write_json
 from zslab.report.html import write_report
 from zslab.report.leakage import FILE, GROUPS, accuracies, class_groups, stored
 from zslab.report.run import read_run
 from zslab.report.text import percent
+from zslab.utils.files import write_json
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

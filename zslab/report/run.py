@@ -12,9 +12,9 @@ import numpy as np
 
 from zslab.data.formats.npyfile import read_archive
 from zslab.errors import InputError
-from zslab.fileio import read_json, read_metrics
 from zslab.report.shape import check_shape
-from zslab.runs.config import is_validation_only
+from zslab.results.config import is_validation_only
+from zslab.utils.files import read_json, read_metrics
 
 SCHEMA = 1
 FIX_ARRAYS = "Delete the file to draw the report without its plots, or train again with --overwrite."

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zslab.errors import InputError, exit_status
-from zslab.fileio import plain_disk_errors
-from zslab.runs.environment import as_typed
 from zslab.search.space import read_space
 from zslab.sweep.__main__ import add_engine_flags, assignments, build_engine
 from zslab.sweep.plan import Launcher, as_arguments, find_launcher
+from zslab.utils.environment import as_typed
+from zslab.utils.files import plain_disk_errors
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -10,14 +10,14 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from zslab.fileio import write_text
 from zslab.report.html import document, figure_html, plain_table, section
 from zslab.report.plots.plot import Plot, render, single_panel
 from zslab.report.style import STYLE
-from zslab.runs.config import flag_text
+from zslab.results.config import flag_text
 from zslab.search.study import Study, best_so_far
 from zslab.sweep.plan import Flags
 from zslab.table.runs import DATA_FLAGS, IRRELEVANT, REPEATS
+from zslab.utils.files import write_text
 
 SHOWN = 20  # trials in the table
 

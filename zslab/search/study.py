@@ -22,13 +22,13 @@ from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
 from zslab.errors import InputError
-from zslab.fileio import make_folder, read_json, read_metrics
-from zslab.runs.config import VALIDATION_ONLY, flag_text
-from zslab.runs.records import EpochRecord
+from zslab.results.config import VALIDATION_ONLY, flag_text
+from zslab.results.record import EpochRecord
 from zslab.search.space import Space
 from zslab.sweep.driver import MOST_LOSSES, STOPPED, in_use, is_locked, output_file, stoppable
 from zslab.sweep.engines import LOST, POLL_SECONDS, Engine, Job
 from zslab.sweep.plan import Launcher, PlannedRun, Value, as_arguments
+from zslab.utils.files import make_folder, read_json, read_metrics
 
 Objective = Literal["T1", "H"]
 MEASURES: dict[Objective, tuple[str, str]] = {"T1": ("zsl", "acc"), "H": ("gzsl", "H")}

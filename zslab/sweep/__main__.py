@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from zslab.errors import InputError, exit_status
-from zslab.int_ranges import parse_numbers
 from zslab.sweep.driver import Outcome, execute
 from zslab.sweep.engines import Engine, LocalEngine, RayEngine, Resources, SlurmEngine
 from zslab.sweep.plan import Grid, PlannedRun, Value, find_launcher, plan_runs, read_grid
+from zslab.utils.int_ranges import parse_numbers
 
 ENGINES = ("local", "ray", "slurm")
 

@@ -18,9 +18,9 @@ from pathlib import Path
 import filelock
 
 from zslab.errors import InputError
-from zslab.runs.signals import stop_requests
 from zslab.sweep.engines import LOST, POLL_SECONDS, Engine, Job
 from zslab.sweep.plan import PlannedRun
+from zslab.utils.signals import stop_requests
 
 STOPPED = 130  # exit status of a run after an interrupt, which it survives: its checkpoint is saved
 MOST_LOSSES = 10  # of workers under one run, before it counts as failed

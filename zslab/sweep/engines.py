@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import IO, Any, Protocol
 
 from zslab.errors import InputError, first_line
-from zslab.fileio import plain_disk_errors
+from zslab.utils.files import plain_disk_errors
 
 LOST = -1000  # status of a run whose worker, node or job vanished
 INTERRUPT_SECONDS = 60  # given to an interrupted run to save its checkpoint

@@ -40,8 +40,8 @@ from typing import cast
 
 from zslab import __version__
 from zslab.errors import InputError, examples
-from zslab.fileio import read_json, read_toml, write_json
-from zslab.int_ranges import parse_numbers
+from zslab.utils.files import read_json, read_toml, write_json
+from zslab.utils.int_ranges import parse_numbers
 
 Value = str | int | float | bool | None
 Flags = Mapping[str, Value]

@@ -27,10 +27,10 @@ from pathlib import Path
 
 from zslab.data.formats.table import read_text
 from zslab.errors import InputError, exit_status
-from zslab.fileio import write_text
 from zslab.table.build import build_variants, check_names, only_variants, rename_variants
 from zslab.table.render import PIVOTS, STYLES, make_table
 from zslab.table.runs import MEASURES, RULES, Quote, Run, read_runs, save_runs
+from zslab.utils.files import write_text
 
 BEGIN, END = "<!-- zslab table ", "<!-- end of table -->"
 BLOCK = re.compile(rf"({BEGIN}(.*?) -->\n)(?:(?!{BEGIN}).)*?({END})", re.DOTALL)

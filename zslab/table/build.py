@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from zslab.errors import InputError, examples
-from zslab.int_ranges import format_numbers
-from zslab.runs.config import flag_text
+from zslab.results.config import flag_text
 from zslab.table.runs import MEASURES, RULES, Quote, Repeat, Run, Scores
 from zslab.table.statistics import Comparison, Summary, compare, summarize
+from zslab.utils.int_ranges import format_numbers
 
 Data = tuple[str, str, str]  # data set, features, class descriptions
 MOST_FLAGS = 3  # in the name of a variant

@@ -9,10 +9,10 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from zslab.fileio import atomic_path, read_metrics
 from zslab.report.style import CLASS_COLORS, INK, STYLE, to_png
 from zslab.table.build import Data, Variant
 from zslab.table.runs import MEASURES
+from zslab.utils.files import atomic_path, read_metrics
 
 GROUPS = {"T1": ("zsl", "acc"), "H": ("gzsl", "H")}  # where metrics.jsonl has the measures that are drawn
 

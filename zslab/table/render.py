@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from html import escape
 
 from zslab.data.formats.table import formula_safe
-from zslab.int_ranges import format_numbers
 from zslab.table.build import (
     Line,
     Pair,
@@ -23,6 +22,7 @@ from zslab.table.build import (
 )
 from zslab.table.runs import MEASURES, RULES, Quote, Run
 from zslab.table.statistics import FEWEST_PAIRS, Comparison, Summary
+from zslab.utils.int_ranges import format_numbers
 
 DASH, MINUS = "–", "\u2212"
 SIGNIFICANT = 0.05

@@ -10,7 +10,6 @@ from urllib.parse import quote
 
 import matplotlib
 
-from zslab.fileio import write_text
 from zslab.report.html import document, figure_html, measures_table, notes_section, section
 from zslab.report.plots.plot import Plot, render
 from zslab.report.style import STYLE
@@ -19,6 +18,7 @@ from zslab.table.build import Variant, build_variants, changed_data, describe_re
 from zslab.table.figures import draw_bars, draw_curves
 from zslab.table.render import cell_text, make_table
 from zslab.table.runs import MEASURES, Run, read_runs, save_runs
+from zslab.utils.files import write_text
 
 _RULES = "Selection: paper is the best epoch on the test set (optimistic), val is chosen on validation, last is the last epoch."
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from zslab.errors import InputError
-from zslab.fileio import read_json, write_text
-from zslab.runs.config import NOT_PART_OF_IDENTITY, is_validation_only
+from zslab.results.config import NOT_PART_OF_IDENTITY, is_validation_only
+from zslab.utils.files import read_json, write_text
 
 MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "AUSUC"}
 RULES = ("paper", "val", "val + calibration", "last", "validation")

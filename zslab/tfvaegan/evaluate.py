@@ -11,16 +11,16 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from zslab.classifiers import SoftmaxHead
 from zslab.data.dataset import StageData
 from zslab.data.lazy import LazyFeatures, join, transformed
-from zslab.evaluation import Evaluation, accuracies
 from zslab.metrics import margin_curve, roc_area
-from zslab.ood import GatedClassifier
-from zslab.seeds import GATE, stream
+from zslab.protocol.evaluation import Evaluation, accuracies
+from zslab.shared.gate import GatedClassifier
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
+from zslab.utils.seeds import GATE, stream
 
 
 def evaluate(

@@ -25,10 +25,10 @@ import torch
 from torch import Tensor
 
 from zslab.data.dataset import Samples, StageData
-from zslab.precision import linear, linear_backward_input, matmul_into
 from zslab.tfvaegan.losses import adapt_penalty_weight, kl_divergence, reconstruction_loss, wasserstein_distance
 from zslab.tfvaegan.networks import SLOPE, Critic, Encoder, Linear, Networks, leaky_relu
 from zslab.tfvaegan.steps import Batch, Draws, Losses, TrainingState, encode, generate, sample_latent, weighted_sum
+from zslab.utils.precision import linear, linear_backward_input, matmul_into
 
 
 @torch.no_grad()

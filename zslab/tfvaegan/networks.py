@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zslab.precision import linear
+from zslab.utils.precision import linear
 
 SLOPE = 0.2
 AttributeOutput = Literal["unit_norm", "sigmoid"]

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from zslab.cuda_graphs import moments
 from zslab.data.dataset import StageData
 from zslab.tfvaegan.losses import (
     adapt_penalty_weight,
@@ -28,6 +27,7 @@ from zslab.tfvaegan.losses import (
 )
 from zslab.tfvaegan.networks import Linear, Networks
 from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.utils.cuda_graphs import moments
 
 Losses = dict[str, Tensor]
 

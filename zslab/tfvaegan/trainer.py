@@ -9,22 +9,22 @@ from typing import Any, Literal
 
 import torch
 
-from zslab.classifiers import SoftmaxHead
-from zslab.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
 from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
-from zslab.evaluation import Evaluation
-from zslab.ood import GatedClassifier
-from zslab.precision import Precision, set_precision
-from zslab.runs.checkpoint import check_tensors, checked_sums, load_optimizer
-from zslab.runs.loop import mean_losses
-from zslab.seeds import EVALUATION, TRAINING, stream
+from zslab.protocol.checkpoint import check_tensors, checked_sums, load_optimizer
+from zslab.protocol.evaluation import Evaluation
+from zslab.protocol.loop import mean_losses
+from zslab.shared.gate import GatedClassifier
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import Losses, TrainingState, draw
+from zslab.utils.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
+from zslab.utils.precision import Precision, set_precision
+from zslab.utils.seeds import EVALUATION, TRAINING, stream
 
 Engine = Literal["fast", "eager"]
 ADVICE = "a lower --lr or lower --gammaD and --gammaG usually help"
@@ -39,7 +39,7 @@ class TfvaeganTrainer:
         data: is moved to `device` once.
         zsl_head: the head over unseen classes.
         gzsl: classifies over all classes, see `zslab.tfvaegan.evaluate.evaluate`.
-        seed: of the run; `zslab.seeds` derives the streams of training and evaluation from it.
+        seed: of the run; `zslab.utils.seeds` derives the streams of training and evaluation from it.
         engine: how an iteration is computed, which changes its result by no more than rounding.
         precision: of the matrix products in training. Synthesis, transformation and scores use float32 (TF32 with "tf32").
         cuda_graphs: whether the fast engine captures its iterations on CUDA.

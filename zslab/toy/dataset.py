@@ -44,10 +44,10 @@ from tqdm import tqdm
 
 from zslab.errors import InputError, exit_status
 from zslab.features.descriptor import POOLED_DIM, pooled_descriptor
-from zslab.fileio import read_json, temporary_path, write_json
 from zslab.toy.parallel import map_in_order
 from zslab.toy.render import IMAGE_SIZE, render_bird
 from zslab.toy.species import ATTRIBUTE_PARTS, ATTRIBUTES, PARTS, SPECIES, TRAITS, UNSEEN_CLASSES, class_attributes, individual
+from zslab.utils.files import read_json, temporary_path, write_json
 
 NAME = "TOY"
 VERSION = 1  # raise it whenever a pixel, a feature or a file of the set changes, so that old copies are made anew

@@ -19,9 +19,9 @@ from zslab.data.region_writer import write_region_file
 from zslab.data.resumable import ResumableRows, file_key
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zslab.features.descriptor import GRID, REGION_DIM, describe_files
-from zslab.fileio import read_json
 from zslab.toy.parallel import map_in_order
 from zslab.toy.species import ATTRIBUTES
+from zslab.utils.files import read_json
 
 STEM = "descriptor_regions"
 LISTS = ("trainval_loc", "train_loc", "val_loc", "test_seen_loc", "test_unseen_loc")

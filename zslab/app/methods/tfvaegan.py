@@ -19,14 +19,14 @@ from torch import Tensor
 from zslab.app.json_reader import JsonReader, contradiction
 from zslab.app.methods.base import LARGEST_SCORE, check_same_classes, take_tensors
 from zslab.app.model_file import Model
-from zslab.classifiers import SoftmaxHead
 from zslab.data.lazy import fits
 from zslab.errors import InputError
-from zslab.ood import EntropyDetector, GatedClassifier, ThresholdRule
-from zslab.seeds import REFIT, stream
+from zslab.shared.gate import EntropyDetector, GatedClassifier, ThresholdRule
+from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
+from zslab.utils.seeds import REFIT, stream
 
 SEED = 20_20  # new rows are a function of the model and its classes
 MOST_SYNTHETIC = 10_000  # features of a class; the papers take 300 to 2,400

@@ -25,12 +25,12 @@ import numpy as np
 from zslab.app.predictor import Predictor
 from zslab.app.web.html import FAVICON
 from zslab.app.web.session import SESSIONS, Page
-from zslab.class_names import readable_names
 from zslab.errors import InputError
 from zslab.features.images import find_images
 from zslab.features.modality import IMAGES
 from zslab.toy.render import render_bird
 from zslab.toy.species import ATTRIBUTES, SPECIES, UNSEEN_CLASSES
+from zslab.utils.names import readable_names
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")

@@ -19,10 +19,10 @@ import numpy as np
 from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, write_attribute_table
 from zslab.app.predictor import Predictor, UnusualAttributesWarning
 from zslab.app.web.html import IMAGE, Result, Unreadable, attribute_fields, results_page
-from zslab.class_names import is_printable, normalized, readable_names
 from zslab.errors import InputError
 from zslab.features.images import open_image
 from zslab.report.attention import attribute_name
+from zslab.utils.names import is_printable, normalized, readable_names
 
 MAX_PIXELS = 50_000_000  # of an image that is decoded
 MAX_IMAGES = 24  # at a time

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zslab.errors import InputError, examples, first_line
-from zslab.file_kinds import START, kind_of_bytes, kind_of_file
+from zslab.utils.file_kinds import START, kind_of_bytes, kind_of_file
 
 if TYPE_CHECKING:
     from openpyxl import Workbook

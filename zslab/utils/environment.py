@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from zslab.errors import InputError, first_line
-from zslab.seeds import WEIGHTS, stream_seed
+from zslab.utils.seeds import WEIGHTS, stream_seed
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 

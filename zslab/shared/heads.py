@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from zslab.cuda_graphs import can_capture, capture_verified, moments
 from zslab.data.lazy import CHUNK, LazyFeatures
-from zslab.precision import linear
+from zslab.utils.cuda_graphs import can_capture, capture_verified, moments
+from zslab.utils.precision import linear
 
 
 @dataclass

@@ -11,6 +11,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from difflib import get_close_matches
 
 from zslab.errors import InputError, examples
 
@@ -104,3 +105,35 @@ def match_names(names: Sequence[str], known: Sequence[str], where: object) -> li
             found[number] = fitting[0] if fitting else None
         missing = [number for number in missing if found[number] is None]
     return found
+
+
+def find_names(
+    names: Sequence[str], known: Sequence[str], where: object, what: str = "class", fix: str = "Correct the name."
+) -> list[int]:
+    """Return for each name its index in a list, compared as in `match_names`.
+
+    Args:
+        names: what to look for.
+        known: the list, each name once.
+        where: what `names` come from, for messages.
+        what: what a name is the name of, for messages.
+        fix: what to do about an unknown name.
+
+    Raises:
+        InputError: a name is unknown, fits several of the list, or is given twice.
+    """
+    found = match_names(names, known, where)
+    unknown = [name for name, index in zip(names, found) if index is None]
+    if unknown:
+        close = get_close_matches(unknown[0], known, n=1)
+        meant = f"Did you mean {close[0]!r}? " if close else ""
+        raise InputError(
+            f"every name must be that of a {what}, such as {examples(known, 3)}",
+            where=where,
+            got=examples(unknown),
+            fix=meant + fix,
+        )
+    twice = [names[place] for place, index in enumerate(found) if index in found[:place]]
+    if twice:
+        raise InputError(f"a {what} must be named once", where=where, got=examples(twice), fix="Remove the repetition.")
+    return [index for index in found if index is not None]

@@ -11,9 +11,9 @@ from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from zslab.runs.folder import UNUSABLE_STATE, RunFolder, damaged_checkpoint
-from zslab.runs.records import EpochRecord, Metrics
-from zslab.runs.signals import stop_requests
+from zslab.results.folder import UNUSABLE_STATE, RunFolder, damaged_checkpoint
+from zslab.results.record import EpochRecord, Metrics
+from zslab.utils.signals import stop_requests
 
 log = logging.getLogger("zslab")
 

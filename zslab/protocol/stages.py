@@ -12,12 +12,12 @@ from torch import Tensor
 from zslab.baselines.comparison import BaselineResult, run_baselines
 from zslab.data.dataset import Dataset, Samples, Scaling, Stage, StageData
 from zslab.errors import InputError
-from zslab.evaluation import ZSL_ARRAYS, Evaluation
-from zslab.runs.environment import set_seed
-from zslab.runs.folder import RunFolder
-from zslab.runs.loop import Trainer, fit
-from zslab.runs.records import EpochRecord, Metrics
-from zslab.selection import Choice, ResultRow, Selection, areas, compare_with_baselines, result_rows, select
+from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation
+from zslab.protocol.loop import Trainer, fit
+from zslab.protocol.selection import Choice, ResultRow, Selection, areas, compare_with_baselines, result_rows, select
+from zslab.results.folder import RunFolder
+from zslab.results.record import EpochRecord, Metrics
+from zslab.utils.environment import set_seed
 
 log = logging.getLogger("zslab")
 

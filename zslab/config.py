@@ -18,13 +18,13 @@ from zslab.dazle.model import DazleOptions
 from zslab.dazle.sampling import Sampling
 from zslab.dazle.trainer import DazleSettings
 from zslab.errors import InputError
-from zslab.precision import Precision
-from zslab.protocol import Schedule
-from zslab.runs.config import VALIDATION_ONLY, config_digest
-from zslab.runs.environment import resolve_device, resolve_folder
-from zslab.runs.folder import RunFolder
+from zslab.protocol.stages import Schedule
+from zslab.results.config import VALIDATION_ONLY, config_digest
+from zslab.results.folder import RunFolder
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import Engine
+from zslab.utils.environment import resolve_device, resolve_folder
+from zslab.utils.precision import Precision
 
 log = logging.getLogger("zslab")
 

@@ -32,10 +32,10 @@ import torch
 from safetensors.torch import save
 
 from zslab.errors import InputError, examples, first_line
-from zslab.fileio import atomic_path, make_folder, plain_disk_errors, read_json, read_metrics, write_json, write_text
-from zslab.runs.checkpoint import check_archive, content_digest
-from zslab.runs.events import EventFile
-from zslab.runs.records import EpochRecord
+from zslab.protocol.checkpoint import check_archive, content_digest
+from zslab.results.events import EventFile
+from zslab.results.record import EpochRecord
+from zslab.utils.files import atomic_path, make_folder, plain_disk_errors, read_json, read_metrics, write_json, write_text
 
 log = logging.getLogger("zslab")
 
@@ -60,7 +60,7 @@ class RunFolder:
 
     Args:
         path: the folder, which need not exist yet.
-        digest: identifies the config (`zslab.runs.config.config_digest`); checkpoints of another are refused.
+        digest: identifies the config (`zslab.results.config.config_digest`); checkpoints of another are refused.
 
     Attributes:
         data: fingerprint of the data that are trained on; checkpoints of other data are refused.

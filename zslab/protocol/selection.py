@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypedDict
 
 from zslab.baselines.comparison import BASELINES, BaselineResult
-from zslab.runs.records import EpochRecord
+from zslab.results.record import EpochRecord
 
 CALIBRATED = " + calibration"
 METHOD_ROWS = ("val + calibration", "val", "last")  # those not chosen on the test set, the most trustworthy first

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from zslab.classifiers import SoftmaxHead
 from zslab.data.lazy import CHUNK, LazyFeatures
+from zslab.shared.heads import SoftmaxHead
 
 ThresholdRule = Literal["release", "mean", "val"]
 

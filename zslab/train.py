@@ -13,19 +13,19 @@ from typing import Any, cast
 import torch
 
 import zslab
+from zslab.config import RunFlags, data_folders, run_folder
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.errors import InputError, explained, prepare_output
-from zslab.flags import RunFlags, data_folders, run_folder
-from zslab.protocol import Outcome
+from zslab.protocol.loop import Interrupted
+from zslab.protocol.stages import Outcome
 from zslab.report.html import write_report
 from zslab.report.run import Result
 from zslab.report.text import format_rows
-from zslab.runs import environment
-from zslab.runs.config import config_dict
-from zslab.runs.environment import resolve_device
-from zslab.runs.folder import RunFolder, changed_data
-from zslab.runs.loop import Interrupted
+from zslab.results.config import config_dict
+from zslab.results.folder import RunFolder, changed_data
+from zslab.utils import environment
+from zslab.utils.environment import resolve_device
 
 log = logging.getLogger("zslab")
 

@@ -14,10 +14,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from zslab.class_names import is_printable
+import msgspec
+
 from zslab.errors import REFUSALS, InputError, refusal
+from zslab.utils.names import is_printable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -178,6 +180,39 @@ def read_json(path: Path) -> object:
             expected="a whole JSON file",
             fix="It was changed or cut short outside this program: delete it and run again.",
         ) from None
+
+
+T = TypeVar("T")
+
+
+def converted(content: object, kind: type[T], where: object, fix: str = "Restore the file, or make it again.") -> T:
+    """Return content of a JSON or TOML file as a msgspec struct or another type.
+
+    Raises:
+        InputError: it does not fit; msgspec's message names the place, as in "Expected `int` - at `$.epochs`".
+    """
+    try:
+        return msgspec.convert(content, kind)
+    except (msgspec.ValidationError, RecursionError) as error:
+        raise InputError(f"the content must be that of a {kind.__name__}", where=where, got=error, fix=fix) from None
+
+
+def refuse_existing(*paths: Path, overwrite: bool = False, flag: str = "--overwrite") -> None:
+    """Refuse to replace files.
+
+    Args:
+        paths: what is to be written.
+        overwrite: whether the user asked to replace them.
+        flag: which asks for it.
+
+    Raises:
+        InputError: one of them exists, and `overwrite` is False.
+    """
+    existing = next((path for path in paths if os.path.lexists(path)), None)
+    if existing is not None and not overwrite:
+        raise InputError(
+            "the output must not exist yet", where=existing, got="a file of that name", fix=f"Pass {flag} to replace it."
+        )
 
 
 def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:

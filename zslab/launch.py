@@ -21,16 +21,16 @@ from dataclasses import dataclass, replace
 from itertools import dropwhile, takewhile
 from pathlib import Path
 
+from zslab.config import RunFlags, data_folders, run_folder
 from zslab.errors import InputError, examples, exit_status, prepare_output
-from zslab.fileio import read_toml
-from zslab.flags import RunFlags, data_folders, run_folder
-from zslab.int_ranges import format_numbers, parse_numbers
-from zslab.runs.config import config_dict, config_digest, parse_config
-from zslab.runs.environment import as_typed
-from zslab.runs.folder import RunFolder
+from zslab.results.config import config_dict, config_digest, parse_config
+from zslab.results.folder import RunFolder
 from zslab.sweep.driver import execute
 from zslab.sweep.engines import LocalEngine
 from zslab.sweep.plan import Flags, PlannedRun, Value, as_arguments
+from zslab.utils.environment import as_typed
+from zslab.utils.files import read_toml
+from zslab.utils.int_ranges import format_numbers, parse_numbers
 
 SWITCHES = {
     "finetuned": "settings for features fine-tuned on the seen classes",

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from zslab.data.dataset import Samples, StageData
 from zslab.metrics import confusion_matrix, generalized_accuracies, mean_class_accuracy, seen_unseen_curve
-from zslab.runs.records import Metrics
+from zslab.results.record import Metrics
 
 MOST_CONFUSED = 2000  # classes of a confusion matrix; that of 21,000 would take 3.5 GB
 ZSL_ARRAYS = ("zsl_confusion",)  # the arrays of a snapshot about zero-shot classification; others are about generalized

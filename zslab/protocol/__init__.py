@@ -1,0 +1,1 @@
+"""The protocol of an experiment: epochs, stages, selection rules, evaluation."""

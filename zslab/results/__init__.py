@@ -1,0 +1,1 @@
+"""What a run leaves behind: its folder, records of epochs, results."""

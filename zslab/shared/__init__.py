@@ -1,0 +1,1 @@
+"""What generative methods share: classification heads and the gate between seen and unseen."""
