@@ -38,7 +38,7 @@ PRESENT = {".html", ".png"}  # drawn from what is compared
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
-    ["faults.runner", *(f"zslab.{name}" for name in ("app.export", "app.own_data", "dazle.trainer", "experiment", "launcher"))]
+    ["faults.runner", *(f"zslab.{name}" for name in ("app.export", "app.own_data", "dazle.trainer", "train", "launch"))]
     + [
         "zslab.shared.gate",
         "zslab.table.report",
