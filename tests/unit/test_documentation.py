@@ -88,15 +88,6 @@ def test_the_api_reference_starts_with_the_public_names() -> None:
         assert id(getattr(zslab, name)) in objects, name
 
 
-def test_the_architecture_names_every_module_once() -> None:
-    section = text_of(PROJECT / "docs" / "architecture.md").partition("## Modules")[2].partition("\n## ")[0]
-    rows = [line for line in section.splitlines() if line.startswith("| ")][1:]
-    named = [name for row in rows for name in re.findall(r"`([\w.]+)`", row.split("|")[2])]
-    files = [path.relative_to(PROJECT / "zslab") for path in (PROJECT / "zslab").rglob("*.py")]
-    modules = [".".join(path.with_suffix("").parts) for path in files if path.name != "__init__.py"]
-    assert sorted(named) == sorted(modules)
-
-
 def test_the_first_page_names_the_run_folder_of_the_demo() -> None:
     with tree_modules("zero-shot-images"):
         flags = runpy.run_path(str(PROJECT / "zero-shot-images" / "image-scripts" / "run_toy_tfvaegan.py"))["FROZEN"]
