@@ -45,11 +45,11 @@ from zslab.features.video_files import middle_frame
 from zslab.features.weights import load_fitting, read_state_dict
 from zslab.features.word_vectors import read_word_vectors
 from zslab.launch import _read_settings
-from zslab.protocol.checkpoint import content_digest
 from zslab.protocol.loop import resume, status_line
 from zslab.protocol.stages import EvaluatingTrainer
 from zslab.report.html import render
 from zslab.report.run import read_run
+from zslab.results.checkpoint import content_digest
 from zslab.results.folder import RunFolder
 from zslab.search.space import Integer
 from zslab.search.study import Study, best_so_far

@@ -32,7 +32,7 @@ from zslab.features.backbones import BackboneSpec, resized_and_cropped
 from zslab.features.images import open_image
 from zslab.features.video import VideoSpec
 from zslab.features.word_vectors import read_word_vectors
-from zslab.protocol.checkpoint import content_digest
+from zslab.results.checkpoint import content_digest
 from zslab.utils.files import read_json, read_metrics, read_toml
 
 from helpers.region_examples import write_ours

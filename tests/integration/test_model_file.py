@@ -21,8 +21,8 @@ from zslab.app.predictor import Predictor
 from zslab.baselines.eszsl import Eszsl
 from zslab.data.dataset import FeatureScaling
 from zslab.errors import InputError
-from zslab.protocol.checkpoint import content_digest
 from zslab.report.run import read_run
+from zslab.results.checkpoint import content_digest
 
 from helpers.damage import flip_bit
 from helpers.exported_models import train

@@ -35,7 +35,7 @@ from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError, first_line
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
-from zslab.protocol.checkpoint import content_digest
+from zslab.results.checkpoint import content_digest
 from zslab.utils.file_kinds import kind_of_file
 from zslab.utils.files import atomic_path
 

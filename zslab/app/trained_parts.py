@@ -18,8 +18,8 @@ from zslab.baselines.eszsl import Eszsl
 from zslab.data.dataset import Dataset, Samples, fit_scaling
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError
-from zslab.protocol.checkpoint import content_digest
 from zslab.report.run import FinishedRun
+from zslab.results.checkpoint import content_digest
 
 ESZSL_ROW = "ESZSL, centered + calibration"  # of the result, which an exported ESZSL must reproduce
 HEADS = ("zsl_head", "gzsl_head", "seen_head", "detector")

@@ -28,9 +28,9 @@ from zslab.dazle.model import Dazle
 from zslab.dazle.region_loader import Cached, Streamed
 from zslab.dazle.sampling import Sampling, class_balanced_batches, random_batches
 from zslab.errors import InputError
-from zslab.protocol.checkpoint import checked_sums, load_network, load_optimizer
 from zslab.protocol.evaluation import Evaluation
 from zslab.protocol.loop import mean_losses
+from zslab.results.checkpoint import checked_sums, load_network, load_optimizer
 from zslab.utils.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
 from zslab.utils.precision import Precision, set_precision
 from zslab.utils.seeds import BATCHES, stream

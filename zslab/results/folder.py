@@ -32,7 +32,7 @@ import torch
 from safetensors.torch import save
 
 from zslab.errors import InputError, examples, first_line
-from zslab.protocol.checkpoint import check_archive, content_digest
+from zslab.results.checkpoint import check_archive, content_digest
 from zslab.results.events import EventFile
 from zslab.results.record import EpochRecord
 from zslab.utils.files import atomic_path, make_folder, plain_disk_errors, read_json, read_metrics, write_json, write_text

@@ -12,9 +12,9 @@ import torch
 from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
-from zslab.protocol.checkpoint import check_tensors, checked_sums, load_optimizer
 from zslab.protocol.evaluation import Evaluation
 from zslab.protocol.loop import mean_losses
+from zslab.results.checkpoint import check_tensors, checked_sums, load_optimizer
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan import fast, steps
