@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -254,6 +255,26 @@ def test_what_a_run_leaves(run) -> None:
     content = json.loads((run.folder / "pointing.json").read_text())
     # 4 seen and 8 unseen test images, of which the last has no tail.
     assert content["images"] == 12 and content["overall"]["pairs"] == 23 and content["parts"]["head"]["peak"] == 1
+
+
+@pytest.mark.parametrize(
+    ("without", "true"),
+    [(("test_unseen",), [0, 1, 2, 3]), (("test_seen",), [4, 4, 5, 5]), (("test_unseen", "test_seen"), None)],
+)
+def test_classes_without_photos_leave_the_others_to_show(tmp_path, without, true) -> None:
+    write_data_set(tmp_path / "X")
+    save_file(model_that_looks().state_dict(), tmp_path / "model_last.safetensors")
+    whole = read_region_maps(tmp_path / "X" / "regions.hdf5")
+    locations = whole.locations | dict.fromkeys(without, np.array([], dtype=np.int64))
+    dataset = replace(whole, locations=locations, unseen_classes=np.array([4, 5]))
+    record_attention(tmp_path, dataset, Dazle(None, 4, 8, word_dim=4, grid=GRID), 1.0, torch.device("cpu"), n_images=4, top=2)
+    dataset.regions.close()
+    if true is None:
+        assert not (tmp_path / "attention.npz").exists() and not (tmp_path / "pointing.json").exists()
+        return
+    with np.load(tmp_path / "attention.npz") as arrays:
+        assert arrays["true"].tolist() == true and arrays["maps"].shape == (4, 2, *GRID)
+    assert json.loads((tmp_path / "pointing.json").read_text())["images"] == (4 if "test_unseen" in without else 8)
 
 
 def test_a_convolution_is_recorded_in_eval_mode(run) -> None:

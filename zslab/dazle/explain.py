@@ -2,7 +2,7 @@
 
 `record_attention` leaves two files in a run's folder, which the report draws:
 
-    attention.npz     a few test images of unseen classes, each with the attributes that speak most for the predicted
+    attention.npz     a few test images of unseen classes (of seen ones where unseen classes have none), each with the attributes that speak most for the predicted
                       class and their attention maps
     pointing.json     how well attention finds the parts, for data sets that annotate them (`zslab.data.parts`,
                       `zslab.dazle.pointing`)
@@ -130,7 +130,10 @@ def record_attention(
         chunks = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
         return batches(dataset.regions, chunks, device=device)
 
-    rows = data.rows["test_unseen"].numpy()
+    tested = [data.rows[name].numpy() for name in ("test_unseen", "test_seen") if len(data.rows[name])]
+    if not tested:  # every photo of the user's is one to train on
+        return
+    rows = tested[0]
     rows = rows[evenly_chosen(dataset.labels[rows], n_images)]
     attention = explain(model, regions(rows), class_attributes, offsets, top)
     files = [f"image {row}" for row in rows] if dataset.image_files is None else [dataset.image_files[row] for row in rows]
@@ -148,7 +151,7 @@ def record_attention(
 
     if dataset.image_files is None:
         return
-    rows = torch.cat([data.rows["test_seen"], data.rows["test_unseen"]]).numpy()
+    rows = np.concatenate(tested[::-1])
     parts = read_parts(image_root, [dataset.image_files[row] for row in rows], dataset.attribute_names, crop)
     if parts is not None:
         measured = measure_pointing(model, regions(rows), class_attributes, parts, dataset.attribute_names)

@@ -101,8 +101,9 @@ def _image_plots(run: FinishedRun, images: Path | None) -> list[Plot]:
         right = sum(int(arrays["true"][row] == arrays["predicted"][row]) for row in rows)
         title = f"Where attention goes, selection “{arrays['row']}”"
         title += f", {number} of {-(-n // AT_ONCE)}" if n > AT_ONCE else ""
+        kind = "unseen" if arrays["true"][start] in run.result["data"]["unseen_classes"] else "seen"
         caption = (
-            f"Test images of unseen classes, chosen by position, not by result; {right} of {len(rows)} are predicted "
+            f"Test images of {kind} classes, chosen by position, not by result; {right} of {len(rows)} are predicted "
             "correctly. Beside each image are the attributes that add most to the score of the predicted class, with their "
             "contributions. "
             + (
