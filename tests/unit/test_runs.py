@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import pickle
-import platform
 import resource
 import signal
 import subprocess
@@ -117,15 +116,6 @@ def test_a_disk_too_full_for_tensorboard_is_one_error(folder) -> None:
     folder._events._path = FULL
     with pytest.raises(InputError, match=r"tensorboard: the file cannot be written \(got No space left"):
         folder.append_metrics(record(0))
-
-
-def test_what_killed_processes_left_is_removed_by_the_next_write(tmp_path) -> None:
-    host = platform.node()
-    gone, others, running = f".a.{host}-999999999.tmp.json", ".a.elsewhere-999999999.tmp.json", f".a.{host}-1.tmp.json"
-    for name in (gone, others, running):
-        (tmp_path / name).touch()
-    write_json(tmp_path / "a.json", 1)
-    assert {path.name for path in tmp_path.iterdir()} == {"a.json", others, running}
 
 
 @pytest.mark.parametrize(
@@ -335,10 +325,10 @@ def test_arrays_are_added_and_replaced(folder) -> None:
 
 
 def test_results_that_are_missing_or_damaged_are_refused(folder) -> None:
-    with pytest.raises(InputError, match=r"result\.json: the file is missing"):
+    with pytest.raises(InputError, match=r"result\.json.*No such file"):
         folder.read_result()
     folder.result.write_text('{"rows": [')
-    with pytest.raises(InputError, match=r"result\.json: the file is not valid JSON"):
+    with pytest.raises(InputError, match=r"result\.json.*truncated"):
         folder.read_result()
 
 

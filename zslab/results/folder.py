@@ -17,7 +17,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import pickle
 import shutil
 import zipfile
@@ -35,7 +34,16 @@ from zslab.errors import InputError, examples, first_line
 from zslab.results.checkpoint import check_archive, content_digest
 from zslab.results.events import EventFile
 from zslab.results.record import EpochRecord
-from zslab.utils.files import atomic_path, make_folder, plain_disk_errors, read_json, read_metrics, write_json, write_text
+from zslab.utils.files import (
+    atomic_path,
+    flush_to_disk,
+    make_folder,
+    plain_disk_errors,
+    read_json,
+    read_metrics,
+    write_json,
+    write_text,
+)
 
 log = logging.getLogger("zslab")
 
@@ -209,8 +217,7 @@ class RunFolder:
         """Add one epoch's record to metrics.jsonl and to the TensorBoard events."""
         with plain_disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps(record.to_json(), allow_nan=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())  # before a checkpoint that counts on it
+            flush_to_disk(file)  # before a checkpoint that counts on it
         with plain_disk_errors(self.path / "tensorboard"):
             self._events.append(record.epoch, record.scalars())
 

@@ -1,24 +1,27 @@
-"""Files that are either whole or absent: every write goes to a temporary name first and is renamed when complete."""
+"""Files that are complete or absent: every write goes to a temporary name first and is renamed when complete.
+
+Locks and syncing are used where the file system offers them: some network and FUSE file systems do not.
+"""
 
 from __future__ import annotations
 
 import errno
 import hashlib
 import json
+import logging
 import os
 import platform
-import re
-import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
+import filelock
 import msgspec
 
-from zslab.errors import REFUSALS, InputError, refusal
+from zslab.errors import REFUSALS, InputError, readable, refusal
 from zslab.utils.names import is_printable
 
 if sys.version_info >= (3, 11):
@@ -26,7 +29,12 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-LARGEST_TEXT, LARGEST_TOML = 64 * 2**20, 2**20  # bytes of a JSON or JSON-lines file, and of a TOML file
+log = logging.getLogger(__name__)
+
+# What a file system answers that lacks a service; 524 is Linux's ENOTSUPP, which reaches programs from NFS.
+NO_SERVICE = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, 524})
+
+DAMAGE = (OSError, ValueError, RecursionError)  # of a text file that is missing or of another kind
 
 
 @contextmanager
@@ -51,14 +59,53 @@ def atomic_path(path: Path) -> Iterator[Path]:
         with plain_disk_errors(path):
             yield temporary
             with open(temporary, "rb+") as file:
-                os.fsync(file.fileno())
+                flush_to_disk(file)
             os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def flush_to_disk(file: IO[Any]) -> None:
+    """Wait until an open file's content is on the disk, where the file system can tell; errors of the disk are raised."""
+    file.flush()
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in NO_SERVICE:
+            raise
+
+
+@contextmanager
+def locked(path: Path, timeout: float = -1) -> Iterator[None]:
+    """Hold the lock file `path`; where the file system has no locks, go on without one and log it once.
+
+    Args:
+        path: the lock file, which stays. The lock of a killed process is free.
+        timeout: seconds to wait for a process that holds it; negative: without end.
+
+    Raises:
+        filelock.Timeout: another process still holds it.
+    """
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout)
+    except OSError as error:
+        if error.errno not in NO_SERVICE:
+            raise
+        _tell_of_missing_locks(path.parent)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@cache
+def _tell_of_missing_locks(folder: Path) -> None:
+    log.warning("%s: the file system has no locks. Let one process at a time write there.", folder)
+
+
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, where they are not there.
+    """Make a folder and those above it, if they do not exist.
 
     Raises:
         InputError: the disk refuses, or a file has the name.
@@ -83,33 +130,9 @@ def plain_disk_errors(path: Path) -> Iterator[None]:
 
 
 def temporary_path(path: Path) -> Path:
-    """Return this process's temporary name beside `path`; at first in a folder, remove what killed processes left there."""
-    _remove_leftovers(path.parent)
+    """Return this process's temporary name beside `path`."""
     # The suffix stays last because some writers (numpy, matplotlib) choose the format by it.
     return path.with_name(f".{path.stem}.{platform.node()}-{os.getpid()}.tmp{path.suffix}")
-
-
-@cache  # a folder of many files is searched once, and not for each of them
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of processes of this machine that have ended."""
-    if os.name == "nt" or not folder.is_dir():  # on Windows, asking for a process would end it
-        return
-    pattern = re.compile(rf"\..*\.{re.escape(platform.node())}-(\d+)\.tmp[^/]*", re.DOTALL)
-    with suppress(OSError):  # they only take space
-        for entry in list(os.scandir(folder)):
-            match = pattern.fullmatch(entry.name)
-            if match and not _is_running(int(match[1])):
-                shutil.rmtree(entry.path) if entry.is_dir() else os.unlink(entry.path)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):  # another user's, or no number of a process
-        return True
-    return True
 
 
 def file_sha256(path: Path) -> str:
@@ -128,58 +151,23 @@ def printable(name: str) -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path`, whole or not at all."""
+    """Write `text` to `path`, completely or not at all."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: Path, value: object) -> None:
-    """Write `value` as indented JSON to `path`, whole or not at all; NaN and infinity are refused."""
+    """Write `value` as indented JSON to `path`, completely or not at all; NaN and infinity are refused."""
     write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _content(path: Path, largest: int = LARGEST_TEXT) -> bytes:
-    """Return the content of a file; raise ValueError where it is larger than what is read here can be."""
-    with open(path, "rb") as file:
-        content = file.read(largest + 1)
-    if len(content) > largest:
-        raise ValueError(f"more than {largest:,} bytes")
-    return content
-
-
-def _whole_number(digits: str) -> int:
-    """Return a whole number of a JSON file; one that no float and no array can hold is refused."""
-    number = int(digits)
-    if abs(number) >= 2**63:
-        raise ValueError(f"a whole number of {len(digits)} digits")
-    return number
-
-
 def read_json(path: Path) -> object:
-    """Return the content of a JSON file.
-
-    Raises:
-        InputError: the file is missing, cannot be read or is not JSON.
-    """
-    try:
-        content: object = json.loads(_content(path).decode(), parse_int=_whole_number)
-        return content
-    except OSError as error:
-        raise InputError(
-            "the file is missing" if isinstance(error, FileNotFoundError) else "the file cannot be read",
-            where=path,
-            found=error.strerror,
-            expected="a JSON file",
-            fix="Check the path; a run that has not finished has no result yet.",
-        ) from None
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            "the file is not valid JSON",
-            where=path,
-            found=error,
-            expected="a whole JSON file",
-            fix="It was changed or cut short outside this program: delete it and run again.",
-        ) from None
+    """Return the content of a JSON file; one that is missing or no JSON is an InputError."""
+    with readable(
+        path, "the file must exist and hold complete JSON", "Check the path. An unfinished run has no result.", DAMAGE
+    ):
+        content: object = msgspec.json.decode(path.read_bytes())
+    return content
 
 
 T = TypeVar("T")
@@ -220,17 +208,12 @@ def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:
 
     Args:
         path: the file.
-        expected: what the file should be, for the error.
+        expected: what the file must be, for the error.
         fix: what to do, for the error.
-
-    Raises:
-        InputError: the file cannot be read or is not TOML.
     """
-    try:
-        content: dict[str, Any] = tomllib.loads(_content(path, LARGEST_TOML).decode())
-        return content
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError("the file cannot be read as TOML", where=path, found=error, expected=expected, fix=fix) from None
+    with readable(path, f"the file must be {expected}", fix, DAMAGE):
+        content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+    return content
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -238,35 +221,14 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
     Returns:
         One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
-
-    Raises:
-        InputError: the file is missing or any whole line is not a JSON object with an integer "epoch".
     """
-    try:
-        lines = _content(path).split(b"\n")
-    except (OSError, ValueError) as error:
-        raise InputError(
-            "the file is missing" if isinstance(error, FileNotFoundError) else "the file cannot be read",
-            where=path,
-            found=error,
-            expected="one JSON object per epoch",
-            fix="Check that this is a run folder; train again if the file was deleted.",
-        ) from None
-    records = {}
+    with readable(path, "the file must exist", "Check that this is a run folder.", DAMAGE):
+        lines = path.read_bytes().split(b"\n")
+    records: dict[int, dict[str, Any]] = {}
+    fix = "The file was changed outside this program: restore it, or train again with --overwrite."
     for number, line in enumerate(lines[:-1], start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line, parse_int=_whole_number)
-            if not isinstance(record, dict) or not isinstance(record.get("epoch"), int):
-                raise ValueError("no integer 'epoch'")
-        except (ValueError, RecursionError):  # ValueError covers undecodable bytes as well as JSON errors
-            raise InputError(
-                "the line is not a record of an epoch",
-                where=f"{path}, line {number}",
-                found=repr(line[:60].decode(errors="replace")),
-                expected='a JSON object with an integer "epoch"',
-                fix="The file was changed outside this program: restore it, or train again with --overwrite.",
-            ) from None
-        records[record["epoch"]] = record
+        if line.strip():
+            with readable(f"{path}, line {number}", 'a line must be a JSON object with an integer "epoch"', fix, DAMAGE):
+                record = msgspec.json.decode(line, type=dict[str, Any])
+                records[msgspec.convert(record.get("epoch"), int)] = record
     return [records[epoch] for epoch in sorted(records)]
