@@ -33,7 +33,6 @@ from zslab.features.images import open_image
 from zslab.features.video import VideoSpec
 from zslab.features.word_vectors import read_word_vectors
 from zslab.results.checkpoint import content_digest
-from zslab.utils.files import read_json, read_metrics, read_toml
 
 from helpers.region_examples import write_ours
 from helpers.tiny_models import METHODS, tiny_model
@@ -228,25 +227,6 @@ def test_archives_that_expand_are_refused(tmp_path: Path) -> None:
     assert is_refused(path, partial(read_archive, path, "the arrays", fix="Stop."))
     words.write_bytes(gzip.compress(b"bill " + b"1" * 10**7, 1))
     assert is_refused(words, partial(read_word_vectors, words, ["bill"]))
-
-
-@pytest.mark.parametrize("read", [read_json, read_metrics, partial(read_toml, expected="flags", fix="Correct it.")])
-def test_texts_of_a_run_have_a_largest_size(tmp_path: Path, read: Callable[[Path], object]) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b" " * (65 * 2**20))
-    assert is_refused(path, lambda: read(path))
-
-
-def test_whole_numbers_of_a_run_have_bounds(tmp_path: Path) -> None:
-    path = tmp_path / "result.json"
-    path.write_text(json.dumps({"seconds": 2**63 - 1}))
-    assert read_json(path) == {"seconds": 2**63 - 1}
-    path.write_text(json.dumps({"seconds": 10**310}))
-    with pytest.raises(InputError, match="311 digits"):
-        read_json(path)
-    path.write_text(json.dumps({"epoch": 10**310}) + "\n")
-    with pytest.raises(InputError, match="no record|not a record"):
-        read_metrics(path)
 
 
 def test_the_largest_divisor_and_calibration_are_used(tmp_path: Path) -> None:

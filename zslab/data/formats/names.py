@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.table import SUFFIXES, from_formula_safe, is_table, read_table, read_text
+from zslab.data.formats.table import SUFFIXES, from_formula_safe, is_table, read_cells, read_text, without_count
 from zslab.errors import InputError, examples
 
 HEADINGS = ("des", "name", "names", "attribute", "attributes", "class", "classes", "new_des")  # the first that is there counts
-NUMBER = re.compile(r"(\d+)[.:]?\s+(?=\S)")
 
 
 def read_names(path: Path, n: int | None = None) -> list[str]:
@@ -23,9 +22,6 @@ def read_names(path: Path, n: int | None = None) -> list[str]:
     Args:
         path: the file.
         n: how many there must be; None where nothing else tells.
-
-    Raises:
-        InputError: the file cannot be read, has several columns of text, or has another number of names.
     """
     path = Path(path)
     if path.suffix == ".mat":
@@ -33,18 +29,11 @@ def read_names(path: Path, n: int | None = None) -> list[str]:
     elif is_table(path):
         names = _column(path, n)
     else:
-        names = _without_count([line.strip() for line in read_text(path).splitlines() if line.strip()])
-    expected = "text with a name a line, or a table with a column of names"
-    if not names:
-        raise InputError("the file holds no names", where=path, found="nothing", expected=expected, fix="Check the path.")
-    if n is not None and len(names) != n:
-        raise InputError(
-            "the number of names is wrong",
-            where=path,
-            found=f"{len(names)} names",
-            expected=n,
-            fix="Pass the names that belong to these data, in their order.",
-        )
+        names = without_count([line.strip() for line in read_text(path).splitlines() if line.strip()])
+    if not names or n not in (None, len(names)):
+        must = "the file must hold names" if n is None else f"the file must hold {n} names"
+        fix = "Pass the names that belong to these data, in their order: a name a line, or a column of a table."
+        raise InputError(must, where=path, got=f"{len(names)} names", fix=fix)
     return names
 
 
@@ -57,31 +46,21 @@ def listed_names(entries: Sequence[str]) -> list[str]:
     return names
 
 
-def _without_count(lines: list[str]) -> list[str]:
-    """Return the lines without numbers before them, if these count 0, 1, 2, ... or 1, 2, 3, ...."""
-    numbers = [int(match[1]) if (match := NUMBER.match(line)) else -1 for line in lines]
-    counted = numbers[:1] in ([0], [1]) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    return [NUMBER.sub("", line, count=1) for line in lines] if counted else lines
-
-
 def _column(path: Path, n: int | None) -> list[str]:
     """Return the cells of a table's column of names."""
-    rows = [cells for _, cells in read_table(path).rows]
-    if not rows:
-        return []
-    width = max(map(len, rows))
+    rows = [cells for _, cells in read_cells(path).rows]
+    width = max(map(len, rows), default=0)
     columns = [[from_formula_safe(row[place]) if place < len(row) else "" for row in rows] for place in range(width)]
     headings = [column[0].casefold() for column in columns]
     named = next((headings.index(heading) for heading in HEADINGS if heading in headings), None)
-    if named is not None:
-        return columns[named][1:]
+    if named is not None or not columns:
+        return [] if named is None else columns[named][1:]
     texts = [column for column in columns if not all(re.fullmatch(r"[\d.,]*", cell) for cell in column[1:] or column)]
     if len(texts) != 1:
         raise InputError(
-            "it is unknown which column holds the names",
+            f"the table must have one column of names, or one with the heading {HEADINGS[1]!r}",
             where=path,
-            found=f"{len(texts)} columns of text, beginning with {examples([repr(column[0]) for column in texts])}",
-            expected=f"one, or a first line in which its column is called {HEADINGS[1]!r}",
+            got=f"{len(texts)} columns of text, {examples([repr(column[0]) for column in texts])}",
             fix="Name the column, or pass a text file with a name a line.",
         )
     others = [column for column in columns if column is not texts[0] and any(column[1:])]

@@ -1,4 +1,7 @@
-"""Tables as people keep them: CSV with commas, semicolons or tabs, "Unicode text", or an Excel workbook, as rows of text.
+"""Tables as people keep them, as rows of text: CSV with commas, semicolons or tabs, "Unicode text", or an Excel workbook.
+
+Two layouts become a table with a row for each class: long tables (class, attribute, value), and the matrices of numbers of
+AwA and CUB, whose names are in files beside them. An index that a program saved as the first column is left out.
 
 Names that a spreadsheet program would take for a formula ("=1+1", "@SUM") are written with an apostrophe before them, as
 the makers of spreadsheets advise, and lose it again when they are read.
@@ -11,26 +14,28 @@ import datetime
 import io
 import logging
 import re
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zslab.errors import InputError, examples, first_line
-from zslab.utils.file_kinds import START, kind_of_bytes, kind_of_file
+from zslab.errors import InputError, examples, readable
+from zslab.utils.file_kinds import OTHER, kind_of_bytes
 
 if TYPE_CHECKING:
-    from openpyxl import Workbook
     from openpyxl.cell import Cell
 
 log = logging.getLogger(__name__)
 
-LARGEST = 64 * 2**20  # bytes of a file
-LARGEST_UNPACKED = 512 * 2**20  # bytes of a workbook's parts
-MOST_CELLS = 20_000_000
 SUFFIXES, WORKBOOK = (".csv", ".tsv", ".xlsx"), b"PK\x03\x04"
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
+VALUE = re.compile(rf"{NUMBER.pattern}|yes|no|true|false|x?", re.IGNORECASE)
+COUNT = re.compile(r"\s*(\d+)[.:]?\s+(?=\S)")
+INDEX = re.compile(r"(Unnamed: \d+(\.\d+)*)?")  # how pandas calls a saved index when it is read
+MUST = "the file must be text or CSV in UTF-8, or an Excel workbook (.xlsx) without a password"
+
+Rows = list[tuple[int, list[str]]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,7 @@ class Table:
         delimiter: what separated the cells; "," for a workbook, whose numbers have points.
     """
 
-    rows: list[tuple[int, list[str]]]
+    rows: Rows
     delimiter: str
 
 
@@ -58,184 +63,96 @@ def from_formula_safe(text: str) -> str:
 
 
 def read_table(path: Path) -> Table:
-    """Read a CSV file or an Excel workbook (.xlsx); the content decides which it is.
+    """Read a table with a header and a row for each class, or for each attribute; see the module's docstring."""
+    table = read_cells(path)
+    return Table(_pivoted(_without_index(table.rows, path), path), table.delimiter)
 
-    The table of a workbook is its first visible sheet that is not empty.
+
+def read_cells(path: Path) -> Table:
+    """Read a CSV file, a published matrix or an Excel workbook (its first visible sheet that is not empty) as it is.
 
     Raises:
-        InputError: the file is missing, too large, or no table of text.
+        InputError: the file is missing or no table of text.
     """
-    content = _read(Path(path))
+    path = Path(path)
+    content = _content(path)
     if content.startswith(WORKBOOK):
-        return _workbook_table(path, content)
-    return parse_table(_decoded(path, content), str(path))
+        return Table(_workbook_rows(path, content), ",")
+    text = _decoded(path, content)
+    return _matrix(path, text) or _csv(path, text)
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark.
-
-    Raises:
-        InputError: the file is missing, too large, or no text.
-    """
-    return _decoded(path, _read(path))
+    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark."""
+    return _decoded(path, _content(path))
 
 
 def is_table(path: Path) -> bool:
     """Return whether a file is a table by its suffix, or an Excel workbook by its content."""
-    return path.suffix.lower() in SUFFIXES or (path.is_file() and _begins_as_workbook(path))
+    return path.suffix.lower() in SUFFIXES or (path.is_file() and _content(path).startswith(WORKBOOK))
 
 
-def _begins_as_workbook(path: Path) -> bool:
-    with open(path, "rb") as file:
-        return file.read(len(WORKBOOK)) == WORKBOOK
+def without_count(lines: list[str]) -> list[str]:
+    """Return the lines without numbers before them, if these count 0, 1, 2, ... or 1, 2, 3, ...."""
+    numbers = [int(match[1]) if (match := COUNT.match(line)) else -1 for line in lines]
+    counted = numbers[:1] in ([0], [1]) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return [COUNT.sub("", line, count=1) for line in lines] if counted else lines
 
 
-def _read(path: Path) -> bytes:
-    """Return the content of a file of bounded size."""
-    try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise InputError(
-                "the file is too large",
-                where=path,
-                found=f"{size:,} bytes",
-                expected=f"at most {LARGEST:,}",
-                fix="Check that this is the right file.",
-            )
+def _content(path: Path) -> bytes:
+    with readable(path, "the file must exist and be readable", "Check the path.", (OSError,)):
         return path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            "the file cannot be read",
-            where=path,
-            found=error.strerror or error,
-            expected="text, a CSV file or an Excel workbook",
-            fix="Check the path.",
-        ) from None
-
-
-def parse_table(text: str, source: str) -> Table:
-    """Split the text of a CSV file into rows.
-
-    Raises:
-        InputError: the text is no CSV.
-    """
-    text = text.removeprefix("\ufeff")
-    start = text.lstrip()
-    if start.startswith(("<", "%PDF", "version https://git-lfs")):
-        kind = kind_of_bytes(start[:START].encode())
-        if kind != "text":
-            raise _no_table(source, kind)
-    declared = re.match(r"sep=([,;\t])\r?\n", start)  # Excel's own way to name the separator
-    unquoted = re.sub(r'"[^"]*"', "", start[:1_000_000]).split("\n", 1)[0]
-    delimiter = declared[1] if declared else max(",;\t", key=unquoted.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-
-    def rows() -> Iterator[tuple[int, list[str]]]:
-        for cells in reader:
-            if not (declared and reader.line_num == 1 + text[: len(text) - len(start)].count("\n")):
-                yield reader.line_num, cells
-
-    try:
-        return _tidy(rows(), delimiter, source)
-    except csv.Error as error:
-        raise InputError(
-            "the table is no CSV",
-            where=source,
-            found=error,
-            expected="cells with a separator between them",
-            fix="Save the table as CSV (UTF-8).",
-        ) from None
 
 
 def _decoded(path: Path, content: bytes) -> str:
     """Return the text of a file in UTF-8, or in UTF-16 with its byte order mark."""
-    encoding = "utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        text = content.decode(encoding)
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
-        kind = kind_of_bytes(content[:START])
-        raise _no_table(path, "bytes that are not UTF-8" if kind in ("text", "a file of another kind") else kind)
-    return text
+    kind = kind_of_bytes(content)
+    if kind in ("an empty file", OTHER):
+        try:
+            text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+            if "\0" not in text:
+                return text
+        except UnicodeDecodeError:
+            kind = "bytes that are not UTF-8"
+    raise InputError(MUST, where=path, got=kind, fix="Save it as .xlsx, or as text or CSV in UTF-8.")
 
 
-def _no_table(where: object, found: str) -> InputError:
-    return InputError(
-        "the file is not text in UTF-8 or a workbook",
-        where=where,
-        found=found,
-        expected="text, CSV (UTF-8) or .xlsx without a password",
-        fix="Save it as .xlsx, or as text or CSV in UTF-8.",
-    )
+def _csv(path: Path, text: str) -> Table:
+    """Split the text of a CSV file into cells, at the separator that is most frequent in the first line."""
+    declared = re.match(r"\s*sep=([,;\t])\r?\n", text)  # Excel's own way to name the separator
+    first_line = re.sub(r'"[^"]*"', "", text.lstrip()[:1_000_000]).split("\n", 1)[0]
+    delimiter = declared[1] if declared else max(",;\t", key=first_line.count)
+    skipped = declared[0].count("\n") if declared else 0
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    with readable(path, MUST, "Save the table as CSV (UTF-8).", (csv.Error,)):
+        return Table(_tidy((reader.line_num, row) for row in reader if reader.line_num > skipped), delimiter)
 
 
-def _workbook_table(path: Path, content: bytes) -> Table:
-    """Return the first visible sheet of a workbook that is not empty, as text."""
+def _workbook_rows(path: Path, content: bytes) -> Rows:
+    """Return the cells of the first visible sheet of a workbook that is not empty, as text."""
     try:
         import openpyxl
     except ImportError:
-        raise InputError(
-            "an Excel workbook needs another package",
-            where=path,
-            found="no openpyxl",
-            expected="openpyxl",
-            fix="Install it with `pip install -e '.[images]'`, or save the table as CSV (UTF-8).",
-        ) from None
-    kind = kind_of_file(io.BytesIO(content))
-    if kind != "an Excel workbook":
-        raise _no_table(path, kind)
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            unpacked = sum(part.file_size for part in archive.infolist())
-        if unpacked > LARGEST_UNPACKED:
-            raise ValueError(f"{unpacked:,} bytes unpacked, more than {LARGEST_UNPACKED:,}")
-        book = openpyxl.load_workbook(io.BytesIO(content), read_only=True, data_only=True)
-        sheets = [sheet.title for sheet in book.worksheets if sheet.sheet_state == "visible"] or book.sheetnames
-        table = Table([], ",")
-        for title in sheets:
-            table = _tidy(_sheet_rows(book, title), ",", path)
-            if table.rows:
+        fix = "Install it with `pip install -e '.[images]'`, or save the table as CSV (UTF-8)."
+        raise InputError("an Excel workbook must have openpyxl to read it", where=path, got="no openpyxl", fix=fix) from None
+    with readable(path, MUST, "Save the sheet with the table as CSV (UTF-8)."):  # openpyxl raises almost anything
+        book, formulas = (openpyxl.load_workbook(io.BytesIO(content), data_only=results) for results in (True, False))
+        for sheet in [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"] or book.worksheets:
+            rows = _tidy((number, map(_cell_text, row)) for number, row in enumerate(sheet.iter_rows(), start=1))
+            if rows:
                 break
-        others = [repr(name) for name in sheets if name != title]
+        cells = [cell for row in formulas[sheet.title].iter_rows() for cell in row if cell.data_type == "f"]
+        if cells and all(sheet[cell.coordinate].value is None for cell in cells):  # written by a program that computes nothing
+            raise InputError(
+                "formulas must have their results beside them",
+                where=f"{path}, cell {cells[0].coordinate}",
+                got=cells[0].value,
+                fix="Open the workbook in a spreadsheet program and save it there, or save the table as CSV (UTF-8).",
+            )
+        others = [repr(each.title) for each in book.worksheets if each is not sheet and each.sheet_state == "visible"]
         if others:
-            log.warning("%s: sheet %r was read and the others were not: %s", path, title, examples(others))
-        if any("" in cells for _, cells in table.rows):
-            formulas = openpyxl.load_workbook(io.BytesIO(content), read_only=True)
-            _check_formulas(book, formulas, title, path)
-        return table
-    except InputError:
-        raise
-    except Exception as error:  # openpyxl raises almost anything for a damaged workbook
-        raise InputError(
-            "the workbook cannot be read",
-            where=path,
-            found=f"{type(error).__name__}: {first_line(error)}",
-            expected="an Excel workbook (.xlsx) with a sheet of cells",
-            fix="Save the sheet with the table as CSV (UTF-8).",
-        ) from None
-
-
-def _sheet_rows(book: Workbook, title: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield number and cells of a sheet's rows, as text."""
-    if hasattr(book[title], "iter_rows"):  # a sheet of a chart has none
-        for number, row in enumerate(book[title].iter_rows(), start=1):
-            yield number, [_cell_text(cell) for cell in row]
-
-
-def _check_formulas(values: Workbook, formulas: Workbook, title: str, path: Path) -> None:
-    """Refuse formulas without results, which programs that only write files do not store; a result may be empty text."""
-    rows = zip(formulas[title].iter_rows(), values[title].iter_rows())
-    pairs = [pair for row in rows for pair in zip(*row) if pair[0].value is not None and pair[0].data_type == "f"]
-    if pairs and all(result.value is None for _, result in pairs):
-        cell = pairs[0][0]
-        raise InputError(
-            "the workbook holds formulas without their results",
-            where=f"{path}, cell {cell.coordinate}",
-            found=cell.value,
-            expected="a workbook that a spreadsheet program saved",
-            fix="Open it in a spreadsheet program and save it there, or save the table as CSV (UTF-8).",
-        )
+            log.warning("%s: sheet %r was read and the others were not: %s", path, sheet.title, examples(others))
+    return rows
 
 
 def _cell_text(cell: Cell) -> str:
@@ -251,24 +168,84 @@ def _cell_text(cell: Cell) -> str:
     return "" if value is None else str(value)
 
 
-def _tidy(rows: Iterator[tuple[int, list[str]]], delimiter: str, source: object) -> Table:
-    """Strip cells, and drop empty rows and empty columns at the right end."""
-    kept, width, n_cells = [], 0, 0
+def _tidy(rows: Iterable[tuple[int, Iterable[str]]]) -> Rows:
+    """Strip cells, unwrap texts that a spreadsheet was to leave alone (="80"), drop empty rows and columns at the right."""
+    kept, width = [], 0
     for number, row in rows:
-        cells = list(map(str.strip, row))
-        n_cells += len(cells)
-        if n_cells > MOST_CELLS:
-            raise InputError(
-                "the table is too large",
-                where=source,
-                found=f"more than {MOST_CELLS:,} cells",
-                expected="a row for each class and a column for each attribute",
-                fix="Check that this is the table of attributes.",
-            )
-        filled = len(cells)
-        while filled and not cells[filled - 1]:
-            filled -= 1
+        cells = [re.sub(r'^="(.*)"$', r"\1", cell.strip()).strip() for cell in row]
+        filled = max((place for place, cell in enumerate(cells, start=1) if cell), default=0)
         if filled:
             kept.append((number, cells))
             width = max(width, filled)
-    return Table([(number, cells if len(cells) <= width else cells[:width]) for number, cells in kept], delimiter)
+    return [(number, cells[:width]) for number, cells in kept]
+
+
+# ---- layouts --------------------------------------------------------------------------------------------------------------
+
+
+def _columns(rows: Rows) -> Iterator[list[str]]:
+    """Yield the columns below the header, as long as all rows have them."""
+    return map(list, zip(*(cells for _, cells in rows[1:])))
+
+
+def _without_index(rows: Rows, path: Path) -> Rows:
+    """Leave out columns that number the rows, in any order, before one of names."""
+    columns, dropped = list(_columns(rows)), 0
+    while dropped + 1 < len(columns) and INDEX.fullmatch(rows[0][1][dropped]) and _numbers_rows(columns[dropped]):
+        dropped += 1
+    if not dropped or _numbers_rows(columns[dropped]) or len({*columns[dropped]}) < len(columns[dropped]):
+        return rows
+    log.warning("%s: the first column, which numbers the rows, is left out.", path)
+    return [(number, cells[dropped:]) for number, cells in rows]
+
+
+def _numbers_rows(column: list[str]) -> bool:
+    return all(re.fullmatch(r"\d+", cell) for cell in column) and len({*column}) == len(column)
+
+
+def _pivoted(rows: Rows, path: Path) -> Rows:
+    """Turn rows (class, attribute, value), whose classes and attributes repeat, into a row for each class."""
+    columns = list(_columns(rows))
+    values = [place for place, column in enumerate(columns) if all(map(VALUE.fullmatch, column))]
+    if len(columns) != 3 or any(len(cells) != 3 for _, cells in rows) or not values:
+        return rows
+    classes, attributes = (column for place, column in enumerate(columns) if place != values[-1])
+    given = dict(zip(zip(classes, attributes), columns[values[-1]]))
+    names, headings = list(dict.fromkeys(classes)), list(dict.fromkeys(attributes))
+    if max(len(names), len(headings)) == len(classes) or len(given) < len(classes):
+        return rows
+    missing = [f"{name}, {heading}" for name in names for heading in headings if (name, heading) not in given]
+    if missing:
+        must = "a table of class, attribute and value must have a row for every pair"
+        raise InputError(must, where=path, got=f"no row for {examples(missing)}", fix="Add the missing rows.")
+    log.warning("%s: a table of class, attribute and value was read as one with a row for each class.", path)
+    lines = dict(zip(reversed(classes), reversed([number for number, _ in rows[1:]])))  # each class's first
+    table = [(lines[name], [name, *(given[name, heading] for heading in headings)]) for name in names]
+    return [(rows[0][0], [rows[0][1][0], *headings]), *table]
+
+
+def _matrix(path: Path, text: str) -> Table | None:
+    """Return a published matrix of numbers, separated by spaces, with its names; None for any other text."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    if path.suffix.lower() in SUFFIXES or len(lines) < 2 or len(lines[0]) < 2 or not all(map(NUMBER.fullmatch, lines[0])):
+        return None
+    classes = _names_beside(path, ("classes.txt", "allclasses.txt"), len(lines))
+    attributes = _names_beside(path, ("predicates.txt", "attributes.txt"), len(lines[0]))
+    return Table(
+        [(0, ["class", *attributes]), *((line, [name, *row]) for line, (name, row) in enumerate(zip(classes, lines), 1))], ","
+    )
+
+
+def _names_beside(path: Path, files: tuple[str, ...], n: int) -> list[str]:
+    """Return the names in a file beside a matrix, or in one of the folders above it, that has as many."""
+    for place in (folder / file for folder in path.resolve().parents[:3] for file in files):
+        if place.is_file():
+            names = without_count([line.strip() for line in read_text(place).splitlines() if line.strip()])
+            if len(names) == n:
+                return names
+    raise InputError(
+        f"a matrix of numbers must have {' or '.join(files)} with {n} names beside it",
+        where=path,
+        got="no such file",
+        fix="Put the files of the archive together, or save a table with a header and a first column of names.",
+    )
