@@ -6,12 +6,15 @@ import errno
 import io
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 LONGEST_VALUE = 120  # characters of a found value that a message shows
 LONGEST_PART = 400  # characters of any other part of a message
 MOST_EXAMPLES = 5  # names that a message lists
+JOINERS = "\u200c\u200d"  # without a shape of their own, but parts of Persian and Hindi words and of emoji
+UNPRINTED = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories of controls, marks, half characters and line ends
 REFUSALS = (  # of a disk
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
@@ -46,10 +49,10 @@ class InputError(ValueError):
         expected: object = None,  # the former shape: to be replaced by `must` and `got`
     ):
         # Names out of a file may stand in any part.
-        must, where = (shortened(str(part), LONGEST_PART) for part in (must, where))
-        got = shortened(str(found if got is None else got), LONGEST_VALUE)
-        fix = shortened(fix, 2 * LONGEST_PART)
-        tail = "" if expected is None else f", expected {shortened(str(expected), LONGEST_PART)}"
+        must, where = (shortened(escaped(str(part)), LONGEST_PART) for part in (must, where))
+        got = shortened(escaped(str(found if got is None else got)), LONGEST_VALUE)
+        fix = shortened(escaped(fix), 2 * LONGEST_PART)
+        tail = "" if expected is None else f", expected {shortened(escaped(str(expected)), LONGEST_PART)}"
         super().__init__(f"{where}: {must} (got {got}{tail}). {fix}")
         self.must, self.where, self.got, self.fix, self.expected = must, where, got, fix, expected
 
@@ -69,6 +72,21 @@ class InputError(ValueError):
 
 def _rebuild(must: str, where: object, got: object, fix: str, expected: object) -> InputError:
     return InputError(must, where=where, got=got, fix=fix, expected=expected)
+
+
+def escaped(text: str) -> str:
+    r"""Return text with `\x1b` and the like for what would change a line or a terminal: marks of direction, controls.
+
+    Characters of private use, and those that this Python's Unicode tables lack, stay as they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c.encode("unicode_escape").decode() if is_unprinted(c) else c for c in text)
+
+
+def is_unprinted(char: str) -> bool:
+    """Return whether a character changes a line or a terminal, or cannot be seen."""
+    return unicodedata.category(char) in UNPRINTED and char not in JOINERS
 
 
 def shortened(text: str, length: int) -> str:

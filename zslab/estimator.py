@@ -29,6 +29,7 @@ from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networ
 from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 from zslab.utils.environment import resolve_device
+from zslab.utils.names import logged_names
 from zslab.utils.seeds import WEIGHTS, stream_seed
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ class TfvaeganClassifier(ZeroShotClassifier):
         model = Model(
             method="tfvaegan",
             title="TF-VAEGAN on arrays",
-            class_names=dataset.class_names,
+            class_names=logged_names(dataset.class_names, "class_vectors"),
             attribute_names=[f"attribute {number}" for number in range(1, a + 1)],
             seen=self.seen_,
             attributes=torch.from_numpy(dataset.attributes),

@@ -225,6 +225,15 @@ def test_a_class_folder_whose_name_is_no_utf8_keeps_its_images(tmp_path, backbon
         read_inputs(images, table)
 
 
+@pytest.mark.parametrize("mark", ["\u200e", "\u202a", "\u200b"])
+def test_a_folder_and_a_row_that_differ_in_a_mark_are_one_class(tmp_path, backbone, caplog, mark) -> None:
+    names = ["Red bird", "blue bird", "green-bird", "\ue000 \U000323b0"]
+    images, table = make(tmp_path, [mark + names[0], *names[1:3]], {name: row for name, row in zip(names, ROWS.values())})
+    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=[mark + "Green bird"])
+    assert made.seen == names[:2] and made.unseen == names[2:] and len(caplog.records) == 1
+    assert read_xlsa17(tmp_path, "OWN", "descriptor", "att").class_names == names
+
+
 def test_unreadable_images_stop_or_are_left_out_and_listed(tmp_path, backbone) -> None:
     images, table = make(tmp_path)
     (images / "004.Grey" / "2.png").write_text("no image")

@@ -12,7 +12,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +20,7 @@ import numpy as np
 
 from zslab.data.formats.table import Table, formula_safe, from_formula_safe, read_table
 from zslab.errors import InputError, examples
-from zslab.utils.names import INVISIBLE, match_names, normalized, repeated, without_numbers
+from zslab.utils.names import clean_name, clean_names, match_names, normalized, repeated, without_numbers
 
 Row = Mapping[str, float | str] | Sequence[float | str] | np.ndarray
 
@@ -159,7 +159,7 @@ def table_from_mapping(rows: Mapping[str, Row], attribute_names: Sequence[str]) 
                 raise _no_number(str(row[attribute]), f"{where}, {attribute!r}")
         given = AttributeTable([name], list(row), np.array(list(numbers.values())).reshape(1, -1), where)
         values.append(given.columns(attribute_names))
-    return AttributeTable(list(rows), list(attribute_names), np.concatenate(values), "the table")
+    return with_clean_names(AttributeTable(list(rows), list(attribute_names), np.concatenate(values), "the table"))
 
 
 def write_attribute_table(stream: TextIO, table: AttributeTable) -> None:
@@ -198,13 +198,20 @@ def _attribute_table(table: Table, source: str, classes: Iterable[str] = (), att
     kinds = (("attribute", "row"), ("class", "column")) if is_transposed else (("class", "row"), ("attribute", "column"))
     _check_names(names, *kinds[0], source, [line for line, _ in rows])
     _check_names(columns, *kinds[1], source, range(2, len(header) + 1))
-    result = AttributeTable(names, columns, _numbers(rows, header, table.delimiter, source), source)
+    result = with_clean_names(AttributeTable(names, columns, _numbers(rows, header, table.delimiter, source), source))
     return result.transposed() if is_transposed else result
 
 
 def _one_line(cell: str) -> str:
     """Return a name as written by its author, with single spaces for line breaks and other white space."""
-    return from_formula_safe(" ".join(cell.translate(INVISIBLE).split()))
+    return from_formula_safe(" ".join(cell.split()))
+
+
+def with_clean_names(table: AttributeTable) -> AttributeTable:
+    """Return the table with names that can be printed, and notes on what was removed from them."""
+    classes, notes = clean_names(table.class_names, table.source)
+    attributes, more = clean_names(table.attribute_names, table.source, "attribute")
+    return replace(table, class_names=classes, attribute_names=attributes, notes=[*table.notes, *notes, *more])
 
 
 def _without_index(table: Table) -> list[tuple[int, list[str]]]:
@@ -259,7 +266,8 @@ def _check_names(names: list[str], kind: str, line: str, source: str, places: Se
         source: where they come from, for messages.
         places: numbers of their rows or columns.
     """
-    empty = next((place for place, name in zip(places, names) if not str(name).strip()), None)
+    names = [clean_name(str(name)) for name in names]
+    empty = next((place for place, name in zip(places, names) if not name), None)
     if empty is not None:
         raise InputError(
             f"{_a(kind)} has no name",
@@ -370,7 +378,7 @@ def _in_one_unit(values: np.ndarray, percents: np.ndarray, header: list[str], so
 
 def _value(text: str, delimiter: str = ",") -> float:
     """Return the number that a cell stands for, NaN where it is none."""
-    word = text.strip().casefold().removesuffix("\ufe0f")
+    word = clean_name(text).casefold().removesuffix("\ufe0f")
     if word in YES or word in NO:
         return float(word in YES)
     digits = word.removesuffix("%").strip().replace("\u2212", "-")

@@ -45,6 +45,7 @@ from zslab.report.run import FinishedRun, number, read_run
 from zslab.results.folder import changed_data
 from zslab.utils.environment import resolve_folder
 from zslab.utils.files import write_text
+from zslab.utils.names import logged_names
 
 MAX_SEEN_PER_CLASS = 100
 CHECKED = 256  # test samples at a time
@@ -206,7 +207,7 @@ def _attribute_table(
             if np.abs(found - dataset.attributes).max() < 1e-5:
                 table, scale = values, way
                 break
-    names = [str(name) for name in original.get("attribute_names", ())]
+    names = logged_names(original.get("attribute_names", ()), "attribute_names", "attribute")
     if names_file is not None:
         names = read_names(names_file, n_attributes)
     if len(names) != n_attributes or len(set(names)) < n_attributes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from zslab.errors import InputError
-from zslab.utils.names import is_printable
+from zslab.errors import InputError, escaped
 
 LARGEST_NUMBER = 1_000_000  # classes, attributes, units of a layer
 LARGEST_NAME = 1000  # characters
@@ -60,7 +59,7 @@ class JsonReader:
     def text(self, name: str, longest: int = LARGEST_NAME) -> str:
         """Return printable text."""
         value = self.content.get(name)
-        if not isinstance(value, str) or len(value) > longest or not is_printable(value):
+        if not isinstance(value, str) or len(value) > longest or value != escaped(value):
             raise self.refused(name, f"printable text of at most {longest} characters")
         return value
 
@@ -76,14 +75,10 @@ class JsonReader:
         values = self.items(name)
         if not 0 < len(values) <= LARGEST_NUMBER:
             raise self.refused(name, f"1 to {LARGEST_NUMBER:,} names", f"{len(values):,} names")
-        printable = [
-            value
-            for value in values
-            if isinstance(value, str) and value.strip() and len(value) <= LARGEST_NAME and is_printable(value)
-        ]
+        printable = [value for value in values if isinstance(value, str) and value.strip() and value == escaped(value)]
         if len(printable) < len(values):
             wrong = next(value for value in values if value not in printable)
-            raise self.refused(name, f"printable names of at most {LARGEST_NAME} characters", repr(wrong))
+            raise self.refused(name, "printable names", repr(wrong))
         if len(set(printable)) < len(printable):
             raise self.refused(name, "every name once", "a name twice")
         return printable

@@ -138,6 +138,7 @@ def write_model(path: Path, model: Model) -> None:
     text = json.dumps(description | {"digest": content_digest(description, tensors)})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, {KEY: text}))
+        read_model(temporary)  # nothing is written that could not be opened again
 
 
 def read_model(path: Path) -> Model:

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, table_from_mapping
+from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, table_from_mapping, with_clean_names
 from zslab.app.class_changes import text_record, unusual_values, with_attributes, with_classes, without_class
 from zslab.app.hub import find_model
 from zslab.app.inputs import ImageInput, Source, sources
@@ -377,7 +377,7 @@ class Predictor:
 
     def _as_table(self, table: Table) -> AttributeTable:
         if isinstance(table, AttributeTable):
-            return table
+            return with_clean_names(table)
         if isinstance(table, Mapping):
             texts = {name: value for name, value in table.items() if isinstance(value, str)}
             vectors = dict(zip(texts, self._text_vectors(texts))) if texts else {}

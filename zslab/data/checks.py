@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from zslab.errors import InputError, examples
+from zslab.utils.names import clean_names
 
 LARGEST_LABEL = 10_000_000  # far above any number of classes, far below where casts to int64 overflow
 
@@ -170,7 +171,8 @@ def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> t
             expected=f"a cell array of {n_classes} names, or no allclasses_names at all",
             fix="Give one name for each column of att, in their order.",
         )
-    twice = [name for name, count in Counter(names.tolist()).items() if count > 1]
+    cleaned, notes = clean_names(names, path.name)
+    twice = [name for name, count in Counter(cleaned).items() if count > 1]
     if twice:
         raise InputError(
             "two classes have the same name",
@@ -179,7 +181,7 @@ def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> t
             expected="every name once",
             fix="Rename one of them in allclasses_names.",
         )
-    return [str(name) for name in names], []
+    return cleaned, notes
 
 
 def check_location(location: np.ndarray, key: str, path: Path, n_samples: int, first: int = 1) -> np.ndarray:

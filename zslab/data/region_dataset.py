@@ -20,6 +20,7 @@ from zslab.data.region_file import RegionFile
 from zslab.data.region_samples import RegionSamples, check_locations, missing_variable, read_samples
 from zslab.data.splits import LOCATIONS, describe_untested, recognize_split
 from zslab.errors import InputError
+from zslab.utils.names import logged_names
 
 AttributeChange = Literal["none", "negative_to_zero", "to_unit_interval"]
 
@@ -245,7 +246,7 @@ def _without_absent(labels: np.ndarray, classes: _Classes, drop: bool, path: Pat
 def _names(stored: Sequence[str] | None, n: int, kind: str) -> list[str]:
     """Return the names that the file has, or "class 1", ... where it does not have n of them."""
     if stored is not None and len(stored) == n:
-        return [str(name) for name in stored]
+        return logged_names(stored, "the region file", kind)
     return [f"{kind} {number}" for number in range(1, n + 1)]
 
 

@@ -20,7 +20,7 @@ from zslab.data.xlsa17 import assemble
 from zslab.errors import InputError, examples
 from zslab.features.images import HIDDEN, SUFFIXES, files_below, report_ignored
 from zslab.utils.files import printable
-from zslab.utils.names import match_names
+from zslab.utils.names import logged_names, match_names
 
 log = logging.getLogger(__name__)
 
@@ -107,15 +107,15 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
         raise InputError("the folder is missing", where=f"--{kind}s", found=root, expected=layout, fix="Check the path.")
     ignored: Counter[str] = Counter()
     children = [child for child in sorted(root.iterdir()) if not child.name.startswith(HIDDEN)]
-    of_class = {printable(child.name): files_below(child, suffixes, ignored) for child in children if child.is_dir()}
+    of_folder = {child.name: files_below(child, suffixes, ignored) for child in children if child.is_dir()}
     report_ignored(ignored, kind)
     loose = [child.name for child in children if child.suffix.lower() in suffixes and not child.is_dir()]
-    empty = [name for name, paths in of_class.items() if not paths]
+    empty = [printable(name) for name, paths in of_folder.items() if not paths]
     for words, names in ((f"{kind}s outside the folders of classes", loose), (f"folders without {kind}s", empty)):
         if names:
             log.warning("Ignored %s: %s", words, examples(names))
-    of_class = {name: paths for name, paths in of_class.items() if paths}
-    if not of_class:
+    of_folder = {name: paths for name, paths in of_folder.items() if paths}
+    if not of_folder:
         raise InputError(
             f"no folder of a class holds {'an image' if kind == 'image' else 'a video'}",
             where=root,
@@ -124,10 +124,12 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
             fix=f"Put the {kind}s of each class into a folder with the name of the class."
             + " For a list of images, see extract_features.py --image_list." * (kind == "image"),
         )
-    names = list(of_class)
+    names = logged_names(of_folder, root)
+    if twice := [name for name, count in Counter(names).items() if count > 1]:
+        raise InputError("the folders of classes must have different names", where=root, got=examples(twice), fix="Rename one.")
     numbers = dict(zip(names, range(1, len(names) + 1))) if class_names is None else _match_folders(names, class_names, root)
-    files = [path.relative_to(root).as_posix() for paths in of_class.values() for path in paths]
-    labels = np.repeat([numbers[name] for name in names], [len(paths) for paths in of_class.values()])
+    files = [path.relative_to(root).as_posix() for paths in of_folder.values() for path in paths]
+    labels = np.repeat([numbers[name] for name in names], [len(paths) for paths in of_folder.values()])
     return Images(root, files, labels.astype(np.int64), list(class_names or names), root)
 
 
@@ -252,7 +254,7 @@ def read_class_names(path: Path) -> list[str] | None:
     """Return the class names of a split file in the order of the columns of att, where it has them."""
     content = read_mat(path, ["att"], ["allclasses_names", "all_classes"])
     names = content.get("allclasses_names", content.get("all_classes"))
-    return None if names is None else [str(name) for name in names]
+    return None if names is None else logged_names(names, path)
 
 
 def read_split(path: Path, images: Images) -> Split:

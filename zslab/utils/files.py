@@ -21,8 +21,7 @@ from typing import IO, Any, TypeVar
 import filelock
 import msgspec
 
-from zslab.errors import REFUSALS, InputError, readable, refusal
-from zslab.utils.names import is_printable
+from zslab.errors import REFUSALS, InputError, escaped, readable, refusal
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -146,8 +145,7 @@ def file_sha256(path: Path) -> str:
 
 def printable(name: str) -> str:
     r"""Return the name of a file with `\xff` for bytes that are no UTF-8 and for what would change a line or a terminal."""
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if is_printable(c) else c.encode("unicode_escape").decode() for c in text)
+    return escaped(os.fsencode(name).decode("utf-8", "backslashreplace"))
 
 
 def write_text(path: Path, text: str) -> None:

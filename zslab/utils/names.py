@@ -1,35 +1,88 @@
 """How names of classes from folders, tables and the command line are compared, and how people read them.
 
 Two spellings are the same name if they agree after Unicode normalization, without regard to case and to what separates
-words: "Black_footed Albatross" and "black-footed albatross". A running number, as in CUB's "001.Black_footed_Albatross",
-is left off where every name of a list has one. "C", "C++" and "C#", or "1.5 mm screw" and "2.5 mm screw", stay apart.
+words: "Black_footed Albatross" and "black-footed albatross". A running number, as in CUB's "001.Black_footed_Albatross", is
+left off where every name of a list has one. "C", "C++" and "C#", or "1.5 mm screw" and "2.5 mm screw", stay apart. What is
+not printed is removed from every name before anything else happens to it.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 
-from zslab.errors import InputError, examples
+from zslab.errors import InputError, examples, is_unprinted
 
 RUNNING_NUMBER = re.compile(r"\d+\.(?=[^\W\d_])")
+# Escape sequences of terminals, controls, marks, halves of characters, code points that are no characters.
+SEQUENCE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\^_])|\x9b[0-?]*[ -/]*[@-~]")
+BLANKS = "\u034f\u115f\u1160\u17b4\u17b5\u180e\u3164\uffa0"  # letters and marks of no width
+# Joiners belong to words and emoji of other scripts; between Latin letters and at the ends they do nothing.
+IDLE_JOINER = re.compile("(?<![^\0-\u024f])[\u200c\u200d]|[\u200c\u200d](?![^\0-\u024f])")
+VARIANTS = re.compile("[\u200c\u200d\ufe00-\ufe0f\U000e0100-\U000e01ef]")  # other shapes of the same character
+
+log = logging.getLogger(__name__)
 
 
-INVISIBLE = dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))  # soft hyphen, zero-width spaces, byte order mark
-JOINERS = "\u200c\u200d"  # without a shape of their own, but parts of Persian and Hindi words and of emoji
+def clean_name(name: str) -> str:
+    r"""Return a name without characters that are not printed and with spaces for line breaks and tabs.
+
+    Marks of direction, controls, and what is of no width go; a byte that is no UTF-8 becomes `\xff`. Characters of private use
+    and those newer than this Python's Unicode tables stay.
+    """
+    if name.isascii() and name.isprintable():
+        return name.strip()
+    name = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", SEQUENCE.sub("", name))
+    name = re.sub("[\t-\r\x1c-\x1f\x85\u2028\u2029]", " ", name)
+    kept = (c for c in name if not (is_unprinted(c) or c in BLANKS or 0xFDD0 <= ord(c) <= 0xFDEF or ord(c) & 0xFFFE == 0xFFFE))
+    return IDLE_JOINER.sub("", "".join(kept)).strip()
 
 
-def is_printable(text: str) -> bool:
-    """Return whether a text holds letters, signs, spaces of any kind and joiners, and nothing that changes a terminal."""
-    return all(c.isprintable() or c in JOINERS or unicodedata.category(c) == "Zs" for c in text)
+def clean_names(names: Iterable[object], where: object, what: str = "class") -> tuple[list[str], list[str]]:
+    """Return names as they are compared, written and printed, with notes: the door for every name from outside.
+
+    Args:
+        names: as a file, a folder or a flag has them.
+        where: what they come from, for messages.
+        what: what they name, for messages.
+
+    Returns:
+        The names, see `clean_name`, and sentences on what was removed and on names that are alike.
+
+    Raises:
+        InputError: nothing is left of one.
+    """
+    given = list(map(str, names))
+    cleaned = list(map(clean_name, given))
+    if "" in cleaned:
+        place = cleaned.index("")
+        must = f"the name of every {what} must hold a character that is printed"
+        raise InputError(must, where=where, got=f"{given[place]!r} at {place + 1}", fix="Name it.")
+    changed = [new for old, new in zip(given, cleaned) if new != old.strip()]
+    notes = [f"{where}: characters that are not printed were removed from {examples(changed)}."] if changed else []
+    alike = _groups(set(cleaned), lambda name: normalized(RUNNING_NUMBER.sub("", name, count=1)))
+    if alike:
+        same = examples([" = ".join(map(repr, sorted(group))) for group in alike])
+        notes.append(f"{where}: these names differ in little, but are taken for several: {same}.")
+    return cleaned, notes
+
+
+def logged_names(names: Iterable[object], where: object, what: str = "class") -> list[str]:
+    """Return names as `clean_names` does, and log its notes."""
+    cleaned, notes = clean_names(names, where, what)
+    for note in notes:
+        log.warning("%s", note)
+    return cleaned
 
 
 def normalized(name: str) -> str:
     """Return a name in NFC and lower case, with single spaces for white space, underscores and inner hyphens."""
-    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", name.translate(INVISIBLE)).casefold())
+    text = VARIANTS.sub("", clean_name(name))
+    text = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())
     return " ".join(re.sub(r"(?<=[^\s_-])-(?=[^\s_-])", " ", text).replace("_", " ").split())
 
 
@@ -55,9 +108,14 @@ def readable_names(names: Sequence[str]) -> dict[str, str]:
 
 def repeated(names: Sequence[str]) -> list[list[str]]:
     """Return the groups of names that are spellings of one name."""
+    return _groups(names, normalized)
+
+
+def _groups(names: Iterable[str], spelling: Callable[[str], str]) -> list[list[str]]:
+    """Return the groups of names that have one spelling."""
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups[normalized(name)].append(name)
+        groups[spelling(name)].append(name)
     return [group for group in groups.values() if len(group) > 1]
 
 

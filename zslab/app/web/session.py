@@ -22,7 +22,7 @@ from zslab.app.web.html import IMAGE, Result, Unreadable, attribute_fields, resu
 from zslab.errors import InputError
 from zslab.features.images import open_image
 from zslab.report.attention import attribute_name
-from zslab.utils.names import is_printable, normalized, readable_names
+from zslab.utils.names import clean_name, normalized, readable_names
 
 MAX_PIXELS = 50_000_000  # of an image that is decoded
 MAX_IMAGES = 24  # at a time
@@ -304,8 +304,8 @@ def checked_name(session: Session, name: str) -> str:
     Raises:
         InputError: there is none, it is too long or not printable, or a class has it.
     """
-    name = " ".join((name or "").split())
-    if not name or len(name) > MAX_NAME or not is_printable(name):
+    name = " ".join(clean_name(name or "").split())
+    if not name or len(name) > MAX_NAME:
         raise InputError(
             "the name cannot be used" if name else "the class has no name",
             where="the name of the new class",

@@ -9,6 +9,7 @@ from pathlib import Path
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import SUFFIXES, from_formula_safe, is_table, read_cells, read_text, without_count
 from zslab.errors import InputError, examples
+from zslab.utils.names import logged_names
 
 HEADINGS = ("des", "name", "names", "attribute", "attributes", "class", "classes", "new_des")  # the first that is there counts
 
@@ -34,7 +35,7 @@ def read_names(path: Path, n: int | None = None) -> list[str]:
         must = "the file must hold names" if n is None else f"the file must hold {n} names"
         fix = "Pass the names that belong to these data, in their order: a name a line, or a column of a table."
         raise InputError(must, where=path, got=f"{len(names)} names", fix=fix)
-    return names
+    return logged_names(names, path, "class or attribute")
 
 
 def listed_names(entries: Sequence[str]) -> list[str]:
@@ -42,7 +43,7 @@ def listed_names(entries: Sequence[str]) -> list[str]:
     names = []
     for entry in entries:
         is_list = Path(entry).suffix.lower() in (".txt", *SUFFIXES)
-        names += read_names(Path(entry)) if is_list else [entry.strip()]
+        names += read_names(Path(entry)) if is_list else logged_names([entry], "the name")
     return names
 
 
