@@ -1,10 +1,11 @@
-"""The command `zslab`: what needs the package and no clone of the project.
+"""The command `zslab`, for whoever has a clone or the installed package.
 
-    zslab download CUB AWA2 --dataroot DIR
+    zslab prepare --images my_birds --attributes my_birds.csv --name MYBIRDS
     zslab export RUN_FOLDER --output birds.zsl
     zslab predict --model birds.zsl photo.jpg folder/
 
-`zslab COMMAND --help` lists the flags of a command.
+`zslab COMMAND --help` lists the flags of a command. A command is a function that takes a dataclass of flags and returns an
+exit status or nothing; it is imported when it is asked for.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import argparse
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from typing import get_type_hints
 
 import zslab
+from zslab.errors import exit_status
 
-# command -> the module whose main(arguments) runs it, and what it does
+# command -> its place, "module:function" or a module with main(arguments), and what it does
 COMMANDS = {
     "download": ("zslab.data.download", "fetch public data sets and check them"),
-    "toy": ("zslab.toy.dataset", "render the toy data set"),
+    "toy": ("zslab.toy.dataset:toy", "render the toy data set"),
     "repack": ("zslab.data.repack", "rewrite a region file of the DAZLE release for fast reading"),
     "export": ("zslab.app.export", "turn a finished run into a model file"),
     "push": ("zslab.app.hub", "share a model file on the Hugging Face Hub or in a folder"),
@@ -42,10 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser("zslab", description=_description(), formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--version", action="version", version=f"zslab {zslab.__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above; its own --help has its flags")
-    module, _ = COMMANDS[parser.parse_args(arguments[:1]).command]
-    return import_module(module).main(arguments[1:]) or 0
+    command = parser.parse_args(arguments[:1]).command
+    name, _, function = COMMANDS[command][0].partition(":")
+    module = import_module(name)
+    if not function:
+        return module.main(arguments[1:]) or 0
+
+    import tyro
+
+    work = getattr(module, function)
+    (config, *_) = get_type_hints(work).values()
+    flags = tyro.cli(config, args=arguments[1:], prog=f"zslab {command}", description=module.__doc__, use_underscores=True)
+    return exit_status(lambda: work(flags), "Stopped. The same command continues, with --resume where it has that flag.")
 
 
 def _description() -> str:
-    commands = "\n".join(f"  {name:10}{summary}" for name, (_, summary) in COMMANDS.items())
+    width = max(map(len, COMMANDS)) + 2
+    commands = "\n".join(f"  {name:{width}}{summary}" for name, (_, summary) in COMMANDS.items())
     return f"Zero-shot classification with TF-VAEGAN and DAZLE.\n\n{commands}"

@@ -49,7 +49,7 @@ def batch_of(n: int, size: int = 64) -> torch.Tensor:
 def test_the_descriptor_is_a_backbone_without_weights() -> None:
     backbone = load_backbone(BackboneSpec("descriptor"))
     pooled, regions = backbone.features(torch.stack([backbone.prepare(IMAGE), backbone.prepare(IMAGE.rotate(9))]))
-    images = [IMAGE, IMAGE.rotate(9)]
+    images = np.stack([image.resize((112, 112), Image.Resampling.BICUBIC) for image in (IMAGE, IMAGE.rotate(9))])
     np.testing.assert_array_equal(pooled, descriptor.pooled_descriptor(images))
     np.testing.assert_array_equal(regions.permute(0, 2, 3, 1), descriptor.region_descriptors(images))
     assert regions.shape == (2, backbone.feature_dim, *backbone.grid) and pooled.shape == (2, backbone.pooled_dim)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from importlib import import_module
+from pathlib import Path
 
 import pytest
 
 import zslab
 from zslab import cli
+from zslab.toy import dataset
 
 from helpers.project import PROJECT
 
@@ -60,7 +61,11 @@ def test_unknown_commands_are_refused(arguments: list[str], capsys: pytest.Captu
 
 def test_a_command_returns_its_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     received = []
-    module = import_module(cli.COMMANDS["report"][0])
-    monkeypatch.setattr(module, "main", lambda arguments: received.append(arguments) or 3)
-    assert cli.main(["report", "RUN", "--images", "DIR"]) == 3
-    assert received == [["RUN", "--images", "DIR"]]
+
+    def toy(config: dataset.ToyConfig) -> int:
+        received.append(config)
+        return 3
+
+    monkeypatch.setattr(dataset, "toy", toy)
+    assert cli.main(["toy", "DIR", "--seed", "4"]) == 3
+    assert received == [dataset.ToyConfig(Path("DIR"), seed=4)]

@@ -17,7 +17,7 @@ from scipy.io import loadmat
 from zslab.errors import InputError
 from zslab.features import descriptor
 from zslab.toy import dataset as toy
-from zslab.toy import parallel, render, species
+from zslab.toy import render, species
 
 pytestmark = pytest.mark.slow
 
@@ -61,9 +61,9 @@ def test_same_seed_same_bytes_and_other_seed_other_images(folder: Path, tmp_path
 
 
 def test_processes_give_the_same_bytes_as_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(parallel, "IMAGES_PER_PROCESS", 1)
+    monkeypatch.setattr(toy, "IMAGES_PER_PROCESS", 1)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
-    assert os.getpid() not in list(parallel.map_in_order(lambda _: os.getpid(), range(3), images=3))
+    assert os.getpid() not in list(toy.map_in_order(lambda _: os.getpid(), range(3), images=3))
     assert digests(toy.make_toy(tmp_path, seed=0, images_per_class=PER_CLASS)) == digests(folder)
 
 
@@ -80,11 +80,14 @@ def test_an_existing_copy_is_kept_and_an_older_one_replaced(tmp_path: Path, monk
     toy.make_toy(tmp_path, seed=7)
     assert json.loads((folder / "manifest.json").read_text())["version"] == toy.VERSION
     assert [path.name for path in tmp_path.iterdir()] == ["TOY"]
+    (folder / "manifest.json").unlink()
+    with pytest.raises(InputError, match="manifest.json"):  # it may be anything
+        toy.make_toy(tmp_path, seed=7)
+    assert (folder / "parts.csv").read_text() == "7"
 
 
 def stand_in_writer(folder: Path, seed: int, images_per_class: int) -> None:
-    for name in ("descriptor.mat", "att_splits.mat", "parts.csv"):
-        (folder / name).write_text(str(seed))
+    (folder / "parts.csv").write_text(str(seed))
 
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, OSError(28, "No space left on device")])
@@ -102,14 +105,6 @@ def test_an_interrupted_render_leaves_nothing(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(expected):
         toy.make_toy(tmp_path, images_per_class=PER_CLASS)
     assert len(calls) == 12 and list(tmp_path.iterdir()) == []
-
-
-def test_a_folder_that_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    (tmp_path / "TOY").mkdir()
-    (tmp_path / "TOY" / "precious.txt").write_text("mine")
-    with pytest.raises(InputError, match="manifest.json"):
-        toy.make_toy(tmp_path, images_per_class=PER_CLASS)
-    assert (tmp_path / "TOY" / "precious.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": 2**32}, {"images_per_class": 4}])
@@ -165,7 +160,7 @@ def test_unseen_species_are_new_combinations_of_values_seen_in_training(data: di
 
 def test_feature_columns_are_the_descriptor_of_the_files(folder: Path, data: dict[str, np.ndarray]) -> None:
     rows = [0, 57, 199]
-    images = [Image.open(folder / data["image_files"][row, 0][0]) for row in rows]
+    images = np.stack([np.asarray(Image.open(folder / data["image_files"][row, 0][0])) for row in rows])
     assert np.allclose(descriptor.pooled_descriptor(images), data["features"].T[rows], atol=1e-6)
 
 
@@ -254,17 +249,11 @@ def test_each_shape_and_pattern_changes_its_own_part(trait: str) -> None:
             assert changed[touched].sum() > 0.5 * changed.sum(), "the difference is mostly elsewhere"
 
 
-def test_an_unknown_trait_value_is_refused() -> None:
-    traits = next(iter(species.SPECIES.values())) | {"wing_color": "mauve"}
-    with pytest.raises(InputError, match="wing_color.*mauve.*brown or green"):
-        render.render_bird(traits, np.random.RandomState(0))
-
-
 def test_regions_are_local_and_say_where_they_are() -> None:
     image = np.full((112, 112, 3), 128, dtype=np.uint8)
     touched = image.copy()
     touched[3 * 16 + 2 : 4 * 16 - 2, 5 * 16 + 2 : 6 * 16 - 2] = (200, 40, 40)  # inside the cell of row 3, column 5
-    plain, marked = descriptor.region_descriptors([image, touched])
+    plain, marked = descriptor.region_descriptors(np.stack([image, touched]))
     changed = np.abs(plain - marked).max(-1) > 1e-6
     assert plain.shape == (7, 7, descriptor.REGION_DIM)
     assert np.argwhere(changed).tolist() == [[3, 5]]
@@ -289,18 +278,8 @@ def test_orientation_histogram_of_straight_edges() -> None:
     assert upright.sum() == pytest.approx(4 * 2 / 255, rel=1e-4)
 
 
-def test_pooled_descriptor_is_normalized_mirror_blind_and_takes_any_size() -> None:
-    bird = jittered_birds(1)[0].image
-    mirrored = bird.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    plain, mirror, other = descriptor.pooled_descriptor([bird, mirrored, jittered_birds(2)[1].image])
+def test_pooled_descriptor_is_normalized_and_mirror_blind() -> None:
+    bird, other_bird = (np.asarray(bird.image) for bird in jittered_birds(2))
+    plain, mirror, other = descriptor.pooled_descriptor(np.stack([bird, bird[:, ::-1], other_bird]))
     assert np.linalg.norm(plain) == pytest.approx(1, abs=1e-5)
     assert np.allclose(plain, mirror, atol=1e-5) and np.linalg.norm(plain - other) > 0.1
-    large = descriptor.pooled_descriptor([bird.resize((448, 300), Image.Resampling.BICUBIC)])[0]
-    assert np.linalg.norm(large - plain) < 0.5 * np.linalg.norm(other - plain)
-    assert descriptor.pooled_descriptor([]).shape == (0, descriptor.POOLED_DIM)
-
-
-@pytest.mark.parametrize("image", [np.zeros((8, 8), np.uint8), np.zeros((8, 8, 3)), Image.new("L", (8, 8))])
-def test_images_that_are_not_rgb_are_refused(image: np.ndarray | Image.Image) -> None:
-    with pytest.raises(InputError, match="RGB"):
-        descriptor.region_descriptors([image])

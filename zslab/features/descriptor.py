@@ -7,23 +7,19 @@ Sources: Oklab color space (Ottosson, 2020); soft color histograms and gradient-
 (Dalal and Triggs, CVPR 2005); bilinear pooling (Lin et al., ICCV 2015); signed square root and L2 norm as in improved
 Fisher vectors (Perronnin et al., ECCV 2010).
 
+    images = np.stack([np.asarray(Image.open(file).resize((SIZE, SIZE))) for file in files])  # RGB
     regions = region_descriptors(images)   # (n, 7, 7, REGION_DIM)
     vectors = pooled_descriptor(images)    # (n, POOLED_DIM)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
-from PIL import Image
 from scipy.sparse import csr_matrix
 
-from zslab.errors import InputError
-
-SIZE = 112  # every image is brought to SIZE x SIZE pixels
+SIZE = 112  # sides of an image, in pixels
 GRID = 7
 CELL = SIZE // GRID
 BATCH = 64  # images worked on at a time, to bound memory
@@ -46,24 +42,20 @@ BANDS = 4
 POOLED_DIM = 2 * BANDS * LOCAL_DIM + N_COLORS * N_COLORS
 
 
-def region_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -> np.ndarray:
+def region_descriptors(images: np.ndarray) -> np.ndarray:
     """Describe each cell of a 7 x 7 grid: what is seen in it, and where the cell lies.
 
     A linear model on one region, which DAZLE is, tells a red crown from a red tail only if the region says where it is;
     a network's regions do so through its padding and wide view, these say it outright.
 
     Args:
-        images: images as PIL images or uint8 arrays (height, width, 3), or one array (n, height, width, 3). Any
-            sizes; each is squeezed to 112 x 112.
+        images: (n, SIZE, SIZE, 3) uint8.
 
     Returns:
         (n, 7, 7, REGION_DIM) float32, non-negative, rows from the top: the square root of the LOCAL_DIM numbers of the
         cell (colors, edges, texture) times its membership of each of HEIGHTS soft bands; then POSITION_WEIGHT times
         the row as one of seven, the distance from the middle column and one minus it. Left and right are not told
         apart.
-
-    Raises:
-        InputError: an image is not RGB with 8 bits a channel.
     """
     local = np.sqrt(_local_descriptors(images))
     row = np.arange(GRID)
@@ -78,12 +70,7 @@ def region_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) 
     return regions
 
 
-def describe_files(files: Sequence[Path]) -> np.ndarray:
-    """Return the `region_descriptors` of image files that are RGB with 8 bits a channel."""
-    return region_descriptors([np.asarray(Image.open(file)) for file in files])
-
-
-def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -> np.ndarray:
+def pooled_descriptor(images: np.ndarray) -> np.ndarray:
     """Describe a whole image; the same for an image and its mirror image.
 
     Args:
@@ -93,9 +80,6 @@ def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -
         (n, POOLED_DIM) float32, non-negative, each row of L2 norm 1: mean and maximum over each of BANDS overlapping
         horizontal bands of the grid, and which color lies above which (bilinear pooling of vertical neighbors), all
         square rooted.
-
-    Raises:
-        InputError: an image is not RGB with 8 bits a channel.
     """
     local = _local_descriptors(images)
     edges = local[..., N_COLORS : N_COLORS + ORIENTATIONS]
@@ -110,40 +94,11 @@ def pooled_descriptor(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -
     return unit
 
 
-def _local_descriptors(images: Sequence[Image.Image | np.ndarray] | np.ndarray) -> np.ndarray:
+def _local_descriptors(images: np.ndarray) -> np.ndarray:
     """(n, 7, 7, LOCAL_DIM) float32: soft color histogram, orientation histogram, texture of each cell."""
-    batches = [
-        np.stack([_to_square(image) for image in images[start : start + BATCH]]) for start in range(0, len(images), BATCH)
-    ]
-    if not batches:
-        return np.zeros((0, GRID, GRID, LOCAL_DIM), dtype=np.float32)
-    return np.concatenate([np.concatenate([_colors(batch), *_edges(batch)], axis=-1) for batch in batches])
-
-
-def _to_square(image: Image.Image | np.ndarray) -> np.ndarray:
-    """One image as (SIZE, SIZE, 3) uint8."""
-    if not isinstance(image, Image.Image):
-        image = np.asarray(image)
-        if image.ndim != 3 or image.shape[-1] != 3 or image.dtype != np.uint8:
-            raise InputError(
-                "the image is not RGB",
-                where="images",
-                found=f"{image.dtype} array of shape {image.shape}",
-                expected="uint8 (height, width, 3)",
-                fix="Open the file with PIL and convert('RGB').",
-            )
-        image = Image.fromarray(image)
-    if image.mode != "RGB":
-        raise InputError(
-            "the image is not RGB",
-            where="images",
-            found=f"mode {image.mode}",
-            expected="mode RGB",
-            fix="Convert the image with convert('RGB').",
-        )
-    if image.size != (SIZE, SIZE):
-        image = image.resize((SIZE, SIZE), Image.Resampling.BICUBIC)
-    return np.asarray(image)
+    batches = [images[start : start + BATCH] for start in range(0, len(images), BATCH)]
+    described = [np.concatenate([_colors(batch), *_edges(batch)], axis=-1) for batch in batches]
+    return np.concatenate([np.zeros((0, GRID, GRID, LOCAL_DIM), np.float32), *described])
 
 
 def _cell_mean(maps: np.ndarray) -> np.ndarray:

@@ -1,10 +1,8 @@
-"""The embedded toy data set: cartoon birds rendered from a seed, in the layout of the real data sets.
+"""The toy data set: cartoon birds rendered from a seed, in the layout of the real data sets, so that nothing is downloaded.
 
-The species are in `zslab.toy.species`, the drawing in `zslab.toy.render`. The set needs no download: `make demo`, the tests
-and the demo page run on it, and attention is measured against its known boxes of parts.
-
-Source: our own drawings and class table; the file layout is that of the xlsa17 data (Xian et al., "Zero-Shot Learning - A
-Comprehensive Evaluation", TPAMI 2018), with the split rules of its Proposed Split v2.
+Source: our own drawings (`zslab.toy.render`) and class table (`zslab.toy.species`); the file layout is that of the xlsa17
+data (Xian et al., "Zero-Shot Learning - A Comprehensive Evaluation", TPAMI 2018), with the split rules of its Proposed
+Split v2.
 
 Run: `zslab toy DATAROOT` writes `DATAROOT/TOY/`, unless it exists already.
 Expect: 2,400 images (46 MB) in about 30 s on one core, half of that on two. On the pooled features, closed-form ESZSL with
@@ -13,16 +11,13 @@ seed 1; chance is 12.5 %).
 
 What lies in `TOY/`:
     images/<class>/<index>.png   the images, 112 x 112 RGB
-    descriptor.mat               features (D, N) float32, labels (N, 1) 1-based, image_files (N, 1) cell of strings
-                                 relative to `TOY/`
+    descriptor.mat               features (D, N), labels (N, 1) 1-based, image_files (N, 1) relative to `TOY/`
     att_splits.mat               att (A, C) with unit columns, original_att (A, C) in percent, allclasses_names (C, 1)
-                                 and the 1-based columns trainval_loc, train_loc, val_loc, test_seen_loc,
-                                 test_unseen_loc; classes of train and val are disjoint
+                                 and the index lists of the Proposed Split
     attributes.txt               CUB's list: "<1-based number> has_wing_color::red" per line
-    class_attributes.csv         header class,<attribute names>; a row a class; the expected percentage of its images
-                                 that show the attribute
+    class_attributes.csv         class,<attribute names>: the expected percentage of its images that show the attribute
     attribute_parts.csv          attribute,part: on which part an attribute is seen
-    image_attributes.csv         header image,<attribute names>; 0/1, what this very bird shows (individuals vary)
+    image_attributes.csv         image,<attribute names>: 0/1, what this very bird shows (individuals vary)
     parts.csv                    image,part,x0,y0,x1,y1: tightest box around the visible pixels of the part, in pixels
                                  from the top left corner, x1 and y1 exclusive
     manifest.json                what this copy was made from; written last
@@ -30,34 +25,41 @@ What lies in `TOY/`:
 
 from __future__ import annotations
 
-import argparse
 import csv
+import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
+import joblib
 import numpy as np
 from scipy.io import savemat
 from tqdm import tqdm
+from tyro.conf import Positional
 
-from zslab.errors import InputError, exit_status
+from zslab.errors import InputError
 from zslab.features.descriptor import POOLED_DIM, pooled_descriptor
-from zslab.toy.parallel import map_in_order
 from zslab.toy.render import IMAGE_SIZE, render_bird
 from zslab.toy.species import ATTRIBUTE_PARTS, ATTRIBUTES, PARTS, SPECIES, TRAITS, UNSEEN_CLASSES, class_attributes, individual
-from zslab.utils.files import read_json, temporary_path, write_json
+from zslab.utils.files import plain_disk_errors, read_json, temporary_path, write_json
 
 NAME = "TOY"
 VERSION = 1  # raise it whenever a pixel, a feature or a file of the set changes, so that old copies are made anew
 TEST_SEEN_FRACTION = 0.2
+MAX_PROCESSES = 4
+IMAGES_PER_PROCESS = 300  # starting a process takes as long as a hundred images
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
 
 
 def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
-    """Render the data set into `root/TOY`, unless it exists already.
+    """Render the data set into `root/TOY`, unless it exists already, and return that folder.
 
-    The work is done in a hidden folder beside it that is renamed when complete, so `root/TOY` is whole or absent. Image
+    The work is done in a hidden folder beside it that is renamed when complete, so `root/TOY` is complete or absent. Image
     number i of a species depends on the seed, the species and i alone: a larger set contains the smaller one.
 
     Args:
@@ -65,26 +67,15 @@ def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
         seed: 0 ... 2**32 - 1. The same seed gives the same bytes; another one other birds of the same species.
         images_per_class: at least 5, so that a fifth of a seen species is at least one test image.
 
-    Returns:
-        The folder `root/TOY`; see the module's docstring for what lies in it.
-
     Raises:
         InputError: an argument is out of range, or `root/TOY` exists and is not something this function made.
     """
     if not 0 <= seed < 2**32:
-        raise InputError(
-            "the seed is out of range", where="seed", found=seed, expected="0 ... 4294967295", fix="Pass another seed."
-        )
+        raise InputError("the seed must be between 0 and 4294967295", where="--seed", got=seed, fix="Pass another seed.")
     if images_per_class < 5:
-        raise InputError(
-            "there are too few images",
-            where="images_per_class",
-            found=images_per_class,
-            expected="5 or more",
-            fix="Pass a larger number: both training and test images are taken from them.",
-        )
-    root = Path(root)
-    folder = root / NAME
+        fix = "Pass a larger number: both training and test images are taken from them."
+        raise InputError("a class must have 5 images", where="--images_per_class", got=images_per_class, fix=fix)
+    folder = Path(root) / NAME
     manifest = {
         "version": VERSION,
         "seed": seed,
@@ -95,50 +86,40 @@ def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
         "seen_classes": len(SPECIES) - len(UNSEEN_CLASSES),
         "unseen_classes": len(UNSEEN_CLASSES),
     }
-    if _is_same(folder, manifest):
-        return folder
-    temporary, discarded = temporary_path(folder), temporary_path(root / f"{NAME}.old")
+    if folder.exists():
+        if not (folder / "manifest.json").exists():
+            fix = "Move it away or pass another folder."
+            raise InputError("the folder must be a toy data set", where=folder, got="no manifest.json", fix=fix)
+        if read_json(folder / "manifest.json") == manifest:
+            return folder
+    temporary = temporary_path(folder)
     try:
-        shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process that had our process number
-        temporary.mkdir(parents=True)
-        _write_everything(temporary, seed, images_per_class)
-        write_json(temporary / "manifest.json", manifest)
-        if not _is_same(folder, manifest):  # another process may have been faster
-            if folder.exists():
-                folder.rename(discarded)
-            temporary.rename(folder)
-    except OSError as error:
-        raise InputError(
-            "the toy data set cannot be written",
-            where=folder,
-            found=error.strerror,
-            expected="a folder with 60 MB of free space",
-            fix="Free some space or pass another folder.",
-        ) from error
+        with plain_disk_errors(folder):
+            shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process that had our process number
+            temporary.mkdir(parents=True)
+            _write_everything(temporary, seed, images_per_class)
+            write_json(temporary / "manifest.json", manifest)
+            if not (folder / "manifest.json").exists() or read_json(folder / "manifest.json") != manifest:
+                shutil.rmtree(folder, ignore_errors=True)  # an older copy
+                os.replace(temporary, folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(discarded, ignore_errors=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # made in vain where another process was faster
     return folder
 
 
-def _is_same(folder: Path, manifest: dict[str, int]) -> bool:
-    """Tell whether `folder` holds what `manifest` says; False if it is absent or an older copy."""
-    if not folder.exists():
-        return False
-    if not (folder / "manifest.json").exists():
-        raise InputError(
-            "the folder is not a toy data set",
-            where=folder,
-            found="a folder without manifest.json",
-            expected="no folder, or one made by make_toy",
-            fix="Move it away or pass another root.",
-        )
-    whole = all((folder / file).exists() for file in ("descriptor.mat", "att_splits.mat", "parts.csv"))
-    return whole and read_json(folder / "manifest.json") == manifest
+def map_in_order(function: Callable[[Argument], Result], arguments: Sequence[Argument], *, images: int) -> Iterator[Result]:
+    """Yield `function(argument)` for each argument, in order, computed by at most `MAX_PROCESSES` processes.
+
+    Args:
+        function: something that pickles.
+        arguments: one for each call.
+        images: how many images all calls work on. Fewer than 600 stay in this process.
+    """
+    processes = min(joblib.cpu_count(), MAX_PROCESSES, max(1, images // IMAGES_PER_PROCESS))
+    yield from joblib.Parallel(processes, return_as="generator")(joblib.delayed(function)(argument) for argument in arguments)
 
 
-@dataclass(frozen=True)
-class _Species:
+class _Species(NamedTuple):
     """What is known about the images of one species, in their order."""
 
     files: list[str]
@@ -159,10 +140,10 @@ def _render_species(name: str, *, folder: Path, seed: int, images_per_class: int
         bird = render_bird(traits, random)
         files.append(f"images/{name}/{index:04d}.png")
         bird.image.save(folder / files[-1], compress_level=4)
-        images.append(bird.image)
+        images.append(np.asarray(bird.image))
         shown.append([value == traits[trait] for trait, values in TRAITS.items() for value in values])
         boxes.extend((files[-1], part, *bird.boxes[part]) for part in PARTS)
-    return _Species(files, pooled_descriptor(images), shown, boxes)
+    return _Species(files, pooled_descriptor(np.stack(images)), shown, boxes)
 
 
 def _write_everything(folder: Path, seed: int, images_per_class: int) -> None:
@@ -172,39 +153,25 @@ def _write_everything(folder: Path, seed: int, images_per_class: int) -> None:
     species = list(tqdm(rendered, total=len(SPECIES), desc="toy birds", unit="species", disable=None))
     files = [file for one in species for file in one.files]
     labels = np.repeat(np.arange(1, len(SPECIES) + 1), images_per_class)[:, None]
-    _write_mat(
-        folder / "descriptor.mat",
-        {
-            "features": np.concatenate([one.features for one in species]).T,
-            "labels": labels.astype(np.float64),
-            "image_files": _cells(files),
-        },
-    )
+    features = np.concatenate([one.features for one in species]).T
+    _write_mat(folder / "descriptor.mat", features=features, labels=labels.astype(np.float64), image_files=_cells(files))
     shares = class_attributes()
     _write_mat(
         folder / "att_splits.mat",
-        {
-            "att": (shares / np.linalg.norm(shares, axis=1, keepdims=True)).T,
-            "original_att": 100 * shares.T,
-            "allclasses_names": _cells(list(SPECIES)),
-            **_splits(labels[:, 0], seed),
-        },
+        att=(shares / np.linalg.norm(shares, axis=1, keepdims=True)).T,
+        original_att=100 * shares.T,
+        allclasses_names=_cells(list(SPECIES)),
+        **_splits(labels[:, 0], seed),
     )
-    (folder / "attributes.txt").write_text(
-        "".join(f"{number} {name}\n" for number, name in enumerate(ATTRIBUTES, start=1)), encoding="utf-8"
-    )
-    _write_csv(
-        folder / "class_attributes.csv",
-        ["class", *ATTRIBUTES],
-        [[name, *(f"{100 * share:g}" for share in row)] for name, row in zip(SPECIES, shares, strict=True)],
-    )
+    names = [f"{number} {name}\n" for number, name in enumerate(ATTRIBUTES, start=1)]
+    (folder / "attributes.txt").write_text("".join(names), encoding="utf-8")
+    percentages = [[name, *(f"{100 * share:g}" for share in row)] for name, row in zip(SPECIES, shares, strict=True)]
+    shown = [[file, *map(int, row)] for one in species for file, row in zip(one.files, one.shown, strict=True)]
+    boxes = [box for one in species for box in one.boxes]
+    _write_csv(folder / "class_attributes.csv", ["class", *ATTRIBUTES], percentages)
     _write_csv(folder / "attribute_parts.csv", ["attribute", "part"], ATTRIBUTE_PARTS.items())
-    _write_csv(
-        folder / "image_attributes.csv",
-        ["image", *ATTRIBUTES],
-        [[file, *map(int, row)] for one in species for file, row in zip(one.files, one.shown, strict=True)],
-    )
-    _write_csv(folder / "parts.csv", ["image", "part", "x0", "y0", "x1", "y1"], [box for one in species for box in one.boxes])
+    _write_csv(folder / "image_attributes.csv", ["image", *ATTRIBUTES], shown)
+    _write_csv(folder / "parts.csv", ["image", "part", "x0", "y0", "x1", "y1"], boxes)
 
 
 def _splits(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -227,12 +194,10 @@ def _splits(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
 
 def _cells(strings: list[str]) -> np.ndarray:
     """Return a column of MATLAB cells with a string each."""
-    column = np.empty((len(strings), 1), dtype=object)
-    column[:, 0] = strings
-    return column
+    return np.array([[string] for string in strings], dtype=object)
 
 
-def _write_mat(path: Path, values: dict[str, np.ndarray]) -> None:
+def _write_mat(path: Path, **values: np.ndarray) -> None:
     """Write a MATLAB file whose bytes depend on its content alone."""
     savemat(path, values)
     with open(path, "r+b") as file:  # the header's text holds the time of day; the same data must be the same bytes
@@ -242,16 +207,21 @@ def _write_mat(path: Path, values: dict[str, np.ndarray]) -> None:
 def _write_csv(path: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
     """Write a CSV file."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(header)
-        writer.writerows(rows)
+        csv.writer(file, lineterminator="\n").writerows([header, *rows])
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Render the toy data set and return the exit status."""
-    parser = argparse.ArgumentParser("zslab toy", description="Render the toy data set.", allow_abbrev=False)
-    parser.add_argument("root", type=Path, help="folder of data sets; TOY is made in it")
-    parser.add_argument("--seed", type=int, default=0, help="another seed, other birds of the same species")
-    parser.add_argument("--images_per_class", type=int, default=60, help="images of each species")
-    parsed = parser.parse_args(arguments)
-    return exit_status(lambda: print(make_toy(parsed.root, parsed.seed, parsed.images_per_class)))
+@dataclass(frozen=True)
+class ToyConfig:
+    """Flags of `zslab toy`."""
+
+    root: Positional[Path]
+    """folder of data sets; TOY is made in it"""
+    seed: int = 0
+    """another seed, other birds of the same species"""
+    images_per_class: int = 60
+    """images of each species"""
+
+
+def toy(config: ToyConfig) -> None:
+    """Render the toy data set."""
+    print(make_toy(config.root, config.seed, config.images_per_class))

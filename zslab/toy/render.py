@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
-from zslab.errors import InputError
-from zslab.toy.species import PARTS, TRAITS
+from zslab.toy.species import PARTS
 
 IMAGE_SIZE = 112  # pixels; sixteen to a cell of the 7 x 7 grid
 SUPERSAMPLING = 3  # images are drawn this much larger and averaged down, which is all the antialiasing there is
@@ -100,19 +99,7 @@ def render_bird(traits: dict[str, str], random: np.random.RandomState, *, size: 
         random: source of pose, light and background.
         size: edge of the square image in pixels; the drawing scales with it.
         jitter: 0 gives the same pose and the palette's own colors on a plain background, 1 the full variety.
-
-    Raises:
-        InputError: a trait is missing or has a value that is not in TRAITS.
     """
-    for trait, values in TRAITS.items():
-        if traits.get(trait) not in values:
-            raise InputError(
-                "the value is unknown",
-                where=f"trait {trait}",
-                found=traits.get(trait),
-                expected=" or ".join(values),
-                fix="Take the value from zslab.toy.species.TRAITS.",
-            )
     pose = _Pose(random, jitter)
     canvas = _Canvas(size, pose, random)
     _draw_background(canvas, random, jitter)
