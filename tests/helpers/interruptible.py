@@ -31,7 +31,7 @@ def run(trainer: Trainer, path: Path, n_epochs: int = 3, stop_after: int | None 
 
     trainer.train_epoch = counting
     try:
-        return fit(trainer, folder, n_epochs, 1, 1, lambda epoch: trainer.evaluate().metrics)
+        return fit(trainer, folder, n_epochs, 1, 1, lambda epoch, progress: trainer.evaluate(progress=progress).metrics)
     finally:
         folder.close()
 

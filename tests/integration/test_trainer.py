@@ -88,7 +88,7 @@ def test_a_kill_loses_the_epoch_in_progress_at_most(tiny, tmp_path) -> None:
     folder = RunFolder(tmp_path / "killed", "digest")
     folder.open({}, resume=True, overwrite=False)
     with pytest.raises(SystemError):
-        fit(killed, folder, 3, 1, 1, lambda epoch: killed.evaluate().metrics)
+        fit(killed, folder, 3, 1, 1, lambda epoch, progress: killed.evaluate(progress=progress).metrics)
     folder.close()
     assert folder.load_checkpoint()["epoch"] == 1
     resumed = build(tiny)

@@ -28,7 +28,7 @@ from zslab.dazle.model import Dazle
 from zslab.dazle.region_loader import Cached, Streamed
 from zslab.dazle.sampling import Sampling, class_balanced_batches, random_batches
 from zslab.errors import InputError
-from zslab.protocol.evaluation import Evaluation
+from zslab.protocol.evaluation import Evaluation, Progress, unwatched
 from zslab.protocol.loop import mean_losses
 from zslab.results.checkpoint import checked_sums, load_network, load_optimizer
 from zslab.utils.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
@@ -226,7 +226,7 @@ class DazleTrainer:
         return {}
 
     @torch.no_grad()
-    def scores(self, rows: Tensor) -> Tensor:
+    def scores(self, rows: Tensor, progress: Progress = unwatched) -> Tensor:
         """Return scores (n, s + u) without the margin of the file's rows (n,), columns as `data.classes`, on the CPU.
 
         In eval mode, so that an image's scores depend on no other's; the model's mode is put back.
@@ -235,18 +235,22 @@ class DazleTrainer:
         training = self.model.training
         self.model.eval()
         try:
-            return torch.cat([self.model(regions, self.attributes).scores.cpu() for regions in self.maps.batches(chunks)])
+            scores = list[Tensor]()
+            for regions in self.maps.batches(chunks):
+                scores.append(self.model(regions, self.attributes).scores.cpu())
+                progress(min(1.0, len(scores) * EVALUATED / len(rows)))
+            return torch.cat(scores)
         finally:
             self.model.train(training)
 
-    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None, progress: Progress = unwatched) -> Evaluation:
         """Evaluate the model, reading every test image once; see `zslab.protocol.evaluation`.
 
         The margin is part of generalized predictions, so the curve starts from it and `constant` comes on top. Where the
         split has no test samples of seen classes there is nothing generalized to measure.
         """
         data, n_seen = self.data, len(self.data.test_seen)
-        scores = self.scores(torch.cat([data.rows["test_seen"], data.rows["test_unseen"]]))
+        scores = self.scores(torch.cat([data.rows["test_seen"], data.rows["test_unseen"]]), progress)
         unseen_columns = torch.searchsorted(data.classes, data.unseen_classes)
         result = Evaluation(keep)
         result.measure_unseen(data, data.unseen_classes[scores[n_seen:, unseen_columns].argmax(dim=1)])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +14,12 @@ from zslab.results.record import Metrics
 
 MOST_CONFUSED = 2000  # classes of a confusion matrix; that of 21,000 would take 3.5 GB
 ZSL_ARRAYS = ("zsl_confusion",)  # the arrays of a snapshot about zero-shot classification; others are about generalized
+
+Progress = Callable[[float], object]  # is told the share of an evaluation that is done
+
+
+def unwatched(share: float) -> None:
+    """Ignore the progress of an evaluation."""
 
 
 @dataclass

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from torch import Tensor
 from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
+from zslab.protocol.evaluation import Progress
 from zslab.results.folder import UNUSABLE_STATE, RunFolder, damaged_checkpoint
 from zslab.results.record import EpochRecord, Metrics
 from zslab.utils.signals import stop_requests
@@ -67,7 +69,7 @@ def fit(
     n_epochs: int,
     eval_every: int,
     checkpoint_every: int,
-    evaluate: Callable[[int], Metrics],
+    evaluate: Callable[[int, Progress], Metrics],
 ) -> list[EpochRecord]:
     """Train up to `n_epochs`, from the folder's checkpoint if it has one.
 
@@ -75,7 +77,7 @@ def fit(
         folder: receives checkpoints and metrics.
         eval_every: epochs between two evaluations; the last epoch is always evaluated.
         checkpoint_every: epochs between two checkpoints; a kill loses at most these.
-        evaluate: measures after the epoch of the given 0-based number.
+        evaluate: measures after the epoch of the given 0-based number, and reports the share of that which is done.
 
     Returns:
         The records of all epochs.
@@ -88,38 +90,36 @@ def fit(
     resume(trainer, folder, n_epochs)
     folder.truncate_metrics(trainer.epoch)
     per_epoch, accuracies = trainer.iterations_per_epoch, ""
+
+    def is_evaluated(epoch: int) -> bool:
+        return (epoch + 1) % eval_every == 0 or epoch + 1 == n_epochs
+
+    evaluations = [epoch for epoch in range(n_epochs) if is_evaluated(epoch)]
+    iterations = _Work(n_epochs * per_epoch, (n_epochs - trainer.epoch) * per_epoch - trainer.position)
     with (
         stop_requests(lambda: log.info("Stopping after this step; press Ctrl-C again to stop at once.")) as stop,
         logging_redirect_tqdm(),
-        # tqdm's own time left, averaged over training and evaluation; no bar where nobody watches.
-        tqdm(
-            total=n_epochs * per_epoch,
-            initial=trainer.epoch * per_epoch + trainer.position,
-            unit="it",
-            disable=None,
-            smoothing=0.05,
-            dynamic_ncols=True,
-        ) as bar,
+        _Bar(iterations, _Work(len(evaluations), sum(epoch >= trainer.epoch for epoch in evaluations))) as bar,
     ):
 
         def keep_going() -> bool:
-            bar.update()
             if trainer.position % REFRESH == 0:
-                bar.set_postfix_str(f"{_short(trainer.mean_losses())} {accuracies}")
+                bar.losses = f"{_short(trainer.mean_losses())} {accuracies}"
+            bar.advance(bar.iterations, 1)
             return not stop()
 
         while trainer.epoch < n_epochs:
             started, epoch = time.perf_counter(), trainer.epoch
-            bar.set_description(f"epoch {epoch + 1}/{n_epochs}")
-
+            bar.begin(f"epoch {epoch + 1}/{n_epochs}")
             losses = trainer.train_epoch(keep_going)
             if losses is None:
                 folder.save_checkpoint(trainer.state_dict())
                 raise Interrupted(f"in epoch {epoch + 1} of {n_epochs}")
             status, metrics = trainer.status, {}
-            if (epoch + 1) % eval_every == 0 or epoch + 1 == n_epochs:
-                bar.set_postfix_str("evaluating")
-                metrics = evaluate(epoch)
+            if is_evaluated(epoch):
+                bar.begin(f"epoch {epoch + 1}/{n_epochs}, evaluating")
+                metrics = evaluate(epoch, bar.evaluated)
+                bar.evaluated(1.0)
                 accuracies = _accuracies(metrics)
             record = EpochRecord(epoch, losses, time.perf_counter() - started, status, metrics)
             folder.append_metrics(record)
@@ -129,6 +129,71 @@ def fit(
             if stop() and trainer.epoch < n_epochs:
                 raise Interrupted(f"after epoch {epoch + 1} of {n_epochs}")
     return folder.read_metrics()
+
+
+@dataclass
+class _Work:
+    """All iterations or all evaluations of a stage: how many are left, and the seconds that this process spent on others."""
+
+    total: float
+    left: float
+    done: float = 0.0
+    seconds: float = 0.0
+
+    @property
+    def each(self) -> float:
+        """Seconds for one; 0 while none is known."""
+        return self.seconds / self.done if self.done else 0.0
+
+
+class _Bar:
+    """One line of a terminal: what is going on, the share done, the time left and the losses. Nothing is written elsewhere.
+
+    Args:
+        iterations: of the stage.
+        evaluations: of the stage.
+    """
+
+    def __init__(self, iterations: _Work, evaluations: _Work):
+        self.iterations, self.evaluations = iterations, evaluations
+        self.losses = ""
+        self._action, self._share, self._last = "", 0.0, time.perf_counter()
+        style = "{percentage:3.0f}%|{bar:20}| {desc}"
+        self._bar = tqdm(total=1.0, bar_format=style, miniters=0, disable=None, dynamic_ncols=True)
+
+    def begin(self, action: str) -> None:
+        """Say what is going on from now on."""
+        self._action, self._share = action, 0.0
+        self._show()
+
+    def evaluated(self, share: float) -> None:
+        """Note which share of an evaluation is done."""
+        self.advance(self.evaluations, share - self._share)
+        self._share = share
+
+    def advance(self, work: _Work, amount: float) -> None:
+        """Count what was done since the last call."""
+        now = time.perf_counter()
+        work.seconds += now - self._last
+        work.done, work.left, self._last = work.done + amount, work.left - amount, now
+        self._show()
+
+    def _show(self) -> None:
+        left, total = (
+            self.iterations.each * n + self.evaluations.each * m
+            for n, m in ((self.iterations.left, self.evaluations.left), (self.iterations.total, self.evaluations.total))
+        )
+        at_least = "" if self.evaluations.done else "more than "
+        self._bar.set_description_str(
+            f"{self._action}, {at_least}{tqdm.format_interval(left)} left {self.losses}", refresh=False
+        )
+        self._bar.update((1 - left / total if total else 0.0) - self._bar.n)
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bar.close()
 
 
 def resume(trainer: Trainer, folder: RunFolder, n_epochs: int) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from zslab.baselines.comparison import BaselineResult, run_baselines
 from zslab.data.dataset import Dataset, Samples, Scaling, Stage, StageData
 from zslab.errors import InputError
-from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation
+from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation, Progress, unwatched
 from zslab.protocol.loop import Trainer, fit
 from zslab.protocol.selection import Choice, ResultRow, Selection, areas, compare_with_baselines, result_rows, select
 from zslab.results.folder import RunFolder
@@ -56,12 +56,13 @@ class EvaluatingTrainer(Trainer, Protocol):
     def head_epochs(self) -> int:
         """How many head epochs `evaluate` measures; 1 for a method without heads."""
 
-    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None, progress: Progress = unwatched) -> Evaluation:
         """Measure the current networks without changing the training.
 
         Args:
             keep: head epochs to take a snapshot of.
             constant: chosen on validation, see `Selection`.
+            progress: is told now and then the share of the work that is done.
         """
 
     def weights(self) -> dict[str, Tensor]:
@@ -159,9 +160,9 @@ def _train_stage(
         arrays_of["val"] = (selection.t1, selection.h)
     constant = selection.constant if selection else None
 
-    def evaluate(epoch: int) -> Metrics:
+    def evaluate(epoch: int, progress: Progress) -> Metrics:
         choices = [*models.values(), *(choice for pair in arrays_of.values() for choice in pair if choice)]
-        evaluation = trainer.evaluate({choice.head_epoch for choice in choices if choice.epoch == epoch}, constant)
+        evaluation = trainer.evaluate({choice.head_epoch for choice in choices if choice.epoch == epoch}, constant, progress)
         arrays: dict[str, Tensor] = {}
         for rule, choice in models.items():
             if choice.epoch == epoch:

@@ -14,7 +14,7 @@ from torch import Tensor
 from zslab.data.dataset import StageData
 from zslab.data.lazy import LazyFeatures, join, transformed
 from zslab.metrics import margin_curve, roc_area
-from zslab.protocol.evaluation import Evaluation, accuracies
+from zslab.protocol.evaluation import Evaluation, Progress, accuracies, unwatched
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Networks
@@ -32,6 +32,7 @@ def evaluate(
     generator: torch.Generator,
     keep: Container[int] = (),
     constant: float | None = None,
+    progress: Progress = unwatched,
 ) -> Evaluation:
     """Synthesize unseen features, train the heads on them, and measure after every head epoch.
 
@@ -42,6 +43,7 @@ def evaluate(
         keep: head epochs to take a snapshot of.
         constant: chosen on validation. With one head it is subtracted from all seen scores for the "calibrated" measures;
             for a gate with the rule "val" it is the threshold, as a share of the largest entropy.
+        progress: is told the share of the work that is done, after every head epoch.
 
     Returns:
         An evaluation with the synthesized features, before the transformation. A snapshot's heads are "zsl_head" and
@@ -70,6 +72,11 @@ def evaluate(
         x_test = join(prepare(data.test_seen.features), x_unseen)
         gated = _gated_epochs(gzsl, data, prepare(data.train.features), x_synthetic, x_test, generator, result, constant)
 
+    # A head epoch takes time in proportion to its samples.
+    n_all, one_head = len(data.train) + len(synthetic), isinstance(gzsl, SoftmaxHead)
+    first, second = n_all if gated else len(synthetic), n_all if one_head else 0
+    total = zsl_head.epochs * (first + second)
+
     for epoch in zsl_head.fit_epochs(x_synthetic, synthetic.labels, generator):
         if len(data.test_unseen):
             result.measure_unseen(data, zsl_head.predict(x_unseen), epoch)
@@ -77,6 +84,7 @@ def evaluate(
             snapshot.heads["zsl_head"] = zsl_head.state_dict()
         if gated is not None:
             next(gated)
+        progress((epoch + 1) * first / total)
     if not isinstance(gzsl, SoftmaxHead):
         return result
 
@@ -87,6 +95,7 @@ def evaluate(
         result.measure_all(data, gzsl.scores(x_test), epoch, constant)
         if snapshot := result.snapshot(epoch):
             snapshot.heads["gzsl_head"] = gzsl.state_dict()
+        progress((zsl_head.epochs * first + (epoch + 1) * second) / total)
     return result
 
 

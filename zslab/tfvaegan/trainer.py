@@ -12,7 +12,7 @@ import torch
 from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
-from zslab.protocol.evaluation import Evaluation
+from zslab.protocol.evaluation import Evaluation, Progress, unwatched
 from zslab.protocol.loop import mean_losses
 from zslab.results.checkpoint import check_tensors, checked_sums, load_optimizer
 from zslab.shared.gate import GatedClassifier
@@ -169,14 +169,16 @@ class TfvaeganTrainer:
         """Training state to log beside the losses."""
         return {"lambda1": self.state.penalty_weight.item()}
 
-    def evaluate(self, keep: Container[int] = (), constant: float | None = None) -> Evaluation:
+    def evaluate(self, keep: Container[int] = (), constant: float | None = None, progress: Progress = unwatched) -> Evaluation:
         """Evaluate the networks; see `zslab.tfvaegan.evaluate.evaluate`.
 
         It draws from a stream of its own, fixed by seed and epoch, so that evaluating does not change the training.
         """
         generator = stream(self.seed, EVALUATION, self.epoch, self.data.attributes.device)
         with self.state.full_precision():
-            return evaluate(self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant)
+            return evaluate(
+                self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant, progress
+            )
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return all network parameters, by name."""
