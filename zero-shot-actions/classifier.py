@@ -8,14 +8,14 @@ the unseen head on synthesized features (it gives T1, and is the gate's unseen s
 
 from __future__ import annotations
 
+from zslab.config import ActionConfig
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 
 from classifier_entropy import build_gate
-from config import TfvaeganConfig
 
 
-def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]:
+def build_heads(config: ActionConfig) -> tuple[SoftmaxHead, SoftmaxHead | GatedClassifier | None]:
     """Return the ZSL head and, with `--gzsl`, what classifies over all classes."""
 
     def head() -> SoftmaxHead:

@@ -12,13 +12,12 @@ entropy is below the threshold is assigned a seen class, any other an unseen one
 
 from __future__ import annotations
 
+from zslab.config import ActionConfig
 from zslab.shared.gate import EntropyDetector, GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 
-from config import TfvaeganConfig
 
-
-def build_gate(config: TfvaeganConfig, seen_head: SoftmaxHead, unseen_head: SoftmaxHead) -> GatedClassifier:
+def build_gate(config: ActionConfig, seen_head: SoftmaxHead, unseen_head: SoftmaxHead) -> GatedClassifier:
     """Return the gate in front of a head for each side."""
     detector = EntropyDetector(
         lr=config.ood_lr, epochs=config.ood_epochs, batch_size=config.ood_batch_size, hidden_dim=config.ood_hidden

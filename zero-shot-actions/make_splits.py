@@ -22,7 +22,7 @@ from typing import Literal
 
 import numpy as np
 
-from zslab.config import check_at_least, check_file_names, check_share
+from zslab.config import check_at_least, check_file_names
 from zslab.data.checks import check_attributes
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.names import listed_names, read_names
@@ -199,7 +199,7 @@ def make_splits(config: SplitsConfig) -> None:
     Raises:
         InputError: the input cannot be used, or a split file exists already.
     """
-    check_share(config, "seen", "hold_out", "validation")
+    check_at_least(1e-9, config, "seen", "hold_out", "validation", below=1)
     check_at_least(0, config, "seed")
     check_file_names(config, "image_embedding", "class_embedding")
     folder = resolve_folder(config.dataroot) / config.dataset

@@ -15,23 +15,13 @@ the gate's detector.
 
 from __future__ import annotations
 
+from zslab.config import ActionConfig
 from zslab.data.dataset import StageData
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-
-from config import TfvaeganConfig
 
 __all__ = ["Critic", "Encoder", "Feedback", "Generator", "Networks", "SemanticDecoder", "build_networks"]
 
 
-def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
+def build_networks(config: ActionConfig, data: StageData) -> Networks:
     """Return new networks of the sizes in config and data, drawn from PyTorch's global random numbers."""
-    feature_dim, attribute_dim = data.feature_dim, data.attribute_dim
-    latent_dim = config.nz or attribute_dim
-    output = "sigmoid" if config.bce_att else "unit_norm"
-    return Networks(
-        encoder=Encoder(feature_dim, attribute_dim, latent_dim, config.ngh),
-        generator=Generator(latent_dim, attribute_dim, feature_dim, config.ngh),
-        critic=Critic(feature_dim, attribute_dim, config.ndh),
-        feedback=Feedback(config.ngh),
-        decoder=SemanticDecoder(feature_dim, attribute_dim, config.ngh, output),
-    )
+    return Networks.build(config, data.feature_dim, data.attribute_dim)

@@ -3,7 +3,7 @@
 from zslab.search.space import Float, Integer
 
 SPACES = {
-    "train_tfvaegan.py": {
+    "train_tfvaegan": {
         "lr": Float(3e-5, 3e-3, log=True),
         "dec_lr": Float(3e-5, 3e-3, log=True),
         "feed_lr": Float(1e-6, 1e-3, log=True),

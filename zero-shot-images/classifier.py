@@ -6,12 +6,11 @@ Both are linear softmax layers, trained anew at every evaluation on transformed 
 
 from __future__ import annotations
 
+from zslab.config import ImageConfig
 from zslab.shared.heads import SoftmaxHead
 
-from config import TfvaeganConfig
 
-
-def build_heads(config: TfvaeganConfig) -> tuple[SoftmaxHead, SoftmaxHead | None]:
+def build_heads(config: ImageConfig) -> tuple[SoftmaxHead, SoftmaxHead | None]:
     """Return the ZSL head and, with `--gzsl`, the GZSL head."""
 
     def head() -> SoftmaxHead:

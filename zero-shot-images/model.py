@@ -17,13 +17,12 @@ attributes (k, A); `zslab/dazle/model.py` has its table.
 
 from __future__ import annotations
 
+from zslab.config import DazleConfig, ImageConfig
 from zslab.data.dataset import StageData
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle.model import Dazle
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.utils.seeds import WEIGHTS, stream
-
-from config import DazleConfig, TfvaeganConfig
 
 __all__ = [
     "Critic",
@@ -38,18 +37,9 @@ __all__ = [
 ]
 
 
-def build_networks(config: TfvaeganConfig, data: StageData) -> Networks:
+def build_networks(config: ImageConfig, data: StageData) -> Networks:
     """Return new networks of the sizes in config and data, drawn from PyTorch's global random numbers."""
-    feature_dim, attribute_dim = data.feature_dim, data.attribute_dim
-    latent_dim = config.nz or attribute_dim
-    return Networks(
-        encoder=Encoder(feature_dim, attribute_dim, latent_dim, config.ngh),
-        generator=Generator(latent_dim, attribute_dim, feature_dim, config.ngh),
-        critic=Critic(feature_dim, attribute_dim, config.ndh),
-        feedback=Feedback(config.ngh),
-        decoder=SemanticDecoder(feature_dim, attribute_dim, config.ngh, output="unit_norm"),
-        critic_unseen=Critic(feature_dim, 0, config.ndh) if config.transductive else None,
-    )
+    return Networks.build(config, data.feature_dim, data.attribute_dim)
 
 
 def build_dazle(config: DazleConfig, data: RegionStageData) -> Dazle:
@@ -59,7 +49,7 @@ def build_dazle(config: DazleConfig, data: RegionStageData) -> Dazle:
         data.attribute_dim,
         data.feature_dim,
         config.dim_v,
-        config.options(),
+        config,
         stream(config.manualSeed, WEIGHTS),
         data.regions.grid,
     )

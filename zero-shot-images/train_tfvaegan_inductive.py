@@ -1,4 +1,4 @@
-"""TF-VAEGAN on images, inductive: unseen classes are known by their attributes only.
+"""TF-VAEGAN on images: unseen classes are known by their attributes, and in the transductive variant by unlabeled features too.
 
     python zero-shot-images/train_tfvaegan_inductive.py --dataset CUB --dataroot DIR [--flag value ...]
 
@@ -9,37 +9,25 @@ from __future__ import annotations
 
 import sys
 
-from zslab.config import fit_batch_size, read_dataset
+import torch
+
+from zslab.config import ImageConfig
 from zslab.data.dataset import StageData
-from zslab.protocol.stages import run_protocol
-from zslab.results.config import parse_config
+from zslab.datasets import Xlsa17Source
 from zslab.tfvaegan.trainer import TfvaeganTrainer
-from zslab.train import Experiment
+from zslab.train import Method, main
 
 from classifier import build_heads
-from config import TfvaeganConfig
+from config import TFVAEGAN
 from model import build_networks
 
 
-def train(config: TfvaeganConfig) -> int:
-    """Train, measure and report one experiment, unless it has finished before; return the exit status."""
-    with Experiment(config, "tfvaegan") as experiment:
-        config.check()
-        if not experiment.has_finished():
-            dataset = read_dataset(config)
+def build_trainer(config: ImageConfig, data: StageData, device: torch.device) -> TfvaeganTrainer:
+    """Return a new trainer for the data of one stage."""
+    return TfvaeganTrainer(build_networks(config, data), data, config, *build_heads(config), device)
 
-            def build_trainer(data: StageData) -> TfvaeganTrainer:
-                networks, heads = build_networks(config, data), build_heads(config)
-                settings, device = fit_batch_size(config, config.settings(), data), experiment.device
-                speed = config.engine, config.precision, config.cuda_graphs
-                return TfvaeganTrainer(networks, data, settings, *heads, device, config.manualSeed, *speed)
 
-            experiment.start(dataset)
-            outcome = run_protocol(dataset, build_trainer, experiment.folder, config.schedule())
-            experiment.finish(outcome)
-        experiment.report()
-    return experiment.status
-
+METHOD = Method("tfvaegan", Xlsa17Source.of, build_trainer)
 
 if __name__ == "__main__":
-    sys.exit(train(parse_config(TfvaeganConfig(), None, __file__, __doc__)))
+    sys.exit(main(METHOD, TFVAEGAN, __file__, __doc__))

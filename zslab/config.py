@@ -1,298 +1,504 @@
-"""What the configs of both trees share: the types of the flags, their checks, and what they mean to a method.
+"""The flags of all experiments: name, type and meaning of each, declared once.
 
-A tree's config dataclass inherits from one of the protocols below. It gives each flag a default and a help text.
+Numbers stand elsewhere: a tree's `config.py` gives each flag a value, to be edited, a launcher those of a data set, and the
+command line comes last. Flags keep the names of the authors' release; their help is the text under the field. Methods read the
+config itself. A field made by `flag` says what else is known of it: the smallest value that makes sense, and whether the flag
+can change a number (where data and output lie cannot; with other `threads`, as on another machine, sums may be rounded
+otherwise).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import logging
-from dataclasses import Field, asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_type_hints
 
-from zslab.data.dataset import Dataset, StageData
-from zslab.data.lazy import limit_memory
-from zslab.data.region_dataset import AttributeChange
-from zslab.datasets import DataSource, RegionSource
-from zslab.dazle.model import DazleOptions
-from zslab.dazle.sampling import Sampling
-from zslab.dazle.trainer import DazleSettings
-from zslab.errors import InputError
-from zslab.protocol.stages import Schedule
-from zslab.results.config import VALIDATION_ONLY, config_digest
-from zslab.results.folder import RunFolder
-from zslab.tfvaegan.settings import TfvaeganSettings
-from zslab.tfvaegan.trainer import Engine
-from zslab.utils.environment import resolve_device, resolve_folder
-from zslab.utils.precision import Precision
+import msgspec
+
+from zslab.errors import InputError, examples
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+    from typing_extensions import Self
 
 log = logging.getLogger("zslab")
 
+Config = TypeVar("Config", bound="DataclassInstance")
+Value = str | int | float | bool | None
+VALIDATION_ONLY: Final = "only_val"  # value of --select: train and measure on the validation split alone
+NOTED = ("standardization", "resSize", "attSize", "nclass_all")  # flags of the release that change nothing here
+REMOVED: dict[str, str] = {}  # flag of an earlier version -> why it is gone
 
-class RunFlags(Protocol):
-    """The flags and properties that every config has."""
 
-    __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
+def flag(low: float | None = None, affects_result: bool = True) -> Any:
+    """Return a field of a config.
+
+    Args:
+        low: the smallest value allowed; None where any makes sense.
+        affects_result: whether two runs that differ in this flag alone can give different numbers.
+    """
+    return dataclasses.field(metadata={"low": low, "affects_result": affects_result})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """The flags that every method has."""
 
     dataset: str
-    dataroot: Path
+    """folder of the data set under --dataroot"""
+    dataroot: Path = flag(affects_result=False)
+    """where the data sets lie; relative to the working directory, else to the project's root"""
     image_embedding: str
+    """file of features (without .mat) or of region maps (without .hdf5)"""
     class_embedding: str
+    """class vectors: a split file without _splits.mat, such as att or sent; for region maps att or original_att"""
     partition: int | None
-    nepoch: int
-    batch_size: int
+    """draw a random partition of the classes with this number instead of the file's split"""
+    nepoch: int = flag(low=1)
+    """epochs"""
+    batch_size: int = flag(low=1)
+    """samples a step; class-balanced batches may have fewer"""
     fit_batch_size: bool
+    """lower --batch_size to the number of training samples where there are fewer, in either stage"""
+    lr: float = flag(low=0)
+    """learning rate: Adam's for encoder, generator and critics (TF-VAEGAN), RMSprop's (DAZLE)"""
     manualSeed: int
+    """seed of all random numbers"""
     select: Literal["none", "val", "only_val"]
-    eval_every: int
+    """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
+    eval_every: int = flag(low=1)
+    """epochs between evaluations; the last epoch is always evaluated"""
     device: str
-    precision: Precision
-    threads: int
+    """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
+    precision: Literal["fp32", "tf32", "bf16"]
+    """of matrix products in training: float32, TF32 (CUDA only) or bfloat16; weights and optimizer stay float32"""
+    threads: int = flag(affects_result=False)
+    """CPU threads; 0 leaves the choice to PyTorch, one a core"""
+    memory: float
+    """GiB that the process should stay below: larger feature matrices are read and synthesized batch by batch; 0: 4 GiB each"""
     deterministic: bool
-    output: Path
-    resume: bool
-    overwrite: bool
-    checkpoint_every: int
+    """refuse CUDA operations whose result is not repeatable; results on a CPU always are"""
+    output: Path = flag(affects_result=False)
+    """folder for run folders"""
+    resume: bool = flag(affects_result=False)
+    """continue an unfinished run of the same config"""
+    overwrite: bool = flag(affects_result=False)
+    """delete what an earlier run of the same config left"""
+    checkpoint_every: int = flag(low=1, affects_result=False)
+    """epochs between checkpoints; a kill loses at most these"""
+
+    def __post_init__(self) -> None:
+        """Make whole numbers of float flags floats, so that 10 and 10.0 are one config."""
+        for field in fields(self):
+            if field.type == "float":
+                object.__setattr__(self, field.name, float(getattr(self, field.name)))
+
+    @property
+    def validation_only(self) -> bool:
+        """Whether nothing is trained on trainval, and nothing of the test split is scored."""
+        return self.select == VALIDATION_ONLY
+
+    def fitted(self, n: int, stage: str) -> Self:
+        """Return the config with a batch no larger than a stage's n training samples, if `fit_batch_size` asks for it."""
+        if not self.fit_batch_size or self.batch_size <= n:
+            return self
+        log.info("The %s stage has %d training samples, so a batch has %d and not %d.", stage, n, n, self.batch_size)
+        return replace(self, batch_size=n)
 
     @property
     def variant(self) -> str:
         """The method's name and its ablations."""
+        raise NotImplementedError
 
     @property
-    def folder_words(self) -> tuple[str, ...]:
+    def name_parts(self) -> tuple[str, ...]:
         """The words between data and seed in the name of the run folder."""
+        raise NotImplementedError
 
     def check(self) -> None:
-        """Refuse flags that contradict each other."""
-
-    def source(self) -> DataSource:
-        """Return where the data come from."""
-
-    def method_settings(self) -> dict[str, Any]:
-        """Return the method's settings as result.json holds them."""
-
-    def schedule(self) -> Schedule:
-        """Return how long to train, when to evaluate and how to choose an epoch."""
-        return Schedule(
-            self.nepoch,
-            self.eval_every,
-            self.checkpoint_every,
-            self.select != "none",
-            self.select == VALIDATION_ONLY,
-            seed=self.manualSeed,
-            deterministic=self.deterministic,
-        )
-
-
-class TfvaeganFlags(RunFlags, Protocol):
-    """The flags that both trees' TF-VAEGAN have."""
-
-    preprocessing: bool
-    standardization: bool
-    resSize: int | None
-    attSize: int | None
-    nclass_all: int | None
-    nz: int | None
-    ngh: int
-    ndh: int
-    critic_iter: int
-    feedback_loop: int
-    encoded_noise: bool
-    lr: float
-    feed_lr: float
-    dec_lr: float
-    beta1: float
-    gammaD: float
-    gammaG: float
-    lambda1: float
-    recons_weight: float
-    a1: float
-    a2: float
-    freeze_dec: bool
-    stale_feedback: bool
-    syn_num: int
-    transform: bool
-    gzsl: bool
-    classifier_lr: float
-    classifier_epochs: int
-    engine: Engine
-    cuda_graphs: bool
-    memory: float
-
-    def variant_of(self, *more: str) -> str:
-        """Return the method's name and its ablations; `more` follows the name."""
-        words = ["TF-VAEGAN" if self.recons_weight > 0 else "f-VAEGAN-D2", *more]
-        words += ["without feedback"] if self.recons_weight > 0 and self.feedback_loop == 1 else []
-        words += ["without transformation"] if self.recons_weight > 0 and not self.transform else []
-        return ", ".join(words)
-
-    def check(self) -> None:
-        """Refuse flags that contradict each other.
-
-        Raises:
-            InputError: naming the flags.
-        """
-        if self.standardization or not self.preprocessing:
-            raise InputError(
-                "the generator cannot produce such features",
-                where="--standardization / --preprocessing",
-                found="standardization" if self.standardization else "no preprocessing",
-                expected="features in [0, 1], because the generator ends in a sigmoid and is trained by cross-entropy",
-                fix="Use --preprocessing --no_standardization, the defaults.",
-            )
-        if self.recons_weight == 0 and (self.feedback_loop > 1 or self.transform):
-            raise InputError(
-                "the decoder is used but never trained",
-                where="--recons_weight",
-                found=0,
-                expected="a positive weight where feedback or transformation use the decoder",
-                fix="Add --feedback_loop 1 --no_transform, which makes it f-VAEGAN-D2, or give the weight a value.",
-            )
-        check_at_least(1, self, "ngh", "ndh", "nepoch", "batch_size", "critic_iter", "feedback_loop", "syn_num")
-        check_at_least(1, self, "classifier_epochs", "eval_every", "checkpoint_every")
-
-    def settings(self) -> TfvaeganSettings:
-        """Return the method's settings; what only one tree has a flag for is left at its default."""
-        return TfvaeganSettings(
-            batch_size=self.batch_size,
-            critic_iter=self.critic_iter,
-            feedback_loop=self.feedback_loop,
-            encoded_noise=self.encoded_noise,
-            freeze_decoder=self.freeze_dec,
-            stale_feedback=self.stale_feedback,
-            critic_weight=self.gammaD,
-            adversarial_weight=self.gammaG,
-            cycle_weight=self.recons_weight,
-            penalty_weight=self.lambda1,
-            feedback_train=self.a1,
-            feedback_synthesis=self.a2,
-            lr=self.lr,
-            beta1=self.beta1,
-            feedback_lr=self.feed_lr,
-            decoder_lr=self.dec_lr,
-            n_synthetic=self.syn_num,
-            transform=self.transform,
-        )
-
-    def method_settings(self) -> dict[str, Any]:
-        """Return the method's settings as result.json holds them."""
-        return asdict(self.settings())
-
-
-class DazleFlags(RunFlags, Protocol):
-    """The flags of DAZLE."""
-
-    class_embedding: Literal["att", "original_att"]
-    split_file: Path | None
-    standard_split: bool
-    att_change: AttributeChange
-    drop_absent_classes: bool
-    w2v: bool
-    w2v_file: Path | None
-    allow_missing_w2v: bool
-    dim_v: int
-    trainable_w2v: bool
-    normalize_V: bool
-    normalize_F: bool
-    uniform_att_1: bool
-    uniform_att_2: bool
-    is_sigmoid: bool
-    non_linear_act: bool
-    non_linear_emb: bool
-    is_conv: bool
-    loss_type: Literal["CE", "rank"]
-    is_conservative: bool
-    is_bias: bool
-    bias: float
-    lambda_: float
-    iterations_per_epoch: int
-    sampling: Sampling
-    lr: float
-    weight_decay: float
-    momentum: float
-
-    def check(self) -> None:
-        """Refuse flags that are out of range.
+        """Refuse flags that are out of range or contradict each other.
 
         Raises:
             InputError: naming the flag.
         """
-        check_at_least(1, self, "nepoch", "batch_size", "dim_v", "eval_every", "checkpoint_every")
-        check_at_least(0, self, "iterations_per_epoch", "lambda_", "bias", "lr", "weight_decay", "momentum")
+        for field in fields(self):
+            low = field.metadata.get("low")
+            if low is not None:
+                check_at_least(low, self, field.name)
 
-    def source(self) -> RegionSource:
-        """Return where the region maps come from."""
-        return RegionSource(
-            self.dataset,
-            self.image_embedding,
-            self.class_embedding,
-            attribute_change=self.att_change,
-            splits=str(self.split_file) if self.split_file else None,
-            word_vectors=str(self.w2v_file) if self.w2v_file else None,
-            drop_absent_classes=self.drop_absent_classes,
-            standard_split=self.standard_split,
-            allow_missing_vectors=self.allow_missing_w2v,
-            partition=self.partition,
+
+@dataclass(frozen=True, kw_only=True)
+class TfvaeganConfig(RunConfig):
+    """The flags of TF-VAEGAN on images and actions."""
+
+    preprocessing: bool
+    """scale every feature dimension to [0, 1] by its training minimum and maximum; the generator needs it"""
+    standardization: bool
+    """of the release; without effect, since the generator ends in a sigmoid"""
+    resSize: int | None
+    """of the release; the feature dimension is read from the data"""
+    attSize: int | None
+    """of the release; the attribute dimension is read from the data"""
+    nclass_all: int | None
+    """of the release; the number of classes is read from the data"""
+    nz: int | None
+    """latent dimension; the attribute dimension where not given"""
+    ngh: int = flag(low=1)
+    """hidden units of encoder, generator, feedback module and semantic decoder"""
+    ndh: int = flag(low=1)
+    """hidden units of the critics"""
+    critic_iter: int = flag(low=1)
+    """critic steps an iteration"""
+    feedback_loop: int = flag(low=1)
+    """passes over the data an epoch; feedback is active in the second, so 1 trains without it"""
+    encoded_noise: bool
+    """latents of the adversarial branch from the encoder instead of pure noise"""
+    feed_lr: float
+    """learning rate of the feedback module"""
+    dec_lr: float
+    """learning rate of the semantic decoder"""
+    beta1: float
+    """Adam's beta1, except for the encoder (0.9)"""
+    gammaD: float
+    """weight of the critic's loss"""
+    gammaG: float
+    """weight of the adversarial term in the generator's loss"""
+    lambda1: float
+    """initial weight of the gradient penalty; adapts during training"""
+    recons_weight: float
+    """weight of the semantic cycle loss; 0 leaves out the decoder altogether"""
+    bce_att: bool
+    """sigmoid decoder, its loss binary cross-entropy against attributes scaled to [0, 1], instead of the weighted L1"""
+    a1: float
+    """weight of the feedback in training"""
+    a2: float
+    """weight of the feedback in synthesis"""
+    freeze_dec: bool
+    """leave the decoder alone in the generator step"""
+    stale_feedback: bool
+    """without encoded noise: feedback from the VAE branch's features, as the release has it"""
+    syn_num: int = flag(low=1)
+    """features synthesized for each unseen class; also the heads' batch size"""
+    transform: bool
+    """classify [x, Dec(x), h(x)] instead of x"""
+    gzsl: bool
+    """also classify over seen and unseen classes together"""
+    classifier_lr: float
+    """learning rate of the softmax heads"""
+    classifier_epochs: int = flag(low=1)
+    """epochs of the softmax heads"""
+    engine: Literal["fast", "eager"]
+    """how an iteration is computed: fast, or eager, the plain reference; they agree up to rounding"""
+    cuda_graphs: bool
+    """on CUDA, record iterations and head steps once and replay them; a step that cannot be recorded runs without"""
+
+    @property
+    def synthesis_feedback(self) -> float | None:
+        """δ in synthesis; None where feedback is not trained."""
+        return self.a2 if self.feedback_loop > 1 else None
+
+    @property
+    def words(self) -> list[str]:
+        """What comes after the method's name in `variant`."""
+        return []
+
+    @property
+    def variant(self) -> str:
+        """The method's name and its ablations."""
+        words = ["TF-VAEGAN" if self.recons_weight > 0 else "f-VAEGAN-D2", *self.words]
+        words += ["without feedback"] if self.recons_weight > 0 and self.feedback_loop == 1 else []
+        words += ["without transformation"] if self.recons_weight > 0 and not self.transform else []
+        return ", ".join(words)
+
+    @property
+    def name_parts(self) -> tuple[str, ...]:
+        """The words between data and seed in the name of the run folder."""
+        return ("tfvaegan",)
+
+    def check(self) -> None:
+        """Refuse flags that are out of range or contradict each other."""
+        super().check()
+        ignored = [f"--{name}" for name in NOTED if getattr(self, name)] + (
+            [] if self.preprocessing else ["--no_preprocessing"]
         )
+        if ignored:
+            log.info("Note: %s changes nothing: sizes are read from the data, features scaled to [0, 1].", ", ".join(ignored))
+        if self.recons_weight == 0 and (self.feedback_loop > 1 or self.transform):
+            raise InputError(
+                "the weight must be positive where feedback or transformation use the decoder",
+                where="--recons_weight",
+                got=0,
+                fix="Add --feedback_loop 1 --no_transform, which makes it f-VAEGAN-D2, or give the weight a value.",
+            )
 
-    def options(self) -> DazleOptions:
-        """Return the model's options."""
-        return DazleOptions(
-            normalize_features=self.normalize_F,
-            normalize_vectors=self.normalize_V,
-            trainable_vectors=self.trainable_w2v,
-            uniform_regions=self.uniform_att_1,
-            uniform_attributes=self.uniform_att_2,
-            sigmoid_scores=self.is_sigmoid,
-            relu_attributes=self.non_linear_act,
-            nonlinear_classes=self.non_linear_emb,
-            convolution=self.is_conv,
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig(TfvaeganConfig):
+    """The flags of TF-VAEGAN on images: also the transductive variant, which knows unlabeled features of unseen classes."""
+
+    transductive: bool
+    """whether unlabeled features of unseen classes are used; train_tfvaegan_transductive.py and --transductive set it"""
+    gammaD2: float
+    """weight of the second critic's loss"""
+    gammaG_D2: float
+    """weight of its adversarial term in the generator's loss"""
+    unseen_prior: Literal["uniform", "labels"]
+    """classes to generate for D2: uniform, or labels, the TRUE ones of the unlabeled batch, as the release leaks them"""
+
+    @property
+    def words(self) -> list[str]:
+        """What comes after the method's name in `variant`."""
+        return ["transductive"] if self.transductive else []
+
+    @property
+    def name_parts(self) -> tuple[str, ...]:
+        """The words between data and seed in the name of the run folder."""
+        return "tfvaegan", "transductive" if self.transductive else "inductive"
+
+    def check(self) -> None:
+        """Refuse flags that are out of range or contradict each other."""
+        super().check()
+        if self.transductive and self.unseen_prior == "labels":
+            log.info("Warning: --unseen_prior labels tells the generator the class frequencies of the test set.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActionConfig(TfvaeganConfig):
+    """The flags of TF-VAEGAN on actions: also class splits by number, and the gate between seen and unseen clips."""
+
+    split: int | None
+    """number k of the class split, read from split_<k>/; without it the split file lies beside the features"""
+    manual_att: bool
+    """class vectors from <name>_manual_att.npy instead of the split file's att"""
+    gzsl_od: bool
+    """classify over all classes behind a gate that tells seen from unseen clips, instead of by one head"""
+    ood_threshold: Literal["release", "mean", "val"]
+    """entropy below which a clip is seen: mean of the training clips, release: about half of it, val: by validation"""
+    ood_epochs: int = flag(low=1)
+    """epochs of the gate's detector"""
+    ood_lr: float
+    """learning rate of the detector"""
+    ood_batch_size: int = flag(low=1)
+    """real clips a batch of the detector, and as many synthesized ones"""
+    ood_hidden: int = flag(low=1)
+    """units of the detector's hidden layers"""
+
+    @property
+    def words(self) -> list[str]:
+        """What comes after the method's name in `variant`."""
+        return ["gate"] if self.gzsl and self.gzsl_od else []
+
+    @property
+    def name_parts(self) -> tuple[str, ...]:
+        """The words between data and seed in the name of the run folder."""
+        return (*([] if self.split is None else [f"split{self.split}"]), "tfvaegan")
+
+    def check(self) -> None:
+        """Refuse flags that are out of range or contradict each other."""
+        super().check()
+        if self.gzsl and self.gzsl_od and self.ood_threshold == "val" and self.select == "none":
+            raise InputError(
+                "val must have a validation run",
+                where="--ood_threshold",
+                got=f"--select {self.select}",
+                fix="Add --select val, or pass --ood_threshold release or mean.",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DazleOptions:
+    """The flags that DAZLE's model takes; see `zslab.dazle.model`."""
+
+    trainable_w2v: bool
+    """learn the attributes' vectors"""
+    normalize_V: bool
+    """scale attributes' vectors to unit length whenever they are used, not only at the start"""
+    normalize_F: bool
+    """scale region features to unit length; not with --is_conv"""
+    uniform_att_1: bool
+    """give all regions the same weight in attribute scores; the weights of attributes still depend on attention"""
+    uniform_att_2: bool
+    """give all attributes the same weight"""
+    is_sigmoid: bool
+    """pass the attribute scores of regions through a sigmoid"""
+    non_linear_act: bool
+    """pass the attribute scores of images through a ReLU"""
+    non_linear_emb: bool
+    """compute class scores by a perceptron over attributes instead of a sum"""
+    is_conv: bool
+    """first apply a 2 x 2 convolution to the region maps, to half as many channels, with batch normalization and ReLU"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DazleConfig(DazleOptions, RunConfig):
+    """The flags of DAZLE."""
+
+    split_file: Path | None
+    """take splits, class attributes and class names from this <...>_splits.mat instead of the region maps' file"""
+    standard_split: bool
+    """the split has no test samples of seen classes: measure zero-shot accuracy alone"""
+    att_change: Literal["none", "negative_to_zero", "to_unit_interval"]
+    """change of class attributes before they are normalized: set negative ones to 0, or replace a by (a + 1) / 2"""
+    drop_absent_classes: bool
+    """leave out classes without samples, which are an error otherwise"""
+    w2v: bool
+    """start from the attributes' word vectors where the data has them; else, and without them, from N(0, 1)"""
+    w2v_file: Path | None
+    """word vectors from this .npy file, one row an attribute, instead of those beside the region maps"""
+    allow_missing_w2v: bool
+    """accept attributes whose word vector is a row of zeros, as some of the release's are; they are learned from there"""
+    cache: Literal["none", "memory"]
+    """none: read region maps as they are needed; memory: hold those of the run on the device, in half precision"""
+    dim_v: int = flag(low=1)
+    """dimension of the attributes' vectors where there are no word vectors"""
+    loss_type: Literal["CE", "rank"]
+    """loss of the labeled class: cross-entropy (CE), or a hinge loss against every other class (rank)"""
+    is_conservative: bool
+    """include unseen classes in the loss of --loss_type"""
+    is_bias: bool
+    """add a margin to unseen and subtract it from seen scores: in self-calibration, rank loss, generalized predictions"""
+    bias: float = flag(low=0)
+    """margin of --is_bias"""
+    lambda_: float = flag(low=0)
+    """weight of the self-calibration loss"""
+    iterations_per_epoch: int = flag(low=0)
+    """steps of an epoch; 0: as many as batches make up the data"""
+    sampling: Literal["random", "class_balanced"]
+    """batches of any samples, or of equally many samples of each class"""
+    weight_decay: float = flag(low=0)
+    """weight decay of RMSprop"""
+    momentum: float = flag(low=0)
+    """momentum of RMSprop"""
+
+    @property
+    def margin(self) -> float:
+        """What is added to unseen and subtracted from seen scores."""
+        return self.bias if self.is_bias else 0.0
+
+    @property
+    def variant(self) -> str:
+        """The method's name and its ablations."""
+        ablations = {
+            "without self-calibration": self.lambda_ == 0,
+            "without margin": not self.is_bias,
+            "uniform attention over regions": self.uniform_att_1,
+            "uniform attention over attributes": self.uniform_att_2,
+        }
+        return ", ".join(["DAZLE", *(words for words, active in ablations.items() if active)])
+
+    @property
+    def name_parts(self) -> tuple[str, ...]:
+        """The words between data and seed in the name of the run folder."""
+        return ("dazle", "standard_split") if self.standard_split else ("dazle",)
+
+
+def parse_config(default: Config, argv: Sequence[str] | None, script: str, description: str) -> Config:
+    """Return `default` changed by the flags of a command line.
+
+    Unknown and abbreviated flags are errors; switches are `--gzsl` / `--no_gzsl`. Exits with status 2 and a message naming the
+    flag where one is unknown or has an impossible value.
+
+    Args:
+        default: the config without flags.
+        argv: the flags; None takes those of this process.
+        script: the file name for the help.
+        description: the text for the help.
+    """
+    import tyro  # not needed to read a config
+
+    return tyro.cli(
+        type(default), args=argv, default=default, prog=Path(script).name, description=description, use_underscores=True
+    )
+
+
+def override(config: Config, flags: Mapping[str, object], where: object) -> Config:
+    """Return a config with other values for some flags, given as text or as values of their types.
+
+    Raises:
+        InputError: a flag is unknown, or a value is not of its type.
+    """
+    names = {field.name for field in fields(config)}
+    check_removed(flags, where)
+    unknown = flags.keys() - names
+    if unknown:
+        raise InputError(
+            "every name must be that of a flag",
+            where=where,
+            got=examples(sorted(unknown)),
+            fix="--help of a launcher lists them.",
         )
-
-    def settings(self) -> DazleSettings:
-        """Return the training's settings."""
-        return DazleSettings(
-            batch_size=self.batch_size,
-            sampling=self.sampling,
-            iterations=self.iterations_per_epoch,
-            lr=self.lr,
-            weight_decay=self.weight_decay,
-            momentum=self.momentum,
-            loss="rank" if self.loss_type == "rank" else "cross_entropy",
-            conservative=self.is_conservative,
-            calibration=self.lambda_,
-            margin=self.bias if self.is_bias else 0.0,
-        )
-
-    def method_settings(self) -> dict[str, Any]:
-        """Return the method's settings as result.json holds them."""
-        return asdict(self.settings()) | {"options": asdict(self.options())}
+    types = get_type_hints(type(config))
+    return replace(config, **{name: _converted(value, types[name], name, where) for name, value in flags.items()})
 
 
-def data_folders(config: RunFlags) -> tuple[Path, Path]:
-    """Return the folder that holds the data sets, and one for files that make reading them faster."""
-    return resolve_folder(config.dataroot), resolve_folder(config.output) / "feature-cache"
+def _converted(value: object, kind: Any, name: str, where: object) -> object:
+    if value in ("None", "none", None) and type(None) in getattr(kind, "__args__", ()):
+        return None
+    text = {"True": True, "False": False}.get(value, value) if isinstance(value, str) else value
+    try:
+        return msgspec.convert(text, kind, strict=False, dec_hook=lambda target, found: target(found))
+    except (msgspec.ValidationError, TypeError) as error:
+        raise InputError(
+            f"the value of {name} must fit the flag: {error}", where=where, got=repr(value), fix="Correct it."
+        ) from None
 
 
-def run_folder(config: RunFlags) -> RunFolder:
-    """Return the folder of a config's run, named by data, method, seed and a digest of all flags; it need not exist."""
-    digest = config_digest(replace(config, device=str(resolve_device(config.device))))
-    data = (config.dataset, config.image_embedding, config.class_embedding)
-    partition = [] if config.partition is None else [f"partition{config.partition}"]
-    name = "-".join([*data, *partition, *config.folder_words, f"seed{config.manualSeed}", digest])
-    return RunFolder(resolve_folder(config.output) / name, digest)
+def check_removed(names: Mapping[str, object] | Sequence[str], where: object) -> None:
+    """Refuse flags of earlier versions, with the reason."""
+    for name in names:
+        word = name.removeprefix("--").partition("=")[0].removeprefix("no_")
+        if word in REMOVED:
+            raise InputError(f"--{word} must be left out: {REMOVED[word]}", where=where, got=name, fix="Remove the flag.")
 
 
-Settings = TypeVar("Settings", TfvaeganSettings, DazleSettings)
+def as_arguments(flags: Mapping[str, Value]) -> list[str]:
+    """Return flags as a command line has them; None leaves a flag at its default.
+
+    >>> as_arguments({"nepoch": 3, "gzsl": True, "freeze_dec": False, "nz": None})
+    ['--nepoch', '3', '--gzsl', '--no_freeze_dec']
+    """
+    arguments = []
+    for name, value in flags.items():
+        if isinstance(value, bool):
+            arguments.append(f"--{name}" if value else f"--no_{name}")
+        elif value is not None:
+            arguments += [f"--{name}", str(value)]
+    return arguments
 
 
-def fit_batch_size(config: RunFlags, settings: Settings, data: StageData) -> Settings:
-    """Return the settings with a batch no larger than a stage's training data, if `--fit_batch_size` asks for it."""
-    n = len(data.train)
-    if not config.fit_batch_size or settings.batch_size <= n:
-        return settings
-    log.info("The %s stage has %d training samples, so a batch has %d and not %d.", data.stage, n, n, settings.batch_size)
-    return replace(settings, batch_size=n)
+def config_dict(config: DataclassInstance) -> dict[str, Any]:
+    """Return a config as JSON can hold it: flag -> value."""
+    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(config).items()}
+
+
+def result_flags(kind: type[DataclassInstance]) -> Iterator[str]:
+    """Yield the names of the flags that can change a number."""
+    return (field.name for field in fields(kind) if field.metadata.get("affects_result", True))
+
+
+def config_digest(config: DataclassInstance) -> str:
+    """Return eight hexadecimal digits that differ between configs that could give different numbers."""
+    values = config_dict(config)
+    identity = {name: values[name] for name in result_flags(type(config))}
+    return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def check_at_least(least: float, config: object, *names: str, below: float | None = None) -> None:
+    """Refuse flags that are smaller than `least`, or not below a limit.
+
+    Raises:
+        InputError: naming the flag.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not value >= least or (below is not None and not value < below):
+            must = f"the number must be at least {least:g}" + ("" if below is None else f" and less than {below:g}")
+            raise InputError(must, where=f"--{name}", got=value, fix="Pass another number.")
 
 
 def is_plain_name(name: str) -> bool:
@@ -301,90 +507,13 @@ def is_plain_name(name: str) -> bool:
 
 
 def check_file_names(config: object, *flags: str) -> None:
-    """Refuse names of files to write that are empty or lead out of their folder.
-
-    Args:
-        config: has an attribute for each flag; None is not checked.
-        flags: their names.
-
-    Raises:
-        InputError: a name is not that of a file.
-    """
-    for flag in flags:
-        name = getattr(config, flag)
-        if name is not None and not is_plain_name(name):
-            raise InputError(
-                "the name is not that of a file",
-                where=f"--{flag}",
-                found=repr(name),
-                expected="a name without folders",
-                fix="Pass a plain name; --dataroot and --dataset say where the file goes.",
-            )
-
-
-def check_share(config: object, *flags: str) -> None:
-    """Refuse shares that are not between 0 and 1.
-
-    Args:
-        config: has an attribute for each flag.
-        flags: their names.
-
-    Raises:
-        InputError: a share is out of range or NaN.
-    """
-    for flag in flags:
-        if not 0 < getattr(config, flag) < 1:
-            raise InputError(
-                "the share is out of range",
-                where=f"--{flag}",
-                found=getattr(config, flag),
-                expected="more than 0 and less than 1",
-                fix="Pass a share such as 0.2.",
-            )
-
-
-def check_at_least(least: int, config: object, *names: str) -> None:
-    """Refuse flags that are smaller than `least`.
-
-    Args:
-        least: the smallest value allowed.
+    """Refuse names of files to write that are empty or lead out of their folder; None is not checked.
 
     Raises:
         InputError: naming the flag.
     """
-    for name in names:
+    for name in flags:
         value = getattr(config, name)
-        if not value >= least:
-            raise InputError(
-                "the number is too small",
-                where=f"--{name}",
-                found=value,
-                expected=f"at least {least}",
-                fix=f"Pass --{name} {least} or more.",
-            )
-
-
-def read_dataset(config: TfvaeganFlags) -> Dataset:
-    """Read the config's data, and compare its size flags with them.
-
-    Raises:
-        InputError: data are missing or wrong, or a size flag contradicts them.
-    """
-    if config.memory > 0:
-        limit_memory(config.memory)
-    dataset = config.source().open(*data_folders(config))
-    sizes = {
-        "resSize": (config.resSize, dataset.features.shape[1]),
-        "attSize": (config.attSize, dataset.attributes.shape[1]),
-        "nclass_all": (config.nclass_all, len(dataset.attributes)),
-    }
-    for flag, (given, size) in sizes.items():
-        if given is not None and given != size:
-            raise InputError(
-                "the size contradicts the data",
-                where=f"--{flag}",
-                found=given,
-                expected=f"{size}, as in {config.dataset}",
-                fix=f"Leave out --{flag}; sizes are read from the data.",
-            )
-    return dataset
+        if value is not None and not is_plain_name(value):
+            fix = "Pass a plain name; --dataroot and --dataset say where the file goes."
+            raise InputError("the name must be that of a file, without folders", where=f"--{name}", got=repr(value), fix=fix)

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from zslab.config import ActionConfig, DazleConfig, RunConfig
 from zslab.data.actions import read_action_set
 from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import AttributeChange, RegionDataset, read_region_maps
@@ -79,6 +80,11 @@ class Xlsa17Source(DataSource):
 
     kind: ClassVar[str] = "xlsa17"
 
+    @classmethod
+    def of(cls, config: RunConfig) -> Xlsa17Source:
+        """Return the source that a config names."""
+        return cls(config.dataset, config.image_embedding, config.class_embedding, partition=config.partition)
+
     def open(self, dataroot: Path, cache: Path) -> Dataset:
         """Read and check the data set."""
         if self.dataset == TOY:
@@ -103,6 +109,12 @@ class ActionSource(DataSource):
     kind: ClassVar[str] = "actions"
     split: int | None
     manual_att: bool
+
+    @classmethod
+    def of(cls, config: ActionConfig) -> ActionSource:
+        """Return the source that a config names."""
+        names = config.dataset, config.image_embedding, config.class_embedding
+        return cls(*names, split=config.split, manual_att=config.manual_att, partition=config.partition)
 
     def open(self, dataroot: Path, cache: Path) -> Dataset:
         """Read and check the data set."""
@@ -134,6 +146,22 @@ class RegionSource(DataSource):
     drop_absent_classes: bool = False
     standard_split: bool = False
     allow_missing_vectors: bool = False
+
+    @classmethod
+    def of(cls, config: DazleConfig) -> RegionSource:
+        """Return the source that a config names."""
+        return cls(
+            config.dataset,
+            config.image_embedding,
+            config.class_embedding,  # type: ignore[arg-type]  # checked by the reader
+            attribute_change=config.att_change,
+            splits=str(config.split_file) if config.split_file else None,
+            word_vectors=str(config.w2v_file) if config.w2v_file else None,
+            drop_absent_classes=config.drop_absent_classes,
+            standard_split=config.standard_split,
+            allow_missing_vectors=config.allow_missing_w2v,
+            partition=config.partition,
+        )
 
     def open(self, dataroot: Path, cache: Path) -> RegionDataset:
         """Read and check the data set."""

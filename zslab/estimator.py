@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,11 +23,11 @@ from zslab.app.model_file import Model
 from zslab.app.predictor import Predictor
 from zslab.app.trained_parts import with_tfvaegan
 from zslab.baselines.comparison import BASELINES
+from zslab.config import ImageConfig, config_dict, override
 from zslab.data.dataset import Dataset, FeatureScaling, fit_scaling
 from zslab.errors import InputError, examples
 from zslab.shared.heads import SoftmaxHead
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 from zslab.utils.environment import resolve_device
 from zslab.utils.names import logged_names
@@ -36,8 +37,65 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 ClassVectors = Mapping[object, ArrayLike] | ArrayLike
-# For features by the thousand, not the hundred thousand: learning rates ten times the paper's, as for the toy birds.
-DEFAULT_SETTINGS = TfvaeganSettings(lr=1e-3, feedback_lr=1e-4, decoder_lr=1e-3, cycle_weight=0.1)
+# The flags of `TfvaeganClassifier`. For features by the thousand, not the hundred thousand: learning rates ten times the
+# paper's, as for the toy birds. What says where data come from or how a run proceeds has no meaning here.
+FLAGS = ImageConfig(
+    dataset="arrays",
+    dataroot=Path(),
+    image_embedding="features",
+    class_embedding="class vectors",
+    partition=None,
+    preprocessing=True,
+    standardization=False,
+    resSize=None,
+    attSize=None,
+    nclass_all=None,
+    nz=None,
+    ngh=512,
+    ndh=512,
+    nepoch=30,
+    batch_size=64,
+    fit_batch_size=True,
+    critic_iter=5,
+    feedback_loop=2,
+    encoded_noise=True,
+    lr=1e-3,
+    feed_lr=1e-4,
+    dec_lr=1e-3,
+    beta1=0.5,
+    gammaD=10,
+    gammaG=10,
+    lambda1=10,
+    recons_weight=0.1,
+    bce_att=False,
+    a1=1,
+    a2=1,
+    freeze_dec=False,
+    stale_feedback=False,
+    transductive=False,
+    gammaD2=10,
+    gammaG_D2=10,
+    unseen_prior="uniform",
+    syn_num=300,
+    transform=True,
+    gzsl=True,
+    classifier_lr=1e-3,
+    classifier_epochs=25,
+    manualSeed=0,
+    select="none",
+    eval_every=1,
+    device="auto",
+    engine="fast",
+    precision="fp32",
+    cuda_graphs=True,
+    threads=0,
+    memory=0,
+    deterministic=False,
+    output=Path(),
+    resume=False,
+    overwrite=False,
+    checkpoint_every=1,
+)
 
 
 class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
@@ -140,12 +198,9 @@ class TfvaeganClassifier(ZeroShotClassifier):
     """TF-VAEGAN: synthesizes features of unseen classes from their vectors and trains softmax heads on them.
 
     Args:
-        n_epochs: training epochs of the networks.
-        hidden_dim: units of their hidden layers; the paper has 4096.
-        latent_dim: dimension of the generator's noise; None takes that of the class vectors.
-        settings: settings of the method; None takes DEFAULT_SETTINGS. A batch larger than the data is made smaller.
-        head_lr: learning rate of the softmax heads.
-        head_epochs: passes over real and synthesized features.
+        n_epochs: training epochs of the networks, `nepoch`.
+        hidden_dim: units of their hidden layers, `ngh` and `ndh`; the paper has 4096.
+        flags: other flags of the method under their names on the command line, such as {"syn_num": 100}.
         calibration: is subtracted from the scores of the seen classes, which every model favors.
         device: "auto", "cpu", "cuda" or "cuda:N".
         random_state: the seed; equal to that of a run with the same settings, it gives the same networks and heads.
@@ -167,36 +222,32 @@ class TfvaeganClassifier(ZeroShotClassifier):
         *,
         n_epochs: int = 30,
         hidden_dim: int = 512,
-        latent_dim: int | None = None,
-        settings: TfvaeganSettings | None = None,
-        head_lr: float = 1e-3,
-        head_epochs: int = 25,
+        flags: Mapping[str, object] | None = None,
         calibration: float = 0.0,
         device: str = "auto",
         random_state: int = 0,
     ):
-        self.n_epochs, self.hidden_dim, self.latent_dim, self.settings = n_epochs, hidden_dim, latent_dim, settings
-        self.head_lr, self.head_epochs, self.calibration = head_lr, head_epochs, calibration
-        self.device, self.random_state = device, random_state
+        self.n_epochs, self.hidden_dim, self.flags = n_epochs, hidden_dim, flags
+        self.calibration, self.device, self.random_state = calibration, device, random_state
+
+    @property
+    def config(self) -> ImageConfig:
+        """All flags."""
+        own: dict[str, object] = {"nepoch": self.n_epochs, "ngh": self.hidden_dim, "ndh": self.hidden_dim}
+        own |= {"device": self.device, "manualSeed": self.random_state}
+        return override(FLAGS, own | dict(self.flags or {}), "flags")
 
     def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
-        settings, device = self.settings or DEFAULT_SETTINGS, resolve_device(self.device)
-        settings = replace(settings, batch_size=min(settings.batch_size, len(dataset.labels)))
+        config = self.config
+        config.check()
         data = dataset.stage("test")
-        d, a, h = data.feature_dim, data.attribute_dim, self.hidden_dim
-        z = self.latent_dim or a
         with torch.random.fork_rng():  # the initial weights draw from PyTorch's own generator
-            torch.manual_seed(stream_seed(self.random_state, WEIGHTS))
-            networks = Networks(
-                Encoder(d, a, z, h),
-                Generator(z, a, d, h),
-                Critic(d, a, h),
-                Feedback(h),
-                SemanticDecoder(d, a, h, "unit_norm" if settings.attribute_loss == "cycle" else "sigmoid"),
-            )
-        zsl_head, gzsl_head = (SoftmaxHead(self.head_lr, self.head_epochs, settings.n_synthetic) for _ in range(2))
-        trainer = TfvaeganTrainer(networks, data, settings, zsl_head, gzsl_head, device, self.random_state)
-        for _ in range(self.n_epochs):
+            torch.manual_seed(stream_seed(config.manualSeed, WEIGHTS))
+            networks = Networks.build(config, data.feature_dim, data.attribute_dim)
+        head = SoftmaxHead(config.classifier_lr, config.classifier_epochs, config.syn_num)
+        zsl_head, gzsl_head = head, replace(head)
+        trainer = TfvaeganTrainer(networks, data, config, zsl_head, gzsl_head, resolve_device(config.device))
+        for _ in range(config.nepoch):
             trainer.train_epoch(lambda: True)
         trainer.evaluate()
         heads = {
@@ -208,32 +259,19 @@ class TfvaeganClassifier(ZeroShotClassifier):
             method="tfvaegan",
             title="TF-VAEGAN on arrays",
             class_names=logged_names(dataset.class_names, "class_vectors"),
-            attribute_names=[f"attribute {number}" for number in range(1, a + 1)],
+            attribute_names=[f"attribute {number}" for number in range(1, data.attribute_dim + 1)],
             seen=self.seen_,
             attributes=torch.from_numpy(dataset.attributes),
             table=table,
-            attribute_scale=AttributeScale.unit(a),
+            attribute_scale=AttributeScale.unit(data.attribute_dim),
             scaling=None,
             settings={},
             weights={},
-            config=self._flags(settings),
+            config=config_dict(config),
         )
         tensors = {name: value.cpu() for name, value in (trainer.weights() | heads).items()}
-        model = with_tfvaegan(model, tensors, dataset, asdict(settings), None, 100, self.random_state)
+        model = with_tfvaegan(model, tensors, dataset, None, 100, config.manualSeed)
         self.predictor_ = Predictor(model, device=self.device)
-
-    def _flags(self, settings: TfvaeganSettings) -> dict[str, object]:
-        """Return what the configuration of a run says of the same settings."""
-        return {
-            "recons_weight": settings.cycle_weight,
-            "transform": settings.transform,
-            "feedback_loop": settings.feedback_loop,
-            "a2": settings.feedback_synthesis,
-            "syn_num": settings.n_synthetic,
-            "classifier_lr": self.head_lr,
-            "classifier_epochs": self.head_epochs,
-            "manualSeed": self.random_state,
-        }
 
     def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
         return self.predictor_.decision_function(X, unseen_only=unseen_only, calibration=self.calibration)

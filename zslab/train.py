@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import Any, cast
 
 import torch
 
 import zslab
-from zslab.config import RunFlags, data_folders, run_folder
+from zslab.config import RunConfig, check_removed, config_dict, parse_config
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
+from zslab.data.lazy import limit_memory
+from zslab.datasets import DataSource
 from zslab.errors import InputError, explained, prepare_output
+from zslab.plan import data_folders, run_folder
 from zslab.protocol.loop import Interrupted
-from zslab.protocol.stages import Outcome
+from zslab.protocol.stages import EvaluatingTrainer, Outcome, run_protocol
 from zslab.report.html import write_report
 from zslab.report.run import Result
 from zslab.report.text import format_rows
-from zslab.results.config import config_dict
 from zslab.results.folder import RunFolder, changed_data
 from zslab.utils import environment
 from zslab.utils.environment import resolve_device
@@ -30,20 +34,58 @@ from zslab.utils.environment import resolve_device
 log = logging.getLogger("zslab")
 
 
+@dataclass(frozen=True)
+class Method:
+    """A method as an experiment needs it.
+
+    Attributes:
+        name: of the method in results and model files.
+        source: returns where the data of a config come from.
+        build_trainer: returns a new trainer for a config, the data of a stage and a device; random numbers are seeded then.
+        after_training: is called with config, data set, run folder and device; its InputErrors become warnings.
+    """
+
+    name: str
+    source: Callable[[Any], DataSource]
+    build_trainer: Callable[[Any, Any, torch.device], EvaluatingTrainer]
+    after_training: Callable[[Any, Any, Path, torch.device], None] | None = None
+
+
+def main(method: Method, default: RunConfig, script: str, description: str | None) -> int:
+    """Train with the flags of this process's command line; return the exit status."""
+    check_removed(sys.argv[1:], Path(script).name)
+    return train(parse_config(default, None, script, description or ""), method)
+
+
+def train(config: RunConfig, method: Method) -> int:
+    """Train, measure and report one experiment, unless it has finished before; return the exit status."""
+    with Experiment(config, method) as experiment:
+        config.check()
+        if not experiment.has_finished():
+            if config.memory > 0:
+                limit_memory(config.memory)
+            dataset, device = method.source(config).open(*data_folders(config)), experiment.device
+            experiment.start(dataset)
+            outcome = run_protocol(dataset, lambda data: method.build_trainer(config, data, device), experiment.folder, config)
+            if method.after_training is not None and not config.validation_only:
+                with experiment.optional():
+                    method.after_training(config, dataset, experiment.folder.path, device)
+            experiment.finish(outcome)
+        experiment.report()
+    return experiment.status
+
+
 class Experiment:
-    """One run of a training script, from config to report.
+    """One run, from config to report.
 
     As a context manager it turns an error of the user or a request to stop into one line and an exit status, and closes the run
     folder.
 
-    Args:
-        method: name of the method in the result.
-
     Attributes:
-        status: 0; 1 after what the user can mend; 130 if the user stopped the run.
+        status: 0; 1 after an error that the user can fix; 130 if the user stopped the run.
     """
 
-    def __init__(self, config: RunFlags, method: str):
+    def __init__(self, config: RunConfig, method: Method):
         self.config, self.method, self.status = config, method, 0
         self._files: str | None = None
 
@@ -73,7 +115,7 @@ class Experiment:
             print(f"Stopped {error}, saved. To continue, repeat the command with --resume.", file=sys.stderr)
         elif isinstance(error, KeyboardInterrupt):
             self.status = 130
-            print("Stopped at once. The last checkpoint, if any, is whole: --resume continues from it.", file=sys.stderr)
+            print("Stopped. --resume continues from the last checkpoint.", file=sys.stderr)
         elif isinstance(error, FloatingPointError) or explained(error) is not None:
             self.status = 1
             print(f"error: {explained(error) or error}", file=sys.stderr)
@@ -89,7 +131,7 @@ class Experiment:
         """
         if self.config.overwrite or not self.folder.finished:
             return False
-        check_data(self.config, self.folder)
+        check_data(self.config, self.method.source(self.config), self.folder)
         self.folder.remove_checkpoints()
         log.info("This run has finished before; --overwrite would repeat it.")
         return True
@@ -101,7 +143,7 @@ class Experiment:
             InputError: the folder is in use, or holds an unfinished run and no flag says what to do with it.
         """
         config = self.config
-        self._files = config.source().files_digest(data_folders(config)[0])
+        self._files = self.method.source(config).files_digest(data_folders(config)[0])
         self.folder.open(config_dict(config), config.resume, config.overwrite, fingerprint(dataset))
         log.info(
             "%s (%s, %s, split %s), seed %d, %s -> %s",
@@ -132,7 +174,8 @@ class Experiment:
         config = self.config
         described = {
             "schema": 1,
-            "method": self.method,
+            "method": self.method.name,
+            "variant": self.config.variant,
             "version": zslab.__version__,
             "title": self.title,
             "command": environment.command_line(),
@@ -141,9 +184,12 @@ class Experiment:
             "torch": torch.__version__,
             "seed": config.manualSeed,
             "config": config_dict(config),
-            "settings": config.method_settings(),
         }
-        data = outcome["data"] | {"source": config.source().to_json(), "files": self._files, "fingerprint": self.folder.data}
+        data = outcome["data"] | {
+            "source": self.method.source(config).to_json(),
+            "files": self._files,
+            "fingerprint": self.folder.data,
+        }
         self.folder.finish({**described, **outcome, "data": data})
         write_report(self.folder.path)
 
@@ -152,11 +198,11 @@ class Experiment:
         if not self.folder.report.exists():
             write_report(self.folder.path)
         print(format_rows(cast(Result, self.folder.read_result())), f"Report: {self.folder.report}", sep="\n")
-        if not self.config.schedule().validation_only:  # which leaves no model
+        if not self.config.validation_only:  # which leaves no model
             print(f"Model file: {environment.export_command(self.folder.path)}")
 
 
-def check_data(config: RunFlags, folder: RunFolder) -> None:
+def check_data(config: RunConfig, source: DataSource, folder: RunFolder) -> None:
     """Compare the data as they are now with those that a finished run was trained on.
 
     The data are opened only if a file of them was touched since.
@@ -166,7 +212,6 @@ def check_data(config: RunFlags, folder: RunFolder) -> None:
     """
     data: Mapping[str, Any] = folder.read_result().get("data", {})
     dataroot, cache = data_folders(config)
-    source = config.source()
     if data.get("files") == source.files_digest(dataroot):
         return
     now = fingerprint(source.open(dataroot, cache))

@@ -4,19 +4,18 @@
     python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataroot DIR --splits 1-30 --workers 2
     python zero-shot-actions/action-scripts/run_hmdb51_tfvaegan.py --dataroot DIR --split 3 --seeds 1 2 3 --no_gzsl_od
 
-Published with I3D features, per cent, mean over 30 splits, best epoch on test: T1 33.0, H 37.6. Not measured here, for
+Published with I3D features, in percent, mean over 30 splits, best epoch on test: T1 33.0, H 37.6. Not measured here, for
 want of the features: docs/results-actions.md.
 """
 
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import TFVAEGAN  # noqa: E402
 
 FLAGS = {
     "dataset": "hmdb_i3d",
@@ -57,5 +56,9 @@ FLAGS = {
     "manualSeed": 806,
 }
 
+VARIANTS = {(): FLAGS}
+
+LAUNCHER = Launcher(__doc__, __file__, "train_tfvaegan", TFVAEGAN, VARIANTS)
+
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, {("inductive", "frozen"): ("train_tfvaegan.py", FLAGS)}))
+    sys.exit(launch(LAUNCHER))

@@ -12,12 +12,11 @@ Our measurements: docs/results-actions.md.
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import TFVAEGAN  # noqa: E402
 
 FLAGS = {
     "dataset": "RADAR",
@@ -58,5 +57,9 @@ FLAGS = {
     "manualSeed": 806,
 }
 
+VARIANTS = {(): FLAGS}
+
+LAUNCHER = Launcher(__doc__, __file__, "train_tfvaegan", TFVAEGAN, VARIANTS)
+
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, {("inductive", "frozen"): ("train_tfvaegan.py", FLAGS)}))
+    sys.exit(launch(LAUNCHER))

@@ -6,19 +6,18 @@ Region maps: DIR/AWA2/feature_map_ResNet_101_AWA2.hdf5, from extract_features.py
 release. Batches have one image of each seen class, so they are of 40; an epoch is counted in batches of 50 all
 the same.
 
-Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 60.4/76.3/67.4 | 67.9. Not measured here:
+Published with ResNet-101, in percent, best epoch on test, u/s/H | T1: 60.4/76.3/67.4 | 67.9. Not measured here:
 docs/fidelity.md, *Not settled*.
 """
 
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import DAZLE  # noqa: E402
 
 FROZEN = {
     "dataset": "AWA2",
@@ -43,7 +42,9 @@ FROZEN = {
     "manualSeed": 214,
 }
 
-VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN)}
+VARIANTS = {(): FROZEN}
+
+LAUNCHER = Launcher(__doc__, __file__, "train_dazle", DAZLE, VARIANTS)
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

@@ -3,19 +3,18 @@
     python zero-shot-images/image-scripts/run_awa_tfvaegan.py --dataroot DIR
     python zero-shot-images/image-scripts/run_awa_tfvaegan.py --dataroot DIR --finetuned --transductive --seeds 1 2 3
 
-Published with ResNet-101 features, per cent, best epoch on test, T1 | u/s/H: 72.2 | 59.8/75.1/66.6; fine-tuned
+Published with ResNet-101 features, in percent, best epoch on test, T1 | u/s/H: 72.2 | 59.8/75.1/66.6; fine-tuned
 73.4 | 55.5/83.6/66.7. Not measured here: docs/fidelity.md, *Not settled*.
 """
 
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import TFVAEGAN  # noqa: E402
 
 FROZEN = {
     "dataset": "AWA2",
@@ -58,11 +57,13 @@ FINETUNED = FROZEN | {
 }
 
 VARIANTS = {
-    ("inductive", "frozen"): ("train_tfvaegan_inductive.py", FROZEN),
-    ("inductive", "finetuned"): ("train_tfvaegan_inductive.py", FINETUNED),
-    ("transductive", "frozen"): ("train_tfvaegan_transductive.py", FROZEN | {"gammaD2": 10, "gammaG_D2": 10, "nepoch": 800}),
-    ("transductive", "finetuned"): ("train_tfvaegan_transductive.py", FINETUNED | {"gammaD2": 1, "gammaG_D2": 1}),
+    (): FROZEN,
+    ("finetuned",): FINETUNED,
+    ("transductive",): FROZEN | {"transductive": True, "gammaD2": 10, "gammaG_D2": 10, "nepoch": 800},
+    ("transductive", "finetuned"): FINETUNED | {"transductive": True, "gammaD2": 1, "gammaG_D2": 1},
 }
 
+LAUNCHER = Launcher(__doc__, __file__, "train_tfvaegan_inductive", TFVAEGAN, VARIANTS)
+
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

@@ -9,19 +9,18 @@ Region maps: DIR/CUB/feature_map_ResNet_101_CUB.hdf5, from extract_features.py o
 release. The standard split is read from DIR/CUB/standard_split/att_splits.mat, which is CUB/att_splits.mat of its
 owners' standard_split.zip.
 
-Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 56.7/59.8/58.2 | 65.9; standard split T1 67.8. Our
+Published with ResNet-101, in percent, best epoch on test, u/s/H | T1: 56.7/59.8/58.2 | 65.9; standard split T1 67.8. Our
 measurements, on 114 of the classes: docs/results-dazle.md.
 """
 
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import DAZLE  # noqa: E402
 
 FROZEN = {
     "dataset": "CUB",
@@ -46,7 +45,9 @@ FROZEN = {
 }
 STANDARD = FROZEN | {"weight_decay": 5e-5, "standard_split": True, "split_file": "standard_split/att_splits.mat"}
 
-VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN), ("standard_split",): ("train_dazle.py", STANDARD)}
+VARIANTS = {(): FROZEN, ("standard_split",): STANDARD}
+
+LAUNCHER = Launcher(__doc__, __file__, "train_dazle", DAZLE, VARIANTS)
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

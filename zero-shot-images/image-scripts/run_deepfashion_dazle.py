@@ -9,19 +9,18 @@ draw from.
 The release passes once over the data, some 210,000 training images, and measures every 200 steps. One pass is far too
 long between two looks, so "epoch" means 200 steps here: 21 of them are 210,000 images counted in batches of 50.
 
-Published with ResNet-101, per cent, best on test, u/s/H | T1: 21.5/38.1/27.5 | 39.0. Not measured here:
+Published with ResNet-101, in percent, best on test, u/s/H | T1: 21.5/38.1/27.5 | 39.0. Not measured here:
 docs/fidelity.md, *Not settled*.
 """
 
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import DAZLE  # noqa: E402
 
 FROZEN = {
     "dataset": "DeepFashion",
@@ -49,7 +48,7 @@ FROZEN = {
     "manualSeed": 214,
 }
 
-VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN)}
+LAUNCHER = Launcher(__doc__, __file__, "train_dazle", DAZLE, {(): FROZEN})
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

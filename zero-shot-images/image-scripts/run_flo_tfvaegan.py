@@ -3,19 +3,18 @@
     python zero-shot-images/image-scripts/run_flo_tfvaegan.py --dataroot DIR
     python zero-shot-images/image-scripts/run_flo_tfvaegan.py --dataroot DIR --finetuned --transductive --seeds 1 2 3
 
-Published with ResNet-101 features, per cent, best epoch on test, T1 | u/s/H: 70.8 | 62.5/84.1/71.7; fine-tuned
+Published with ResNet-101 features, in percent, best epoch on test, T1 | u/s/H: 70.8 | 62.5/84.1/71.7; fine-tuned
 74.7 | -/92.5/79.4. Our measurements, on other features: docs/results.md.
 """
 
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import TFVAEGAN  # noqa: E402
 
 FROZEN = {
     "dataset": "FLO",
@@ -45,15 +44,17 @@ FROZEN = {
     "freeze_dec": False,
     "manualSeed": 806,
 }
-TRANSDUCTIVE = FROZEN | {"gammaD2": 10, "gammaG_D2": 10, "encoded_noise": True, "stale_feedback": False}
+TRANSDUCTIVE = FROZEN | {"transductive": True, "gammaD2": 10, "gammaG_D2": 10, "encoded_noise": True, "stale_feedback": False}
 FINETUNED = {"image_embedding": "res101_finetuned"}
 
 VARIANTS = {
-    ("inductive", "frozen"): ("train_tfvaegan_inductive.py", FROZEN),
-    ("inductive", "finetuned"): ("train_tfvaegan_inductive.py", FROZEN | FINETUNED),
-    ("transductive", "frozen"): ("train_tfvaegan_transductive.py", TRANSDUCTIVE),
-    ("transductive", "finetuned"): ("train_tfvaegan_transductive.py", TRANSDUCTIVE | FINETUNED),
+    (): FROZEN,
+    ("finetuned",): FROZEN | FINETUNED,
+    ("transductive",): TRANSDUCTIVE,
+    ("transductive", "finetuned"): TRANSDUCTIVE | FINETUNED,
 }
 
+LAUNCHER = Launcher(__doc__, __file__, "train_tfvaegan_inductive", TFVAEGAN, VARIANTS)
+
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

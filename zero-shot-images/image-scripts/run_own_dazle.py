@@ -6,12 +6,11 @@ python zero-shot-images/image-scripts/run_own_dazle.py --dataset MYBIRDS --image
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import DAZLE  # noqa: E402
 
 FROZEN = {
     "dataset": "OWN",
@@ -39,7 +38,7 @@ FROZEN = {
     "eval_every": 5,
 }
 
-VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN)}
+LAUNCHER = Launcher(__doc__, __file__, "train_dazle", DAZLE, {(): FROZEN})
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

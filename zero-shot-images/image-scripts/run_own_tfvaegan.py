@@ -10,12 +10,11 @@ says why). Without test images of unseen classes, `--select val` measures on val
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import TFVAEGAN  # noqa: E402
 
 FROZEN = {
     "dataset": "OWN",
@@ -47,7 +46,7 @@ FROZEN = {
     "eval_every": 5,
 }
 
-VARIANTS = {("inductive", "frozen"): ("train_tfvaegan_inductive.py", FROZEN)}
+LAUNCHER = Launcher(__doc__, __file__, "train_tfvaegan_inductive", TFVAEGAN, {(): FROZEN})
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

@@ -5,19 +5,18 @@
 Region maps: DIR/SUN/feature_map_ResNet_101_SUN.hdf5, from extract_features.py or, better repacked, the authors'
 release. All attributes count alike here: there is attention over regions, none over attributes.
 
-Published with ResNet-101, per cent, best epoch on test, u/s/H | T1: 47.8/26.4/34.0 | 59.3. Not measured here:
+Published with ResNet-101, in percent, best epoch on test, u/s/H | T1: 47.8/26.4/34.0 | 59.3. Not measured here:
 docs/fidelity.md, *Not settled*.
 """
 
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import DAZLE  # noqa: E402
 
 FROZEN = {
     "dataset": "SUN",
@@ -42,7 +41,7 @@ FROZEN = {
     "manualSeed": 214,
 }
 
-VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN)}
+LAUNCHER = Launcher(__doc__, __file__, "train_dazle", DAZLE, {(): FROZEN})
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

@@ -11,12 +11,11 @@ expect: docs/results-dazle.md.
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import DAZLE  # noqa: E402
 
 FROZEN = {
     "dataset": "TOY",
@@ -43,7 +42,7 @@ FROZEN = {
     "threads": 1,  # a model this small gains nothing from a second one and suffers where others want it too
 }
 
-VARIANTS = {("proposed_split",): ("train_dazle.py", FROZEN)}
+LAUNCHER = Launcher(__doc__, __file__, "train_dazle", DAZLE, {(): FROZEN})
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

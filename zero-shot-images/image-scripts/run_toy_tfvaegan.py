@@ -10,12 +10,11 @@ lines compare the method with the strongest baseline, which wins on this set; wh
 import sys
 from pathlib import Path
 
-TREE = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TREE))
+from zslab.launch import launch
+from zslab.plan import Launcher
 
-from zslab.launch import launch  # noqa: E402
-
-from config import DEFAULTS  # noqa: E402
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from config import TFVAEGAN  # noqa: E402
 
 FROZEN = {
     "dataset": "TOY",
@@ -47,10 +46,9 @@ FROZEN = {
     "threads": 1,  # networks this small gain nothing from a second one and suffer where others want it too
 }
 
-VARIANTS = {
-    ("inductive", "frozen"): ("train_tfvaegan_inductive.py", FROZEN),
-    ("transductive", "frozen"): ("train_tfvaegan_transductive.py", FROZEN | {"gammaD2": 10, "gammaG_D2": 10}),
-}
+VARIANTS = {(): FROZEN, ("transductive",): FROZEN | {"transductive": True, "gammaD2": 10, "gammaG_D2": 10}}
+
+LAUNCHER = Launcher(__doc__, __file__, "train_tfvaegan_inductive", TFVAEGAN, VARIANTS)
 
 if __name__ == "__main__":
-    sys.exit(launch(__doc__, TREE, DEFAULTS, VARIANTS))
+    sys.exit(launch(LAUNCHER))

@@ -116,10 +116,10 @@ def export(
     if method == "eszsl":
         model = with_eszsl(model, dataset, run.result["seed"])
     elif isinstance(dataset, RegionDataset):
-        model = with_dazle(model, tensors, dataset, run.result["settings"])
+        model = with_dazle(model, tensors, dataset)
     else:
         threshold = float(run.arrays[f"{choice}_gate_threshold"]) if "detector.classes" in tensors else None
-        model = with_tfvaegan(model, tensors, dataset, run.result["settings"], threshold, max_seen_per_class, seed)
+        model = with_tfvaegan(model, tensors, dataset, threshold, max_seen_per_class, seed)
     model = _with_backbone(model, weights, random_weights, embed)
     if method == "eszsl":
         check_accuracies(model, dataset, run)

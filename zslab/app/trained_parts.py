@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from zslab.app.methods.tfvaegan import SERVED
 from zslab.app.model_file import Model
 from zslab.baselines.comparison import choose
 from zslab.baselines.eszsl import Eszsl
+from zslab.config import DazleOptions
 from zslab.data.dataset import Dataset, Samples, fit_scaling
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError
@@ -94,14 +95,15 @@ def with_eszsl(model: Model, dataset: Dataset, seed: int) -> Model:
     )
 
 
-def with_dazle(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset, method: Mapping[str, object]) -> Model:
-    """Add what `zslab.app.methods.dazle` needs; `method` holds the settings of the run's result."""
+def with_dazle(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset) -> Model:
+    """Add what `zslab.app.methods.dazle` needs."""
+    config = model.config
     settings = {
         "feature_dim": dataset.regions.feature_dim,
         "word_dim": tensors["vectors"].shape[1],
         "grid": list(dataset.regions.grid),
-        "options": method["options"],
-        "margin": method["margin"],
+        "options": {field.name: config[field.name] for field in fields(DazleOptions)},
+        "margin": config["bias"] if config["is_bias"] else 0.0,
         "half_precision_regions": dataset.regions.dtype == np.float16,
         "calibration": model.origin.get("constant", 0.0),
     }
@@ -109,13 +111,7 @@ def with_dazle(model: Model, tensors: dict[str, Tensor], dataset: RegionDataset,
 
 
 def with_tfvaegan(
-    model: Model,
-    tensors: dict[str, Tensor],
-    dataset: Dataset,
-    method: Mapping[str, object],
-    gate_threshold: float | None,
-    max_per_class: int,
-    seed: int,
+    model: Model, tensors: dict[str, Tensor], dataset: Dataset, gate_threshold: float | None, max_per_class: int, seed: int
 ) -> Model:
     """Add what `zslab.app.methods.tfvaegan` needs.
 
@@ -123,7 +119,6 @@ def with_tfvaegan(
         model: what is known of the run already.
         tensors: all weights of the run.
         dataset: its data.
-        method: the settings of its result.
         gate_threshold: in nats; None for a run without a gate.
         max_per_class: number of training features of each seen class to keep.
         seed: of their choice.
@@ -137,7 +132,7 @@ def with_tfvaegan(
     features, labels = scaling(dataset.features[train[kept]]), labels[kept]
     return replace(
         model,
-        settings=_tfvaegan_settings(model.config, method, tensors, model.origin.get("constant", 0.0), gate_threshold),
+        settings=_tfvaegan_settings(model.config, tensors, model.origin.get("constant", 0.0), gate_threshold),
         scaling=scaling,
         weights={name: value for name, value in tensors.items() if name.split(".")[0] in (*SERVED, *HEADS)},
         train=Samples(torch.from_numpy(features), torch.from_numpy(labels)) if len(kept) else None,
@@ -146,11 +141,7 @@ def with_tfvaegan(
 
 
 def _tfvaegan_settings(
-    config: Mapping[str, object],
-    method: Mapping[str, object],
-    tensors: dict[str, Tensor],
-    constant: object,
-    gate_threshold: float | None,
+    config: Mapping[str, object], tensors: dict[str, Tensor], constant: object, gate_threshold: float | None
 ) -> dict[str, object]:
     hidden_dim, feature_dim = tensors["decoder.hidden.weight"].shape
     attribute_dim = len(tensors["decoder.attributes.bias"])
@@ -161,7 +152,7 @@ def _tfvaegan_settings(
         "feature_dim": feature_dim,
         "hidden_dim": hidden_dim,
         "latent_dim": tensors["generator.hidden.weight"].shape[1] - attribute_dim,
-        "decoder_output": "sigmoid" if method["attribute_loss"] == "cross_entropy" else "unit_norm",
+        "decoder_output": "sigmoid" if config["bce_att"] else "unit_norm",
         "decoder_trained": config["recons_weight"] != 0,
         "transform": config["transform"],
         "uses_feedback": config["feedback_loop"] != 1,

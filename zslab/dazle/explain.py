@@ -2,8 +2,8 @@
 
 `record_attention` leaves two files in a run's folder, which the report draws:
 
-    attention.npz     a few test images of unseen classes (of seen ones where unseen classes have none), each with the attributes that speak most for the predicted
-                      class and their attention maps
+    attention.npz     a few test images of unseen classes (of seen ones where unseen classes have none), each with the
+                      attributes that speak most for the predicted class and their attention maps
     pointing.json     how well attention finds the parts, for data sets that annotate them (`zslab.data.parts`,
                       `zslab.dazle.pointing`)
 """
@@ -36,7 +36,7 @@ class Attention(NamedTuple):
         predicted: (n,) int64, columns of the scores.
         attributes: (n, t) int64, the t attributes that contribute most to the predicted class, greatest first.
         contributions: (n, t) float32, att_ki q_i p_i of those; over all attributes they sum to the class's score (with
-            `nonlinear_classes` they are the input of its perceptron).
+            `non_linear_emb` they are the input of its perceptron).
         maps: (n, t, rows, columns) float32 attention, each summing to 1.
     """
 

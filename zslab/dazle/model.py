@@ -18,48 +18,33 @@ tensor (B, A, f), before it multiplies by V W3; the sum over regions comes last 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zslab.config import DazleOptions
 from zslab.errors import InputError
 from zslab.utils.precision import linear
 
 SMALLEST_NORM = 1e-12  # a region of zeros stays one
 
 
-@dataclass(frozen=True)
-class DazleOptions:
-    """What the release lets one switch.
-
-    Attributes:
-        normalize_features: every region to unit L2 norm over f, but none where there is a convolution.
-        normalize_vectors: every attribute's V to unit L2 norm whenever it is used; else only at the start.
-        trainable_vectors: V is learned.
-        uniform_regions: p is the mean of S over all regions; q still looks where W2 attends.
-        uniform_attributes: every attribute has weight q = 1; there is no W3. With both there is no W2 either.
-        sigmoid_scores: S through a sigmoid.
-        relu_attributes: p through a ReLU.
-        nonlinear_classes: the score of a class is not the sum of att_k · q · p over the attributes but a perceptron of
-            that vector, A → A // 2 → 1 with biases and a ReLU, the same for all classes. Checked against the
-            release's model; none of its notebooks uses it, so there are no numbers to compare with.
-        convolution: regions are first seen through a 2 × 2 convolution f → f // 2 without padding, so that a 7 × 7 grid
-            becomes 6 × 6, batch normalization and a ReLU; to unit norm neither before nor after. Checked likewise, and
-            none of the notebooks uses it either.
-    """
-
-    normalize_features: bool = True
-    normalize_vectors: bool = False
-    trainable_vectors: bool = True
-    uniform_regions: bool = False
-    uniform_attributes: bool = False
-    sigmoid_scores: bool = False
-    relu_attributes: bool = False
-    nonlinear_classes: bool = False
-    convolution: bool = False
+# The model of the release's notebooks. Its non_linear_emb (class scores by a perceptron A → A // 2 → 1 with biases and a ReLU,
+# the same for all classes) and is_conv (a 2 × 2 convolution f → f // 2 without padding, so that a 7 × 7 grid becomes 6 × 6)
+# were checked against the release's model, but none of its notebooks uses them, so there are no numbers to compare with.
+RELEASE = DazleOptions(
+    trainable_w2v=True,
+    normalize_V=False,
+    normalize_F=True,
+    uniform_att_1=False,
+    uniform_att_2=False,
+    is_sigmoid=False,
+    non_linear_act=False,
+    non_linear_emb=False,
+    is_conv=False,
+)
 
 
 class Output(NamedTuple):
@@ -67,7 +52,7 @@ class Output(NamedTuple):
 
     Attributes:
         scores: (B, k) of the classes, without any margin.
-        attention: (B, A, r) by W2, non-negative, sums to 1 over the regions; with `uniform_regions` it is of q alone.
+        attention: (B, A, r) by W2, non-negative, sums to 1 over the regions; with `uniform_att_1` it is of q alone.
         attribute_scores: p (B, A), how much of each attribute the image shows.
         attribute_attention: q (B, A), how much each attribute matters for the image; in [0, 1].
         region_scores: S (B, A, r), how much of each attribute each region shows.
@@ -99,7 +84,7 @@ class Dazle(nn.Module):
         n_attributes: int,
         feature_dim: int,
         word_dim: int = 300,
-        options: DazleOptions = DazleOptions(),  # noqa: B008, it is frozen
+        options: DazleOptions = RELEASE,
         generator: torch.Generator | None = None,
         grid: tuple[int, int] = (7, 7),
     ):
@@ -116,7 +101,7 @@ class Dazle(nn.Module):
                 regions.
         """
         super().__init__()
-        if options.convolution and (grid[0] - 1) * (grid[1] - 1) < 2:  # attention needs two regions
+        if options.is_conv and (grid[0] - 1) * (grid[1] - 1) < 2:  # attention needs two regions
             raise InputError(
                 "the grid is too small for a 2 × 2 convolution",
                 where="the region maps",
@@ -128,22 +113,22 @@ class Dazle(nn.Module):
         if attribute_vectors is None:
             vectors = torch.randn(n_attributes, word_dim, generator=generator)
         else:
-            vectors = F.normalize(_check_vectors(attribute_vectors, n_attributes, options.normalize_vectors), dim=1)
-        self.vectors = nn.Parameter(vectors, requires_grad=options.trainable_vectors)
-        seen_dim = max(1, feature_dim // 2) if options.convolution else feature_dim
+            vectors = F.normalize(_check_vectors(attribute_vectors, n_attributes, options.normalize_V), dim=1)
+        self.vectors = nn.Parameter(vectors, requires_grad=options.trainable_w2v)
+        seen_dim = max(1, feature_dim // 2) if options.is_conv else feature_dim
         shape = (vectors.shape[1], seen_dim)
         self.score = nn.Parameter(torch.randn(shape, generator=generator))
-        unattended = options.uniform_regions and options.uniform_attributes
+        unattended = options.uniform_att_1 and options.uniform_att_2
         self.attention = None if unattended else nn.Parameter(torch.zeros(shape))
-        self.importance = None if options.uniform_attributes else nn.Parameter(torch.zeros(shape))
+        self.importance = None if options.uniform_att_2 else nn.Parameter(torch.zeros(shape))
         self.convolution = self.normalization = self.embedding = None
-        if options.nonlinear_classes:
+        if options.non_linear_emb:
             hidden = max(1, n_attributes // 2)
             first, second = nn.Linear(n_attributes, hidden), nn.Linear(hidden, 1)
             _draw(first, n_attributes, generator)
             _draw(second, hidden, generator)
             self.embedding = nn.Sequential(first, nn.ReLU(), second)
-        if options.convolution:
+        if options.is_conv:
             self.convolution = nn.Conv2d(feature_dim, seen_dim, 2)
             _draw(self.convolution, 4 * feature_dim, generator)
             self.normalization = nn.BatchNorm2d(seen_dim)
@@ -152,7 +137,7 @@ class Dazle(nn.Module):
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the regions."""
         rows, columns = self.input_grid
-        return (rows - 1, columns - 1) if self.options.convolution else (rows, columns)
+        return (rows - 1, columns - 1) if self.options.is_conv else (rows, columns)
 
     def forward(self, regions: Tensor, class_attributes: Tensor) -> Output:
         """Scores images for classes.
@@ -169,25 +154,25 @@ class Dazle(nn.Module):
         if self.convolution is not None:
             regions = self._convolve(regions)
         n, r, f = regions.shape
-        v = F.normalize(self.vectors, dim=1) if options.normalize_vectors else self.vectors
+        v = F.normalize(self.vectors, dim=1) if options.normalize_V else self.vectors
         # Weights first: (A, v) times (v, f) is small, and then the features are read once for all three.
         weights = [v @ w for w in (self.score, self.attention, self.importance) if w is not None]
         rows = regions.reshape(n * r, f)
         stacked = torch.cat(weights)
         product = linear(rows, stacked.bfloat16() if self.bf16 and self.training else stacked)
-        if options.normalize_features and self.convolution is None:
+        if options.normalize_F and self.convolution is None:
             # Of the product rather than of the features, which are the larger by far.
             product = product / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(SMALLEST_NORM)
         products = iter(product.view(n, r, -1).split(len(v), dim=2))
 
         region_scores = next(products)
-        if options.sigmoid_scores:
+        if options.is_sigmoid:
             region_scores = region_scores.sigmoid()
         attention = torch.full_like(region_scores, 1 / r) if self.attention is None else next(products).softmax(dim=1)
-        p = region_scores.mean(dim=1) if options.uniform_regions else (attention * region_scores).sum(dim=1)
-        if options.relu_attributes:
+        p = region_scores.mean(dim=1) if options.uniform_att_1 else (attention * region_scores).sum(dim=1)
+        if options.non_linear_act:
             p = p.relu()
-        q = torch.ones_like(p) if options.uniform_attributes else (attention * next(products)).sum(dim=1).sigmoid()
+        q = torch.ones_like(p) if options.uniform_att_2 else (attention * next(products)).sum(dim=1).sigmoid()
         weighted = q * p
         if self.embedding is None:
             scores = weighted @ class_attributes.T

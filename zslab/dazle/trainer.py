@@ -13,59 +13,30 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Container, Generator, Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from zslab.config import DazleConfig
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle import losses as loss
 from zslab.dazle.model import Dazle
 from zslab.dazle.region_loader import Cached, Streamed
-from zslab.dazle.sampling import Sampling, class_balanced_batches, random_batches
+from zslab.dazle.sampling import class_balanced_batches, random_batches
 from zslab.errors import InputError
 from zslab.protocol.evaluation import Evaluation, Progress, unwatched
 from zslab.protocol.loop import mean_losses
 from zslab.results.checkpoint import checked_sums, load_network, load_optimizer
 from zslab.utils.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
-from zslab.utils.precision import Precision, set_precision
+from zslab.utils.precision import set_precision
 from zslab.utils.seeds import BATCHES, stream
 
-Loss = Literal["cross_entropy", "rank"]
-LOSSES = {"cross_entropy": loss.cross_entropy, "rank": loss.rank}
+LOSSES = {"CE": ("cross_entropy", loss.cross_entropy), "rank": ("rank", loss.rank)}  # --loss_type -> name, function
 EVALUATED = 64  # images at a time in an evaluation
-
-
-@dataclass(frozen=True)
-class DazleSettings:
-    """How to train; the options of the model are `DazleOptions`.
-
-    Attributes:
-        batch_size: images a step; class-balanced batches may be smaller.
-        sampling: how batches are drawn, see `zslab.dazle.sampling`.
-        iterations: of an epoch; 0 means as many as batches make up the training data.
-        lr, weight_decay, momentum: of RMSprop.
-        loss: of the seen samples, and
-        conservative: whether all classes compete in it, rather than the seen ones alone.
-        calibration: weight λ of the self-calibration loss.
-        margin: is added to unseen and subtracted from seen scores in self-calibration, in the rank loss and in generalized
-            predictions, but not in cross-entropy.
-    """
-
-    batch_size: int = 50
-    sampling: Sampling = "random"
-    iterations: int = 0
-    lr: float = 1e-4
-    weight_decay: float = 1e-4
-    momentum: float = 0.9
-    loss: Loss = "cross_entropy"
-    conservative: bool = True
-    calibration: float = 0.1
-    margin: float = 1.0
 
 
 class DazleTrainer:
@@ -73,7 +44,7 @@ class DazleTrainer:
 
     Attributes:
         epoch: epochs completed; within an epoch, `position` iterations of it are done.
-        iterations_per_epoch: ⌈n_train / batch_size⌉ where the settings do not say.
+        iterations_per_epoch: ⌈n_train / batch_size⌉ where --iterations_per_epoch does not say.
         head_epochs: 1; there are no heads, the model classifies by itself.
     """
 
@@ -83,56 +54,54 @@ class DazleTrainer:
         self,
         model: Dazle,
         data: RegionStageData,
-        settings: DazleSettings,
+        config: DazleConfig,
         device: torch.device,
-        seed: int,
         maps: Streamed | Cached | None = None,
-        precision: Precision = "fp32",
     ):
         """Prepare training.
 
         Args:
             model: is moved to `device` and put into train mode.
-            seed: of the run; `zslab.utils.seeds` derives the stream of the batches from it.
+            config: the flags; `zslab.utils.seeds` derives the stream of the batches from its seed. Scores that are measured are
+                float32 whatever the precision of training (TF32 with "tf32").
             maps: where region maps come from; None streams them from the data's file.
-            precision: of the model's product with the regions in training; scores that are measured are float32 (TF32 with
-                "tf32").
 
         Raises:
             InputError: a batch is larger than the data, or the device lacks the precision.
         """
-        set_precision(precision, device)
-        if settings.sampling == "random" and settings.batch_size > len(data.train):
+        set_precision(config.precision, device)
+        config = config.fitted(len(data.train), data.stage)
+        if config.sampling == "random" and config.batch_size > len(data.train):
             raise InputError(
                 "a batch is larger than the data",
                 where="--batch_size",
-                found=settings.batch_size,
+                found=config.batch_size,
                 expected=f"at most the {len(data.train)} training samples of the {data.stage} stage",
                 fix=f"Pass --batch_size {len(data.train)} or less.",
             )
-        self.model, self.data, self.settings, self.device = model.to(device).train(), data, settings, device
-        model.bf16 = precision == "bf16"
+        self.model, self.data, self.config, self.device = model.to(device).train(), data, config, device
+        model.bf16 = config.precision == "bf16"
         self.maps = maps or Streamed(data.regions, device)
         # The model knows the classes of this stage by their places in `data.classes`.
         self.attributes = data.attributes[data.classes].to(device)
         is_unseen = torch.isin(data.classes, data.unseen_classes)
-        self.margins = torch.where(is_unseen, settings.margin, -settings.margin).to(device)
+        self.margins = torch.where(is_unseen, config.margin, -config.margin).to(device)
         self.unseen = is_unseen.nonzero().flatten().to(device)
-        candidates = data.classes if settings.conservative else data.seen_classes
+        candidates = data.classes if config.is_conservative else data.seen_classes
         self.candidates = torch.searchsorted(data.classes, candidates).to(device)
         self.targets = torch.searchsorted(candidates, data.train.labels)
         self.optimizer = torch.optim.RMSprop(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
-            lr=settings.lr,
-            weight_decay=settings.weight_decay,
-            momentum=settings.momentum,
+            lr=config.lr,
+            weight_decay=config.weight_decay,
+            momentum=config.momentum,
             capturable=can_capture(device),
         )
         self.full_batch: tuple[Tensor, Tensor] | None = None  # what the captured step reads
         self.captured: Step | None = None
-        self.iterations_per_epoch = settings.iterations or -(-len(data.train) // settings.batch_size)
+        self.iterations_per_epoch = config.iterations_per_epoch or -(-len(data.train) // config.batch_size)
         # Batches are drawn ahead of their use, so what is kept is the generator as it was before the epoch's first.
-        self.epoch_start = stream(seed, BATCHES).get_state()
+        self.epoch_start = stream(config.manualSeed, BATCHES).get_state()
         self.epoch = self.position = 0
         self.sums: dict[str, Tensor] = {}
 
@@ -160,12 +129,12 @@ class DazleTrainer:
 
     def _batches(self, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield regions (b, r, f) and targets (b,) of the epoch's batches from `position` on, on the device."""
-        settings, rows = self.settings, self.data.rows["train"]
+        config, rows = self.config, self.data.rows["train"]
         drawn: deque[Tensor] = deque()
-        if settings.sampling == "random":
-            samples = random_batches(len(rows), settings.batch_size, generator)
+        if config.sampling == "random":
+            samples = random_batches(len(rows), config.batch_size, generator)
         else:
-            samples = class_balanced_batches(self.targets, settings.batch_size, generator)
+            samples = class_balanced_batches(self.targets, config.batch_size, generator)
 
         def rows_of_batches() -> Iterator[np.ndarray]:
             for batch in islice(samples, self.position, self.iterations_per_epoch):
@@ -177,7 +146,7 @@ class DazleTrainer:
 
     def _step(self, regions: Tensor, targets: Tensor) -> None:
         """Make one step of RMSprop on regions (b, r, f) and targets (b,), places among the candidates."""
-        captured = can_capture(self.device) and len(regions) == self.settings.batch_size
+        captured = can_capture(self.device) and len(regions) == self.config.batch_size
         losses = self._replay(regions, targets) if captured else self._update(regions, targets)
         for name, value in losses.items():
             self.sums[name] = self.sums.get(name, 0.0) + value.double()
@@ -199,16 +168,16 @@ class DazleTrainer:
 
     def _update(self, regions: Tensor, targets: Tensor) -> Tensors:
         """Make one step, and return the losses, without their weights."""
-        settings = self.settings
+        name, function = LOSSES[self.config.loss_type]
         scores = self.model(regions, self.attributes).scores
         with_margin = scores + self.margins
-        compared = with_margin if settings.loss == "rank" else scores
+        compared = with_margin if name == "rank" else scores
         losses = {
-            settings.loss: LOSSES[settings.loss](compared[:, self.candidates], targets),
+            name: function(compared[:, self.candidates], targets),
             "self_calibration": loss.self_calibration(with_margin, self.unseen),
         }
         self.optimizer.zero_grad()
-        (losses[settings.loss] + settings.calibration * losses["self_calibration"]).backward()
+        (losses[name] + self.config.lambda_ * losses["self_calibration"]).backward()
         self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
 

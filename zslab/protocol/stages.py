@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Container
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Protocol, TypedDict
 
 from torch import Tensor
 
 from zslab.baselines.comparison import BaselineResult, run_baselines
-from zslab.data.dataset import Dataset, Samples, Scaling, Stage, StageData
+from zslab.config import RunConfig
+from zslab.data.dataset import Dataset, Samples, Stage, StageData
 from zslab.errors import InputError
 from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation, Progress, unwatched
 from zslab.protocol.loop import Trainer, fit
@@ -22,31 +23,6 @@ from zslab.utils.environment import set_seed
 log = logging.getLogger("zslab")
 
 PROJECTED = 2000  # the most real, and the most synthesized, features that are kept for the report's 2-D projection
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long to train, when to evaluate, and how to choose an epoch.
-
-    Attributes:
-        n_epochs: epochs of each stage.
-        eval_every: epochs between evaluations.
-        checkpoint_every: epochs between checkpoints.
-        select_on_validation: train on the validation split first and choose the epoch there.
-        validation_only: stop after that, so that nothing is trained on trainval and nothing of the test split is scored.
-        scaling: of the features.
-        seed: is set before a stage's networks are built, and draws the validation split where the data have none.
-        deterministic: refuse operations on CUDA whose result is not repeatable.
-    """
-
-    n_epochs: int
-    eval_every: int = 1
-    checkpoint_every: int = 1
-    select_on_validation: bool = False
-    validation_only: bool = False
-    scaling: Scaling = "minmax"
-    seed: int = 0
-    deterministic: bool = False
 
 
 class EvaluatingTrainer(Trainer, Protocol):
@@ -80,39 +56,40 @@ class Outcome(TypedDict):
 
 
 def run_protocol(
-    dataset: Dataset, build_trainer: Callable[[StageData], EvaluatingTrainer], folder: RunFolder, schedule: Schedule
+    dataset: Dataset, build_trainer: Callable[[StageData], EvaluatingTrainer], folder: RunFolder, config: RunConfig
 ) -> Outcome:
     """Train and measure all stages in an open run folder.
 
     Args:
         build_trainer: makes a new trainer for a stage's data; called right after random numbers are seeded.
         folder: receives checkpoints, metrics, arrays and weights.
-        schedule: how long to train, and how to choose an epoch.
+        config: how long to train, how to choose an epoch, and the seed, which also draws the validation split where the data
+            have none.
     """
 
     def stage(name: Stage) -> StageData:
-        return dataset.stage(name, schedule.scaling, schedule.seed)
+        return dataset.stage(name, "minmax", config.manualSeed)
 
     for note in dataset.notes:
         log.info("Note: %s", note)
     records: list[EpochRecord] = []
     selection = None
-    if schedule.select_on_validation:
+    if config.select != "none":
         log.info("Training on the validation split to choose epochs.")
         inner = folder.validation()
         inner.path.mkdir(exist_ok=True)
-        records = _train_stage(stage("validation"), build_trainer, inner, schedule, None)
+        records = _train_stage(stage("validation"), build_trainer, inner, config, None)
         selection = select(records)
         if not len(dataset.locations.get("test_seen", ())):  # ZSL alone: validation has an H, the test has none
             selection = replace(selection, h=None, constant=None)
         log.info("Chosen on validation: T1 at %s; H at %s.", selection.t1, selection.h)
     notes, baselines, test_records = list(dataset.notes), list[BaselineResult](), list[EpochRecord]()
-    if schedule.validation_only:
+    if config.validation_only:
         measured = stage("validation")
         notes.append("Nothing was trained on trainval, and no score of the test split was computed.")
     else:
         measured = stage("test")
-        test_records = _train_stage(measured, build_trainer, folder, schedule, selection)
+        test_records = _train_stage(measured, build_trainer, folder, config, selection)
         try:
             baselines = run_baselines(stage("validation"), measured)
             folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
@@ -143,13 +120,13 @@ def _train_stage(
     data: StageData,
     build_trainer: Callable[[StageData], EvaluatingTrainer],
     folder: RunFolder,
-    schedule: Schedule,
+    config: RunConfig,
     selection: Selection | None,
 ) -> list[EpochRecord]:
     """Train one stage, store the models and arrays of the last and the selected epoch, and return the records."""
-    set_seed(schedule.seed, schedule.deterministic)
+    set_seed(config.manualSeed, config.deterministic)
     trainer = build_trainer(data)
-    n, last = schedule.n_epochs, trainer.head_epochs - 1
+    n, last = config.nepoch, trainer.head_epochs - 1
     # A stored model is of one epoch and one head epoch: the last, and the one chosen for H (for T1 where there is no H).
     models = {"last": Choice(n - 1, last)}
     if selection:
@@ -183,7 +160,7 @@ def _train_stage(
             folder.update_arrays({name: array.cpu().numpy() for name, array in arrays.items()})
         return evaluation.metrics
 
-    return fit(trainer, folder, n, schedule.eval_every, schedule.checkpoint_every, evaluate)
+    return fit(trainer, folder, n, config.eval_every, config.checkpoint_every, evaluate)
 
 
 def _projection(samples: Samples, name: str) -> dict[str, Tensor]:

@@ -18,10 +18,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from zslab.config import as_arguments, config_dict
 from zslab.errors import InputError, exit_status
+from zslab.plan import load_launcher
 from zslab.search.space import read_space
 from zslab.sweep.__main__ import add_engine_flags, assignments, build_engine
-from zslab.sweep.plan import Launcher, as_arguments, find_launcher
+from zslab.sweep.plan import find_launcher
 from zslab.utils.environment import as_typed
 from zslab.utils.files import plain_disk_errors
 
@@ -44,23 +46,23 @@ def _run(own: argparse.Namespace) -> int:
             fix="Install it in the project's folder: pip install -e '.[search]'.",
         ) from None
     folder, fixed = own.study or Path("runs") / f"search-{own.launcher.stem}", assignments(own.set)
-    with Launcher(find_launcher(own.launcher)) as launcher:
-        (run,) = launcher.ask(as_arguments(fixed), own.launcher.stem)
-        space_file = own.space or own.launcher.resolve().parents[1] / "search_space.py"
-        space = {k: v for k, v in read_space(space_file, Path(run.command[1]).name).items() if k not in fixed}
-        with plain_disk_errors(folder):
-            study = Study(folder.resolve(), launcher, space, fixed, own.objective, own.seed)
-            engine = build_engine(own)
-            try:
-                status = study.execute(engine, own.trials, own.retries)
-            finally:
-                engine.close()
+    launcher = load_launcher(find_launcher(own.launcher))
+    (run,) = launcher.parse(as_arguments(fixed))[1]
+    space_file = own.space or launcher.path.parents[1] / "search_space.py"
+    space = {k: v for k, v in read_space(space_file, launcher.script).items() if k not in fixed}
+    with plain_disk_errors(folder):
+        study = Study(folder.resolve(), launcher, space, fixed, own.objective, own.seed)
+        engine = build_engine(own)
+        try:
+            status = study.execute(engine, own.trials, own.retries)
+        finally:
+            engine.close()
     winner = study.winner
     if winner is None:
         print("No trial is complete.", file=sys.stderr)
         return status or 1
     settings = folder / "settings.toml"
-    write_settings(settings, study, winner, run.config)
+    write_settings(settings, study, winner, config_dict(run.config))
     write_report(folder / "report.html", study, winner)
     print(f"Best: trial {winner.number}, {study.objective} {100 * (winner.value or 0):.1f} on validation.")
     print(f"Report: {folder / 'report.html'}")

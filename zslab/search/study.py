@@ -21,13 +21,15 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
 
+from zslab.config import VALIDATION_ONLY, Value, as_arguments
 from zslab.errors import InputError
-from zslab.results.config import VALIDATION_ONLY, flag_text
+from zslab.plan import Launcher
+from zslab.results.config import flag_text
 from zslab.results.record import EpochRecord
 from zslab.search.space import Space
 from zslab.sweep.driver import MOST_LOSSES, STOPPED, in_use, is_locked, output_file, stoppable
 from zslab.sweep.engines import LOST, POLL_SECONDS, Engine, Job
-from zslab.sweep.plan import Launcher, PlannedRun, Value, as_arguments
+from zslab.sweep.plan import PlannedRun, planned
 from zslab.utils.files import make_folder, read_json, read_metrics
 
 Objective = Literal["T1", "H"]
@@ -117,8 +119,8 @@ class Study:
     def plan(self, flags: dict[str, Value]) -> PlannedRun:
         """Return the run of the given flags, which trains and measures on the validation split alone."""
         own: dict[str, Value] = {"select": VALIDATION_ONLY, "output": str(self.folder / "runs")}
-        (run,) = self.launcher.ask(as_arguments({**self.fixed, **flags, **own}), "the search")
-        return run
+        (run,) = self.launcher.parse(as_arguments({**self.fixed, **flags, **own}))[1]
+        return planned(run)
 
     def execute(self, engine: Engine, n_trials: int, retries: int = 0, say: Callable[[str], None] = print) -> int:
         """Make trials until there are `n_trials`, those of other processes included; return the exit status.

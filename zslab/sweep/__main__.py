@@ -17,10 +17,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from zslab.config import Value
 from zslab.errors import InputError, exit_status
 from zslab.sweep.driver import Outcome, execute
 from zslab.sweep.engines import Engine, LocalEngine, RayEngine, Resources, SlurmEngine
-from zslab.sweep.plan import Grid, PlannedRun, Value, find_launcher, plan_runs, read_grid
+from zslab.sweep.plan import Grid, PlannedRun, find_launcher, plan_runs, read_grid
 from zslab.utils.int_ranges import parse_numbers
 
 ENGINES = ("local", "ray", "slurm")
@@ -75,7 +76,7 @@ def report(outcome: Outcome) -> int:
 
 def _run(own: argparse.Namespace) -> int:
     grid = _grid(own)
-    runs = plan_runs(grid, own.cache)
+    runs = plan_runs(grid)
     if own.dry_run:
         _print_plan(runs)
         return 0
@@ -155,7 +156,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", default=[], metavar="FLAG=VALUE", help="flag of every run")
     parser.add_argument("--grid", action="append", default=[], metavar="FLAG=A,B", help="flag with several values")
     parser.add_argument("--dry-run", action="store_true", help="print the runs and which are done; run nothing")
-    parser.add_argument("--cache", type=Path, default=Path("runs/sweep-plans"), help="where plans are kept")
     add_engine_flags(parser)
     return parser
 

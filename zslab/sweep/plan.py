@@ -18,32 +18,23 @@ A grid is data sets × methods (as launchers) × variants × flags × splits × 
     [variants."without feedback"]
     feedback_loop = 1
 
-A launcher resolves its own flags, so the package knows no tree: with `--plan` it answers each line of standard input, a
-JSON list of arguments, by one line with its runs.
+Launchers are read in this process; see `zslab.plan`.
 """
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import itertools
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import cast
 
-from zslab import __version__
+from zslab.config import Value, as_arguments, config_dict
 from zslab.errors import InputError, examples
-from zslab.utils.files import read_json, read_toml, write_json
+from zslab.plan import Run, data_folders, load_launcher
+from zslab.utils.files import read_toml
 from zslab.utils.int_ranges import parse_numbers
 
-Value = str | int | float | bool | None
 Flags = Mapping[str, Value]
 KEYS = ("launchers", "seeds", "splits", "partitions", "switches", "flags", "grid", "variants")
 
@@ -122,21 +113,6 @@ class Grid:
         return calls
 
 
-def as_arguments(flags: Flags) -> list[str]:
-    """Return flags as a training script takes them; None leaves a flag at its default.
-
-    >>> as_arguments({"nepoch": 3, "gzsl": True, "freeze_dec": False, "nz": None})
-    ['--nepoch', '3', '--gzsl', '--no_freeze_dec']
-    """
-    arguments = []
-    for flag, value in flags.items():
-        if isinstance(value, bool):
-            arguments.append(f"--{flag}" if value else f"--no_{flag}")
-        elif value is not None:
-            arguments += [f"--{flag}", str(value)]
-    return arguments
-
-
 def read_grid(path: Path) -> Grid:
     """Read a grid from a TOML file; relative launchers are looked for beside the file, then in the working directory.
 
@@ -180,116 +156,26 @@ def read_grid(path: Path) -> Grid:
         ) from None
 
 
-def plan_runs(grid: Grid, cache: Path) -> list[PlannedRun]:
-    """Ask the launchers for their runs.
+def planned(run: Run, name: str = "") -> PlannedRun:
+    """Return a launcher's run as a sweep executes it: it continues what an interrupted sweep has begun."""
+    resume = [] if run.config.overwrite else ["--resume"]
+    data = data_folders(run.config)[0] / run.config.dataset
+    words = ", ".join(filter(None, [name, run.name]))
+    return PlannedRun(words, (*run.command, *resume), run.folder.path, data, config_dict(run.config))
 
-    Args:
-        grid: what to run.
-        cache: folder that keeps the answers, so that a sweep which has nothing left to do need not start the launchers.
+
+def plan_runs(grid: Grid) -> list[PlannedRun]:
+    """Return the runs of all launchers.
 
     Raises:
-        InputError: there is no launcher, or one refuses its flags.
+        InputError: there is no launcher, or a flag cannot be used.
     """
     if not grid.launchers:
         raise InputError(
-            "the sweep has no launcher",
-            where="launchers",
-            found="none",
-            expected="paths of run_*.py scripts",
-            fix="Name at least one launcher.",
+            "the sweep must have a launcher", where="launchers", got="none", fix="Name at least one run_*.py script."
         )
-    runs: list[PlannedRun] = []
-    launchers: dict[str, Launcher] = {}
-    with ExitStack() as started:
-        for name, call in grid.calls():
-            file = cache / f"{_digest(call)}.json"
-            answer = _kept(file)
-            if answer is None:
-                if call[0] not in launchers:
-                    launchers[call[0]] = started.enter_context(Launcher(Path(call[0])))
-                answer = launchers[call[0]].ask(call[1:], name)
-                write_json(file, [run.to_json() for run in answer])
-            runs += [replace(run, name=", ".join(filter(None, [name, run.name]))) for run in answer]
-    return runs
-
-
-class Launcher(AbstractContextManager["Launcher"]):
-    """A launcher's process, which says what runs its flags make. It starts once, since it loads PyTorch."""
-
-    def __init__(self, path: Path):
-        self._process = subprocess.Popen(
-            [sys.executable, str(path), "--plan"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,  # an interrupt is for the sweep
-        )
-
-    def ask(self, arguments: Sequence[str], name: str) -> list[PlannedRun]:
-        """Return the runs of a command line.
-
-        Args:
-            arguments: the launcher's flags.
-            name: of the call, for the message.
-
-        Raises:
-            InputError: the launcher refuses the flags, or does not answer.
-        """
-        process = self._process
-        assert process.stdin and process.stdout
-        line = ""
-        with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(list(arguments)) + "\n")
-            process.stdin.flush()
-            line = process.stdout.readline()
-        answer = json.loads(line) if line else f"it ended with status {process.wait()}"
-        if isinstance(answer, str):
-            raise InputError(
-                "the launcher refuses its flags",
-                where=name,
-                found=answer,
-                expected="flags that its --help lists",
-                fix="Correct the flags.",
-            )
-        return _from_json(answer)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        """End the process, which ends with its input."""
-        assert self._process.stdin and self._process.stdout
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.stdout.close()
-        self._process.wait()
-
-
-def _kept(file: Path) -> list[PlannedRun] | None:
-    """Return the answer kept in a file; None without one, or where it is damaged."""
-    try:
-        return _from_json(cast(list[dict[str, object]], read_json(file)))
-    except (InputError, KeyError, TypeError, ValueError):
-        return None
-
-
-def _from_json(answer: Iterable[Mapping[str, object]]) -> list[PlannedRun]:
-    return [
-        PlannedRun(
-            str(run["name"]),
-            tuple(map(str, run["command"])),  # type: ignore[call-overload]
-            Path(str(run["folder"])),
-            None if run["data"] is None else Path(str(run["data"])),
-            dict(run["config"]),  # type: ignore[call-overload]
-        )
-        for run in answer
-    ]
-
-
-def _digest(call: Sequence[str]) -> str:
-    """Identify a call by its words and by every file that could change its runs: of the launcher's tree, and settings."""
-    launcher = Path(call[0])
-    settings = (Path(word) for word in call if word.endswith(".toml") and Path(word).is_file())
-    files = sorted({launcher, *launcher.resolve().parents[1].glob("*.py"), *settings})
-    parts = [__version__, sys.executable, str(Path.cwd()), *call, *(file.read_text(encoding="utf-8") for file in files)]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
+    launchers = {path: load_launcher(path) for path in grid.launchers}
+    return [planned(run, name) for name, call in grid.calls() for run in launchers[Path(call[0])].parse(call[1:])[1]]
 
 
 def find_launcher(path: Path, folder: Path = Path()) -> Path:

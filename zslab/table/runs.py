@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from zslab.errors import InputError
-from zslab.results.config import NOT_PART_OF_IDENTITY, is_validation_only
+from zslab.results.config import WITHOUT_EFFECT, is_validation_only
 from zslab.utils.files import read_json, write_text
 
 MEASURES = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H", "AUSUC": "AUSUC"}
@@ -32,7 +32,7 @@ REPEATS = ("manualSeed", "split", "partition")
 PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
 # A validation run beforehand adds selection rules and changes no other number; the rest says how a run is computed.
-IRRELEVANT = (*NOT_PART_OF_IDENTITY, "select", "device", "cuda_graphs", "deterministic", "memory")
+IRRELEVANT = (*WITHOUT_EFFECT, "select", "device", "cuda_graphs", "deterministic", "memory")
 
 Repeat = tuple[tuple[str, int], ...]  # (("manualSeed", 1), ("split", 3)): which repetition of its variant a run is
 Scores = dict[str, dict[str, float]]  # selection rule -> measure -> value in [0, 1]

@@ -11,6 +11,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from zslab.config import TfvaeganConfig
 from zslab.data.dataset import StageData
 from zslab.data.lazy import LazyFeatures, join, transformed
 from zslab.metrics import margin_curve, roc_area
@@ -18,7 +19,6 @@ from zslab.protocol.evaluation import Evaluation, Progress, accuracies, unwatche
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Networks
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
 from zslab.utils.seeds import GATE, stream
 
@@ -26,7 +26,7 @@ from zslab.utils.seeds import GATE, stream
 def evaluate(
     networks: Networks,
     data: StageData,
-    settings: TfvaeganSettings,
+    config: TfvaeganConfig,
     zsl_head: SoftmaxHead,
     gzsl: SoftmaxHead | GatedClassifier | None,
     generator: torch.Generator,
@@ -60,10 +60,10 @@ def evaluate(
     transformed_dim = data.feature_dim + data.attribute_dim + decoder.hidden.out_features
 
     def prepare(x: Tensor | LazyFeatures) -> Tensor | LazyFeatures:
-        return transformed(x, partial(transform, decoder), transformed_dim) if settings.transform else x
+        return transformed(x, partial(transform, decoder), transformed_dim) if config.transform else x
 
     unseen = data.unseen_classes
-    synthetic = synthesize(networks, data.attributes, unseen, settings, generator)
+    synthetic = synthesize(networks, data.attributes, unseen, config.syn_num, config.synthesis_feedback, generator)
     x_synthetic, x_unseen = prepare(synthetic.features), prepare(data.test_unseen.features)
     result = Evaluation(keep, synthetic=synthetic)
     gated = None

@@ -34,14 +34,14 @@ from zslab.utils.precision import linear, linear_backward_input, matmul_into
 @torch.no_grad()
 def iteration(state: TrainingState, data: StageData, targets: Tensor, draws: Draws, feedback_active: bool) -> Losses:
     """Make one iteration; arguments and result as in `steps.iteration`."""
-    s, networks = state.settings, state.networks
+    s, networks = state.config, state.networks
     make_gradient_buffers(networks)
-    feedback = s.feedback_train if feedback_active else None
+    feedback = s.a1 if feedback_active else None
 
     seen = gather(data.train, draws.indices, data.train.labels[draws.indices], data.attributes, targets)
     x_hat, steps = decode_and_generate(state, seen, draws.noise, feedback)
     for k in range(s.critic_iter):
-        losses = critic_step(state, "critic", s.critic_weight, seen.x[k], x_hat[k], draws.alpha[k], seen.a[k])
+        losses = critic_step(state, "critic", s.gammaD, seen.x[k], x_hat[k], draws.alpha[k], seen.a[k])
         steps[k] |= losses
     last, last_unseen = pick(seen, -1), None
     if draws.unseen is not None:
@@ -49,7 +49,7 @@ def iteration(state: TrainingState, data: StageData, targets: Tensor, draws: Dra
         unseen = gather(data.test_unseen, u.indices, u.classes, data.attributes, targets)
         x_hat = generate(networks, u.noise.flatten(0, 1), unseen.a.flatten(0, 1), feedback).view_as(unseen.x)
         for k in range(s.critic_iter):
-            losses = critic_step(state, "critic_unseen", s.critic_unseen_weight, unseen.x[k], x_hat[k], u.alpha[k])
+            losses = critic_step(state, "critic_unseen", s.gammaD2, unseen.x[k], x_hat[k], u.alpha[k])  # type: ignore[attr-defined]
             steps[k] |= {f"{name}_unseen": loss for name, loss in losses.items()}
         last_unseen = pick(unseen, -1)
 
@@ -129,7 +129,7 @@ def decode_and_generate(
     Returns:
         x̂ (K, B, D) and the losses of every step.
     """
-    networks, s = state.networks, state.settings
+    networks, s = state.networks, state.config
     z, a = noise.flatten(0, 1), seen.a.flatten(0, 1)
     if s.encoded_noise:
         z = encode(networks, seen.x.flatten(0, 1), a, z)[0]
@@ -137,7 +137,7 @@ def decode_and_generate(
     x_hat = networks.generator.output_from_hidden(g).view_as(seen.x)
     steps, hidden = [], []
     for k in range(s.critic_iter):
-        steps.append(decoder_step(state, seen.x[k], seen.target[k]) if s.cycle_weight > 0 else {})
+        steps.append(decoder_step(state, seen.x[k], seen.target[k]) if s.recons_weight > 0 else {})
         if feedback is not None:
             hidden.append(leaky_relu(networks.decoder.hidden(x_hat[k])))
     if feedback is not None:
@@ -167,13 +167,13 @@ def attribute_losses(state: TrainingState, x: Tensor, target: Tensor, learn: boo
     Returns:
         A 0-d loss for every B features, without weight; d_p (n, H) of their weighted sum.
     """
-    s, decoder = state.settings, state.networks.decoder
+    s, decoder = state.config, state.networks.decoder
     h = leaky_relu(decoder.hidden(x))
     sums = detached_leaf(decoder.attributes(h))
     with torch.enable_grad():
         blocks = zip(sums.split(s.batch_size), target.split(s.batch_size))
-        losses = [s.attribute_loss_function(decoder.activate(block), block_target) for block, block_target in blocks]
-        (d_sums,) = torch.autograd.grad(s.cycle_weight * torch.stack(losses).sum(), sums)
+        losses = [state.attribute_loss_function(decoder.activate(block), block_target) for block, block_target in blocks]
+        (d_sums,) = torch.autograd.grad(s.recons_weight * torch.stack(losses).sum(), sums)
     d_p = leaky_backward(linear_backward_input(d_sums, decoder.attributes.operand), h)
     if learn:
         write_gradient(decoder.attributes, d_sums, h)
@@ -259,7 +259,7 @@ def generator_step(state: TrainingState, seen: Batch, draws: Draws, unseen: Batc
     The features to generate are stacked, B each: from the encoder's latents for the VAE; from noise for the critic, unless
     `encoded_noise` makes the VAE's features serve for both; for D2 where there is one.
     """
-    networks, s, b = state.networks, state.settings, state.settings.batch_size
+    networks, s, b = state.networks, state.config, state.config.batch_size
     encoder_pass = EncoderPass(networks.encoder, seen.x, seen.a)
     with torch.enable_grad():
         encoded = sample_latent(encoder_pass.mean, encoder_pass.log_variance, draws.vae_noise)
@@ -287,24 +287,24 @@ def generator_step(state: TrainingState, seen: Batch, draws: Draws, unseen: Batc
     weights = {"reconstruction": 1.0, "kl": 1.0}
 
     score, slope = score_and_input_grad(networks.critic, x_hat[for_critic], seen.a)
-    d_blocks[for_critic].add_(slope, alpha=-s.adversarial_weight / b)
-    losses["adversarial"], weights["adversarial"] = -score.mean(), s.adversarial_weight
+    d_blocks[for_critic].add_(slope, alpha=-s.gammaG / b)
+    losses["adversarial"], weights["adversarial"] = -score.mean(), s.gammaG
     if unseen is not None:
         assert networks.critic_unseen is not None
         score, slope = score_and_input_grad(networks.critic_unseen, x_hat[-1], None)
-        d_blocks[-1].add_(slope, alpha=-s.adversarial_unseen_weight / b)
-        losses["adversarial_unseen"], weights["adversarial_unseen"] = -score.mean(), s.adversarial_unseen_weight
+        d_blocks[-1].add_(slope, alpha=-s.gammaG_D2 / b)  # type: ignore[attr-defined]
+        losses["adversarial_unseen"], weights["adversarial_unseen"] = -score.mean(), s.gammaG_D2  # type: ignore[attr-defined]
 
     learners = ["encoder", "generator"] + (["feedback"] if feedback is not None else [])
-    if s.cycle_weight > 0:
+    if s.recons_weight > 0:
         scored = slice(for_critic * b, None)  # the critic's features, and D2's where there are any
         target = seen.target if unseen is None else torch.cat([seen.target, unseen.target])
-        cycles, d_p = attribute_losses(state, generator_pass.x_hat[scored], target, learn=not s.freeze_decoder)
+        cycles, d_p = attribute_losses(state, generator_pass.x_hat[scored], target, learn=not s.freeze_dec)
         d_x[scored].add_(linear_backward_input(d_p, networks.decoder.hidden.operand))
         names = ["cycle_generator", "cycle_unseen"][: len(cycles)]
         losses |= dict(zip(names, cycles))
-        weights |= dict.fromkeys(names, s.cycle_weight)
-        learners += [] if s.freeze_decoder else ["decoder"]
+        weights |= dict.fromkeys(names, s.recons_weight)
+        learners += [] if s.freeze_dec else ["decoder"]
 
     d_z = generator_pass.backward(d_x)[:b]
     encoder_pass.backward(*torch.autograd.grad((encoded, kl), (encoder_pass.mean, encoder_pass.log_variance), (d_z, None)))

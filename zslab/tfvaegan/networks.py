@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from zslab.config import ImageConfig, TfvaeganConfig
 from zslab.utils.precision import linear
 
 SLOPE = 0.2
@@ -161,6 +162,19 @@ class Networks:
     feedback: Feedback
     decoder: SemanticDecoder
     critic_unseen: Critic | None = None
+
+    @classmethod
+    def build(cls, config: TfvaeganConfig, feature_dim: int, attribute_dim: int) -> Networks:
+        """Return new networks of the sizes in the config, drawn from PyTorch's global random numbers."""
+        latent_dim, h = config.nz or attribute_dim, config.ngh
+        return cls(
+            Encoder(feature_dim, attribute_dim, latent_dim, h),
+            Generator(latent_dim, attribute_dim, feature_dim, h),
+            Critic(feature_dim, attribute_dim, config.ndh),
+            Feedback(h),
+            SemanticDecoder(feature_dim, attribute_dim, h, "sigmoid" if config.bce_att else "unit_norm"),
+            Critic(feature_dim, 0, config.ndh) if isinstance(config, ImageConfig) and config.transductive else None,
+        )
 
     def items(self) -> list[tuple[str, nn.Module]]:
         """Return (name, network) for the networks that exist."""

@@ -17,16 +17,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zslab.config import ImageConfig, TfvaeganConfig
 from zslab.data.dataset import StageData
 from zslab.tfvaegan.losses import (
     adapt_penalty_weight,
+    attribute_cross_entropy,
+    cycle_loss,
     gradient_penalty,
     kl_divergence,
     reconstruction_loss,
     wasserstein_distance,
 )
 from zslab.tfvaegan.networks import Linear, Networks
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.utils.cuda_graphs import moments
 
 Losses = dict[str, Tensor]
@@ -66,9 +68,9 @@ class UnseenDraws:
     generator_noise: Tensor
 
 
-def draw(data: StageData, settings: TfvaeganSettings, latent_dim: int, generator: torch.Generator, transductive: bool) -> Draws:
+def draw(data: StageData, config: TfvaeganConfig, latent_dim: int, generator: torch.Generator, transductive: bool) -> Draws:
     """Draw the random numbers of one iteration, on the data's device."""
-    k, b, device = settings.critic_iter, settings.batch_size, data.attributes.device
+    k, b, device = config.critic_iter, config.batch_size, data.attributes.device
 
     def normal(*shape: int) -> Tensor:
         return torch.randn(*shape, latent_dim, generator=generator, device=device)
@@ -82,7 +84,8 @@ def draw(data: StageData, settings: TfvaeganSettings, latent_dim: int, generator
     unseen = None
     if transductive:
         indices = batches(len(data.test_unseen))
-        if settings.unseen_prior == "labels":
+        assert isinstance(config, ImageConfig)
+        if config.unseen_prior == "labels":
             classes = data.test_unseen.labels[indices]
         else:
             choice = torch.randint(len(data.unseen_classes), (k, b), generator=generator, device=device)
@@ -109,18 +112,19 @@ class TrainingState:
             optimizer. Weights, gradients, Adam's moments, losses and λ1 keep their precision.
     """
 
-    def __init__(self, networks: Networks, settings: TfvaeganSettings, device: torch.device, bf16: bool = False):
+    def __init__(self, networks: Networks, config: TfvaeganConfig, device: torch.device, bf16: bool = False):
         self.networks = networks.to(device)
-        self.settings = settings
+        self.config = config
         # In double precision λ1 can shrink in every iteration of a whole run without reaching zero.
-        self.penalty_weight = torch.tensor(settings.penalty_weight, dtype=torch.float64, device=device)
-        s = settings
+        self.penalty_weight = torch.tensor(config.lambda1, dtype=torch.float64, device=device)
+        self.attribute_loss_function = attribute_cross_entropy if config.bce_att else cycle_loss
+        s = config
         hyper = {
             "encoder": (s.lr, 0.9),
             "generator": (s.lr, s.beta1),
             "critic": (s.lr, s.beta1),
-            "feedback": (s.feedback_lr, s.beta1),
-            "decoder": (s.decoder_lr, s.beta1),
+            "feedback": (s.feed_lr, s.beta1),
+            "decoder": (s.dec_lr, s.beta1),
             "critic_unseen": (s.lr, s.beta1),
         }
         self.optimizers = {
@@ -209,7 +213,7 @@ class TrainingState:
 
     def attribute_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """Return the decoder's loss, 0-d, for features x (B, D) and `target` (B, A)."""
-        return self.settings.attribute_loss_function(self.networks.decoder(x)[0], target)
+        return self.attribute_loss_function(self.networks.decoder(x)[0], target)
 
 
 def generate(networks: Networks, z: Tensor, a: Tensor, feedback_weight: float | None, source: Tensor | None = None) -> Tensor:
@@ -255,19 +259,19 @@ def sample_latent(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
 def decoder_step(state: TrainingState, batch: Batch) -> Losses:
     """Train the semantic decoder on the attributes of real features."""
     loss = state.attribute_loss(batch.x, batch.target)
-    state.update(state.settings.cycle_weight * loss, "decoder")
+    state.update(state.config.recons_weight * loss, "decoder")
     return {"cycle_decoder": loss.detach()}
 
 
 def critic_step(state: TrainingState, batch: Batch, noise: Tensor, alpha: Tensor, feedback: float | None) -> Losses:
     """Train D on real against generated features of the same classes (eq. 2), with noise (B, Z) and alpha (B, 1)."""
-    networks, s = state.networks, state.settings
+    networks, s = state.networks, state.config
     with torch.no_grad():
         z = encode(networks, batch.x, batch.a, noise)[0] if s.encoded_noise else noise
         x_hat = generate(networks, z, batch.a, feedback)
     distance = wasserstein_distance(networks.critic(batch.x, batch.a), networks.critic(x_hat, batch.a))
     penalty = gradient_penalty(lambda x: networks.critic(x, batch.a), batch.x, x_hat, alpha)
-    loss = s.critic_weight * (state.penalty_factor * penalty - distance)
+    loss = s.gammaD * (state.penalty_factor * penalty - distance)
     state.update(loss, "critic")
     return {"critic": loss.detach(), "wasserstein": distance.detach(), "penalty": penalty.detach()}
 
@@ -276,14 +280,14 @@ def critic_unseen_step(
     state: TrainingState, x: Tensor, a: Tensor, noise: Tensor, alpha: Tensor, feedback: float | None
 ) -> Losses:
     """Train D2 on unlabeled real features x (B, D) against those generated for unseen attributes a (B, A)."""
-    networks, s = state.networks, state.settings
+    networks, s = state.networks, state.config
     with torch.no_grad():
         x_hat = generate(networks, noise, a, feedback)
     critic = networks.critic_unseen
-    assert critic is not None
+    assert critic is not None and isinstance(s, ImageConfig)
     distance = wasserstein_distance(critic(x), critic(x_hat))
     penalty = gradient_penalty(critic, x, x_hat, alpha)
-    loss = s.critic_unseen_weight * (state.penalty_factor * penalty - distance)
+    loss = s.gammaD2 * (state.penalty_factor * penalty - distance)
     state.update(loss, "critic_unseen")
     return {"critic_unseen": loss.detach(), "wasserstein_unseen": distance.detach(), "penalty_unseen": penalty.detach()}
 
@@ -301,7 +305,7 @@ def generator_step(state: TrainingState, batch: Batch, draws: Draws, unseen: Bat
     Returns:
         name -> 0-d loss, without its weight; "generator" is the weighted sum.
     """
-    networks, s = state.networks, state.settings
+    networks, s = state.networks, state.config
     z, mean, log_variance = encode(networks, batch.x, batch.a, draws.vae_noise)
     reconstruction = generate(networks, z, batch.a, feedback)
     losses = {"reconstruction": reconstruction_loss(reconstruction, batch.x), "kl": kl_divergence(mean, log_variance)}
@@ -311,23 +315,23 @@ def generator_step(state: TrainingState, batch: Batch, draws: Draws, unseen: Bat
         source = reconstruction if s.stale_feedback else None
         x_hat = generate(networks, draws.generator_noise, batch.a, feedback, source)
     losses["adversarial"] = -networks.critic(x_hat, batch.a).mean()
-    weights = {"reconstruction": 1.0, "kl": 1.0, "adversarial": s.adversarial_weight}
-    if s.cycle_weight > 0:
+    weights = {"reconstruction": 1.0, "kl": 1.0, "adversarial": s.gammaG}
+    if s.recons_weight > 0:
         losses["cycle_generator"] = state.attribute_loss(x_hat, batch.target)
-        weights["cycle_generator"] = s.cycle_weight
+        weights["cycle_generator"] = s.recons_weight
     if unseen is not None:
-        assert draws.unseen is not None and networks.critic_unseen is not None
+        assert draws.unseen is not None and networks.critic_unseen is not None and isinstance(s, ImageConfig)
         x_hat = generate(networks, draws.unseen.generator_noise, unseen.a, feedback)
         losses["adversarial_unseen"] = -networks.critic_unseen(x_hat).mean()
-        weights["adversarial_unseen"] = s.adversarial_unseen_weight
-        if s.cycle_weight > 0:
+        weights["adversarial_unseen"] = s.gammaG_D2
+        if s.recons_weight > 0:
             losses["cycle_unseen"] = state.attribute_loss(x_hat, unseen.target)
-            weights["cycle_unseen"] = s.cycle_weight
+            weights["cycle_unseen"] = s.recons_weight
     total = weighted_sum(losses, weights)
     learners = ["encoder", "generator"]
     if feedback is not None:
         learners.append("feedback")
-    if s.cycle_weight > 0 and not s.freeze_decoder:
+    if s.recons_weight > 0 and not s.freeze_dec:
         learners.append("decoder")
     state.update(total, *learners)
     return {name: loss.detach() for name, loss in losses.items()} | {"generator": total.detach()}
@@ -350,13 +354,13 @@ def iteration(state: TrainingState, data: StageData, targets: Tensor, draws: Dra
     Returns:
         name -> 0-d loss; those of the critic steps are averages over the steps.
     """
-    s = state.settings
-    feedback = s.feedback_train if feedback_active else None
+    s = state.config
+    feedback = s.a1 if feedback_active else None
     steps: list[Losses] = []
     for k in range(s.critic_iter):
         labels = data.train.labels[draws.indices[k]]
         batch = Batch(data.train.features[draws.indices[k]], data.attributes[labels], targets[labels])
-        losses = decoder_step(state, batch) if s.cycle_weight > 0 else {}
+        losses = decoder_step(state, batch) if s.recons_weight > 0 else {}
         steps.append(losses | critic_step(state, batch, draws.noise[k], draws.alpha[k], feedback))
     unseen = None
     if draws.unseen is not None:

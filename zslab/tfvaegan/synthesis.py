@@ -11,7 +11,6 @@ from torch import Tensor
 from zslab.data.dataset import Samples
 from zslab.data.lazy import CHUNK, LazyFeatures, fits
 from zslab.tfvaegan.networks import Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import generate
 
 NOISE_ROWS = 2**15  # of streamed features; classes share them, the features of a class do not while there are fewer
@@ -40,29 +39,30 @@ class SynthesizedFeatures(LazyFeatures):
 
 @torch.no_grad()
 def synthesize(
-    networks: Networks, attributes: Tensor, classes: Tensor, settings: TfvaeganSettings, generator: torch.Generator
+    networks: Networks, attributes: Tensor, classes: Tensor, n: int, feedback_weight: float | None, generator: torch.Generator
 ) -> Samples:
-    """Synthesize `settings.n_synthetic` features for each class.
+    """Synthesize n features for each class.
 
     Args:
         networks: trained; generator, and where feedback is used feedback module and decoder.
         attributes: (C, A) of all classes.
         classes: (u,) the classes to synthesize.
+        n: features of each.
+        feedback_weight: δ in synthesis; None without feedback.
         generator: draws the noise; on the attributes' device.
 
     Returns:
-        Samples sorted by class, features (u * n_synthetic, D); those that do not fit in memory are synthesized on demand.
+        Samples sorted by class, features (u * n, D); those that do not fit in memory are synthesized on demand.
     """
-    labels = classes.repeat_interleave(settings.n_synthetic)
+    labels = classes.repeat_interleave(n)
     latent_dim = networks.generator.hidden.in_features - attributes.shape[1]
-    weight = settings.feedback_synthesis if settings.uses_feedback else None
     if not fits(len(labels), networks.decoder.hidden.in_features):
         noise = torch.randn(min(len(labels), NOISE_ROWS), latent_dim, generator=generator, device=labels.device)
-        return Samples(SynthesizedFeatures(networks, attributes, labels, noise, weight), labels)
+        return Samples(SynthesizedFeatures(networks, attributes, labels, noise, feedback_weight), labels)
     features = []
     for part in labels.split(CHUNK):
         noise = torch.randn(len(part), latent_dim, generator=generator, device=part.device)
-        features.append(generate(networks, noise, attributes[part], weight))
+        features.append(generate(networks, noise, attributes[part], feedback_weight))
     return Samples(torch.cat(features), labels)
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
+from zslab.config import TfvaeganConfig
 from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
@@ -20,13 +21,11 @@ from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Networks
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import Losses, TrainingState, draw
 from zslab.utils.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
-from zslab.utils.precision import Precision, set_precision
+from zslab.utils.precision import set_precision
 from zslab.utils.seeds import EVALUATION, TRAINING, stream
 
-Engine = Literal["fast", "eager"]
 ADVICE = "a lower --lr or lower --gammaD and --gammaG usually help"
 ITERATIONS = {"fast": fast.iteration, "eager": steps.iteration}
 
@@ -37,12 +36,10 @@ class TfvaeganTrainer:
     Args:
         networks: are moved to `device`.
         data: is moved to `device` once.
+        config: the flags; `zslab.utils.seeds` derives the streams of training and evaluation from its seed. Synthesis,
+            transformation and scores use float32 whatever the precision of training (TF32 with "tf32").
         zsl_head: the head over unseen classes.
         gzsl: classifies over all classes, see `zslab.tfvaegan.evaluate.evaluate`.
-        seed: of the run; `zslab.utils.seeds` derives the streams of training and evaluation from it.
-        engine: how an iteration is computed, which changes its result by no more than rounding.
-        precision: of the matrix products in training. Synthesis, transformation and scores use float32 (TF32 with "tf32").
-        cuda_graphs: whether the fast engine captures its iterations on CUDA.
 
     Raises:
         InputError: a batch is larger than the data, features lie outside [0, 1], or device or engine lack the precision.
@@ -56,45 +53,37 @@ class TfvaeganTrainer:
         self,
         networks: Networks,
         data: StageData,
-        settings: TfvaeganSettings,
+        config: TfvaeganConfig,
         zsl_head: SoftmaxHead,
         gzsl: SoftmaxHead | GatedClassifier | None,
         device: torch.device,
-        seed: int,
-        engine: Engine = "fast",
-        precision: Precision = "fp32",
-        cuda_graphs: bool = True,
     ):
-        set_precision(precision, device)
-        if precision == "bf16" and engine == "eager":
-            raise InputError(
-                "the eager engine cannot compute in bfloat16",
-                where="--precision",
-                found="bf16 with --engine eager",
-                expected="fp32 or tf32",
-                fix="Pass --engine fast or --precision fp32.",
-            )
-        _check(data, settings, networks.critic_unseen is not None)
-        self.data, self.settings, self.seed = data.to(device), settings, seed
+        set_precision(config.precision, device)
+        if config.precision == "bf16" and config.engine == "eager":
+            fix = "Pass --engine fast or --precision fp32."
+            raise InputError("the eager engine must compute in fp32 or tf32", where="--precision", got="bf16", fix=fix)
+        config = config.fitted(len(data.train), data.stage)
+        _check(data, config, networks.critic_unseen is not None)
+        self.data, self.config, self.seed = data.to(device), config, config.manualSeed
         self.zsl_head, self.gzsl = zsl_head, gzsl
-        self.state = TrainingState(networks, settings, device, bf16=precision == "bf16")
-        self.iteration = ITERATIONS[engine]
+        self.state = TrainingState(networks, config, device, bf16=config.precision == "bf16")
+        self.iteration = ITERATIONS[config.engine]
         # The host reads features from disk, and a CUDA graph cannot contain that.
         resident = not isinstance(data.train.features, LazyFeatures) and not isinstance(data.test_unseen.features, LazyFeatures)
-        captures = can_capture(device) and engine == "fast" and cuda_graphs and resident
+        captures = can_capture(device) and config.engine == "fast" and config.cuda_graphs and resident
         self.capture = capture_cuda if captures else None
         self.steps: dict[bool, Step] = {}
         self.targets = self._decoder_targets()
-        self.generator = stream(seed, TRAINING, device=device)
-        self.loop_length = -(-len(data.train) // settings.batch_size)
-        self.iterations_per_epoch = settings.feedback_loop * self.loop_length
+        self.generator = stream(config.manualSeed, TRAINING, device=device)
+        self.loop_length = -(-len(data.train) // config.batch_size)
+        self.iterations_per_epoch = config.feedback_loop * self.loop_length
         self.epoch = self.position = 0
         self.sums: dict[str, torch.Tensor] = {}
 
     def _decoder_targets(self) -> torch.Tensor:
         """Return the attributes (C, A), scaled to [0, 1] per dimension where the decoder ends in a sigmoid."""
         a = self.data.attributes
-        if self.settings.attribute_loss == "cycle":
+        if not self.config.bce_att:
             return a
         low, high = a.min(dim=0).values, a.max(dim=0).values
         return (a - low) / torch.where(high > low, high - low, 1.0)
@@ -131,7 +120,7 @@ class TfvaeganTrainer:
         return self.steps[feedback_active]
 
     def _iterate(self, feedback_active: bool) -> Losses:
-        draws = draw(self.data, self.settings, self.state.latent_dim, self.generator, self.state.transductive)
+        draws = draw(self.data, self.config, self.state.latent_dim, self.generator, self.state.transductive)
         return self.iteration(self.state, self.data, self.targets, draws, feedback_active=feedback_active)
 
     @contextmanager
@@ -145,7 +134,7 @@ class TfvaeganTrainer:
         except RuntimeError as error:
             if "between 0 and 1" not in str(error) and "device-side assert" not in str(error):
                 raise
-            loss = "reconstruction" if self.settings.attribute_loss == "cycle" else "reconstruction or cycle"
+            loss = "reconstruction or cycle" if self.config.bce_att else "reconstruction"
             raise FloatingPointError(
                 f"the {loss} loss became nan in epoch {self.epoch}, before iteration {self.position}; {ADVICE}"
             ) from None
@@ -177,7 +166,7 @@ class TfvaeganTrainer:
         generator = stream(self.seed, EVALUATION, self.epoch, self.data.attributes.device)
         with self.state.full_precision():
             return evaluate(
-                self.state.networks, self.data, self.settings, self.zsl_head, self.gzsl, generator, keep, constant, progress
+                self.state.networks, self.data, self.config, self.zsl_head, self.gzsl, generator, keep, constant, progress
             )
 
     def weights(self) -> dict[str, torch.Tensor]:
@@ -205,7 +194,7 @@ class TfvaeganTrainer:
             raise ValueError("lambda1 is negative")
         self.state.networks.load_state_dict(state["networks"])
         n = epoch * self.iterations_per_epoch + position
-        n_steps = {"generator": n, "critic": n * self.settings.critic_iter}  # those of the others depend on the settings
+        n_steps = {"generator": n, "critic": n * self.config.critic_iter}  # those of the others depend on the config
         for name, optimizer in self.state.optimizers.items():
             load_optimizer(optimizer, state["optimizers"][name], n_steps.get(name))
         self.state.penalty_weight.copy_(state["lambda1"])
@@ -216,14 +205,14 @@ class TfvaeganTrainer:
         self.sums = checked_sums(state["sums"], position, self.data.attributes.device, ("reconstruction", "kl"))
 
 
-def _check(data: StageData, settings: TfvaeganSettings, transductive: bool) -> None:
+def _check(data: StageData, config: TfvaeganConfig, transductive: bool) -> None:
     pools = {"training": data.train} | ({"unlabeled": data.test_unseen} if transductive else {})
     for name, samples in pools.items():
-        if settings.batch_size > len(samples):
+        if config.batch_size > len(samples):
             raise InputError(
                 "a batch is larger than the data",
                 where="--batch_size",
-                found=settings.batch_size,
+                found=config.batch_size,
                 expected=f"at most the {len(samples)} {name} samples of the {data.stage} stage",
                 fix=f"Pass --batch_size {len(samples)} or less.",
             )

@@ -11,8 +11,9 @@ from torch import Tensor
 from zslab.app.json_reader import JsonReader, contradiction
 from zslab.app.methods.base import LARGEST_SCORE, take_tensors
 from zslab.app.model_file import Model
+from zslab.config import DazleOptions
 from zslab.dazle.explain import contributions
-from zslab.dazle.model import Dazle, DazleOptions, Output
+from zslab.dazle.model import Dazle, Output
 
 GRID = (2, 100)  # rows or columns of regions
 VARIANCE = "normalization.running_var"

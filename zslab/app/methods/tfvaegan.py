@@ -24,7 +24,6 @@ from zslab.errors import InputError
 from zslab.shared.gate import EntropyDetector, GatedClassifier, ThresholdRule
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
 from zslab.utils.seeds import REFIT, stream
 
@@ -66,7 +65,7 @@ class TfvaeganPass:
         if not self.method.explains:
             return None
         attributes, decoder = self.method.attributes, self.method.networks.decoder
-        if self.method.settings.transform:
+        if self.method.transform:
             d = decoder.hidden.in_features
             decoded = self.x[:, d : d + attributes.shape[1]]
         else:
@@ -98,12 +97,8 @@ class TfvaeganMethod:
             raise contradiction(f"{where}, scaling_factor", "another number of dimensions", d)
         self.device, self.where, self.feature_shape = device, where, (d,)
         self.explains = s.flag("decoder_trained")
-        self.settings = TfvaeganSettings(
-            n_synthetic=s.integer("n_synthetic", 1, MOST_SYNTHETIC),
-            transform=s.flag("transform"),
-            feedback_loop=2 if s.flag("uses_feedback") else 1,
-            feedback_synthesis=s.number("feedback_synthesis", 0, 1000),
-        )
+        self.n_synthetic, self.transform = s.integer("n_synthetic", 1, MOST_SYNTHETIC), s.flag("transform")
+        self.feedback = s.number("feedback_synthesis", 0, 1000) if s.flag("uses_feedback") else None
         self.head_settings = SoftmaxHead(
             lr=s.number("head_lr", 1e-9, 10),
             epochs=s.integer("head_epochs", 1, MOST_EPOCHS),
@@ -122,7 +117,7 @@ class TfvaeganMethod:
                 network.to_empty(device=device).requires_grad_(False)
                 network.load_state_dict(state)
         self.network_weights = {k: v for k, v in model.weights.items() if k.split(".")[0] in SERVED}
-        self.width = d + (a + h if self.settings.transform else 0)
+        self.width = d + (a + h if self.transform else 0)
         self.zsl_head = self._head("zsl_head", indices_of(~model.seen), model)
         self.gzsl = self._gzsl(model, s)
         self.model = self.base = model
@@ -186,7 +181,7 @@ class TfvaeganMethod:
         return TfvaeganPass(self, self._transformed(features))
 
     def _transformed(self, features: Tensor) -> Tensor:
-        return transform(self.networks.decoder, features) if self.settings.transform else features
+        return transform(self.networks.decoder, features) if self.transform else features
 
     # ---- new classes ----------------------------------------------------------------------------------------------------
 
@@ -205,7 +200,7 @@ class TfvaeganMethod:
                 expected="some, which new classes are trained against",
                 fix="Export it with --max_seen_per_class 100 or so.",
             )
-        n_synthetic = int((~model.seen).sum()) * self.settings.n_synthetic
+        n_synthetic = int((~model.seen).sum()) * self.n_synthetic
         if len(new) and not fits(n_synthetic, 2 * self.width):
             raise InputError(
                 "the synthesized features do not fit in memory",
@@ -243,7 +238,7 @@ class TfvaeganMethod:
             everything = torch.arange(len(model.class_names), device=self.device)
             if len(new) and model.train is not None:
                 # Where only a share of the training samples was kept, as large a share of synthesized ones keeps the balance.
-                n = self.settings.n_synthetic
+                n = self.n_synthetic
                 kept = torch.arange(len(labels), device=self.device) % n < max(1, round(n * model.train_share))
                 seen = self._transformed(model.train.features[:].to(self.device))
                 x = torch.cat([seen, x[kept]])
@@ -256,11 +251,10 @@ class TfvaeganMethod:
         for number in classes.tolist():
             name, row = self.model.class_names[number], self.model.attributes[number]
             generator = stream(SEED, REFIT, _digest(name, row), self.device)
-            made = synthesize(
-                self.networks, self.attributes, torch.tensor([number], device=self.device), self.settings, generator
-            )
+            one = torch.tensor([number], device=self.device)
+            made = synthesize(self.networks, self.attributes, one, self.n_synthetic, self.feedback, generator)
             features.append(self._transformed(made.features[:]))
-        return torch.cat(features), classes.repeat_interleave(self.settings.n_synthetic)
+        return torch.cat(features), classes.repeat_interleave(self.n_synthetic)
 
     def _extended(self, base: SoftmaxHead, classes: Tensor, new: Tensor, x: Tensor, labels: Tensor) -> SoftmaxHead:
         """Return the head over `classes`, with the base's rows for the old ones and trained rows for the new ones."""

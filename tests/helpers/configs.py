@@ -1,0 +1,38 @@
+"""The configs of both trees for tests: the values of their `config.py`, but on the CPU, with changes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from zslab.config import ActionConfig, DazleConfig, DazleOptions, ImageConfig
+
+from helpers.project import PROJECT, tree_modules
+
+
+def _configs(tree: str) -> dict[str, object]:
+    with tree_modules(tree):
+        import config
+
+        return vars(config)
+
+
+IMAGES, ACTIONS = _configs("zero-shot-images"), _configs("zero-shot-actions")
+
+
+def tfvaegan(**changes) -> ImageConfig:
+    return replace(IMAGES["TFVAEGAN"], device="cpu", **changes)
+
+
+def actions(**changes) -> ActionConfig:
+    return replace(ACTIONS["TFVAEGAN"], device="cpu", **changes)
+
+
+def dazle(**changes) -> DazleConfig:
+    return replace(IMAGES["DAZLE"], device="cpu", **changes)
+
+
+def dazle_options(**changes) -> DazleOptions:
+    return dazle(**changes)
+
+
+__all__ = ["PROJECT", "actions", "dazle", "dazle_options", "tfvaegan"]

@@ -1,0 +1,256 @@
+"""From a launcher's settings and a command line to the runs to make; nothing is trained here.
+
+A launcher, `run_*.py`, lists its settings in full in a `Launcher` and calls `zslab.launch.launch` with it. Its own switches
+choose a variant or several runs; every other flag is one of the config, and overrides the launcher's settings.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, make_dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any
+
+from zslab.config import Config, RunConfig, Value, as_arguments, check_removed, config_digest, override
+from zslab.errors import InputError
+from zslab.results.folder import RunFolder
+from zslab.utils.environment import resolve_device, resolve_folder
+from zslab.utils.files import read_toml
+from zslab.utils.int_ranges import parse_numbers
+
+SWITCHES = {"finetuned": "settings for features fine-tuned on the seen classes"}  # that are no flags of a config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Switches:
+    """What a launcher takes beside the flags of its config."""
+
+    seeds: tuple[int, ...] = ()
+    """run each of these seeds; report mean and sd"""
+    splits: str = ""
+    """run these class splits, such as 1-30; report mean and sd"""
+    partitions: int = 0
+    """run this number of random partitions of the classes"""
+    settings: Path | None = None
+    """flags from a TOML file, as `zslab search` writes it"""
+    workers: int = 1
+    """runs at the same time"""
+    dry_run: bool = False
+    """print the resolved config and how runs differ; run nothing"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a launcher.
+
+    Attributes:
+        launcher: where it comes from.
+        words: the switches of its variant.
+        config: all flags.
+        differs: the flags that set it apart from the other runs of a sweep.
+    """
+
+    launcher: Launcher
+    words: tuple[str, ...]
+    config: RunConfig
+    differs: Mapping[str, Value] = field(default_factory=dict)
+
+    @cached_property
+    def folder(self) -> RunFolder:
+        """Where the run leaves its result."""
+        return run_folder(self.config)
+
+    @property
+    def name(self) -> str:
+        """What sets the run apart from the others of a sweep."""
+        return ", ".join(f"{flag} {value}" for flag, value in self.differs.items())
+
+    @property
+    def command(self) -> list[str]:
+        """The command that makes this run alone."""
+        default = self.launcher.config(self.words)
+        changed = {name: value for name, value in vars(self.config).items() if value != getattr(default, name)}
+        arguments = as_arguments({name: "None" if value is None else value for name, value in changed.items()})
+        return [sys.executable, str(self.launcher.path), *(f"--{word}" for word in self.words), *arguments]
+
+
+class Launcher:
+    """The settings of a launcher.
+
+    Args:
+        description: shown by --help.
+        path: of its file, in a folder of the tree that has `config.py` and the training scripts.
+        script: name of the training script, a module of that tree.
+        default: the config of the tree.
+        variants: switches -> the settings that replace its values. A switch is a flag of the config or one of `SWITCHES`.
+    """
+
+    def __init__(
+        self,
+        description: str | None,
+        path: str,
+        script: str,
+        default: RunConfig,
+        variants: Mapping[tuple[str, ...], Mapping[str, Value]],
+    ):
+        self.description, self.path, self.script = description or "", Path(path).resolve(), script
+        self.default, self.variants = default, variants
+        self.offered = sorted({word for words in variants for word in words})
+
+    def config(self, words: Sequence[str] = ()) -> RunConfig:
+        """Return the config of a variant.
+
+        Raises:
+            InputError: there is no such variant, or a setting is no flag or not of its type.
+        """
+        for switches, settings in self.variants.items():
+            if set(switches) == set(words):
+                return override(self.default, settings, self.path)
+        have = "; ".join(" ".join(f"--{word}" for word in switches) or "none" for switches in self.variants)
+        got = " ".join(f"--{word}" for word in words) or "none"
+        raise InputError(f"the switches must be those of a variant ({have})", where=self.path.name, got=got, fix="Change them.")
+
+    def parse(self, argv: Sequence[str]) -> tuple[Switches, list[Run]]:
+        """Return the switches and the runs of a command line.
+
+        Exits with a message, as tyro does, where a flag is unknown or has an impossible value.
+
+        Raises:
+            InputError: switches contradict each other, a settings file or a flag cannot be used.
+        """
+        import tyro  # not needed to plan from settings alone
+
+        check_removed([word for word in argv if word.startswith("--")], self.path.name)
+        words = tuple(word for word in self.offered if f"--{word}" in argv)
+        config = self.config(words)
+        if (settings := _settings_file(argv)) is not None:
+            config = override(config, read_settings(settings), settings)
+        kind = _command_line(type(config), [word for word in self.offered if word in SWITCHES])
+        parsed: Any = tyro.cli(
+            kind,
+            args=list(argv),
+            default=kind(config=config),
+            prog=self.path.name,
+            description=self.description,
+            use_underscores=True,
+        )
+        return parsed.switches, self.runs(words, parsed.config, parsed.switches)
+
+    def runs(self, words: tuple[str, ...], config: RunConfig, switches: Switches = Switches()) -> list[Run]:
+        """Return the runs of a config: one, or one for each split, partition and seed that the switches name."""
+        if switches.splits and not hasattr(config, "split"):
+            raise InputError(
+                "the data must have numbered class splits", where="--splits", got=self.path.name, fix="Leave it out."
+            )
+        axes: dict[str, Sequence[int]] = {
+            "split": parse_numbers(switches.splits, "--splits") if switches.splits else (),
+            "partition": range(1, switches.partitions + 1),
+            "manualSeed": switches.seeds,
+        }
+        named = {flag: values for flag, values in axes.items() if values}
+        return [
+            Run(self, words, override(config, differs, self.path.name), differs)
+            for differs in (dict(zip(named, values)) for values in itertools.product(*named.values()))
+        ]
+
+    @contextmanager
+    def tree(self) -> Iterator[None]:
+        """Let the modules of this launcher's tree be imported inside the context, and no other tree's of the same names."""
+        with tree_modules(self.path.parents[1]):
+            yield
+
+
+def load_launcher(path: Path) -> Launcher:
+    """Return the `LAUNCHER` of a file; the trees' modules of equal names do not meet.
+
+    Raises:
+        InputError: the file is no launcher.
+    """
+    with tree_modules(Path(path).resolve().parents[1]):
+        spec = importlib.util.spec_from_file_location(Path(path).stem, path)
+        if spec is None or spec.loader is None or not Path(path).is_file():
+            raise InputError("the file must be a launcher", where=path, got="no Python file", fix="Pass a run_*.py script.")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    launcher = getattr(module, "LAUNCHER", None)
+    if not isinstance(launcher, Launcher):
+        raise InputError("the file must define LAUNCHER", where=path, got="none", fix="Pass a run_*.py script of a tree.")
+    return launcher
+
+
+@contextmanager
+def tree_modules(tree: Path) -> Iterator[None]:
+    """Import top-level modules from a tree inside the context; what it imported is forgotten afterwards."""
+    before, path = dict(sys.modules), list(sys.path)
+    names = {file.stem for file in tree.glob("*.py")}
+    for name in names:
+        sys.modules.pop(name, None)
+    sys.path.insert(0, str(tree))
+    try:
+        yield
+    finally:
+        sys.path[:] = path
+        for name in names:
+            sys.modules.pop(name, None)
+            if name in before:
+                sys.modules[name] = before[name]
+
+
+def read_settings(path: Path) -> dict[str, object]:
+    """Return the flags of a settings file, such as `zslab search` writes.
+
+    Raises:
+        InputError: the file is not TOML, or has anything but flags under [flags].
+    """
+    content = read_toml(path, "a file of flags", "Write flags under [flags], such as nepoch = 20.")
+    flags = content.get("flags")
+    if content.keys() != {"flags"} or not isinstance(flags, dict) or not flags:
+        got = ", ".join(content.keys() - {"flags"}) or "no flags"
+        raise InputError("the file must have one table [flags] with flags", where=path, got=got, fix="Correct the file.")
+    return flags
+
+
+def data_folders(config: RunConfig) -> tuple[Path, Path]:
+    """Return the folder that holds the data sets, and one for files that make reading them faster."""
+    return resolve_folder(config.dataroot), resolve_folder(config.output) / "feature-cache"
+
+
+def run_folder(config: RunConfig) -> RunFolder:
+    """Return the folder of a config's run, named by data, method, seed and a digest of all flags; it need not exist."""
+    digest = config_digest(replace(config, device=str(resolve_device(config.device))))
+    data = (config.dataset, config.image_embedding, config.class_embedding)
+    partition = [] if config.partition is None else [f"partition{config.partition}"]
+    name = "-".join([*data, *partition, *config.name_parts, f"seed{config.manualSeed}", digest])
+    return RunFolder(resolve_folder(config.output) / name, digest)
+
+
+def _settings_file(argv: Sequence[str]) -> Path | None:
+    """Return the file after --settings, which must be known before the other flags override it."""
+    for number, word in enumerate(argv):
+        name, equals, value = word.partition("=")
+        if name == "--settings" and (equals or number + 1 < len(argv)):
+            return Path(value if equals else argv[number + 1])
+    return None
+
+
+def _command_line(kind: type[Config], words: Sequence[str]) -> Any:
+    """Return a class for tyro: the switches of a launcher beside the flags of its config, all without prefixes."""
+    import tyro
+
+    own = [(word, bool, field(default=False, metadata={"help": SWITCHES[word]})) for word in words]
+    switches: Any = make_dataclass("Switches", own, bases=(Switches,), frozen=True, kw_only=True)
+    no_pairs = tyro.conf.FlagCreatePairsOff
+    shown: Any = kind
+    return make_dataclass(
+        "CommandLine",
+        [
+            ("config", Annotated[shown, tyro.conf.arg(name="")]),
+            ("switches", Annotated[no_pairs[switches], tyro.conf.arg(name="")], field(default=switches())),
+        ],
+        frozen=True,
+    )
