@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 
-from zslab.config import check_at_least, check_file_names
 from zslab.data.resumable import remove_rows
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.copies import describe_copies, find_copies
@@ -31,6 +30,7 @@ from zslab.features.video import VideoSpec, extract, load_backbone
 from zslab.features.video_files import list_videos
 from zslab.results.config import parse_config
 from zslab.utils.environment import resolve_device, resolve_folder
+from zslab.utils.flags import check_at_least, check_file_names
 
 TREE = Path(__file__).resolve().parent
 

@@ -22,7 +22,6 @@ from typing import Literal
 
 import numpy as np
 
-from zslab.config import check_at_least, check_file_names
 from zslab.data.checks import check_attributes
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.names import listed_names, read_names
@@ -34,6 +33,7 @@ from zslab.features.text import TextRecord, word_record
 from zslab.features.word_vectors import class_vectors
 from zslab.results.config import parse_config
 from zslab.utils.environment import resolve_folder
+from zslab.utils.flags import check_at_least, check_file_names
 from zslab.utils.int_ranges import parse_numbers
 from zslab.utils.names import match_names, repeated
 

@@ -26,7 +26,6 @@ from pathlib import Path
 
 import numpy as np
 
-from zslab.config import check_file_names
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.names import read_names
 from zslab.data.formats.table import read_table
@@ -35,6 +34,7 @@ from zslab.errors import InputError, examples, exit_status
 from zslab.features.text import TextRecord, class_texts, text_vectors
 from zslab.results.config import parse_config
 from zslab.utils.environment import resolve_folder
+from zslab.utils.flags import check_file_names
 from zslab.utils.int_ranges import parse_numbers
 from zslab.utils.names import match_names
 

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from zslab.config import check_at_least, check_file_names
 from zslab.data.formats.names import read_names
 from zslab.data.resumable import remove_rows
 from zslab.data.splits import write_split
@@ -45,6 +44,7 @@ from zslab.features.sources import (
 )
 from zslab.results.config import parse_config
 from zslab.utils.environment import resolve_device, resolve_folder
+from zslab.utils.flags import check_at_least, check_file_names
 
 TREE = Path(__file__).resolve().parent
 RELEASE_NAMES = {"resnet101": "ResNet_101"}  # what the DAZLE release calls a backbone in file names

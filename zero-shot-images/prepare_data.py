@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Literal
 
 from zslab.app.own_data import SPLIT_FILE, OwnData, PrepareOptions, prepare, read_inputs
-from zslab.config import check_at_least, is_plain_name
 from zslab.data.formats.names import listed_names
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
@@ -29,6 +28,7 @@ from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import read_attribute_vectors
 from zslab.results.config import parse_config
 from zslab.utils.environment import resolve_device, resolve_folder
+from zslab.utils.flags import check_at_least, is_plain_name
 
 TREE = Path(__file__).resolve().parent
 

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar, get_type_hints
 import msgspec
 
 from zslab.errors import InputError, examples
+from zslab.utils.flags import check_at_least
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -486,34 +487,3 @@ def config_digest(config: DataclassInstance) -> str:
     values = config_dict(config)
     identity = {name: values[name] for name in result_flags(type(config))}
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-
-
-def check_at_least(least: float, config: object, *names: str, below: float | None = None) -> None:
-    """Refuse flags that are smaller than `least`, or not below a limit.
-
-    Raises:
-        InputError: naming the flag.
-    """
-    for name in names:
-        value = getattr(config, name)
-        if not value >= least or (below is not None and not value < below):
-            must = f"the number must be at least {least:g}" + ("" if below is None else f" and less than {below:g}")
-            raise InputError(must, where=f"--{name}", got=value, fix="Pass another number.")
-
-
-def is_plain_name(name: str) -> bool:
-    """Return whether a name is that of a file or folder, and leads nowhere else."""
-    return bool(name.strip()) and Path(name).name == name and name != ".."
-
-
-def check_file_names(config: object, *flags: str) -> None:
-    """Refuse names of files to write that are empty or lead out of their folder; None is not checked.
-
-    Raises:
-        InputError: naming the flag.
-    """
-    for name in flags:
-        value = getattr(config, name)
-        if value is not None and not is_plain_name(value):
-            fix = "Pass a plain name; --dataroot and --dataset say where the file goes."
-            raise InputError("the name must be that of a file, without folders", where=f"--{name}", got=repr(value), fix=fix)

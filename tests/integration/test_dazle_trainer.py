@@ -590,9 +590,9 @@ def test_seeds_run_through_the_launcher_and_are_summarized(region_file, tmp_path
     [
         ({}, ["--image_embedding", "nothing"], "the region file is missing"),
         ({}, ["--batch_size", "1000"], "a batch is larger than the data"),
-        ({}, ["--nepoch", "0"], "--nepoch: the number is too small"),
+        ({}, ["--nepoch", "0"], "--nepoch: the number must"),
         ({}, ["--is_conv", "--cache", "memory", "--batch_size", "1000"], "a batch is larger than the data"),
-        ({}, ["--lambda_", "-1"], "--lambda_: the number is too small"),
+        ({}, ["--lambda_", "-1"], "--lambda_: the number must"),
         ({"w2v_att": np.ones((4, 7), dtype=np.float32)}, [], "word vectors"),
         ({"w2v_att": np.zeros((5, 7), dtype=np.float32)}, [], "have no word vector"),
     ],

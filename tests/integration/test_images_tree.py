@@ -249,7 +249,7 @@ def test_networks_can_be_imported_from_the_tree(images) -> None:
         ({"nclass_all": 200}, "--nclass_all: .*contradicts the data .got 200, expected 9"),
         ({"dataset": "CUB"}, "the data set is missing"),
         ({"batch_size": 1000}, "batch is larger than the data"),
-        ({"device": "cuda:7"}, "--device: the device is not available"),
+        ({"device": "cuda:7"}, "--device cuda:7: the device must be one of auto, cpu"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(images, tiny, tmp_path, capsys, changes, words) -> None:

@@ -22,7 +22,7 @@ from zslab.errors import InputError, explained
 from zslab.results.config import config_digest
 from zslab.results.folder import RunFolder
 from zslab.results.record import EpochRecord
-from zslab.utils.environment import PROJECT_ROOT, resolve_device, resolve_folder
+from zslab.utils.environment import PROJECT_ROOT, dataset_folder, resolve_device, resolve_folder, shown
 from zslab.utils.files import atomic_path, read_json, write_json
 from zslab.utils.signals import stop_requests
 
@@ -342,8 +342,30 @@ def test_a_digest_is_the_identity_of_a_config(images) -> None:
 def test_devices_that_are_not_there_are_refused() -> None:
     assert resolve_device("cpu").type == "cpu"
     for name in ("warp", "cuda:99", "meta", "mps"):
-        with pytest.raises(InputError, match=rf"--device: the device is not available \(got {name}"):
+        with pytest.raises(InputError, match=f"--device {name}: the device must be one of auto, cpu"):
             resolve_device(name)
+
+
+def test_an_apple_gpu_is_used_where_there_is_one(monkeypatch) -> None:
+    made = []
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch, "empty", lambda size, device: made.append(device))
+    assert resolve_device("mps") == torch.device("mps") == made[0]
+    with pytest.raises(InputError, match="--device warp: .*cpu, mps"):
+        resolve_device("warp")
+
+
+def test_the_folder_of_a_data_set(tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("zslab.utils.environment.PROJECT_ROOT", tmp_path / "clone")
+    assert dataset_folder("X", None) == tmp_path / "data" / "X"  # as for an installed package
+    assert dataset_folder("X", Path("there")) == tmp_path / "there" / "X"
+    for name in ("zero-shot-images/data", "zero-shot-actions/data/X"):
+        (tmp_path / "clone" / name).mkdir(parents=True)
+    assert dataset_folder("X", None) == tmp_path / "clone" / "zero-shot-actions" / "data" / "X"
+    assert dataset_folder("Y", None) == tmp_path / "clone" / "zero-shot-images" / "data" / "Y"
+    assert dataset_folder("Y", None, "zero-shot-actions") == tmp_path / "clone" / "zero-shot-actions" / "data" / "Y"
+    assert shown(tmp_path / "clone" / "a.mat") == "clone/a.mat" and shown(tmp_path.parent) == str(tmp_path.parent)
 
 
 def test_a_relative_folder_is_looked_for_here_then_in_the_project(tmp_path, monkeypatch) -> None:

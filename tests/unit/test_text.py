@@ -229,7 +229,7 @@ def test_sentences_that_do_not_fit_the_classes_are_refused(make, tmp_path, rows,
     [
         ({"template": "a bird"}, "the template has no place for the name"),
         ({"sentences": Path("s.csv"), "phrases": Path("p.txt")}, "class vectors need a single kind of text"),
-        ({"output_embedding": "../x"}, "--output_embedding: the name is not that of a file"),
+        ({"output_embedding": "../x"}, "--output_embedding: the name must"),
     ],
 )
 def test_flags_of_class_vectors_that_cannot_be_are_refused(make, tmp_path, flags, words) -> None:

@@ -28,11 +28,11 @@ from tqdm import tqdm
 from zslab.app.annotate import annotate
 from zslab.app.prediction import Prediction
 from zslab.app.predictor import Predictor
-from zslab.config import check_at_least
 from zslab.data.formats.table import formula_safe
 from zslab.errors import InputError, examples, exit_status
 from zslab.features.modality import Modality
 from zslab.utils.files import atomic_path, printable
+from zslab.utils.flags import check_at_least
 
 UNREADABLE = 3
 SHOWN = 20  # unreadable images named at the end

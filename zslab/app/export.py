@@ -26,7 +26,6 @@ from zslab.app.card import card_path, model_card
 from zslab.app.model_file import Model, write_model
 from zslab.app.predictor import Predictor
 from zslab.app.trained_parts import ESZSL_ROW, read_weights, with_dazle, with_eszsl, with_tfvaegan
-from zslab.config import check_at_least
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
@@ -45,6 +44,7 @@ from zslab.report.run import FinishedRun, number, read_run
 from zslab.results.folder import changed_data
 from zslab.utils.environment import resolve_folder
 from zslab.utils.files import write_text
+from zslab.utils.flags import check_at_least
 from zslab.utils.names import logged_names
 
 MAX_SEEN_PER_CLASS = 100

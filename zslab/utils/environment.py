@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from zslab.errors import InputError, first_line
+from zslab.errors import readable
 from zslab.utils.seeds import WEIGHTS, stream_seed
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -44,19 +44,14 @@ def resolve_device(name: str) -> torch.device:
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        if name.partition(":")[0] not in ("cpu", "cuda"):
-            raise RuntimeError("only CPUs and CUDA are supported")
+    there = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    there += ["mps"] if torch.backends.mps.is_available() else []
+    fix = "Choose one of them; CUDA_VISIBLE_DEVICES can hide GPUs."
+    with readable(f"--device {name}", f"the device must be one of {', '.join(there)}", fix, (RuntimeError, AssertionError)):
+        if name.partition(":")[0] not in ("cpu", "cuda", "mps"):
+            raise RuntimeError("another name")
         device = torch.device(name)
         torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(
-            "the device is not available",
-            where="--device",
-            found=name,
-            expected=f"auto, cpu or one of {torch.cuda.device_count()} CUDA devices (cuda, cuda:0, ...)",
-            fix=f"Pass --device cpu, or choose a GPU with CUDA_VISIBLE_DEVICES. The reason: {first_line(error)}.",
-        ) from None
     return device
 
 
@@ -70,6 +65,30 @@ def resolve_folder(path: Path) -> Path:
     if not path.is_absolute() and not path.exists() and (PROJECT_ROOT / path).exists():
         return (PROJECT_ROOT / path).resolve()
     return path.resolve()
+
+
+def dataset_folder(dataset: str, dataroot: Path | None, tree: str = "zero-shot-images") -> Path:
+    """Return the folder of a data set.
+
+    Args:
+        dataset: its name.
+        dataroot: the folder that holds it, if one was given. Otherwise it is data/ of the tree of this clone that has the data
+            set, or of `tree`; and ./data where the package is installed without the trees.
+        tree: where a new data set belongs.
+    """
+    if dataroot is not None:
+        return resolve_folder(dataroot) / dataset
+    folders = [PROJECT_ROOT / name / "data" for name in (tree, "zero-shot-images", "zero-shot-actions")]
+    existing = [folder for folder in folders if (folder / dataset).is_dir()] or [
+        folder for folder in folders if folder.is_dir()
+    ]
+    return (existing or [Path("data").resolve()])[0] / dataset
+
+
+def shown(path: Path) -> str:
+    """Return a path as commands print it: relative to the working directory if it lies there."""
+    path = Path(path).absolute()
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def machine(device: torch.device) -> str:
