@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from zslab.config import Config, RunConfig, Value, as_arguments, check_removed, config_digest, override
+from zslab.config import Config, RunConfig, Value, as_arguments, check_at_least, check_removed, config_digest, override
 from zslab.errors import InputError
 from zslab.results.folder import RunFolder
 from zslab.utils.environment import resolve_device, resolve_folder
@@ -34,7 +34,7 @@ class Switches:
     """run each of these seeds; report mean and sd"""
     splits: str = ""
     """run these class splits, such as 1-30; report mean and sd"""
-    partitions: int = 0
+    partitions: int | None = None
     """run this number of random partitions of the classes"""
     settings: Path | None = None
     """flags from a TOML file, as `zslab search` writes it"""
@@ -147,9 +147,10 @@ class Launcher:
             raise InputError(
                 "the data must have numbered class splits", where="--splits", got=self.path.name, fix="Leave it out."
             )
+        check_at_least(1, switches, "workers", *(["partitions"] if switches.partitions is not None else []))
         axes: dict[str, Sequence[int]] = {
             "split": parse_numbers(switches.splits, "--splits") if switches.splits else (),
-            "partition": range(1, switches.partitions + 1),
+            "partition": range(1, (switches.partitions or 0) + 1),
             "manualSeed": switches.seeds,
         }
         named = {flag: values for flag, values in axes.items() if values}

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from zslab.config import ActionConfig, DazleConfig, DazleOptions, ImageConfig
+from zslab.config import ActionConfig, DazleConfig, DazleOptions, ImageConfig, RunConfig
+from zslab.data.dataset import Dataset
+from zslab.datasets import ActionSource, RegionSource, Xlsa17Source
+from zslab.plan import data_folders
 
-from helpers.project import PROJECT, tree_modules
+from helpers.project import tree_modules
 
 
 def _configs(tree: str) -> dict[str, object]:
@@ -35,4 +38,7 @@ def dazle_options(**changes) -> DazleOptions:
     return dazle(**changes)
 
 
-__all__ = ["PROJECT", "actions", "dazle", "dazle_options", "tfvaegan"]
+def read_dataset(config: RunConfig) -> Dataset:
+    """The data set that a config names."""
+    sources = {ImageConfig: Xlsa17Source, ActionConfig: ActionSource, DazleConfig: RegionSource}
+    return sources[type(config)].of(config).open(*data_folders(config))

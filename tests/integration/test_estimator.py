@@ -14,15 +14,16 @@ from sklearn.utils.estimator_checks import check_estimator
 import zslab
 from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import BASELINES
-from zslab.config import run_folder
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.estimator import BaselineClassifier, TfvaeganClassifier
-from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.plan import run_folder
+from zslab.train import train
 
+from helpers.configs import tfvaegan
 from helpers.tiny import tiny_arrays
 
-QUICK = TfvaeganSettings(n_synthetic=16, lr=1e-3, decoder_lr=1e-3, critic_iter=1)
+QUICK = dict(syn_num=16, lr=1e-3, dec_lr=1e-3, critic_iter=1, classifier_epochs=60, classifier_lr=1e-2)
 ROUNDING = "float32 products may differ in their last digit with the number of rows"
 ALLOWED = {
     TfvaeganClassifier: {"check_methods_sample_order_invariance": ROUNDING, "check_methods_subset_invariance": ROUNDING},
@@ -44,7 +45,7 @@ def made() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def test_scikit_learn_finds_nothing_but_what_is_listed(name: str) -> None:
     estimator, allowed = BaselineClassifier(name), ALLOWED.get(name, {})
     if name == "TF-VAEGAN":
-        estimator = TfvaeganClassifier(n_epochs=1, hidden_dim=16, settings=QUICK, head_epochs=60, head_lr=1e-2, device="cpu")
+        estimator = TfvaeganClassifier(n_epochs=1, hidden_dim=16, flags=QUICK, device="cpu")
         allowed = ALLOWED[TfvaeganClassifier]
     found = check_estimator(estimator, on_fail=None, on_skip=None)
     failed = {check["check_name"] for check in found if check["status"] == "failed"}
@@ -53,7 +54,7 @@ def test_scikit_learn_finds_nothing_but_what_is_listed(name: str) -> None:
 
 def test_the_estimator_has_the_digits_of_a_run(images, tiny) -> None:
     config = replace(
-        images.config.TfvaeganConfig(),
+        tfvaegan(),
         dataset="TINY",
         dataroot=tiny,
         output=tiny / "runs",
@@ -64,16 +65,16 @@ def test_the_estimator_has_the_digits_of_a_run(images, tiny) -> None:
         critic_iter=2,
         syn_num=5,
         classifier_epochs=3,
-        device="cpu",
     )
-    assert images.train_tfvaegan_inductive.train(config) == 0
+    assert train(config, images.train_tfvaegan_inductive.METHOD) == 0
     stored = load_file(run_folder(config).path / "model_last.safetensors")
     data, vectors = read_xlsa17(tiny, "TINY", "res101", "att"), tiny_arrays()["att"].T
-    train = data.locations["trainval"]
-    settings = replace(config.settings(), batch_size=10)
-    estimator = TfvaeganClassifier(
-        n_epochs=2, hidden_dim=8, settings=settings, head_epochs=3, device="cpu", random_state=config.manualSeed
-    ).fit(data.features[train], data.labels[train], class_vectors=vectors)
+    rows = data.locations["trainval"]
+    names = ("batch_size", "critic_iter", "syn_num", "classifier_epochs", "lr", "feed_lr", "dec_lr", "recons_weight")
+    flags = {name: getattr(config, name) for name in names}
+    estimator = TfvaeganClassifier(n_epochs=2, hidden_dim=8, flags=flags, device="cpu", random_state=config.manualSeed).fit(
+        data.features[rows], data.labels[rows], class_vectors=vectors
+    )
     weights = estimator.predictor_._method.weights
     assert {"gzsl_head.weight", "zsl_head.bias", "generator.hidden.weight"} <= weights.keys()
     for key, value in weights.items():
@@ -84,17 +85,18 @@ def test_the_estimator_has_the_digits_of_a_run(images, tiny) -> None:
 def test_unseen_classes_are_recognized(tmp_path) -> None:
     """Chance is 2 % among all 50 classes and 10 % among the 10 unseen ones."""
     x, labels, vectors, seen = made()
-    settings = TfvaeganSettings(
+    flags = dict(
         lr=5e-3,
-        decoder_lr=5e-3,
-        feedback_lr=1e-4,
-        cycle_weight=0.1,
-        n_synthetic=50,
+        dec_lr=5e-3,
+        feed_lr=1e-4,
+        recons_weight=0.1,
+        syn_num=50,
         critic_iter=1,
         feedback_loop=1,
         batch_size=100,
+        classifier_lr=3e-3,
     )
-    model = TfvaeganClassifier(n_epochs=40, hidden_dim=128, settings=settings, head_lr=3e-3, device="cpu")
+    model = TfvaeganClassifier(n_epochs=40, hidden_dim=128, flags=flags, device="cpu")
     before = torch.get_rng_state()
     model.fit(x[seen], labels[seen], class_vectors=vectors)
     assert torch.equal(torch.get_rng_state(), before)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,16 +16,19 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
-from zslab.config import read_dataset, run_folder
+from zslab.config import ImageConfig, config_digest, override
 from zslab.data.dataset import Dataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError
+from zslab.plan import load_launcher, run_folder
 from zslab.table.build import build_variants
 from zslab.table.runs import read_runs
 from zslab.table.statistics import compare
+from zslab.train import train
 from zslab.utils.files import read_metrics
 
-from helpers.project import PROJECT, tree_modules
+from helpers.configs import actions, dazle, read_dataset, tfvaegan
+from helpers.project import PROJECT
 from helpers.tiny import BASELINE_ROWS, tiny_arrays, write_tiny
 
 SCRIPTS = PROJECT / "zero-shot-images" / "image-scripts"
@@ -151,84 +155,55 @@ TRANSDUCTIVE_FINETUNED = {
 }
 
 
-def launcher(name: str):
-    """A launcher's module, loaded from its file."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location(f"launcher_{name}", SCRIPTS / f"run_{name}_tfvaegan.py")
-    module = importlib.util.module_from_spec(spec)
-    path = list(sys.path)
-    try:
-        spec.loader.exec_module(module)
-    finally:
-        sys.path[:] = path  # a launcher puts its tree on the path
-    return module
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
-@pytest.mark.parametrize("setting", ["inductive", "transductive"])
-@pytest.mark.parametrize("features", ["frozen", "finetuned"])
-def test_launchers_pass_the_published_settings(images, name: str, setting: str, features: str) -> None:
-    from zslab.launch import as_arguments
-    from zslab.results.config import parse_config
-
-    script, flags = launcher(name).VARIANTS[setting, features]
-    assert script == f"train_tfvaegan_{setting}.py"
-    default = images.config.TfvaeganConfig(transductive=setting == "transductive")
-    config = parse_config(default, as_arguments(flags), script, "")
+@pytest.mark.parametrize("words", [(), ("finetuned",), ("transductive",), ("transductive", "finetuned")])
+def test_launchers_pass_the_published_settings(name: str, words: tuple[str, ...]) -> None:
+    launcher = load_launcher(SCRIPTS / f"run_{name}_tfvaegan.py")
+    assert launcher.script == "train_tfvaegan_inductive"
+    config = launcher.config(words)
     changes = {
-        ("inductive", "frozen"): {},
-        ("inductive", "finetuned"): INDUCTIVE_FINETUNED,
-        ("transductive", "frozen"): TRANSDUCTIVE,
+        (): {},
+        ("finetuned",): INDUCTIVE_FINETUNED,
+        ("transductive",): TRANSDUCTIVE,
         ("transductive", "finetuned"): TRANSDUCTIVE_FINETUNED,
-    }[setting, features]
-    expected = COMMON | PUBLISHED[name] | changes.get(name, {})
+    }[words]
+    expected = COMMON | PUBLISHED[name] | changes.get(name, {}) | {"transductive": "transductive" in words}
     assert {key: getattr(config, key) for key in expected} == expected
-    assert config.image_embedding == ("res101" if features == "frozen" else "res101_finetuned")
+    assert config.image_embedding == ("res101_finetuned" if "finetuned" in words else "res101")
 
 
-def test_every_flag_reaches_the_method(images) -> None:
-    """`settings` maps the release's names onto words; a number of its own for every flag shows which goes where."""
-    config = images.config.TfvaeganConfig(
-        batch_size=2,
-        critic_iter=3,
-        feedback_loop=4,
-        encoded_noise=False,
-        freeze_dec=True,
-        stale_feedback=True,
-        gammaD=5,
-        gammaG=6,
-        recons_weight=7,
-        lambda1=8,
-        a1=9,
-        a2=10,
-        lr=11,
-        beta1=12,
-        feed_lr=13,
-        dec_lr=14,
-        syn_num=15,
-        transform=False,
-        gammaD2=16,
-        gammaG_D2=17,
-        unseen_prior="labels",
-    )
-    s = config.settings()
-    assert (s.batch_size, s.critic_iter, s.feedback_loop) == (2, 3, 4)
-    assert (s.encoded_noise, s.freeze_decoder, s.stale_feedback, s.transform) == (False, True, True, False)
-    assert (s.critic_weight, s.adversarial_weight, s.cycle_weight, s.penalty_weight) == (5, 6, 7, 8)
-    assert (s.feedback_train, s.feedback_synthesis, s.lr, s.beta1, s.feedback_lr, s.decoder_lr) == (9, 10, 11, 12, 13, 14)
-    assert (s.n_synthetic, s.critic_unseen_weight, s.adversarial_unseen_weight, s.unseen_prior) == (15, 16, 17, "labels")
-    assert s.attribute_loss == "cycle"
-    heads = images.classifier.build_heads(replace(config, classifier_lr=0.5, classifier_epochs=18))
+def test_heads_take_their_settings_from_the_flags(images) -> None:
+    config = tfvaegan(syn_num=15, classifier_lr=0.5, classifier_epochs=18)
+    heads = images.classifier.build_heads(config)
     assert all((head.lr, head.epochs, head.batch_size) == (0.5, 18, 15) for head in heads)
     assert images.classifier.build_heads(replace(config, gzsl=False))[1] is None
 
 
-def test_every_flag_has_a_help(images) -> None:
-    source = (PROJECT / "zero-shot-images" / "config.py").read_text()
-    for field in fields(images.config.TfvaeganConfig):
-        after = source.split(f"\n    {field.name}: ", 1)[1].split("\n", 2)
-        assert after[1].strip().startswith('"""'), field.name
+@pytest.mark.parametrize("config", [tfvaegan(), actions(), dazle()], ids=lambda config: type(config).__name__)
+def test_every_flag_has_a_help_and_only_places_and_procedures_leave_the_digest(config) -> None:
+    text = (PROJECT / "zslab" / "config.py").read_text()
+    changed = {
+        "dataroot": Path("x"),
+        "output": Path("x"),
+        "resume": True,
+        "overwrite": True,
+        "checkpoint_every": 7,
+        "threads": 7,
+    }
+    for field in fields(config):
+        assert re.search(rf'\n    {field.name}: [^\n]*\n    """\S', text), field.name
+        assert (field.name not in changed) == field.metadata.get("affects_result", True)
+    assert config_digest(replace(config, **changed)) == config_digest(config)
+    assert config_digest(replace(config, lr=0.5)) != config_digest(config)
+    assert config_digest(replace(config, lr=1)) == config_digest(replace(config, lr=1.0))
+
+
+def test_flags_from_files_are_converted_or_refused() -> None:
+    config = override(tfvaegan(), {"nepoch": "3", "lr": 1, "gzsl": "False", "nz": None, "dataroot": "data"}, "s.toml")
+    assert (config.nepoch, config.lr, config.gzsl, config.nz, config.dataroot) == (3, 1.0, False, None, Path("data"))
+    for wrong in ({"learning_rate": 1}, {"nepoch": 1.5}, {"select": "test"}, {"gzsl": "perhaps"}):
+        with pytest.raises(InputError, match=f"s.toml: .*{next(iter(wrong))}|s.toml: .*learning_rate"):
+            override(tfvaegan(), wrong, "s.toml")
 
 
 def test_networks_can_be_imported_from_the_tree(images) -> None:
@@ -239,27 +214,26 @@ def test_networks_can_be_imported_from_the_tree(images) -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"standardization": True}, "the generator cannot produce such features.*got standardization"),
-        ({"preprocessing": False}, "the generator cannot produce such features.*got no preprocessing"),
-        ({"recons_weight": 0.0}, r"--recons_weight: .*used but never trained.*--no_transform"),
-        ({"ngh": 0}, r"--ngh: .*too small \(got 0"),
-        ({"nepoch": 0}, "--nepoch: .*too small"),
-        ({"attSize": 312}, "--attSize: .*contradicts the data .got 312, expected 5"),
-        ({"resSize": 2048}, "--resSize: .*contradicts the data .got 2048, expected 7"),
-        ({"nclass_all": 200}, "--nclass_all: .*contradicts the data .got 200, expected 9"),
-        ({"dataset": "CUB"}, "the data set is missing"),
-        ({"batch_size": 1000}, "batch is larger than the data"),
-        ({"device": "cuda:7"}, "--device cuda:7: the device must be one of auto, cpu"),
+        ({"recons_weight": 0.0}, r"--recons_weight: .*--no_transform"),
+        ({"ngh": 0}, r"--ngh: .*\(got 0"),
+        ({"nepoch": 0}, "--nepoch: .*got 0"),
+        ({"dataset": "CUB"}, "CUB: "),
+        ({"batch_size": 1000}, "--batch_size: .*1000"),
+        ({"device": "cuda:7"}, "--device.*cuda:7"),
     ],
 )
 def test_flags_that_cannot_be_are_refused(images, tiny, tmp_path, capsys, changes, words) -> None:
-    import re
-
-    config = images.config.TfvaeganConfig(**(TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes))
-    assert images.train_tfvaegan_inductive.train(config) == 1
+    assert train(tiny_config(tiny, tmp_path, **changes), images.train_tfvaegan_inductive.METHOD) == 1
     error = capsys.readouterr().err
     assert re.search(words, error), error
     assert error.startswith("error: ") and error.count("\n") == 1
+
+
+def test_sizes_of_the_release_change_nothing_and_a_note_says_so(images, tiny, tmp_path, caplog) -> None:
+    caplog.set_level("INFO", logger="zslab")
+    tiny_config(tiny, tmp_path, attSize=312, resSize=2048, nclass_all=200, standardization=True, preprocessing=False).check()
+    (note,) = caplog.messages
+    assert all(f"--{flag}" in note for flag in ("attSize", "resSize", "nclass_all", "standardization", "no_preprocessing"))
 
 
 @pytest.fixture(autouse=True)
@@ -269,9 +243,13 @@ def report(request, monkeypatch) -> None:
         monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
 
 
+def tiny_config(tiny: Path, tmp_path: Path, **changes) -> ImageConfig:
+    return replace(tfvaegan(), **(TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes))
+
+
 def run_in_process(images, tiny: Path, tmp_path: Path, **changes) -> Path:
-    config = images.config.TfvaeganConfig(**(TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes))
-    assert images.train_tfvaegan_inductive.train(config) == 0
+    config = tiny_config(tiny, tmp_path, **changes)
+    assert train(config, images.train_tfvaegan_inductive.METHOD) == 0
     return run_folder(config).path
 
 
@@ -479,24 +457,36 @@ def test_an_encoding_without_greek_letters_ends_no_run(tiny, tmp_path, encoding)
     assert b"?1 " in done.stdout and "λ1" in next((tmp_path / "runs").glob("*/log.txt")).read_text(encoding="utf-8")
 
 
-def test_dry_run_prints_command_and_config_and_runs_nothing(tmp_path) -> None:
-    done = subprocess.run(
-        command("--dry-run", "--finetuned", "--transductive", "--nepoch", "5", "--output", str(tmp_path / "runs")),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
+def test_dry_run_prints_the_config_once_and_what_differs_and_runs_nothing(tmp_path) -> None:
+    flags = (
+        "--dry-run",
+        "--finetuned",
+        "--transductive",
+        "--nepoch",
+        "5",
+        "--seeds",
+        "1",
+        "2",
+        "--output",
+        str(tmp_path / "runs"),
     )
+    done = subprocess.run(command(*flags), capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    lines = done.stdout.splitlines()
-    assert (
-        "train_tfvaegan_transductive.py" in lines[0]
-        and "--nepoch 300" in lines[0]
-        and lines[0].endswith(f"--nepoch 5 --output {tmp_path / 'runs'}")
-    )
-    config = dict(line.strip().split(" = ", 1) for line in lines[1:])
+    config = dict(line.strip().split(" = ", 1) for line in done.stdout.splitlines() if " = " in line)
     assert (config["nepoch"], config["feed_lr"], config["image_embedding"]) == ("5", "0.0001", "res101_finetuned")
+    assert done.stdout.count("nepoch") == 1 and "manualSeed" not in config
+    assert re.findall(r"manualSeed (\d): \S+-seed(\d)-", done.stdout) == [("1", "1"), ("2", "2")]
     assert not (tmp_path / "runs").exists()
+
+
+def test_the_command_of_a_run_makes_that_run(tiny, tmp_path) -> None:
+    launcher = load_launcher(SCRIPTS / "run_cub_tfvaegan.py")
+    words = ["--transductive", *tiny_arguments(tiny, tmp_path), "--nz", "4", "--no_gzsl", "--partitions", "2"]
+    runs = launcher.parse(words)[1]
+    assert [run.config.partition for run in runs] == [1, 2] and runs[0].config.nz == 4 and not runs[0].config.gzsl
+    for run in runs:
+        (again,) = launcher.parse(run.command[2:])[1]
+        assert again.config == run.config
 
 
 def test_seeds_are_run_one_by_one_and_summarized(tiny, tmp_path) -> None:
@@ -530,8 +520,6 @@ def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, numb
     """Ctrl-C (to launcher and script, as a terminal sends it) saves at once; kill -9 loses the epoch in progress."""
     long = ["--nepoch", "25", "--eval_every", "5"]
     arguments = [*tiny_arguments(tiny, tmp_path / "runs"), *long]
-    with tree_modules("zero-shot-images") as load:
-        config = load("config").TfvaeganConfig
     process = subprocess.Popen(
         command(*arguments),
         stdout=subprocess.DEVNULL,
@@ -567,7 +555,6 @@ def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, numb
     )
     assert found == expected
     assert len(found) == 25
-    assert config().nepoch == 300  # the tree's default was not what ran
 
 
 def test_the_toy_set_is_rendered_where_it_is_asked_for(images, tmp_path, monkeypatch) -> None:
@@ -578,12 +565,12 @@ def test_the_toy_set_is_rendered_where_it_is_asked_for(images, tmp_path, monkeyp
         write_tiny(root, name="TOY")
 
     monkeypatch.setattr("zslab.datasets.make_toy", render)
-    dataset = read_dataset(images.config.TfvaeganConfig(dataset="TOY", dataroot=tmp_path))
+    dataset = read_dataset(tfvaegan(dataset="TOY", dataroot=tmp_path))
     assert rendered == [tmp_path] and len(dataset.labels) == 72
 
 
 def test_missing_data_tells_what_to_download_and_where_to_put_it(images, tmp_path) -> None:
-    config = images.config.TfvaeganConfig(dataroot=tmp_path, dataset="SUN")
+    config = tfvaegan(dataroot=tmp_path, dataset="SUN")
     with pytest.raises(InputError) as caught:
         read_dataset(config)
     message = str(caught.value)
