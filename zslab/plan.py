@@ -16,11 +16,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
-from zslab.config import Config, RunConfig, Value, as_arguments, check_at_least, check_removed, config_digest, override
+from zslab.config import Config, RunConfig, Value, as_arguments, check_removed, config_digest, override
 from zslab.errors import InputError
 from zslab.results.folder import RunFolder
 from zslab.utils.environment import resolve_device, resolve_folder
 from zslab.utils.files import read_toml
+from zslab.utils.flags import check_at_least
 from zslab.utils.int_ranges import parse_numbers
 
 SWITCHES = {"finetuned": "settings for features fine-tuned on the seen classes"}  # that are no flags of a config
