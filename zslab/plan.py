@@ -33,8 +33,6 @@ class Switches:
 
     seeds: tuple[int, ...] = ()
     """run each of these seeds; report mean and sd"""
-    splits: str = ""
-    """run these class splits, such as 1-30; report mean and sd"""
     partitions: int | None = None
     """run this number of random partitions of the classes"""
     settings: Path | None = None
@@ -43,6 +41,14 @@ class Switches:
     """runs at the same time"""
     dry_run: bool = False
     """print the resolved config and how runs differ; run nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitSwitches(Switches):
+    """What a launcher of data with numbered class splits takes as well."""
+
+    splits: str = ""
+    """run these class splits, such as 1-30; report mean and sd"""
 
 
 @dataclass(frozen=True)
@@ -144,13 +150,10 @@ class Launcher:
 
     def runs(self, words: tuple[str, ...], config: RunConfig, switches: Switches = Switches()) -> list[Run]:
         """Return the runs of a config: one, or one for each split, partition and seed that the switches name."""
-        if switches.splits and not hasattr(config, "split"):
-            raise InputError(
-                "the data must have numbered class splits", where="--splits", got=self.path.name, fix="Leave it out."
-            )
+        splits = getattr(switches, "splits", "")
         check_at_least(1, switches, "workers", *(["partitions"] if switches.partitions is not None else []))
         axes: dict[str, Sequence[int]] = {
-            "split": parse_numbers(switches.splits, "--splits") if switches.splits else (),
+            "split": parse_numbers(splits, "--splits") if splits else (),
             "partition": range(1, (switches.partitions or 0) + 1),
             "manualSeed": switches.seeds,
         }
@@ -245,14 +248,14 @@ def _command_line(kind: type[Config], words: Sequence[str]) -> Any:
     import tyro
 
     own = [(word, bool, field(default=False, metadata={"help": SWITCHES[word]})) for word in words]
-    switches: Any = make_dataclass("Switches", own, bases=(Switches,), frozen=True, kw_only=True)
-    no_pairs = tyro.conf.FlagCreatePairsOff
+    base = SplitSwitches if "split" in kind.__dataclass_fields__ else Switches
+    switches: Any = make_dataclass("Switches", own, bases=(base,), frozen=True, kw_only=True)
     shown: Any = kind
     return make_dataclass(
         "CommandLine",
         [
-            ("config", Annotated[shown, tyro.conf.arg(name="")]),
-            ("switches", Annotated[no_pairs[switches], tyro.conf.arg(name="")], field(default=switches())),
+            ("switches", Annotated[tyro.conf.FlagCreatePairsOff[switches], tyro.conf.arg(name="")], field(default=switches())),
+            ("config", Annotated[shown, tyro.conf.arg(name="")], field(default=None)),
         ],
         frozen=True,
     )
