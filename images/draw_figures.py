@@ -23,8 +23,8 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a clone that was never installed draws too
 
 from zslab.report import style  # noqa: E402
-from zslab.table.build import Variant, build_variants  # noqa: E402
-from zslab.table.runs import read_runs  # noqa: E402
+from zslab.results.runs import read_runs  # noqa: E402
+from zslab.results.table import Variant, build_variants  # noqa: E402
 from zslab.toy.render import render_bird  # noqa: E402
 from zslab.toy.species import SPECIES, UNSEEN_CLASSES  # noqa: E402
 

@@ -29,9 +29,9 @@ COMMANDS = {
     "predict": ("zslab.app.demo", "classify images or videos with a model file, or serve it as a web page"),
     "sweep": ("zslab.sweep.__main__", "execute a grid of runs here or on a cluster"),
     "search": ("zslab.search.__main__", "search settings on the validation split"),
-    "table": ("zslab.table.__main__", "make the tables of a paper from finished runs"),
+    "table": ("zslab.report.table_command", "make the tables of a paper from finished runs"),
     "leakage": ("zslab.report.leakage_command", "list unseen classes that the backbone's pretraining contains"),
-    "report": ("zslab.report.command", "draw the report of finished runs again"),
+    "report": ("zslab.report.run", "draw the report of finished runs again"),
 }
 
 

@@ -46,10 +46,10 @@ def _print_plan(runs: Sequence[Run]) -> int:
 
 def _sweep(runs: Sequence[Run], workers: int) -> int:
     """Make the runs that have not finished, each in a process of its own, then report all of them together."""
+    from zslab.report.runs import write_runs_report  # loads matplotlib
     from zslab.sweep.driver import execute
     from zslab.sweep.engines import LocalEngine
     from zslab.sweep.plan import planned
-    from zslab.table.report import write_report  # loads matplotlib
 
     engine = LocalEngine(workers)
     try:
@@ -60,7 +60,7 @@ def _sweep(runs: Sequence[Run], workers: int) -> int:
         print("The sweep is not complete; the same command continues it.", file=sys.stderr)
         return outcome.status
     target = _sweep_folder(runs)
-    print(write_report(target, [run.folder.path for run in runs]), f"Report: {target / 'report.html'}", sep="\n")
+    print(write_runs_report(target, [run.folder.path for run in runs]), f"Report: {target / 'report.html'}", sep="\n")
     return 0
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from IPython.display import Image, display
 
 from zslab.errors import InputError, examples
-from zslab.report.run import read_run
-from zslab.report.text import format_rows
+from zslab.results.result import read_result
+from zslab.results.text import format_rows
 from zslab.utils.environment import as_typed
 
 FLAGS = "ZSL_FLAGS"  # environment variable with flags for every launcher that a notebook starts
@@ -65,7 +65,7 @@ def show(run_dir: Path, *figures: str, width: int = 820) -> None:
     Raises:
         InputError: there is no such figure.
     """
-    print(format_rows(read_run(run_dir).result))
+    print(format_rows(read_result(Path(run_dir) / "result.json")))
     available = {path.stem: path for path in sorted((Path(run_dir) / "plots").glob("*.png"))}
     for name in figures or available:
         found = [path for stem, path in available.items() if stem == name or stem.rpartition("_")[0] == name]

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any
 
+import msgspec
 import torch
 
 import zslab
@@ -23,11 +24,11 @@ from zslab.datasets import DataSource
 from zslab.errors import InputError, explained, prepare_output
 from zslab.plan import data_folders, run_folder
 from zslab.protocol.loop import Interrupted
-from zslab.protocol.stages import EvaluatingTrainer, Outcome, run_protocol
-from zslab.report.html import write_report
-from zslab.report.run import Result
-from zslab.report.text import format_rows
+from zslab.protocol.stages import EvaluatingTrainer, run_protocol
+from zslab.report.run import write_report
 from zslab.results.folder import RunFolder, changed_data
+from zslab.results.result import Outcome, Result
+from zslab.results.text import format_rows
 from zslab.utils import environment
 from zslab.utils.environment import resolve_device
 
@@ -172,32 +173,28 @@ class Experiment:
     def finish(self, outcome: Outcome) -> None:
         """Write result.json, which makes the run a finished one, and draw its report."""
         config = self.config
-        described = {
-            "schema": 1,
-            "method": self.method.name,
-            "variant": self.config.variant,
-            "version": zslab.__version__,
-            "title": self.title,
-            "command": environment.command_line(),
-            "device": str(self.device),
-            "machine": environment.machine(self.device),
-            "torch": torch.__version__,
-            "seed": config.manualSeed,
-            "config": config_dict(config),
-        }
-        data = outcome["data"] | {
-            "source": self.method.source(config).to_json(),
-            "files": self._files,
-            "fingerprint": self.folder.data,
-        }
-        self.folder.finish({**described, **outcome, "data": data})
+        source = self.method.source(config).to_json()
+        data = msgspec.structs.replace(outcome.data, source=source, files=self._files, fingerprint=self.folder.data or {})
+        result = Result(
+            **msgspec.structs.asdict(outcome) | {"data": data},
+            method=self.method.name,
+            variant=config.variant,
+            version=zslab.__version__,
+            command=environment.command_line(),
+            device=str(self.device),
+            machine=environment.machine(self.device),
+            torch=str(torch.__version__),
+            seed=config.manualSeed,
+            config=config_dict(config),
+        )
+        self.folder.finish(result)
         write_report(self.folder.path)
 
     def report(self) -> None:
         """Print the table of the finished run, after drawing its report if a kill left it without one."""
         if not self.folder.report.exists():
             write_report(self.folder.path)
-        print(format_rows(cast(Result, self.folder.read_result())), f"Report: {self.folder.report}", sep="\n")
+        print(format_rows(self.folder.read_result()), f"Report: {self.folder.report}", sep="\n")
         if not self.config.validation_only:  # which leaves no model
             print(f"Model file: {environment.export_command(self.folder.path)}")
 
@@ -210,10 +207,10 @@ def check_data(config: RunConfig, source: DataSource, folder: RunFolder) -> None
     Raises:
         InputError: data are missing or have changed.
     """
-    data: Mapping[str, Any] = folder.read_result().get("data", {})
+    data = folder.read_result().data
     dataroot, cache = data_folders(config)
-    if data.get("files") == source.files_digest(dataroot):
+    if data.files == source.files_digest(dataroot):
         return
     now = fingerprint(source.open(dataroot, cache))
-    if data.get("fingerprint") != now:
-        raise changed_data(folder.result, data.get("fingerprint"), now)
+    if data.fingerprint != now:
+        raise changed_data(folder.result, data.fingerprint, now)

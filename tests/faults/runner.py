@@ -39,14 +39,7 @@ PRESENT = {".html", ".png"}  # drawn from what is compared
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(
     ["faults.runner", *(f"zslab.{name}" for name in ("app.export", "app.own_data", "dazle.trainer", "train", "launch"))]
-    + [
-        "zslab.shared.gate",
-        "zslab.table.report",
-        "zslab.tfvaegan.trainer",
-        "sklearn.manifold",
-        "scipy.optimize",
-        "torch._inductor",
-    ]
+    + ["zslab.shared.gate", "zslab.report.runs", "zslab.tfvaegan.trainer", "scipy.optimize", "torch._inductor"]
 )
 
 
@@ -198,7 +191,7 @@ def contents(folder: Path) -> dict[str, str]:
 def _content(path: Path) -> bytes:
     if path.name == "result.json":
         result = json.loads(path.read_bytes())
-        kept: object = {key: result[key] for key in ("rows", "AUSUC", "notes")}
+        kept: object = {key: result[key] for key in ("rows", "notes")}
         return json.dumps(kept, sort_keys=True).encode()
     if path.name == "metrics.jsonl":
         lines = path.read_text().split("\n")[:-1]  # a kill or a full disk leaves half a line behind, which readers ignore

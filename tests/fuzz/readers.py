@@ -47,15 +47,15 @@ from zslab.features.word_vectors import read_word_vectors
 from zslab.launch import _read_settings
 from zslab.protocol.loop import resume, status_line
 from zslab.protocol.stages import EvaluatingTrainer
-from zslab.report.html import render
-from zslab.report.run import read_run
 from zslab.results.checkpoint import content_digest
+from zslab.results.finished import read_run
 from zslab.results.folder import RunFolder
+from zslab.results.runs import read_runs
+from zslab.results.table import build_lines, build_variants
+from zslab.results.text import format_rows
 from zslab.search.space import Integer
 from zslab.search.study import Study, best_so_far
 from zslab.sweep.plan import read_grid
-from zslab.table.build import build_lines, build_variants
-from zslab.table.runs import read_runs
 
 from helpers import dazle_trainer, tfvaegan_trainer
 from helpers.clips import draw_clip
@@ -245,7 +245,7 @@ def run_folder(folder: Path, name: str) -> Reader:
 
     def read() -> None:
         run = read_run(folder)
-        render(run, [])
+        format_rows(run.result)
         for record in RunFolder(folder, "").read_metrics():
             status_line(record, 3)
             record.scalars()

@@ -31,8 +31,13 @@ with filelock.FileLock(folder / ".lock", timeout=0):
         (folder / "saved.txt").write_text("a checkpoint")
         sys.exit(130)
     value = 1 - abs(syn_num - 30) / 100  # on the validation split
-    rows = [{"row": "validation", "T1": value, "H": value / 2}]
-    (folder / "result.json").write_text(json.dumps({"omp": os.environ.get("OMP_NUM_THREADS"), "rows": rows}))
+    texts = dict.fromkeys(("method", "variant", "version", "command", "device", "machine", "torch"), "x")
+    data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x")
+    data |= {"class_names": [], "seen_classes": [], "unseen_classes": [], "feature_dim": 1, "attribute_dim": 1}
+    rows = [{"rule": "validation", "T1": value, "H": value / 2}]
+    result = {"rows": rows, "seconds": 1, "seed": 1, "config": {}, "data": data}
+    omp = os.environ.get("OMP_NUM_THREADS")
+    (folder / "result.json").write_text(json.dumps(texts | result | {"omp": omp}))
     (folder / "report.html").write_text("a report")
 """
 

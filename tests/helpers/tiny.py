@@ -11,7 +11,7 @@ import scipy.io
 BASELINE_ROWS = [
     name + suffix
     for name in ("ESZSL", "ESZSL, centered", "prototype regression", "class-normalized MLP")
-    for suffix in ("", " + calibration")
+    for suffix in ("", ", calibrated")
 ]
 
 

@@ -25,9 +25,9 @@ from zslab.errors import InputError
 from zslab.features.text import TextRecord
 from zslab.features.word_vectors import class_vectors, clean_name
 from zslab.plan import load_launcher, run_folder
-from zslab.table.build import build_variants
-from zslab.table.report import write_report
-from zslab.table.runs import read_runs
+from zslab.report.runs import write_runs_report
+from zslab.results.runs import read_runs
+from zslab.results.table import build_variants
 from zslab.train import train
 from zslab.utils.int_ranges import format_numbers, parse_numbers
 
@@ -36,6 +36,7 @@ from helpers.action_features import write_features
 from helpers.configs import read_dataset
 from helpers.damage import flip_bit
 from helpers.project import PROJECT, tree_modules
+from helpers.results import read_rows
 
 SCRIPTS = PROJECT / "zero-shot-actions" / "action-scripts"
 TINY_FLAGS = {
@@ -487,10 +488,10 @@ def test_runs_with_and_without_gate(actions, root, monkeypatch, changes, groups)
     folder = run_folder(config)
     (record,) = folder.read_metrics()
     assert groups == record.metrics.keys() & {"zsl", "gzsl", "gate", "calibrated"}
-    rows = {row["row"]: row for row in folder.read_result()["rows"]}
+    rows = read_rows(folder.path)
     assert ("val + calibration" in rows) == ("calibrated" in groups)
-    assert (rows["val"]["T1"] is not None) == (config.select == "val")
-    assert (rows["last"]["H"] is not None) == config.gzsl
+    assert (rows["val"].T1 is not None) == (config.select == "val")
+    assert (rows["last"].H is not None) == config.gzsl
     if "gate" in groups:
         chosen = folder.validation().read_metrics()[0].values("gzsl", "constant")
         assert any(record.values("gate", "threshold")[0] == pytest.approx(value * np.log(4), rel=1e-6) for value in chosen)
@@ -520,13 +521,13 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     (run,) = (tmp_path / "runs").glob("hmdb_i3d-*")
     result = json.loads((run / "result.json").read_text())
     assert result["config"]["split"] == 2 and result["data"]["feature_dim"] == 8192
-    assert (run / "plots" / "gate_last.png").stat().st_size > 10_000
+    assert (run / "plots" / "gate.png").stat().st_size > 10_000
     assert "Out-of-distribution gate" in (run / "report.html").read_text()
 
     capsys.readouterr()
     assert launch("ucf101", *flags, "--splits", "1-2", "--workers", 2) == 0
     first = capsys.readouterr().out
-    assert "2 of 2: split" in first and "; splits 1-2; " in first
+    assert "2 of 2: split" in first and "; splits 1 and 2; " in first
     runs = sorted((tmp_path / "runs").glob("ucf101_i3d-*-split[12]-*"))
     assert len(runs) == 2
     marks = [json.loads((run / "result.json").read_text())["data"]["fingerprint"] for run in runs]
@@ -535,9 +536,7 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     )
     (sweep,) = (tmp_path / "runs").glob("ucf101_i3d-*-splits1-2-*")
     variant = next(variant for variant in build_variants(read_runs([sweep / "runs.json"])) if not variant.is_baseline)
-    values = [
-        next(row for row in json.loads((run / "result.json").read_text())["rows"] if row["row"] == "last")["T1"] for run in runs
-    ]
+    values = [read_rows(run)["last"].T1 for run in runs]
     assert list(variant.values("last", "T1").values()) == values
     summary = variant.summary("last", "T1")
     assert summary.mean == pytest.approx(np.mean(values)) and summary.sd == pytest.approx(np.std(values, ddof=1))
@@ -553,7 +552,7 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     assert "1 of 2 runs have finished before" in capsys.readouterr().out
     assert (runs[0] / "result.json").read_bytes() == before and (runs[1] / "result.json").exists()
     again = next(variant for variant in build_variants(read_runs([sweep / "runs.json"])) if not variant.is_baseline)
-    assert again.scores == variant.scores and collected.count('"seconds"') == 2
+    assert again.rows == variant.rows and collected.count('"seconds"') == 2
 
 
 def test_a_failed_run_stops_the_sweep_and_is_named(tmp_path, monkeypatch, capsys) -> None:
@@ -612,7 +611,7 @@ def test_a_sweep_over_splits_and_seeds_says_so(tmp_path) -> None:
             run = tmp_path / f"{split}-{seed}"
             run.mkdir()
             value = 0.1 * split + 0.01 * seed
-            row = {"row": "last", "T1": value, "acc_unseen": None, "acc_seen": None, "H": None, "rule": "<b>"}
+            row = {"rule": "last", "T1": value}
             data = {
                 "dataset": "X",
                 "image_embedding": "i3d",
@@ -628,26 +627,24 @@ def test_a_sweep_over_splits_and_seeds_says_so(tmp_path) -> None:
             (run / "result.json").write_text(
                 json.dumps(
                     {
-                        "title": "<b> on X",
+                        "variant": "<b>",
                         "method": "m",
                         "version": "0",
                         "seed": seed,
                         "config": {"split": split, "manualSeed": seed},
                         "data": data,
                         "rows": [row],
-                        "AUSUC": {},
                         "notes": [],
                         "seconds": 1.0,
                         "machine": "here",
                         "command": "train",
                         "device": "cpu",
                         "torch": "2",
-                        "schema": 1,
                     }
                 )
             )
             runs.append(run)
-    table = write_report(tmp_path / "sweep", runs)
-    assert "seeds 5-6; splits 1-2;" in table and "20.5 ±" in table and "(4)" in table
+    table = write_runs_report(tmp_path / "sweep", runs)
+    assert "seeds 5 and 6; splits 1 and 2;" in table and "20.5 ±" in table and "(4)" in table
     page = (tmp_path / "sweep" / "report.html").read_text()
     assert "seed 6, split 2" in page and "&lt;b&gt;" in page and "<b>" not in page

@@ -22,9 +22,9 @@ from zslab.dazle.model import Dazle, DazleOptions, Output
 from zslab.dazle.pointing import coverage, holds_center, measure_pointing, pointing
 from zslab.errors import InputError
 from zslab.report import attention as report
-from zslab.report import command
+from zslab.report import run as run_report
 from zslab.report.attention import draw_attention
-from zslab.report.run import read_run
+from zslab.results.finished import read_run
 
 from helpers.project import tree_modules
 
@@ -323,7 +323,7 @@ def test_only_what_a_backbone_sees_counts(tmp_path) -> None:
 def result(n_classes: int = 6) -> dict:
     """A result.json that the report accepts."""
     names = [f"00{c}.Bird_{c}" for c in range(n_classes)]
-    texts = dict.fromkeys(("version", "title", "command", "device", "machine", "torch"), "x")
+    texts = dict.fromkeys(("version", "variant", "command", "device", "machine", "torch"), "x")
     data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x") | {
         "class_names": names,
         "seen_classes": [0, 1, 2, 3],
@@ -333,14 +333,13 @@ def result(n_classes: int = 6) -> dict:
         "counts": {},
     }
     return {
-        "schema": 1,
+        "schema": 2,
         "method": "dazle",
         "seed": 1,
         "seconds": 1.0,
         "config": {},
         "data": data,
         "rows": [],
-        "AUSUC": {},
         "notes": [],
         **texts,
     }
@@ -354,18 +353,18 @@ def reported(run):
 
 
 def test_the_report_shows_images_and_pointing(reported) -> None:
-    assert command.main([str(reported.folder)]) == 0
+    assert run_report.main([str(reported.folder)]) == 0
     page = (reported.folder / "report.html").read_text()
     assert {"attention_1.png", "pointing.png"} <= {path.name for path in (reported.folder / "plots").iterdir()}
     assert "colored regions get attention" in page and "The images themselves were not found" not in page
-    assert "head color: red" in page and "<h2 id='attention'>" in page
+    assert "head color: red" in page and '<h2 id="attention">' in page
     # 23 pairs: 12 heads, all found; 11 tails, none; over 8 cells one or two overlap.
     assert (
-        "overlaps the box of the attribute&#x27;s part in 52.2 % of the pairs" in page
+        "overlaps the box of the attribute&#39;s part in 52.2 % of the pairs" in page
         and "Pointing accuracy of 3 attributes" in page
     )
     (plot,) = (plot for plot in draw_attention(read_run(reported.folder)) if plot.name == "pointing")
-    assert plot.alt == "Pointing accuracy in per cent by part: all pairs 52.2, head 100.0, tail 0.0."
+    assert plot.alt == "Pointing accuracy in percent by part: all pairs 52.2, head 100.0, tail 0.0."
 
 
 def test_images_that_moved(reported, tmp_path, monkeypatch) -> None:
@@ -375,8 +374,8 @@ def test_images_that_moved(reported, tmp_path, monkeypatch) -> None:
     after = draw_attention(read_run(reported.folder), tmp_path / "elsewhere")
     assert "colored regions get attention" in after[0].caption and before[0].png != after[0].png
     asked_for = []
-    monkeypatch.setattr(command, "write_report", lambda *arguments: asked_for.append(arguments))
-    assert command.main([str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
+    monkeypatch.setattr(run_report, "write_report", lambda *arguments: asked_for.append(arguments))
+    assert run_report.main([str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
     assert asked_for == [(reported.folder, tmp_path / "elsewhere")]
 
 
@@ -421,7 +420,7 @@ def test_damaged_attention_is_refused(reported, changes) -> None:
     with np.load(path) as file:
         arrays = dict(file) | changes
     np.savez(path, **{key: value for key, value in arrays.items() if value is not None})
-    with pytest.raises(InputError, match="the attention maps cannot be read"):
+    with pytest.raises(InputError, match=r"attention\.npz"):
         draw_attention(read_run(reported.folder))
 
 
@@ -435,8 +434,8 @@ def test_damaged_pointing_is_refused(reported, content) -> None:
 def test_other_runs_have_no_such_section(reported) -> None:
     for name in ("attention.npz", "pointing.json"):
         (reported.folder / name).unlink()
-    assert command.main([str(reported.folder)]) == 0
-    assert "id='attention'" not in (reported.folder / "report.html").read_text()
+    assert run_report.main([str(reported.folder)]) == 0
+    assert 'id="attention"' not in (reported.folder / "report.html").read_text()
 
 
 def test_training_leaves_attention_behind_before_the_report(tmp_path, monkeypatch) -> None:

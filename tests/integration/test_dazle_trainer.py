@@ -27,11 +27,14 @@ from zslab.launch import as_arguments
 from zslab.protocol.loop import Interrupted, resume
 from zslab.results.config import parse_config
 from zslab.results.folder import RunFolder
+from zslab.results.record import read_records
+from zslab.results.result import Choice
 from zslab.utils.seeds import BATCHES, stream
 
 from helpers.dazle_trainer import ATTRIBUTES, CPU, FEATURES, GRID, SEEN, SETTINGS, UNSEEN, build, write_regions
 from helpers.interruptible import run, without_times
 from helpers.project import PROJECT
+from helpers.results import read_rows
 from helpers.tiny import BASELINE_ROWS
 
 CONVOLUTION = DazleOptions(convolution=True)  # whose batch normalization keeps statistics and has two modes
@@ -547,17 +550,17 @@ def test_the_real_command_from_region_maps_to_report(region_file, tmp_path) -> N
         assert (folder / name).stat().st_size > 0, name
     result = json.loads((folder / "result.json").read_text())
     assert (result["method"], result["data"]["feature_dim"], result["data"]["counts"]["trainval"]) == ("dazle", FEATURES, 36)
-    rows = {row["row"]: row for row in result["rows"]}
+    rows = read_rows(folder)
     assert list(rows) == ["paper", "val", "val + calibration", "last", *BASELINE_ROWS]
-    assert rows["last"]["T1_at"] == "epoch 3"
+    assert rows["last"].T1_at == Choice(2)
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert len(records) == 3 and len(records[0]["gzsl"]["H"]) == 1
-    assert rows["paper"]["H"] == max(record["gzsl"]["H"][0] for record in records)
+    assert len(records) == 3 and len(records[0]["metrics"]["gzsl"]["H"]) == 1
+    assert max(record["metrics"]["gzsl"]["H"][0] for record in records) == rows["paper"].H
     assert "head epoch" not in done.stdout and "head epoch" not in (folder / "report.html").read_text()
     weights = load_file(folder / "model_last.safetensors")
     assert weights.keys() == {"vectors", "score", "attention", "importance"}
     plots = {path.stem for path in (folder / "plots").iterdir()}
-    assert {"accuracy", "accuracy_validation", "curve", "losses", "per_class_val"} <= plots
+    assert {"accuracy", "accuracy_validation", "curve", "losses", "per_class"} <= plots
     assert not plots & {"lambda1", "projection", "wasserstein"}
 
 
@@ -565,16 +568,13 @@ def test_the_standard_split_has_zero_shot_accuracy_alone(tmp_path, images, capsy
     write_regions(tmp_path)
     assert images.train_dazle.train(parsed(images, tmp_path, "--standard_split", "--select", "val")) == 0
     (folder,) = (tmp_path / "runs").iterdir()
-    rows = {row["row"]: row for row in json.loads((folder / "result.json").read_text())["rows"]}
+    rows = read_rows(folder)
     assert list(rows) == ["paper", "val", "last"]
-    assert all(row["H"] is None and row["acc_seen"] is None and row["T1"] is not None for row in rows.values())
-    validation = [json.loads(line) for line in (folder / "validation/metrics.jsonl").read_text().splitlines()]
-    assert (
-        max(record["zsl"]["acc"][0] for record in validation)
-        == validation[int(rows["val"]["T1_at"].removeprefix("epoch ")) - 1]["zsl"]["acc"][0]
-    )
+    assert all(row.H is None and row.acc_seen is None and row.T1 is not None for row in rows.values())
+    t1 = [record.values("zsl", "acc")[0] for record in read_records(folder / "validation/metrics.jsonl")]
+    assert max(t1) == t1[rows["val"].T1_at.epoch]
     plots = {path.stem for path in (folder / "plots").iterdir()}
-    assert "accuracy" in plots and "curve" not in plots and "confusion_gzsl_last" not in plots
+    assert "accuracy" in plots and "curve" not in plots and "confusion_gzsl" not in plots
     assert "T1" in capsys.readouterr().out
 
 

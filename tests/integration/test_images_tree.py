@@ -21,14 +21,16 @@ from zslab.data.dataset import Dataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError
 from zslab.plan import load_launcher, run_folder
-from zslab.table.build import build_variants
-from zslab.table.runs import read_runs
-from zslab.table.statistics import compare
+from zslab.results.record import read_records
+from zslab.results.result import Choice
+from zslab.results.runs import read_runs
+from zslab.results.statistics import compare
+from zslab.results.table import build_variants
 from zslab.train import train
-from zslab.utils.files import read_metrics
 
 from helpers.configs import actions, dazle, read_dataset, tfvaegan
 from helpers.project import PROJECT
+from helpers.results import read_rows
 from helpers.tiny import BASELINE_ROWS, tiny_arrays, write_tiny
 
 SCRIPTS = PROJECT / "zero-shot-images" / "image-scripts"
@@ -272,30 +274,28 @@ def test_a_run_with_validation_leaves_everything_behind(images, tiny, tmp_path, 
     assert not (folder / "checkpoint.pt").exists()
     assert list((folder / "tensorboard").iterdir())
     result = json.loads((folder / "result.json").read_text())
-    rows = {row["row"]: row for row in result["rows"]}
+    rows = read_rows(folder)
     assert list(rows) == ["paper", "val", "val + calibration", "last", *BASELINE_ROWS]
-    for name in rows:
-        assert name in printed
-    assert rows["paper"]["H"] >= max(rows["val"]["H"], rows["last"]["H"])
-    assert rows["paper"]["T1"] >= max(rows["val"]["T1"], rows["last"]["T1"])
+    for title in ("best on test", "selected on validation", "last epoch", "the strongest baseline"):
+        assert title in printed
+    assert max(rows["val"].H, rows["last"].H) <= rows["paper"].H
+    assert max(rows["val"].T1, rows["last"].T1) <= rows["paper"].T1
     assert result["data"]["split_version"] == "v2" and result["data"]["counts"]["trainval"] == 36
     # The val row is what the test run measured where the validation run was best.
-    records, validation = (
-        [json.loads(line) for line in (folder / part / "metrics.jsonl").read_text().splitlines()]
-        for part in (".", "validation")
-    )
-    h = np.array([record["gzsl"]["H"] for record in validation])
+    records, validation = (read_records(folder / part / "metrics.jsonl") for part in (".", "validation"))
+    h = np.array([record.values("gzsl", "H") for record in validation])
     epoch, head = np.unravel_index(h.argmax(), h.shape)
-    assert rows["val"]["H"] == records[epoch]["gzsl"]["H"][head]
+    assert records[epoch].values("gzsl", "H")[head] == rows["val"].H and rows["val"].H_at == Choice(epoch, head, 3)
     with np.load(folder / "evaluation.npz") as arrays:
         confusion = arrays["val_gzsl_confusion"]
         per_class = np.diag(confusion) / confusion.sum(1)
-        assert per_class[:6].mean() == pytest.approx(rows["val"]["acc_seen"])
-        assert per_class[6:].mean() == pytest.approx(rows["val"]["acc_unseen"])
+        assert per_class[:6].mean() == pytest.approx(rows["val"].acc_seen)
+        assert per_class[6:].mean() == pytest.approx(rows["val"].acc_unseen)
         assert arrays["last_zsl_confusion"].sum() == 24
         curve = arrays["val_curve"]
-        assert result["AUSUC"]["val"] == pytest.approx(
-            np.trapezoid(curve[::-1, 1], curve[::-1, 0]) if hasattr(np, "trapezoid") else result["AUSUC"]["val"]
+        assert (
+            pytest.approx(np.trapezoid(curve[::-1, 1], curve[::-1, 0]) if hasattr(np, "trapezoid") else rows["val"].AUSUC)
+            == rows["val"].AUSUC
         )
 
 
@@ -327,9 +327,9 @@ def test_validation_alone_does_not_depend_on_any_test_sample(images, tiny, tmp_p
     assert set(stages) == {"validation"}
     assert not list(first.glob("*.safetensors")) and not (first / "metrics.jsonl").exists()
     rows = [json.loads((folder / "result.json").read_text())["rows"] for folder in (first, second)]
-    assert rows[0] == rows[1] and [row["row"] for row in rows[0]] == ["validation"]
-    records = [read_metrics(folder / "validation" / "metrics.jsonl") for folder in (first, second)]
-    assert [record["gzsl"] for record in records[0]] == [record["gzsl"] for record in records[1]]
+    assert rows[0] == rows[1] and [row["rule"] for row in rows[0]] == ["validation"]
+    records = [read_records(folder / "validation" / "metrics.jsonl") for folder in (first, second)]
+    assert [record.metrics for record in records[0]] == [record.metrics for record in records[1]]
 
 
 def test_partitions_draw_unseen_classes_anew_and_pair_the_variants(images, tiny, tmp_path) -> None:
@@ -353,8 +353,7 @@ def test_partitions_draw_unseen_classes_anew_and_pair_the_variants(images, tiny,
         key=lambda variant: len(variant.name),
     )
     assert with_feedback.data == ("TINY (random partitions)", "res101", "att")
-    rows = {key: json.loads((folder / "result.json").read_text())["rows"] for key, folder in folders.items()}
-    h = {key: next(row["H"] for row in listed if row["row"] == "last") for key, listed in rows.items()}
+    h = {key: read_rows(folder)["last"].H for key, folder in folders.items()}
     result = compare(with_feedback.values("last", "H"), without.values("last", "H"))
     assert result.n == 3
     assert result.difference == pytest.approx(np.mean([h[number, 2] - h[number, 1] for number in unseen]))
@@ -366,7 +365,7 @@ def test_a_finished_run_is_reported_again_not_repeated(images, tiny, tmp_path, c
     before = (folder / "result.json").stat().st_mtime_ns
     capsys.readouterr()
     run_in_process(images, tiny, tmp_path)
-    assert "paper" in capsys.readouterr().out
+    assert "best on test" in capsys.readouterr().out
     assert (folder / "result.json").stat().st_mtime_ns == before
     run_in_process(images, tiny, tmp_path, overwrite=True)
     assert (folder / "result.json").stat().st_mtime_ns > before
@@ -405,11 +404,10 @@ def test_a_batch_is_lowered_to_the_data_of_each_stage_on_request(images, tiny, t
 )
 def test_ablations_run(images, tiny, tmp_path, changes) -> None:
     folder = run_in_process(images, tiny, tmp_path, **changes)
-    result = json.loads((folder / "result.json").read_text())
-    rows = {row["row"]: row for row in result["rows"]}
-    assert (rows["last"]["H"] is None) == (changes.get("gzsl") is False)
-    assert 0 <= rows["last"]["T1"] <= 1
-    assert ("f-VAEGAN" in result["title"]) == (changes.get("recons_weight") == 0.0)
+    last = read_rows(folder)["last"]
+    assert (last.H is None) == (changes.get("gzsl") is False)
+    assert 0 <= last.T1 <= 1
+    assert ("f-VAEGAN" in json.loads((folder / "result.json").read_text())["variant"]) == (changes.get("recons_weight") == 0.0)
 
 
 def test_data_without_validation_lists_runs_with_a_seeded_split(images, tmp_path) -> None:
@@ -427,7 +425,7 @@ def test_without_a_possible_validation_split_the_baselines_are_left_out_and_said
     write_tiny(tmp_path, train_loc=trainval[::2], val_loc=trainval[1::2])
     folder = run_in_process(images, tmp_path, tmp_path)
     result = json.loads((folder / "result.json").read_text())
-    assert [row["row"] for row in result["rows"]] == ["paper", "val", "last"]
+    assert list(read_rows(folder)) == ["paper", "val", "last"]
     assert any("The baselines are left out" in note for note in result["notes"])
 
 
@@ -500,9 +498,8 @@ def test_seeds_are_run_one_by_one_and_summarized(tiny, tmp_path) -> None:
     assert done.returncode == 0, done.stderr
     (collected,) = (tmp_path / "runs").glob("*/runs.json")
     variant = next(variant for variant in build_variants(read_runs([collected])) if not variant.is_baseline)
-    assert list(variant.scores) == [(("manualSeed", 1),), (("manualSeed", 2),)]
-    results = [json.loads(path.read_text()) for path in sorted((tmp_path / "runs").glob("*-seed[12]-*/result.json"))]
-    values = [row["H"] for result in results for row in result["rows"] if row["row"] == "last"]
+    assert list(variant.rows) == [(("manualSeed", 1),), (("manualSeed", 2),)]
+    values = [read_rows(path.parent)["last"].H for path in sorted((tmp_path / "runs").glob("*-seed[12]-*/result.json"))]
     last = variant.summary("last", "H")
     assert last.mean == pytest.approx(np.mean(values)) and last.sd == pytest.approx(np.std(values, ddof=1))
     assert "±" in done.stdout

@@ -8,6 +8,7 @@ import shutil
 import warnings
 from dataclasses import replace
 
+import msgspec
 import numpy as np
 import pytest
 import torch
@@ -22,8 +23,8 @@ from zslab.app.predictor import Predictor
 from zslab.baselines.eszsl import Eszsl
 from zslab.data.dataset import FeatureScaling
 from zslab.errors import InputError
-from zslab.report.run import read_run
 from zslab.results.checkpoint import content_digest
+from zslab.results.finished import read_run
 from zslab.utils.names import clean_name
 
 from helpers.damage import flip_bit
@@ -97,8 +98,8 @@ def test_the_baseline_of_a_run_is_exported_and_takes_new_classes(birds, tmp_path
     assert np.array_equal(again[:, :-1], scores)
     assert np.array_equal(twin.remove_class("twin").decision_function(features), scores)
     wrong = replace(model, weights=model.weights | {"compatibility": -model.weights["compatibility"]})
-    row = next(row for row in run.result["rows"] if row["row"] == "ESZSL, centered + calibration")
-    row |= {"acc_unseen": 0.99}
+    rows = [msgspec.structs.replace(row, acc_unseen=0.99) for row in run.result.rows]
+    run = replace(run, result=msgspec.structs.replace(run.result, rows=rows))
     with pytest.raises(InputError, match="does not have the accuracy that its run found"):
         export_module.check_accuracies(wrong, dataset, run)
     with pytest.raises(InputError, match="one feature vector for each sample"):

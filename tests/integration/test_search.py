@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from zslab.errors import InputError
+from zslab.results.result import read_result
 from zslab.search.space import Choice, Float, Integer, read_space
 from zslab.sweep.plan import Launcher
 
@@ -51,8 +52,7 @@ def trials(folder: Path) -> list:
 
 def finished(folder: Path) -> list[float]:
     """Return the validation T1 of every finished run."""
-    results = (json.loads(path.read_text()) for path in folder.glob("runs/*/result.json"))
-    return [result["rows"][0]["T1"] for result in results]
+    return [read_result(path).rows[0].T1 for path in folder.glob("runs/*/result.json")]
 
 
 @pytest.mark.slow

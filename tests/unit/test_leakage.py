@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,8 +11,8 @@ import pytest
 from zslab import cli
 from zslab.errors import InputError
 from zslab.features.pretraining import Match, find_matches, pretraining_classes
-from zslab.report.leakage import accuracies, class_groups, stored
-from zslab.report.run import FinishedRun
+from zslab.report.leakage import Leakage, accuracies, class_groups
+from zslab.results.finished import FinishedRun
 
 from helpers.project import SHARED_DATA
 
@@ -57,14 +58,14 @@ def test_numbers_are_part_of_a_name_unless_all_have_one() -> None:
 
 
 def run_with(confusion: np.ndarray) -> FinishedRun:
-    data = {"class_names": ["seen", "a", "b", "c", "d", "e"], "unseen_classes": [1, 2, 3, 4, 5]}
-    return FinishedRun(Path("run"), {"data": data}, [], arrays={"last_zsl_confusion": confusion})  # type: ignore[typeddict-item]
+    data = SimpleNamespace(class_names=["seen", "a", "b", "c", "d", "e"], unseen_classes=[1, 2, 3, 4, 5])
+    return FinishedRun(Path("run"), SimpleNamespace(data=data), [], arrays={"last_zsl_confusion": confusion})
 
 
 def test_accuracies_of_the_groups() -> None:
     confusion = np.diag([1, 4, 3, 2, 0])
     confusion[[0, 2, 3], [1, 0, 2]] = 3, 1, 6  # recall 1/4, 1, 3/4, 1/4; the last class has no samples
-    leakage = stored("imagenet1k", [Match("b", "B", True), Match("d", "D D", False)])
+    leakage = Leakage("imagenet1k", [Match("b", "B", True), Match("d", "D D", False)])
     run = run_with(confusion)
     assert {name: members.tolist() for name, members in class_groups(run, leakage).items()} == {
         "all": [True] * 5,
@@ -73,7 +74,7 @@ def test_accuracies_of_the_groups() -> None:
         "same": [False, True, False, False, False],
     }
     assert accuracies(run, leakage) == {"last": {"all": 0.5625, "clean": 0.5, "related": 0.25, "same": 1.0}}
-    assert accuracies(run, stored("x", []))["last"] == {"all": 0.5625, "clean": 0.5625, "related": None, "same": None}
+    assert accuracies(run, Leakage("x", []))["last"] == {"all": 0.5625, "clean": 0.5625, "related": None, "same": None}
 
 
 def test_lists_of_pretrainings(tmp_path) -> None:

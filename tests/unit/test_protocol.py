@@ -1,17 +1,18 @@
-"""The rows of a result from records made by hand: what is chosen, where, by which rule."""
+"""The rows of a result from records made by hand: what is selected, where, by which rule."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from zslab.baselines.comparison import BaselineResult, Generalized
 from zslab.metrics import SeenUnseenCurve
-from zslab.protocol.selection import Choice, Selection, areas, best, compare_with_baselines, result_rows, select
+from zslab.protocol.selection import Selection, best, result_rows, select
 from zslab.results.record import EpochRecord, Metrics
+from zslab.results.result import Choice, Data, Outcome, Row
 
 
 def record(epoch: int, t1: list[float], h: list[float] | None, **more) -> EpochRecord:
@@ -45,54 +46,54 @@ VALIDATION = [
 
 def rows(
     selection: Selection | None, records: list[EpochRecord] = TEST, baselines: Sequence[BaselineResult] = ()
-) -> dict[str, dict]:
-    return {row["row"]: row for row in result_rows(records, selection, baselines)}
+) -> dict[str, Row]:
+    return {row.title if row.baseline else row.rule: row for row in result_rows(records, selection, baselines)}
 
 
 def test_the_best_is_the_earliest_of_equals() -> None:
-    assert best(VALIDATION, "zsl", "acc") == Choice(2, 1)
-    assert best(TEST, "gzsl", "H") == Choice(0, 0)
-    assert best([record(0, [0.1], None)], "gzsl", "H") is None
+    assert best(VALIDATION, "T1") == Choice(2, 1, 3)
+    assert best(TEST, "H") == Choice(0, 0, 3)
+    assert best([record(0, [0.1], None)], "H") is None
 
 
 def test_paper_takes_the_best_on_test_for_t1_and_h_each() -> None:
     row = rows(None)["paper"]
-    assert (row["T1"], row["T1_at"]) == (0.6, "epoch 3, head epoch 1")
-    assert (row["H"], row["acc_seen"], row["acc_unseen"]) == (0.5, 0.6, 0.4)
-    assert row["H_at"] == "epoch 1, head epoch 1"
+    assert (row.T1, row.T1_at) == (0.6, Choice(2, 0, 3))
+    assert (row.H, row.acc_seen, row.acc_unseen, row.AUSUC) == (0.5, 0.6, 0.4, None)
+    assert row.H_at == Choice(0, 0, 3) and row.chosen_at == "T1: epoch 3, head epoch 1; H: epoch 1, head epoch 1"
 
 
 def test_val_looks_up_what_validation_chose() -> None:
     selection = select(VALIDATION)
-    assert selection == Selection(t1=Choice(2, 1), h=Choice(3, 1), constant=3.1)
+    assert selection == Selection(t1=Choice(2, 1, 3), h=Choice(3, 1, 3), constant=3.1)
     row = rows(selection, with_calibrated(TEST))["val"]
-    assert (row["T1"], row["T1_at"]) == (0.4, "epoch 3, head epoch 2")
-    assert (row["H"], row["H_at"]) == (0.35, "epoch 4, head epoch 2")
+    assert (row.T1, row.T1_at) == (0.4, Choice(2, 1, 3))
+    assert (row.H, row.H_at, row.AUSUC) == (0.35, Choice(3, 1, 3), 0.35)
 
 
 def test_without_validation_the_row_is_empty_and_says_how_to_fill_it() -> None:
     row = rows(None)["val"]
-    assert row["T1"] is None and row["H"] is None and "--select val" in row["rule"]
+    assert row.is_empty and "--select val" in row.about
     assert "val + calibration" not in rows(None)
 
 
 def test_last_is_the_last_head_epoch_of_the_last_epoch() -> None:
     row = rows(None)["last"]
-    assert (row["T1"], row["H"], row["T1_at"]) == (0.25, 0.15, "epoch 4, head epoch 3")
+    assert (row.T1, row.H, row.AUSUC, row.T1_at) == (0.25, 0.15, 0.15, Choice(3, 2, 3))
 
 
 def test_calibration_reads_the_calibrated_measures_at_the_same_place() -> None:
     calibrated = {"acc_seen": [0.0, 0.7, 0.0], "acc_unseen": [0.0, 0.8, 0.0], "H": [0.0, 0.75, 0.0]}
     row = rows(select(VALIDATION), with_calibrated(TEST, calibrated))["val + calibration"]
-    assert (row["T1"], row["acc_seen"], row["acc_unseen"], row["H"]) == (0.4, 0.7, 0.8, 0.75)
-    assert "3.1" in row["rule"]
+    assert (row.T1, row.acc_seen, row.acc_unseen, row.H, row.AUSUC) == (0.4, 0.7, 0.8, 0.75, None)
+    assert "3.1" in row.about
 
 
 def test_without_gzsl_there_is_no_h() -> None:
     records = [record(0, [0.1, 0.3], None), record(1, [0.2, 0.1], None)]
     for row in rows(select(records), records).values():
-        assert row["H"] is None and row["acc_seen"] is None
-    assert rows(select(records), records)["last"]["T1"] == 0.1
+        assert row.H is None and row.acc_seen is None
+    assert rows(select(records), records)["last"].T1 == 0.1
 
 
 def test_baselines_stand_below() -> None:
@@ -107,63 +108,64 @@ def test_baselines_stand_below() -> None:
         seconds=0.1,
     )
     found = rows(None, baselines=[baseline])
-    plain, calibrated = found["ESZSL"], found["ESZSL + calibration"]
-    assert (plain["T1"], plain["acc_seen"], plain["acc_unseen"], plain["H"]) == (0.3, 0.2, 0.1, pytest.approx(0.4 / 3))
-    assert (calibrated["T1"], calibrated["acc_seen"], calibrated["H"]) == (0.3, 0.15, pytest.approx(0.15))
-    assert plain["rule"].endswith("T1: gamma 1, lambda 2; constant 0.25")
-    assert list(found) == ["paper", "val", "last", "ESZSL", "ESZSL + calibration"]
-    assert areas(TEST, None, [baseline])["ESZSL"] == pytest.approx(0.25)
-
-
-def result_row(name: str, t1: float | None, h: float | None) -> dict:
-    return dict.fromkeys(("acc_unseen", "acc_seen", "T1_at", "H_at")) | {"row": name, "T1": t1, "H": h, "rule": ""}
+    assert list(found) == ["paper", "val", "last", "ESZSL", "ESZSL, calibrated"]
+    plain, calibrated = found["ESZSL"], found["ESZSL, calibrated"]
+    assert (plain.T1, plain.acc_seen, plain.acc_unseen, plain.H) == (0.3, 0.2, 0.1, pytest.approx(0.4 / 3))
+    assert pytest.approx(0.25) == plain.AUSUC and plain.about.endswith("T1: gamma 1, lambda 2; constant 0.25")
+    assert (calibrated.T1, calibrated.acc_seen, calibrated.H, calibrated.AUSUC) == (0.3, 0.15, pytest.approx(0.15), None)
 
 
 @pytest.mark.parametrize(
-    ("name", "t1", "h", "sentences"),
+    ("first", "sentences"),
     [
         (
-            "last",
-            0.688,
-            0.7504,
-            ["T1 of the row last, 68.8, is 9.5 points below", "H of the row last, 75.0, is 0.6 points above"],
+            Row("last", T1=0.688, H=0.7504),
+            ["T1 (last epoch) is 68.8, 9.5 points below", "H (last epoch) is 75.0, 0.6 points above"],
         ),
         (
-            "val + calibration",
-            None,
-            0.744,
-            ["T1 of the row last, 10.0, is 68.3 points below", "H of the row val + calibration"],
+            Row("val + calibration", H=0.744),
+            ["T1 (last epoch) is 10.0, 68.3 points below", "H (selected on validation, calibrated) is 74.4, 0.0 points below"],
         ),
-        ("paper", 0.9, 0.9, ["T1 of the row last, 10.0, is 68.3", "H of the row last, 20.0, is 54.4 points below"]),
+        (Row("paper", T1=0.9, H=0.9), ["T1 (last epoch) is 10.0, 68.3", "H (last epoch) is 20.0, 54.4 points below"]),
     ],
 )
-def test_the_method_is_compared_with_the_strongest_baseline(name, t1, h, sentences) -> None:
+def test_the_method_is_compared_with_the_strongest_baseline(first, sentences) -> None:
     """A row chosen on the test set never stands for the method; T1 and H each have a row and a baseline of their own."""
+    last = Row("last", T1=0.1, H=0.2)
     table = [
-        result_row(name, t1, h),
-        result_row("last", 0.1, 0.2),
-        result_row("ESZSL", 0.7, 0.3),
-        result_row("ESZSL + calibration", 0.7, 0.744),
-        result_row("prototype regression", 0.783, 0.1),
+        Row("val", "ESZSL", T1=0.7, H=0.3),
+        Row("val + calibration", "ESZSL", T1=0.7, H=0.744),
+        Row("val", "prototype regression", T1=0.783, H=0.1),
     ]
-    found = compare_with_baselines(table if name != "last" else [table[0], *table[2:]])
+    data = Data(
+        dataset="X",
+        image_embedding="",
+        class_embedding="",
+        split_version="",
+        class_names=[],
+        seen_classes=[],
+        unseen_classes=[],
+        feature_dim=1,
+        attribute_dim=1,
+    )
+    found = Outcome(seconds=1, data=data, rows=[first, *([last] if first.rule != "last" else []), *table]).verdict
     assert all(text.startswith(sentence) for text, sentence in zip(found, sentences, strict=True))
-    assert found[0].endswith("the strongest baseline's, 78.3 (prototype regression).")
-    assert found[1].endswith("the strongest baseline's, 74.4 (ESZSL + calibration).")
-    assert compare_with_baselines(table[:2]) == []
+    assert found[0].endswith("the strongest baseline, prototype regression (78.3).")
+    assert found[1].endswith("the strongest baseline, ESZSL, calibrated (74.4).")
+    assert Outcome(seconds=1, data=data, rows=[first, last]).verdict == []
 
 
 def test_choices_print_counted_from_one() -> None:
-    assert str(Choice(0, 24)) == "epoch 1, head epoch 25"
+    assert str(Choice(0, 24, 25)) == "epoch 1, head epoch 25" and str(Choice(3)) == "epoch 4"
 
 
 def test_a_method_without_heads_does_not_speak_of_head_epochs() -> None:
     records = [record(0, [0.3], [0.2], constant=[1.0]), record(1, [0.2], [0.4], constant=[2.0])]
     selection = select(records)
-    assert selection == Selection(t1=Choice(0, 0), h=Choice(1, 0), constant=2.0)
+    assert selection == Selection(t1=Choice(0), h=Choice(1), constant=2.0)
     found = result_rows(records, selection, ())
-    assert [(row["T1_at"], row["H_at"]) for row in found] == [("epoch 1", "epoch 2")] * 2 + [("epoch 2", "epoch 2")]
-    assert not any("head" in row["rule"] for row in found)
+    assert [(row.T1_at, row.H_at) for row in found] == [(Choice(0), Choice(1))] * 2 + [(Choice(1), Choice(1))]
+    assert not any("head" in row.about + row.chosen_at for row in found)
 
 
 @pytest.mark.parametrize("records", [VALIDATION, VALIDATION[::-1]])
@@ -174,11 +176,10 @@ def test_choices_do_not_depend_on_the_order_of_records(records) -> None:
 def test_without_test_samples_of_unseen_classes_the_validation_run_is_shown_as_such() -> None:
     untested = [EpochRecord(r.epoch, metrics={"gzsl": {"acc_seen": [0.5] * 3}}) for r in TEST]
     chosen = select(VALIDATION)
-    found = {row["row"]: row for row in result_rows(untested, chosen, (), VALIDATION)}
-    assert list(found) == ["paper", "val", "last", "validation"] and found["last"]["T1"] is None
+    found = {row.rule: row for row in result_rows(untested, chosen, (), VALIDATION)}
+    assert list(found) == ["paper", "val", "last", "validation"] and found["last"].T1 is None
     row = found["validation"]
-    assert (row["T1"], row["H"], row["T1_at"], row["H_at"]) == (0.7, 0.6, "epoch 3, head epoch 2", "epoch 4, head epoch 2")
-    assert "VALIDATION classes" in row["rule"]
-    assert areas(untested, chosen, (), VALIDATION)["validation"] == 0.6
-    assert "validation" not in {row["row"] for row in result_rows(TEST, chosen, (), VALIDATION)}
-    assert "validation" not in {row["row"] for row in result_rows(untested, None, ())}
+    assert (row.T1, row.H, row.AUSUC) == (0.7, 0.6, 0.6)
+    assert (row.T1_at, row.H_at) == (Choice(2, 1, 3), Choice(3, 1, 3)) and "VALIDATION classes" in row.about
+    for others in (result_rows(TEST, chosen, (), VALIDATION), result_rows(untested, None, ())):
+        assert "validation" not in {row.rule for row in others}

@@ -13,7 +13,7 @@ from zslab.app.model_file import Model
 from zslab.features.backbones import DESCRIPTOR
 from zslab.features.modality import VIDEOS, modality_of
 from zslab.features.networks import TIMM
-from zslab.report.text import percent
+from zslab.results.text import percent
 
 COLUMNS = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H"}
 NAME = "user/name"  # `zslab push` puts in the name under which the model is shared
@@ -45,7 +45,8 @@ def model_card(model: Model) -> str:
         "backbone": _backbone(model),
         "written by": f"zslab {model.version}",
     }
-    rows = [f"| {_text(row.get('row'))} | {' | '.join(percent(row.get(key)) for key in COLUMNS)} |" for row in model.rows]
+    shares = [[value if isinstance(value := row.get(key), float) else None for key in COLUMNS] for row in model.rows]
+    rows = [f"| {_text(row.get('row'))} | {' | '.join(map(percent, values))} |" for row, values in zip(model.rows, shares)]
     rules = [f"* {_text(row.get('row'))}: {_text(row['rule'])}" for row in model.rows if row.get("rule")]
     parts = [
         _metadata(model),

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +24,7 @@ from zslab.app.attribute_table import AttributeScale
 from zslab.app.card import card_path, model_card
 from zslab.app.model_file import Model, write_model
 from zslab.app.predictor import Predictor
-from zslab.app.trained_parts import ESZSL_ROW, read_weights, with_dazle, with_eszsl, with_tfvaegan
+from zslab.app.trained_parts import read_weights, row_values, with_dazle, with_eszsl, with_tfvaegan
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
@@ -40,7 +39,7 @@ from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
 from zslab.metrics import mean_class_accuracy
-from zslab.report.run import FinishedRun, number, read_run
+from zslab.results.finished import FinishedRun, read_run
 from zslab.results.folder import changed_data
 from zslab.utils.environment import resolve_folder
 from zslab.utils.files import write_text
@@ -94,8 +93,8 @@ def export(
     table, scale, names = _attribute_table(dataset, original, attribute_names)
     text = TextRecord.of_split(original.get("text_encoder"))
     model = Model(
-        method=run.result["method"],
-        title=run.result["title"],
+        method=run.result.method,
+        title=run.result.title,
         class_names=dataset.class_names,
         attribute_names=names,
         seen=seen,
@@ -107,14 +106,14 @@ def export(
         weights={},
         backbone=_backbone(dataset, original, backbone),
         text=text if text is not None and len(text.check_vector) == len(names) else None,
-        config=run.result["config"],
-        rows=[dict(row) for row in run.result["rows"]],
-        notes=run.result["notes"],
-        version=run.result["version"],
+        config=run.result.config,
+        rows=[row_values(row) for row in run.result.rows],
+        notes=[*run.result.notes, *run.result.verdict],
+        version=run.result.version,
         origin=_origin(run, dataset, choice) | about,
     )
     if method == "eszsl":
-        model = with_eszsl(model, dataset, run.result["seed"])
+        model = with_eszsl(model, dataset, run.result.seed)
     elif isinstance(dataset, RegionDataset):
         model = with_dazle(model, tensors, dataset)
     else:
@@ -135,7 +134,7 @@ def _origin(run: FinishedRun, dataset: Dataset, choice: str) -> dict[str, object
     return {
         "run": run.path.name,
         "choice": choice,
-        "command": run.result["command"],
+        "command": run.result.command,
         "dataset": dataset.name,
         "image_embedding": dataset.image_embedding,
         "class_embedding": dataset.class_embedding,
@@ -153,14 +152,14 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
     Raises:
         InputError: the data are missing or have changed since the run.
     """
-    config, data = run.result["config"], run.result["data"]
+    config, data = run.result.config, run.result.data
     root = resolve_folder(dataroot or Path(str(config["dataroot"])))
     result_file = run.path / "result.json"
-    source = source_from_json(data.get("source"), result_file)
+    source = source_from_json(data.source, result_file)
     dataset = source.open(root, resolve_folder(Path(str(config["output"]))) / "feature-cache")
     now = fingerprint(dataset)
-    if now != data.get("fingerprint"):
-        raise changed_data(result_file, data.get("fingerprint"), now)
+    if now != data.fingerprint:
+        raise changed_data(result_file, data.fingerprint, now)
     names = ["original_att", "attribute_names", "attribute_low", "attribute_high", "text_encoder"]
     folder, splits = root / source.dataset, source.split_file(root)
     found: dict[str, np.ndarray] = {}
@@ -290,13 +289,16 @@ def check_accuracies(model: Model, dataset: Dataset, run: FinishedRun) -> None:
     Raises:
         InputError: it has others.
     """
-    row = next((row for row in run.result["rows"] if row["row"] == ESZSL_ROW), None)
+    row = run.result.row("val + calibration", "ESZSL, centered")
     predictor = Predictor(model, device="cpu")
-    for measure, part in (("acc_unseen", "test_unseen"), ("acc_seen", "test_seen")):
-        expected, rows = number(row.get(measure) if row else None), dataset.locations[part]
-        if math.isnan(expected) or not len(rows):
+    for measure, expected, part in (
+        ("acc_unseen", row.acc_unseen if row else None, "test_unseen"),
+        ("acc_seen", row.acc_seen if row else None, "test_seen"),
+    ):
+        rows = dataset.locations[part]
+        if expected is None or not len(rows):
             continue
-        scores = predictor.decision_function(dataset.features[rows], calibration=number(model.settings["calibration"]))
+        scores = predictor.decision_function(dataset.features[rows], calibration=float(str(model.settings["calibration"])))
         predicted = torch.from_numpy(scores.argmax(axis=1))
         labels = torch.from_numpy(dataset.labels[rows])
         found = mean_class_accuracy(labels, predicted, labels.unique())

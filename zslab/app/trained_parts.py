@@ -19,11 +19,19 @@ from zslab.config import DazleOptions
 from zslab.data.dataset import Dataset, Samples, fit_scaling
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError
-from zslab.report.run import FinishedRun
 from zslab.results.checkpoint import content_digest
+from zslab.results.finished import FinishedRun
+from zslab.results.names import ACCURACIES
+from zslab.results.result import Row
 
-ESZSL_ROW = "ESZSL, centered + calibration"  # of the result, which an exported ESZSL must reproduce
+ESZSL_ROW = "ESZSL, centered, calibrated"  # of the result, which an exported ESZSL must reproduce
 HEADS = ("zsl_head", "gzsl_head", "seen_head", "detector")
+
+
+def row_values(row: Row) -> dict[str, object]:
+    """Return a row of a run's result as a model file holds it."""
+    values: dict[str, object] = {measure: row.value(measure) for measure in ACCURACIES}
+    return {"row": row.title if row.baseline else row.rule} | values | {"rule": row.about}
 
 
 def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict[str, int | float]]:

@@ -1,4 +1,4 @@
-"""Which epoch a reported number comes from, and by which rule it was chosen.
+"""Which epoch a reported number comes from, and by which rule it was selected.
 
 Every result has a row for each selection rule:
 
@@ -6,43 +6,23 @@ Every result has a row for each selection rule:
   this way; it is optimistic.
 * `val`: the best epoch and head epoch of a validation run, looked up in the test run. `--select val` makes both runs;
   without it the row is empty.
+* `val + calibration`: the same, with a calibration that was chosen on validation subtracted from all seen scores.
 * `last`: the last epoch and the last head epoch.
 * `validation`: the accuracy of the validation run on its own classes; only with `--select only_val`, or where no unseen
   class has test samples.
 
-In a row with `+ calibration`, a constant chosen on validation is subtracted from all seen scores. The rows of the baselines
-follow.
+The rows of the baselines follow.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Literal, TypedDict
+from dataclasses import dataclass
 
-from zslab.baselines.comparison import BASELINES, BaselineResult
+from zslab.baselines.comparison import BaselineResult, Generalized
+from zslab.results.names import MEASURES, MeasureKey, Rule
 from zslab.results.record import EpochRecord
-
-CALIBRATED = " + calibration"
-METHOD_ROWS = ("val + calibration", "val", "last")  # those not chosen on the test set, the most trustworthy first
-
-
-@dataclass(frozen=True)
-class Choice:
-    """An epoch and one of its head epochs, both 0-based.
-
-    Attributes:
-        epoch: of the training.
-        head_epoch: of the classification heads.
-        only: the epoch has a single head epoch, which is then not mentioned.
-    """
-
-    epoch: int
-    head_epoch: int
-    only: bool = field(default=False, compare=False)
-
-    def __str__(self) -> str:
-        return f"epoch {self.epoch + 1}" + ("" if self.only else f", head epoch {self.head_epoch + 1}")
+from zslab.results.result import Choice, Row
 
 
 @dataclass(frozen=True)
@@ -61,73 +41,40 @@ class Selection:
     constant: float | None
 
 
-class ResultRow(TypedDict):
-    """One row of the result table, accuracies in [0, 1]; None where there is no such number.
-
-    Keys: `row` names the selection rule and `rule` explains it; `T1_at` and `H_at` tell the chosen epochs.
-    """
-
-    row: str
-    T1: float | None
-    acc_unseen: float | None
-    acc_seen: float | None
-    H: float | None
-    T1_at: str | None
-    H_at: str | None
-    rule: str
-
-
-def best(records: Sequence[EpochRecord], group: str, measure: str) -> Choice | None:
+def best(records: Sequence[EpochRecord], measure: MeasureKey) -> Choice | None:
     """Return where a measure is highest over all epochs and head epochs, the earliest of equals; None if not measured."""
+    place = MEASURES[measure].place
     scores = [
-        (value, -record.epoch, -head_epoch, len(record.values(group, measure)) == 1)
+        (value, -record.epoch, -head_epoch, len(record.values(*place)))
         for record in records
-        for head_epoch, value in enumerate(record.values(group, measure))
+        for head_epoch, value in enumerate(record.values(*place))
     ]
     if not scores:
         return None
-    _, epoch, head_epoch, only = max(scores)
-    return Choice(-epoch, -head_epoch, only)
+    _, epoch, head_epoch, n = max(scores)
+    return Choice(-epoch, -head_epoch, n)
 
 
-def end(records: Sequence[EpochRecord], group: str, measure: str) -> Choice | None:
+def last_measured(records: Sequence[EpochRecord], measure: MeasureKey) -> Choice | None:
     """Return the last epoch that has a measure, and its last head epoch; None if there is none."""
-    last = [record for record in records if record.values(group, measure)][-1:]
-    if not last:
-        return None
-    n = len(last[0].values(group, measure))
-    return Choice(last[0].epoch, n - 1, only=n == 1)
+    counts = [(record.epoch, n) for record in records if (n := len(record.values(*MEASURES[measure].place)))]
+    return Choice(counts[-1][0], counts[-1][1] - 1, counts[-1][1]) if counts else None
 
 
 def select(records: Sequence[EpochRecord]) -> Selection:
     """Return the choices of a validation run's records."""
-    t1, h = best(records, "zsl", "acc"), best(records, "gzsl", "H")
+    t1, h = best(records, "T1"), best(records, "H")
     assert t1 is not None, "a validation stage has test samples of unseen classes"
-    return Selection(t1, h, value_at(records, "gzsl", "constant", h))
+    return Selection(t1, h, measure_at(records, "gzsl", "constant", h))
 
 
-def value_at(records: Sequence[EpochRecord], group: str, measure: str, choice: Choice | None) -> float | None:
+def measure_at(records: Sequence[EpochRecord], group: str, key: str, choice: Choice | None) -> float | None:
     """Return a measure at a chosen epoch; None if nothing was chosen or the measure was not taken there."""
     if choice is None:
         return None
     (record,) = (record for record in records if record.epoch == choice.epoch)
-    values = record.values(group, measure)
+    values = record.values(group, key)
     return values[choice.head_epoch] if values else None
-
-
-def areas(
-    records: Sequence[EpochRecord],
-    selection: Selection | None,
-    baselines: Sequence[BaselineResult],
-    validation: Sequence[EpochRecord] = (),
-) -> dict[str, float]:
-    """Return the area under the seen/unseen curve for the rows that have one; arguments as in `result_rows`."""
-    choices = {"last": end(records, "gzsl", "H"), "val": selection.h if selection and records else None}
-    values = {name: value_at(records, "gzsl", "AUSUC", choice) for name, choice in choices.items()}
-    if selection and best(records, "zsl", "acc") is None:
-        values["validation"] = value_at(validation, "gzsl", "AUSUC", selection.h)
-    known = {name: value for name, value in values.items() if value is not None}
-    return known | {baseline.name: baseline.curve.area for baseline in baselines}
 
 
 def result_rows(
@@ -135,8 +82,8 @@ def result_rows(
     selection: Selection | None,
     baselines: Sequence[BaselineResult],
     validation: Sequence[EpochRecord] = (),
-) -> list[ResultRow]:
-    """Return the rows of the result table.
+) -> list[Row]:
+    """Return the rows of the result.
 
     Args:
         records: of the test run; empty where there was none, which leaves the row `validation` alone.
@@ -146,80 +93,44 @@ def result_rows(
     """
 
     def row(
-        name: str, rule: str, t1: Choice | None, h: Choice | None, group: str = "gzsl", source: Sequence[EpochRecord] = records
-    ) -> ResultRow:
-        return {
-            "row": name,
-            "T1": value_at(source, "zsl", "acc", t1),
-            "acc_unseen": value_at(source, group, "acc_unseen", h),
-            "acc_seen": value_at(source, group, "acc_seen", h),
-            "H": value_at(source, group, "H", h),
-            "T1_at": str(t1) if t1 else None,
-            "H_at": str(h) if h else None,
-            "rule": rule,
-        }
+        rule: Rule,
+        about: str,
+        t1: Choice | None,
+        h: Choice | None,
+        group: str = "gzsl",
+        source: Sequence[EpochRecord] = records,
+    ) -> Row:
+        u, s, harmonic, area = (measure_at(source, group, key, h) for key in ("acc_unseen", "acc_seen", "H", "AUSUC"))
+        t1_value = measure_at(source, "zsl", "acc", t1)
+        return Row(rule, "", t1_value, u, s, harmonic, None if rule == "paper" else area, t1, h, about)
 
-    last, last_of_all = end(records or validation, "zsl", "acc"), end(records or validation, "gzsl", "acc_seen")
-    has_heads = not (last or last_of_all or Choice(0, 0, only=True)).only
+    last, last_of_all = (last_measured(records or validation, measure) for measure in ("T1", "acc_seen"))
+    has_heads = (last or last_of_all or Choice(0)).head_epochs > 1
     epoch = "epoch and head epoch" if has_heads else "epoch"
     measured = "no unseen class has test samples" if records else "nothing was measured on the test split"
     on_validation = f"accuracy on the VALIDATION classes, best {epoch} there: {measured}"
     if selection and not records:
         return [row("validation", on_validation, selection.t1, selection.h, source=validation)]
     on_test = f"best {epoch} on the TEST set, T1 and H each for itself: as published, optimistic"
-    rows = [row("paper", on_test, best(records, "zsl", "acc"), best(records, "gzsl", "H"))]
+    rows = [row("paper", on_test, best(records, "T1"), best(records, "H"))]
     if selection:
-        chosen = f"{epoch} chosen by a validation run on train/val classes, test looked up there"
+        chosen = f"{epoch} selected by a validation run on train/val classes, test looked up there"
         rows.append(row("val", chosen, selection.t1, selection.h))
         if selection.constant is not None and any("calibrated" in record.metrics for record in records):
-            rule = f"as val, seen scores lowered by {selection.constant:.4g}, chosen on validation"
-            rows.append(row("val" + CALIBRATED, rule, selection.t1, selection.h, "calibrated"))
+            about = f"the same, with {selection.constant:.4g}, chosen on validation, subtracted from the scores of seen classes"
+            rows.append(row("val + calibration", about, selection.t1, selection.h, "calibrated"))
     else:
         rows.append(row("val", "needs a validation run: pass --select val", None, None))
     rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
-    if selection and best(records, "zsl", "acc") is None:
+    if selection and best(records, "T1") is None:
         rows.append(row("validation", on_validation, selection.t1, selection.h, source=validation))
     return rows + [row for baseline in baselines for row in _baseline_rows(baseline)]
 
 
-def _baseline_rows(baseline: BaselineResult) -> list[ResultRow]:
-    return [
-        {
-            "row": baseline.name + suffix,
-            "T1": baseline.t1,
-            "acc_unseen": accuracies.acc_unseen,
-            "acc_seen": accuracies.acc_seen,
-            "H": accuracies.h,
-            "T1_at": None,
-            "H_at": None,
-            "rule": f"baseline, chosen on validation: {baseline.choices}",
-        }
-        for suffix, accuracies in (("", baseline.plain), (CALIBRATED, baseline.calibrated))
-    ]
+def _baseline_rows(baseline: BaselineResult) -> list[Row]:
+    def row(rule: Rule, accuracies: Generalized, area: float | None) -> Row:
+        u, s, h = accuracies.acc_unseen, accuracies.acc_seen, accuracies.h
+        about = f"baseline, chosen on validation: {baseline.choices}"
+        return Row(rule, baseline.name, baseline.t1, u, s, h, area, about=about)
 
-
-def compare_with_baselines(rows: Sequence[ResultRow]) -> list[str]:
-    """Return a sentence for T1 and one for H that set the method against the strongest baseline; none without baselines.
-
-    The method's row is the most trustworthy that has the measure: `val + calibration`, `val` or `last`, in this order. The
-    strongest baseline is the one with the highest value on the test set.
-
-    Args:
-        rows: of the result table, see `result_rows`.
-    """
-    values = {row["row"]: row for row in rows}
-    names = [name + suffix for name in BASELINES for suffix in ("", CALIBRATED) if name + suffix in values]
-    measures: tuple[Literal["T1", "H"], ...] = ("T1", "H")
-    sentences = []
-    for measure in measures:
-        own = next((name for name in METHOD_ROWS if name in values and values[name][measure] is not None), None)
-        if not names or own is None:
-            continue
-        strongest = max(names, key=lambda name: values[name][measure] or 0.0)
-        ours, theirs = 100 * (values[own][measure] or 0.0), 100 * (values[strongest][measure] or 0.0)
-        side = "above" if ours > theirs else "below"
-        sentences.append(
-            f"{measure} of the row {own}, {ours:.1f}, is {abs(ours - theirs):.1f} points {side} the strongest baseline's, "
-            f"{theirs:.1f} ({strongest})."
-        )
-    return sentences
+    return [row("val", baseline.plain, baseline.curve.area), row("val + calibration", baseline.calibrated, None)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container
 from dataclasses import replace
-from typing import Any, Protocol, TypedDict
+from typing import Protocol
 
 from torch import Tensor
 
@@ -15,9 +15,10 @@ from zslab.data.dataset import Dataset, Samples, Stage, StageData
 from zslab.errors import InputError
 from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation, Progress, unwatched
 from zslab.protocol.loop import Trainer, fit
-from zslab.protocol.selection import Choice, ResultRow, Selection, areas, compare_with_baselines, result_rows, select
+from zslab.protocol.selection import Selection, result_rows, select
 from zslab.results.folder import RunFolder
 from zslab.results.record import EpochRecord, Metrics
+from zslab.results.result import Choice, Data, Outcome
 from zslab.utils.environment import set_seed
 
 log = logging.getLogger("zslab")
@@ -43,16 +44,6 @@ class EvaluatingTrainer(Trainer, Protocol):
 
     def weights(self) -> dict[str, Tensor]:
         """Return all network parameters by name."""
-
-
-class Outcome(TypedDict):
-    """What the stages measured, for result.json; `data` describes what was trained on."""
-
-    seconds: float
-    data: dict[str, Any]
-    rows: list[ResultRow]
-    AUSUC: dict[str, float]
-    notes: list[str]
 
 
 def run_protocol(
@@ -95,25 +86,23 @@ def run_protocol(
             folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
         except InputError as error:
             notes.append(f"The baselines are left out, since {error.problem}.")
-    rows = result_rows(test_records, selection, baselines, records)
-    return {
-        "seconds": sum(record.seconds for record in [*records, *test_records]),
-        "data": {
-            "dataset": dataset.name,
-            "image_embedding": dataset.image_embedding,
-            "class_embedding": dataset.class_embedding,
-            "split_version": dataset.split_version,
-            "class_names": dataset.class_names,
-            "seen_classes": measured.seen_classes.tolist(),
-            "unseen_classes": measured.unseen_classes.tolist(),
-            "feature_dim": measured.feature_dim,
-            "attribute_dim": measured.attribute_dim,
-            "counts": dataset.counts,
-        },
-        "rows": rows,
-        "AUSUC": areas(test_records, selection, baselines, records),
-        "notes": [*notes, *compare_with_baselines(rows)],
-    }
+    return Outcome(
+        seconds=sum(record.seconds for record in [*records, *test_records]),
+        data=Data(
+            dataset=dataset.name,
+            image_embedding=dataset.image_embedding,
+            class_embedding=dataset.class_embedding,
+            split_version=dataset.split_version,
+            class_names=dataset.class_names,
+            seen_classes=measured.seen_classes.tolist(),
+            unseen_classes=measured.unseen_classes.tolist(),
+            feature_dim=measured.feature_dim,
+            attribute_dim=measured.attribute_dim,
+            counts=dataset.counts,
+        ),
+        rows=result_rows(test_records, selection, baselines, records),
+        notes=notes,
+    )
 
 
 def _train_stage(

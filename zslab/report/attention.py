@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from pathlib import Path
-from typing import TypedDict
 
 import matplotlib
+import msgspec
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,40 +15,37 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 from PIL import Image
 
-from zslab.data.formats.npyfile import read_archive
 from zslab.errors import InputError
 from zslab.report.overlay import overlay
-from zslab.report.plots.plot import Plot, hide_axes, render
-from zslab.report.run import FinishedRun
-from zslab.report.shape import check_shape
+from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, render
 from zslab.report.style import BLUE, GREEN, GRID, HEAT, INK, MUTED, ORANGE, PAPER, RED, STYLE, Style
-from zslab.report.text import percent
-from zslab.utils.files import read_json
-from zslab.utils.names import readable_names
+from zslab.results.finished import FinishedRun, read_arrays
+from zslab.results.names import RULES, Rule
+from zslab.results.text import percent
+from zslab.utils.files import converted, read_json
 
 PIXELS = 224  # side of an image in the figure
 AT_ONCE = 6  # images in one figure, so that it fits a screen
+SHOWN = 3  # attributes beside an image
+FIX = "Delete the file to draw the report without it, or train again with --overwrite."
 
 
-class _Means(TypedDict):
+class Means(msgspec.Struct):
+    """Pointing over pairs of a test image and an attribute that it shows, as shares of the pairs."""
+
     pairs: int
     peak: float
     peak_chance: float
     center: float
     mass: float
     mass_chance: float
+    other: float | None = None
 
 
-class Means(_Means, total=False):
-    """Pointing over pairs of a test image and an attribute that it shows, as shares of the pairs."""
-
-    other: float | None
-
-
-class Pointing(TypedDict):
+class Pointing(msgspec.Struct):
     """What the report reads of pointing.json."""
 
-    row: str
+    row: Rule
     overall: Means
     parts: dict[str, Means]
     attributes: dict[str, Means]
@@ -82,16 +79,24 @@ def read_pointing(run: FinishedRun) -> Pointing | None:
     path = run.path / "pointing.json"
     if not path.exists():
         return None
-    content = read_json(path)
-    check_shape(content, Pointing, path)
-    return content  # type: ignore[return-value]  # checked just now
+    return converted(read_json(path), Pointing, path, FIX)
+
+
+def pointing_rows(run: FinishedRun) -> list[list[object]]:
+    """Return every attribute's pointing accuracy, for a table; nothing for runs without it."""
+    pointing = read_pointing(run)
+    every = pointing.attributes.items() if pointing else ()
+    return [
+        [attribute_name(name), means.pairs, *map(percent, (means.peak, means.peak_chance, means.center, means.mass))]
+        for name, means in every
+    ]
 
 
 def _image_plots(run: FinishedRun, images: Path | None) -> list[Plot]:
     path = run.path / "attention.npz"
     if not path.exists():
         return []
-    arrays = _read(path, len(run.result["data"]["class_names"]))
+    arrays = _read(path, len(run.result.data.class_names))
     root = Path(str(arrays["image_root"])) if images is None else Path(images)
     photos = [_open(root / str(file), float(arrays["crop"])) for file in arrays["images"]]
     plots, n = [], len(photos)
@@ -99,21 +104,21 @@ def _image_plots(run: FinishedRun, images: Path | None) -> list[Plot]:
         rows = range(start, min(start + AT_ONCE, n))
         number = start // AT_ONCE + 1
         right = sum(int(arrays["true"][row] == arrays["predicted"][row]) for row in rows)
-        title = f"Where attention goes, selection “{arrays['row']}”"
+        title = "Where attention goes"
         title += f", {number} of {-(-n // AT_ONCE)}" if n > AT_ONCE else ""
-        kind = "unseen" if arrays["true"][start] in run.result["data"]["unseen_classes"] else "seen"
+        kind = "unseen" if arrays["true"][start] in run.result.data.unseen_classes else "seen"
         caption = (
             f"Test images of {kind} classes, chosen by position, not by result; {right} of {len(rows)} are predicted "
-            "correctly. Beside each image are the attributes that add most to the score of the predicted class, with their "
-            "contributions. "
+            f"correctly ({_rule_title(arrays)}). Beside each image are the attributes that add most to the score of the "
+            "predicted class, with their contributions. "
             + (
                 "Bright, colored regions get attention; the frame marks the cell with most of it."
                 if any(photos[row] is not None for row in rows)
                 else "Dark regions get attention. The images themselves were not found (pass --images)."
             )
         )
-        leading = ", ".join(attribute_name(str(arrays["attribute_names"][i])) for i in arrays["attributes"][start])
-        first = _class(run, arrays["true"][start])
+        leading = ", ".join(attribute_name(str(arrays["attribute_names"][i])) for i in arrays["attributes"][start][:SHOWN])
+        first = class_names(run)[int(arrays["true"][start])]
         alt = f"{len(rows)} images with attention maps. The leading attributes of the first, a {first}, are {leading}."
         plots.append(render(_grid(run, arrays, photos, rows), f"attention_{number}", title, caption, alt))
     return plots
@@ -121,13 +126,15 @@ def _image_plots(run: FinishedRun, images: Path | None) -> list[Plot]:
 
 def _grid(run: FinishedRun, arrays: dict[str, np.ndarray], photos: list[np.ndarray | None], rows: range) -> Figure:
     """Draw a row for each image: the image, then its attention maps."""
-    columns = 1 + arrays["attributes"].shape[1]
-    figure = Figure(figsize=(9, 0.15 + 2.0 * len(rows) * 6 / columns), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.06))
-    panels = figure.subplots(len(rows), columns, squeeze=False)
+    columns = 1 + min(SHOWN, arrays["attributes"].shape[1])
+    figure = Figure(
+        figsize=(WIDTH, 0.15 + 1.35 * WIDTH / columns * len(rows)), layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.06)
+    )
+    panels, names = figure.subplots(len(rows), columns, squeeze=False), class_names(run)
     for line, row in zip(panels, rows):
         for axes in line:
             hide_axes(axes, GRID)
-        true, predicted = (_class(run, arrays[key][row]) for key in ("true", "predicted"))
+        true, predicted = (names[int(arrays[key][row])] for key in ("true", "predicted"))
         right = arrays["true"][row] == arrays["predicted"][row]
         verdict, color = ("✓ correct", GREEN) if right else (f"✗ {_wrapped(predicted)}", RED)
         line[0].set_title(_wrapped(true), fontsize=7.5, loc="left", fontweight="bold")
@@ -167,16 +174,16 @@ def _pointing_plots(run: FinishedRun) -> list[Plot]:
     pointing = read_pointing(run)
     if pointing is None:
         return []
-    ordered = sorted(pointing["parts"].items(), key=lambda item: item[1]["peak"])
-    entries = [*ordered, ("all pairs", pointing["overall"])]
-    figure = Figure(figsize=(9, 1.3 + 0.34 * len(entries)), layout="constrained")
+    ordered = sorted(pointing.parts.items(), key=lambda item: item[1].peak)
+    entries = [*ordered, ("all pairs", pointing.overall)]
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.3 * len(entries)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     means = [entry for _, entry in entries]
-    _bars(left, BLUE, "Peak on the part's box", [m["peak"] for m in means], [m["peak_chance"] for m in means])
-    _bars(right, GREEN, "Attention inside the box", [m["mass"] for m in means], [m["mass_chance"] for m in means])
+    _bars(left, BLUE, "Peak on the part's box", [m.peak for m in means], [m.peak_chance for m in means])
+    _bars(right, GREEN, "Attention inside the box", [m.mass for m in means], [m.mass_chance for m in means])
     center: Style = {"marker": "D", "linestyle": "none", "color": ORANGE, "markeredgecolor": PAPER}
     places = _places(len(entries))
-    left.plot([100 * m["center"] for m in means], places, markersize=5.5, clip_on=False, **center)
+    left.plot([100 * m.center for m in means], places, markersize=5.5, clip_on=False, **center)
     left.set_yticks(places, [name for name, _ in entries])
     left.get_yticklabels()[-1].set_fontweight("bold")
     handles = [
@@ -185,18 +192,17 @@ def _pointing_plots(run: FinishedRun) -> list[Plot]:
         Line2D([], [], label="chance (even attention)", **_CHANCE),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3)
-    overall = pointing["overall"]
-    other = overall.get("other")
-    pairs = f"{overall['pairs']:,}".replace(",", "\u202f")
+    overall = pointing.overall
+    pairs = f"{overall.pairs:,}".replace(",", "\u202f")
     caption = (
-        f"Over {pairs} pairs of a test image and an attribute that it shows, selection “{pointing['row']}”: the cell with "
-        f"most attention overlaps the box of the attribute's part in {percent(overall['peak'])} % of the pairs "
-        f"(any cell: {percent(overall['peak_chance'])} %"
-        + (f"; the same cell on the boxes of other parts: {percent(other)} %" if other is not None else "")
+        f"Over {pairs} pairs of a test image and an attribute that it shows, {RULES[pointing.row]}: the cell with "
+        f"most attention overlaps the box of the attribute's part in {percent(overall.peak)} % of the pairs "
+        f"(any cell: {percent(overall.peak_chance)} %"
+        + (f"; the same cell on the boxes of other parts: {percent(overall.other)} %" if overall.other is not None else "")
         + ")."
     )
-    listed = ", ".join(f"{name} {percent(entry['peak'])}" for name, entry in reversed(entries))
-    alt = f"Pointing accuracy in per cent by part: {listed}."
+    listed = ", ".join(f"{name} {percent(entry.peak)}" for name, entry in reversed(entries))
+    alt = f"Pointing accuracy in percent by part: {listed}."
     return [render(figure, "pointing", "Does attention find the part?", caption, alt)]
 
 
@@ -215,16 +221,10 @@ def _bars(axes: Axes, color: str, title: str, values: list[float], chance: list[
     axes.plot([100 * value for value in chance], places, markersize=5.5, clip_on=False, **_CHANCE)
     for place, value in zip(places, values):
         axes.text(104, place, f"{100 * value:.0f}", va="center", ha="left", fontsize=9)
-    axes.set(xlim=(0, 100), ylim=(-0.6, places[-1] + 0.6), xlabel="per cent")
+    axes.set(xlim=(0, 100), ylim=(-0.6, places[-1] + 0.6), xlabel="%")
     axes.set_title(title)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
-
-
-def _class(run: FinishedRun, index: int) -> str:
-    """Return a class name as people read it, without the running number that some data sets put before every name."""
-    names = [str(name) for name in run.result["data"]["class_names"]]
-    return readable_names(names)[names[int(index)]]
 
 
 def _wrapped(text: str) -> str:
@@ -248,9 +248,12 @@ def _open(path: Path, crop: float) -> np.ndarray | None:
         return None
 
 
+def _rule_title(arrays: dict[str, np.ndarray]) -> str:
+    return next((title for rule, title in RULES.items() if rule == str(arrays["row"])), str(arrays["row"]))
+
+
 def _read(path: Path, n_classes: int) -> dict[str, np.ndarray]:
-    fix = "Delete the file to draw the report without it, or train again with --overwrite."
-    arrays = read_archive(path, "the attention maps", fix=fix)
+    arrays = read_arrays(path, FIX)
     try:
         n, t = arrays["attributes"].shape
         shapes = {"true": (n,), "predicted": (n,), "contributions": (n, t), "images": (n,)}
@@ -261,9 +264,7 @@ def _read(path: Path, n_classes: int) -> dict[str, np.ndarray]:
         for key, end in (("true", n_classes), ("predicted", n_classes), ("attributes", len(arrays["attribute_names"]))):
             if arrays[key].min(initial=0) < 0 or arrays[key].max(initial=0) >= end:
                 raise ValueError(f"{key} out of range")
-        float(arrays["crop"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            "the attention maps cannot be read", where=path, found=error, expected="the file that training wrote", fix=fix
-        ) from None
+        float(arrays["crop"]), str(arrays["row"])
+    except (ValueError, KeyError, TypeError, IndexError) as error:
+        raise InputError("the file must hold the attention maps of the run", where=path, got=error, fix=FIX) from None
     return arrays

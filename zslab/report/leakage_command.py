@@ -14,13 +14,16 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+import msgspec
+
 from zslab.data.formats.names import read_names
 from zslab.errors import exit_status
 from zslab.features.pretraining import find_matches, pretraining_classes
-from zslab.report.html import write_report
-from zslab.report.leakage import FILE, GROUPS, accuracies, class_groups, stored
-from zslab.report.run import read_run
-from zslab.report.text import percent
+from zslab.report.leakage import FILE, GROUPS, Leakage, accuracies, class_groups, match_text
+from zslab.report.run import write_report
+from zslab.results.finished import read_run
+from zslab.results.names import RULES
+from zslab.results.text import percent
 from zslab.utils.files import write_json
 
 
@@ -42,20 +45,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def describe(source: Path, pretraining: str) -> None:
     """Print the matches of one source; for a run also its accuracies, which go into its report."""
     run = read_run(source) if source.is_dir() else None
-    if run is None:
-        names = read_names(source)
-    else:
-        names = [run.result["data"]["class_names"][index] for index in run.result["data"]["unseen_classes"]]
-    matches = find_matches(names, pretraining_classes(pretraining))
-    same = sum(match.same for match in matches.values())
+    names = read_names(source) if run is None else [run.result.data.class_names[k] for k in run.result.data.unseen_classes]
+    matches = sorted(find_matches(names, pretraining_classes(pretraining)).values(), key=lambda match: not match.same)
+    same = sum(match.same for match in matches)
     print(f"{source}: of {len(names)} classes, {pretraining} contains {same} by name and {len(matches) - same} related ones")
-    for match in sorted(matches.values(), key=lambda match: not match.same):
-        print(f"  {match.name:<36} {'same as' if match.same else 'related to'} {match.pretrained}")
+    for match in matches:
+        print(f"  {match.name:<36} {match_text(match)}")
     if run is None:
         return
-    leakage = stored(pretraining, matches.values())
+    leakage = Leakage(pretraining, matches)
     sizes = class_groups(run, leakage)
     for rule, values in accuracies(run, leakage).items():
-        print(f"T1, selection {rule}:", ", ".join(f"{name} {percent(values[name])} ({sizes[name].sum()})" for name in GROUPS))
-    write_json(run.path / FILE, leakage)
+        print(f"T1, {RULES[rule]}:", ", ".join(f"{name} {percent(values[name])} ({sizes[name].sum()})" for name in GROUPS))
+    write_json(run.path / FILE, msgspec.to_builtins(leakage))
     print(f"-> {write_report(run.path)}")

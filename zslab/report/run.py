@@ -1,234 +1,111 @@
-"""A finished run as its folder holds it; whatever cannot be drawn is refused here."""
+"""The report of a run: `plots/*.png` and one self-contained `report.html`, from the run folder alone.
+
+`write_report(run_dir)`, or from the command line `zslab report RUN_DIR [RUN_DIR ...] [--images DIR]`.
+"""
 
 from __future__ import annotations
 
-import math
-import re
-from dataclasses import dataclass, field
+import argparse
+from functools import partial
 from pathlib import Path
-from typing import Literal, TypedDict
 
-import numpy as np
+from zslab.errors import exit_status
+from zslab.report.attention import draw_attention, pointing_rows
+from zslab.report.leakage import leakage_table
+from zslab.report.page import duration, write_page, write_plots
+from zslab.report.plots import RESULTS, TRAINING, draw_plots
+from zslab.results.finished import FinishedRun, read_run
+from zslab.results.names import MEASURES
+from zslab.results.result import Row
+from zslab.results.text import facts
+from zslab.utils.environment import export_command
 
-from zslab.data.formats.npyfile import read_archive
-from zslab.errors import InputError
-from zslab.report.shape import check_shape
-from zslab.results.config import is_validation_only
-from zslab.utils.files import read_json, read_metrics
-
-SCHEMA = 1
-FIX_ARRAYS = "Delete the file to draw the report without its plots, or train again with --overwrite."
-Measure = Literal["T1", "acc_unseen", "acc_seen", "H"]
-MEASURES: tuple[Measure, ...] = ("T1", "acc_unseen", "acc_seen", "H")
-
-
-class _RowName(TypedDict):
-    row: str
+TAGS = {"paper": "optimistic"}  # what a reader must know before quoting a row
 
 
-class Row(_RowName, total=False):
-    """A row of the result table: a selection rule or a baseline, with accuracies in [0, 1] or null."""
+def write_report(run_dir: Path, images: Path | None = None) -> Path:
+    """Draw the plots and write the report of one run.
 
-    rule: str | None
-    T1: float | None
-    acc_unseen: float | None
-    acc_seen: float | None
-    H: float | None
-    T1_at: str | None  # "epoch 3, head epoch 7"
-    H_at: str | None
+    Everything is drawn before anything is written, so a failure leaves the earlier report as it was.
 
+    Args:
+        run_dir: the folder of a finished run.
+        images: folder of the data set's images, for attention maps; by default the one that the run used.
 
-class _DataFacts(TypedDict):
-    dataset: str
-    image_embedding: str
-    class_embedding: str
-    split_version: str
-    class_names: list[str]
-    seen_classes: list[int]
-    unseen_classes: list[int]
-    feature_dim: int
-    attribute_dim: int
-    counts: dict[str, int]
-
-
-class DataFacts(_DataFacts, total=False):
-    """What a run was trained on; classes are indices into `class_names`."""
-
-    fingerprint: dict[str, str]
-    source: dict[str, object]
-
-
-class _Result(TypedDict):
-    schema: int
-    method: str
-    version: str
-    title: str
-    command: str
-    device: str
-    machine: str
-    torch: str
-    seed: int
-    seconds: float
-    config: dict[str, object]
-    data: DataFacts
-    rows: list[Row]
-    AUSUC: dict[str, float | None]
-    notes: list[str]
-
-
-class Result(_Result, total=False):
-    """The content of result.json."""
-
-    settings: dict[str, object]
-
-
-Values = dict[str, list[float | None]]
-
-
-class _RecordEpoch(TypedDict):
-    epoch: int
-
-
-class Record(_RecordEpoch, total=False):
-    """What the report reads of one line of metrics.jsonl; lists run over head epochs."""
-
-    losses: dict[str, float | None] | None
-    lambda1: float | None
-    zsl: Values | None
-    gzsl: Values | None
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """What a run left behind.
-
-    Attributes:
-        path: The run folder.
-        result: The content of result.json.
-        epochs: The records of metrics.jsonl, in order of epoch; empty for `--select only_val`.
-        validation_epochs: The records of the validation run; empty when there was none.
-        arrays: The content of evaluation.npz; empty when the method writes none.
-    """
-
-    path: Path
-    result: Result
-    epochs: list[Record]
-    validation_epochs: list[Record] = field(default_factory=list)
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-
-
-def read_run(run_dir: Path) -> FinishedRun:
-    """Read result.json, metrics.jsonl and, where they exist, validation/metrics.jsonl and evaluation.npz.
+    Returns:
+        The path of report.html.
 
     Raises:
-        InputError: A required file is missing, of another schema, or damaged.
+        InputError: the folder lacks a required file, or one is damaged.
     """
-    run_dir = Path(run_dir)
-    result = read_result(run_dir / "result.json")
-    metrics, validation = run_dir / "metrics.jsonl", run_dir / "validation" / "metrics.jsonl"
-    return FinishedRun(
-        path=run_dir,
-        result=result,
-        epochs=[] if is_validation_only(result["config"]) else _read_records(metrics),
-        validation_epochs=_read_records(validation) if validation.exists() else [],
-        arrays=_read_arrays(run_dir / "evaluation.npz", result["data"]),
-    )
-
-
-def read_result(path: Path) -> Result:
-    """Read a result.json.
-
-    Raises:
-        InputError: The file is missing, of another schema, or damaged.
-    """
-    value = read_json(path)
-    schema = value.get("schema") if isinstance(value, dict) else None
-    if isinstance(schema, int) and schema != SCHEMA:
-        raise InputError(
-            "the schema of the result is unknown",
-            where=path,
-            found=schema,
-            expected=SCHEMA,
-            fix="Use the version of zslab that made the run.",
-        )
-    check_shape(value, Result, path)
-    result: Result = value  # type: ignore[assignment]  # checked just now
-    classes = range(len(result["data"]["class_names"]))
-    for key, indices in (("seen", result["data"]["seen_classes"]), ("unseen", result["data"]["unseen_classes"])):
-        for index in indices:
-            if index not in classes:
-                _refuse(f"{path}, data.{key}_classes", index, f"indices into the {len(classes)} class_names")
-    return result
-
-
-def number(value: object) -> float:
-    """Return a JSON value as a float; NaN for null, infinities, and anything that is not a number."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        return math.nan
-    return float(value)
-
-
-def class_recall(confusion: np.ndarray) -> np.ndarray:
-    """Return the share of each class's samples that is predicted correctly, (C,), from counts (C, C); NaN without samples."""
-    total = confusion.sum(axis=1)
-    return np.where(total > 0, np.diag(confusion) / np.maximum(total, 1), np.nan)
-
-
-def epoch_number(record: Record) -> int:
-    """Return a record's epoch counted from 1; metrics.jsonl counts from 0."""
-    return record["epoch"] + 1
-
-
-def chosen_epoch(row: Row, measure: str) -> int | None:
-    """Return the epoch that a row's value comes from, counted from 1, out of "epoch 3, head epoch 7"."""
-    match = re.search(r"(?<!head )\bepoch (\d+)", (row.get("T1_at") if measure == "T1" else row.get("H_at")) or "")
-    return int(match.group(1)) if match else None
-
-
-def _read_records(path: Path) -> list[Record]:
-    records = read_metrics(path)
-    for record in records:
-        check_shape(record, Record, f"{path}, epoch {record['epoch']}")
-    return records  # type: ignore[return-value]  # checked just now
-
-
-def _read_arrays(path: Path, data: DataFacts) -> dict[str, np.ndarray]:
-    if not path.exists():
-        return {}
-    arrays = read_archive(path, "the arrays", fix=FIX_ARRAYS)
-    for key, array in arrays.items():
-        expected = _expected_shape(key, arrays, data)
-        if expected and not (array.ndim == len(expected) and all(n in (None, m) for n, m in zip(expected, array.shape))):
-            _refuse(f"{path}, {key}", f"shape {array.shape}", f"shape ({', '.join(str(n or 'any') for n in expected)})")
-        if array.dtype.kind not in "biuf" or (expected is not None and not np.isfinite(array).all()):
-            _refuse(f"{path}, {key}", f"{array.dtype} values that are not finite numbers", "finite numbers")
-        if key.endswith("_labels") and not np.isin(array, np.arange(len(data["class_names"]))).all():
-            _refuse(f"{path}, {key}", "other values", f"indices into the {len(data['class_names'])} class_names")
-    return arrays
-
-
-def _expected_shape(key: str, arrays: dict[str, np.ndarray], data: DataFacts) -> tuple[int | None, ...] | None:
-    """Return the shape that an array must have, None for any length; None for an array that no plot reads."""
-    classes, unseen = len(data["class_names"]), len(data["unseen_classes"])
-    if key.startswith("projection_"):
-        labels = arrays.get(f"{key.removesuffix('_labels')}_labels")
-        return (None,) if key.endswith("_labels") else (None if labels is None else len(labels), None)
-    ends: dict[str, tuple[int | None, ...]] = {
-        "_gzsl_confusion": (classes, classes),
-        "_zsl_confusion": (unseen, unseen),
-        "_curve": (None, 2),
-        "_gate_entropy_seen": (None,),
-        "_gate_entropy_unseen": (None,),
-        "_gate_threshold": (),
+    run = read_run(run_dir)
+    result = run.result
+    plots, training, attention = draw_plots(run, RESULTS), draw_plots(run, TRAINING), draw_attention(run, images)
+    rows = [row for row in result.rows if not row.is_empty]
+    strongest: dict[Row, list[str]] = {}
+    for measure in ("T1", "H"):
+        if row := result.strongest_baseline(measure):
+            strongest.setdefault(row, []).append(MEASURES[measure].symbol)
+    baselines: dict[str, list[Row]] = {}
+    for row in rows:
+        if row.baseline:
+            baselines.setdefault(row.baseline, []).append(row)
+    content = {
+        "result": result,
+        "rows": rows,
+        "strongest": strongest,
+        "baselines": baselines,
+        "tags": TAGS,
+        "leakage": leakage_table(run),
+        "data_facts": _data_facts(run),
+        "plots": plots,
+        "training": training,
+        "attention": attention,
+        "pointing": pointing_rows(run),
+        "run_facts": _run_facts(run),
+        "export_command": export_command(run.path),
     }
-    return next((shape for end, shape in ends.items() if key.endswith(end)), None)
-
-
-def _refuse(where: object, found: object, expected: object) -> None:
-    raise InputError(
-        "the run folder contradicts itself",
-        where=where,
-        found=found,
-        expected=expected,
-        fix="A file was changed outside this program. Restore it, or train again with --overwrite.",
+    report = run.path / "report.html"
+    write_plots(run.path / "plots", [*plots, *training, *attention])
+    return write_page(
+        report, "run.html", kind=f"{result.method} · run report", title=result.title, facts=facts(result), **content
     )
+
+
+def _data_facts(run: FinishedRun) -> list[tuple[str, object]]:
+    data = run.result.data
+    return [
+        *data.counts.items(),
+        ("seen classes", len(data.seen_classes)),
+        ("unseen classes", len(data.unseen_classes)),
+        ("feature dimensions", data.feature_dim),
+        ("attribute dimensions", data.attribute_dim),
+        *((f"digest of the {part}", digest) for part, digest in data.fingerprint.items()),
+    ]
+
+
+def _run_facts(run: FinishedRun) -> list[tuple[str, object]]:
+    result = run.result
+    return [
+        ("device", result.device),
+        ("machine", result.machine),
+        ("torch", result.torch),
+        ("zslab", result.version),
+        ("time", duration(result.seconds)),
+        ("epochs trained", len(run.epochs)),
+    ]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Draw every report that can be drawn; return 1 when at least one folder was refused."""
+    parser = argparse.ArgumentParser(prog="zslab report", description="Redraw the report of run folders.")
+    parser.add_argument("run_dir", nargs="+", type=Path, help="folder of a finished run, with result.json and metrics.jsonl")
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="folder of the images below attention maps, if they have moved"
+    )
+    parsed = parser.parse_args(arguments)
+
+    def redraw(run: Path) -> None:
+        print(write_report(run, parsed.images))
+
+    return max(exit_status(partial(redraw, run)) for run in parsed.run_dir)

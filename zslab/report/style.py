@@ -22,9 +22,7 @@ INK, MUTED, GRID, PAPER = "#22262b", "#6b7280", "#e3e6ea", "#ffffff"
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0b66a8", "#e08e0b", "#0a8a66", "#cc4f14", "#a8578a", "#4aa8dc"
 SEEN, UNSEEN = SKY, RED
 RULE_COLORS = {"paper": RED, "val": GREEN, "last": BLUE}
-RULE_COLORS |= {"ESZSL": MUTED, "ESZSL, centered": INK, "prototype regression": PURPLE, "class-normalized MLP": ORANGE}
 RULE_MARKERS = {"paper": "^", "val": "D", "last": "o"}
-RULE_MARKERS |= {"ESZSL": "s", "ESZSL, centered": "p", "prototype regression": "h", "class-normalized MLP": "v"}
 Style = dict[str, Any]  # keyword arguments of an artist
 # Twelve classes: hue and shape both change from one to the next, because no twelve hues are safe on their own.
 CLASS_COLORS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, "#4b3f9e", "#8a8d1d", "#7d1f4e", "#2fb5a5", "#5a6572", "#d46a86")

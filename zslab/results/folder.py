@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import filelock
+import msgspec
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -33,17 +34,10 @@ from safetensors.torch import save
 from zslab.errors import InputError, examples, first_line
 from zslab.results.checkpoint import check_archive, content_digest
 from zslab.results.events import EventFile
-from zslab.results.record import EpochRecord
-from zslab.utils.files import (
-    atomic_path,
-    flush_to_disk,
-    make_folder,
-    plain_disk_errors,
-    read_json,
-    read_metrics,
-    write_json,
-    write_text,
-)
+from zslab.results.finished import read_arrays
+from zslab.results.record import EpochRecord, read_records
+from zslab.results.result import Result, read_result
+from zslab.utils.files import atomic_path, flush_to_disk, make_folder, plain_disk_errors, write_json, write_text
 
 log = logging.getLogger("zslab")
 
@@ -216,14 +210,14 @@ class RunFolder:
     def append_metrics(self, record: EpochRecord) -> None:
         """Add one epoch's record to metrics.jsonl and to the TensorBoard events."""
         with plain_disk_errors(self.metrics), open(self.metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps(record.to_json(), allow_nan=False) + "\n")
+            file.write(record.to_line())
             flush_to_disk(file)  # before a checkpoint that counts on it
         with plain_disk_errors(self.path / "tensorboard"):
             self._events.append(record.epoch, record.scalars())
 
     def read_metrics(self) -> list[EpochRecord]:
         """Return all records; none if no epoch has been recorded."""
-        return [EpochRecord.from_json(line) for line in read_metrics(self.metrics)] if self.metrics.exists() else []
+        return read_records(self.metrics) if self.metrics.exists() else []
 
     def truncate_metrics(self, epoch: int) -> None:
         """Drop the records of `epoch` and later, which are about to be trained again.
@@ -241,25 +235,13 @@ class RunFolder:
                 fix="Put the file back, or pass --overwrite to start again.",
             )
         if self.metrics.exists():
-            write_text(self.metrics, "".join(json.dumps(record.to_json()) + "\n" for record in records))
+            write_text(self.metrics, "".join(record.to_line() for record in records))
 
     def update_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add arrays to evaluation.npz, replacing those of the same name."""
-        merged = dict(arrays)
-        if self.arrays.exists():
-            try:
-                with np.load(self.arrays, allow_pickle=False) as earlier:
-                    merged = dict(earlier) | merged
-            except Exception as error:  # a damaged archive makes NumPy raise almost anything
-                raise InputError(
-                    "the arrays of the run cannot be read",
-                    where=self.arrays,
-                    found=first_line(error),
-                    expected="the archive that this run wrote",
-                    fix="Pass --overwrite to start again.",
-                ) from None
+        earlier = read_arrays(self.arrays, "Pass --overwrite to start again.") if self.arrays.exists() else {}
         with atomic_path(self.arrays) as temporary, open(temporary, "wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **merged)
+            np.savez_compressed(file, allow_pickle=False, **earlier | dict(arrays))
 
     def save_weights(self, name: str, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, object]) -> None:
         """Write `<name>.safetensors`, which can hold no code, with `metadata` and a digest as the JSON of its entry "run"."""
@@ -270,9 +252,9 @@ class RunFolder:
             # In memory first, because safetensors' own writer does not report a full disk as such.
             temporary.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, about))
 
-    def finish(self, result: Mapping[str, Any]) -> None:
+    def finish(self, result: Result) -> None:
         """Write result.json and remove what was only needed to resume."""
-        write_json(self.result, result)
+        write_json(self.result, msgspec.to_builtins(result))
         self.remove_checkpoints()
 
     def remove_checkpoints(self) -> None:
@@ -281,22 +263,9 @@ class RunFolder:
             for path in self._checkpoints:
                 path.unlink(missing_ok=True)
 
-    def read_result(self) -> dict[str, Any]:
-        """Return the content of result.json.
-
-        Raises:
-            InputError: it is missing or damaged.
-        """
-        result = read_json(self.result)
-        if not isinstance(result, dict):
-            raise InputError(
-                "the result is no JSON object",
-                where=self.result,
-                found=type(result).__name__,
-                expected="an object",
-                fix="Train again with --overwrite.",
-            )
-        return result
+    def read_result(self) -> Result:
+        """Return the content of result.json; raises as `zslab.results.result.read_result`."""
+        return read_result(self.result)
 
 
 def damaged_checkpoint(where: Path, error: Exception) -> InputError:

@@ -1,65 +1,43 @@
-"""One epoch's record in metrics.jsonl."""
+"""One epoch's record: a line of metrics.jsonl."""
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import dataclass, field
-from typing import Any
+import json
+from pathlib import Path
+from typing import Annotated
 
-from zslab.errors import InputError
+import msgspec
 
-Metrics = dict[str, dict[str, list[float]]]  # group -> measure -> one value per head epoch
+from zslab.errors import InputError, readable
+
+Metrics = dict[str, dict[str, Annotated[list[float], msgspec.Meta(min_length=1)]]]  # group -> measure -> a value per head epoch
 
 
-@dataclass(frozen=True)
-class EpochRecord:
+class EpochRecord(msgspec.Struct, frozen=True):
     """What is recorded of one epoch.
 
     Attributes:
-        epoch: 0-based.
+        epoch: counted from 0.
         losses: means over the epoch's iterations.
         seconds: of training and evaluation.
         status: training state beside the losses, such as "lambda1".
         metrics: groups of measures; empty for an epoch without evaluation.
     """
 
-    epoch: int
-    losses: dict[str, float] = field(default_factory=dict)
+    epoch: Annotated[int, msgspec.Meta(ge=0)]
+    losses: dict[str, float] = {}
     seconds: float = 0.0
-    status: dict[str, float] = field(default_factory=dict)
-    metrics: Metrics = field(default_factory=dict)
+    status: dict[str, float] = {}
+    metrics: Metrics = {}
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the record as one line of metrics.jsonl holds it: status and groups stand beside epoch and losses."""
-        return {"epoch": self.epoch, "losses": self.losses, **self.status, **self.metrics, "seconds": self.seconds}
+    def __post_init__(self) -> None:
+        for group, measures in self.metrics.items():
+            if len({len(values) for values in measures.values()}) > 1:
+                raise ValueError(f"the measures of {group} have different numbers of head epochs")
 
-    @classmethod
-    def from_json(cls, line: dict[str, Any]) -> EpochRecord:
-        """Return the record of a line of metrics.jsonl.
-
-        Raises:
-            InputError: a value is of another kind than training writes.
-        """
-        others = {key: value for key, value in line.items() if key not in ("epoch", "losses", "seconds")}
-        record = cls(
-            line["epoch"],
-            line.get("losses", {}),
-            line.get("seconds", 0.0),
-            status={key: value for key, value in others.items() if not isinstance(value, dict)},
-            metrics={key: value for key, value in others.items() if isinstance(value, dict)},
-        )
-        numbers = [record.seconds, *record.status.values()]
-        lists = [values for measures in record.metrics.values() for values in measures.values()]
-        alike = isinstance(record.losses, dict) and all(isinstance(values, list) and values for values in lists)
-        if not alike or not all(map(_is_number, itertools.chain(numbers, record.losses.values(), *lists))):
-            raise InputError(
-                "the record of an epoch has values of another kind",
-                where=f"metrics.jsonl, epoch {record.epoch}",
-                found=line,
-                expected="numbers, and lists of numbers over head epochs",
-                fix="The file was changed outside this program: restore it, or train again with --overwrite.",
-            )
-        return record
+    def to_line(self) -> str:
+        """Return the record as a line of metrics.jsonl; a value that is not finite raises ValueError."""
+        return json.dumps(msgspec.to_builtins(self), allow_nan=False) + "\n"
 
     def values(self, group: str, measure: str) -> list[float]:
         """Return a measure's values over head epochs; none where it was not measured."""
@@ -72,5 +50,28 @@ class EpochRecord:
         return flat | {"seconds": self.seconds}
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def read_records(path: Path) -> list[EpochRecord]:
+    """Return the records of a metrics.jsonl, without what follows the last newline: a killed run leaves half a line.
+
+    Returns:
+        One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
+
+    Raises:
+        InputError: the file is missing, or a complete line is not a record.
+    """
+    with readable(path, "the run folder must have a record of each epoch", "Check the path, or train again.", (OSError,)):
+        lines = path.read_bytes().split(b"\n")
+    records = {}
+    for number, line in enumerate(lines[:-1], start=1):
+        if line.strip():
+            try:
+                record = msgspec.json.decode(line, type=EpochRecord)
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+                raise InputError(
+                    "the line must be the record of an epoch, as training writes it",
+                    where=f"{path}, line {number}",
+                    got=error,
+                    fix="Restore the file, or train again with --overwrite.",
+                ) from None
+            records[record.epoch] = record
+    return [records[epoch] for epoch in sorted(records)]

@@ -10,13 +10,13 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from zslab.report.html import document, figure_html, plain_table, section
-from zslab.report.plots.plot import Plot, render, single_panel
+from zslab.report.page import write_page
+from zslab.report.plots.plot import Plot, panels, render
 from zslab.report.style import STYLE
 from zslab.results.config import flag_text
+from zslab.results.runs import DATA_FLAGS, IRRELEVANT, REPEATS
 from zslab.search.study import Study, best_so_far
 from zslab.sweep.plan import Flags
-from zslab.table.runs import DATA_FLAGS, IRRELEVANT, REPEATS
 from zslab.utils.files import write_text
 
 SHOWN = 20  # trials in the table
@@ -55,22 +55,22 @@ def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
     )
     names_of = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     states = ", ".join(f"{sum(trial.state == state for trial in study.trials)} {name}" for state, name in names_of.items())
-    about = (
-        f"<p>Trial {winner.number}. Trial 0 has the launcher’s own settings. Accuracies are those of the validation split; no "
-        "score of the test split was computed.</p>"
+    write_page(
+        path,
+        "search.html",
+        kind="search",
+        title=title,
+        facts=states,
+        winner=winner.number,
+        head=["trial", study.objective, *names],
+        rows=list(rows),
+        plots=plots,
     )
-    table = plain_table(["trial", study.objective, *names], rows)
-    sections = {
-        "Winner": [about],
-        "Best trials": [f"<div class='scroll'>{table}</div>"],
-        "Plots": list(map(figure_html, plots)),
-    }
-    write_text(path, document("search", title, states, [section(heading, *parts) for heading, parts in sections.items()]))
 
 
 def _history(study: Study) -> Plot:
     """Draw the value of each trial and the best so far."""
-    figure, axes = single_panel()
+    figure, (axes,) = panels(1, 3)
     complete = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
     axes.plot([t.number for t in complete], [100 * (t.value or 0) for t in complete], "o", markersize=4, label="trial")
     best = 100 * np.array(best_so_far(study.trials))
@@ -87,7 +87,7 @@ def _importance(study: Study) -> list[Plot]:
     if len({trial.value for trial in complete}) < 4:
         return []
     shares = optuna.importance.get_param_importances(study.study)
-    figure, axes = single_panel()
+    figure, (axes,) = panels(1, 3)
     names = list(shares)[::-1]
     axes.barh(names, [100 * shares[name] for name in names])
     axes.set(xlabel="share of the variance, %")

@@ -25,15 +25,16 @@ from zslab.config import VALIDATION_ONLY, Value, as_arguments
 from zslab.errors import InputError
 from zslab.plan import Launcher
 from zslab.results.config import flag_text
-from zslab.results.record import EpochRecord
+from zslab.results.names import MEASURES
+from zslab.results.record import read_records
+from zslab.results.result import read_result
 from zslab.search.space import Space
 from zslab.sweep.driver import MOST_LOSSES, STOPPED, in_use, is_locked, output_file, stoppable
 from zslab.sweep.engines import LOST, POLL_SECONDS, Engine, Job
 from zslab.sweep.plan import PlannedRun, planned
-from zslab.utils.files import make_folder, read_json, read_metrics
+from zslab.utils.files import make_folder
 
 Objective = Literal["T1", "H"]
-MEASURES: dict[Objective, tuple[str, str]] = {"T1": ("zsl", "acc"), "H": ("gzsl", "H")}
 STATUS = "status"  # of a run that failed; a trial that failed without one lost its driver and does not count
 RUN = "run"  # the run folder of a trial
 REPEATS = "repeats"  # the number of the failed trial whose place a trial takes
@@ -216,10 +217,10 @@ class Study:
         size = metrics.stat().st_size if metrics.exists() else 0
         if size == active.metrics_size:
             return False
-        records = [EpochRecord.from_json(line) for line in read_metrics(metrics)]
+        records = read_records(metrics)
         new, active.metrics_size, active.epochs = records[active.epochs :], size, len(records)
         for record in new:
-            values = record.values(*MEASURES[self.objective])
+            values = record.values(*MEASURES[self.objective].place)
             if values:
                 active.best = max(active.best, *values)
                 active.trial.report(active.best, record.epoch)
@@ -275,10 +276,9 @@ def validation_value(folder: Path, objective: Objective) -> float:
     Raises:
         InputError: it has none.
     """
-    result = read_json(folder / "result.json")
-    rows = result.get("rows", []) if isinstance(result, dict) else []
-    values = [row.get(objective) for row in rows if row.get("row") == "validation"]
-    if len(values) != 1 or not isinstance(values[0], float):
+    row = read_result(folder / "result.json").row("validation")
+    value = row.value(objective) if row else None
+    if value is None:
         raise InputError(
             f"the trial has no {objective}",
             where=folder / "result.json",
@@ -286,7 +286,7 @@ def validation_value(folder: Path, objective: Objective) -> float:
             expected="a row `validation`",
             fix="Search for T1 where the data set has no seen test samples.",
         )
-    return values[0]
+    return value
 
 
 def best_so_far(trials: Sequence[FrozenTrial]) -> list[float]:

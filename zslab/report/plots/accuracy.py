@@ -2,167 +2,175 @@
 
 from __future__ import annotations
 
-import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from zslab.report.plots.plot import MEASURE_NAMES, Plot, draw_line, render, set_epoch_axis
-from zslab.report.run import FinishedRun, Measure, Record, Row, chosen_epoch, epoch_number, number
-from zslab.report.style import GRID, INK, MUTED, PAPER, RULE_COLORS, RULE_MARKERS, SKY, Style
-from zslab.report.text import area, percent
+from zslab.report.plots.plot import WIDTH, Plot, draw_line, panels, render, set_epoch_axis
+from zslab.report.style import GRID, INK, MUTED, PAPER, PURPLE, RULE_COLORS, RULE_MARKERS, Style
+from zslab.results.finished import FinishedRun
+from zslab.results.names import ACCURACIES, CALIBRATED, MEASURES, RULES, MeasureKey
+from zslab.results.record import EpochRecord
+from zslab.results.result import Row
+from zslab.results.text import percent
 
 _DASHES = (3, 1.5)
-Curve = tuple[np.ndarray, np.ndarray, np.ndarray]  # epochs, value after the last head epoch, value after the best
+Curve = tuple[list[int], np.ndarray, np.ndarray]  # epochs, values in percent after the last head epoch and after the best
 
 
-def accuracy_plots(run: FinishedRun) -> list[Plot]:
-    """Draw accuracies over the epochs of the run, and of its validation run where there was one."""
-    rules = {row["row"]: row for row in run.result["rows"] if row["row"] in ("paper", "val", "last")}
-    test = _accuracy_plot(
-        "accuracy",
-        "Accuracy over epochs",
-        run.epochs,
-        rules,
-        "Accuracy on the test classes after every evaluated epoch, and the epochs that the selection rules chose",
-        mark_values=True,
-    )
-    validation = _accuracy_plot(
-        "accuracy_validation",
-        "Accuracy over epochs of the validation run",
-        run.validation_epochs,
-        {name: row for name, row in rules.items() if name == "val"},
-        "Accuracy on the validation classes in the validation run, and the epochs that it chose for selection “val”",
-        mark_values=False,
-    )
-    return [plot for plot in (test, validation) if plot is not None]
+def accuracy_plots(run: FinishedRun) -> Iterator[Plot]:
+    """Draw accuracies on the test classes over the epochs, with the epochs that the rules selected."""
+    rows = [row for row in run.result.rows if not row.baseline and row.rule in RULE_COLORS]
+    caption = "Accuracy on the test classes after every evaluated epoch; marks are the rows of the table."
+    yield from _accuracy_plot("accuracy", "Accuracy over epochs", run.epochs, rows, caption, mark_values=True)
+
+
+def validation_plots(run: FinishedRun) -> Iterator[Plot]:
+    """Draw accuracies on the validation classes over the epochs of the validation run."""
+    rows = [row for row in run.result.rows if not row.baseline and row.rule == "val"]
+    caption = "Accuracy on the validation classes in the validation run; vertical lines are the epochs that it selected."
+    title = "Accuracy over epochs of the validation run"
+    yield from _accuracy_plot("accuracy_validation", title, run.validation_epochs, rows, caption, mark_values=False)
 
 
 def _accuracy_plot(
-    name: str, title: str, epochs: list[Record], rules: dict[str, Row], caption: str, mark_values: bool
-) -> Plot | None:
-    """Draw T1, u, s and H: after the last head epoch, and after the head epoch that rule `paper` would choose."""
-    curves = {measure: curve for measure in MEASURE_NAMES if len((curve := _head_curves(epochs, measure))[0])}
+    name: str, title: str, epochs: Sequence[EpochRecord], rows: Sequence[Row], caption: str, mark_values: bool
+) -> Iterator[Plot]:
+    """Draw T1, u, s and H: after the last head epoch, and after the head epoch that the rule `paper` would choose."""
+    curves = {measure: curve for measure in ACCURACIES if (curve := _head_curves(epochs, measure))[0]}
     if not curves:
-        return None
+        return
+    rows = [row for row in rows if row.T1_at or row.H_at]
     has_choice = any(not np.array_equal(last, best) for _, last, best in curves.values())
-    columns = min(2, len(curves))
-    height = math.ceil(len(curves) / columns)
-    figure = Figure(figsize=(9, 0.9 + 2.5 * height), layout="constrained")
-    for position, (measure, (x, last, best)) in enumerate(curves.items()):
-        axes = figure.add_subplot(height, columns, position + 1)
-        axes.set_title(MEASURE_NAMES[measure])
-        axes.set_ylabel("per cent")
+    figure, every = panels(len(curves), 2.1, top=0.6)
+    for axes, (measure, (x, last, best)) in zip(every, curves.items()):
+        axes.set(title=MEASURES[measure].title, ylabel="%")
         if has_choice:
-            draw_line(axes, x, 100 * best, MUTED, dashes=_DASHES, width=1.1)
-        draw_line(axes, x, 100 * last, INK)
-        for rule, row in rules.items():
-            _mark_choice(axes, rule, row, measure, mark_values)
-        set_epoch_axis(axes, epochs, label=position >= len(curves) - columns)
-    has_heads = any(len((record.get("zsl") or {}).get("acc", ())) > 1 for record in epochs)
+            draw_line(axes, x, best, MUTED, _DASHES, linewidth=1.1)
+        draw_line(axes, x, last, INK)
+        for row in rows:
+            _mark_choice(axes, row, measure, mark_values)
+        set_epoch_axis(axes, epochs)
+    has_heads = any(len(record.values("zsl", "acc")) > 1 for record in epochs)
     handles = [Line2D([], [], color=INK, label="last head epoch" if has_heads else "every evaluated epoch")]
     if has_choice:
         handles.append(Line2D([], [], color=MUTED, dashes=_DASHES, linewidth=1.1, label="best head epoch"))
-    for rule, row in rules.items():
-        if chosen_epoch(row, "T1") is not None or chosen_epoch(row, "H") is not None:
-            style: Style = {"marker": RULE_MARKERS[rule] if mark_values else "", "markersize": 8.5, "markeredgecolor": PAPER}
-            handles.append(Line2D([], [], color=RULE_COLORS[rule], linewidth=1, label=f"selection “{rule}”", **style))
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    tail = ". The dashed line takes the best head epoch (for u and s: the one with the best H)." if has_choice else "."
-    ends = ", ".join(f"{measure} {100 * last[-1]:.1f}" for measure, (_, last, _) in curves.items())
-    alt = f"Line plots; at the last evaluated epoch, in per cent: {ends}."
-    return render(figure, name, title, caption + tail, alt)
+    for row in rows:
+        style: Style = {"marker": RULE_MARKERS[row.rule] if mark_values else "", "markersize": 7, "markeredgecolor": PAPER}
+        handles.append(Line2D([], [], color=RULE_COLORS[row.rule], linewidth=1, label=row.title, **style))
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    if has_choice:
+        caption += " The dashed line takes the best head epoch (for u and s: the one with the best H)."
+    ends = ", ".join(f"{MEASURES[measure].symbol} {last[-1]:.1f}" for measure, (_, last, _) in curves.items())
+    yield render(figure, name, title, caption, f"Line plots; at the last evaluated epoch, in percent: {ends}.")
 
 
-def _mark_choice(axes: Axes, rule: str, row: Row, measure: Measure, mark_value: bool) -> None:
-    """Mark the epoch that a selection rule chose, and the value there."""
-    epoch = chosen_epoch(row, "T1" if measure == "T1" else "H")
-    if epoch is None:
+def _mark_choice(axes: Axes, row: Row, measure: MeasureKey, mark_value: bool) -> None:
+    """Mark the epoch that a rule selected, and the value there."""
+    choice, value, color = row.T1_at if measure == "T1" else row.H_at, row.value(measure), RULE_COLORS[row.rule]
+    if choice is None:
         return
-    color = RULE_COLORS[rule]
-    axes.axvline(epoch, color=color, linewidth=1, alpha=0.45, zorder=1)
-    value = 100 * number(row.get(measure))
-    if mark_value and not math.isnan(value):
-        style: Style = {"markeredgecolor": PAPER, "markersize": 8.5, "zorder": 5, "clip_on": False}
-        axes.plot(epoch, value, RULE_MARKERS[rule], color=color, **style)
+    axes.axvline(choice.epoch + 1, color=color, linewidth=1, alpha=0.45, zorder=1)
+    if mark_value and value is not None:
+        style: Style = {"markeredgecolor": PAPER, "markersize": 7, "zorder": 5, "clip_on": False}
+        axes.plot(choice.epoch + 1, 100 * value, RULE_MARKERS[row.rule], color=color, **style)
 
 
-def _head_curves(epochs: list[Record], measure: Measure) -> Curve:
-    """Return the evaluated epochs with their values; all empty where the measure was not evaluated."""
-    key, judge = ("acc", "acc") if measure == "T1" else (measure, "H")
+def _head_curves(epochs: Sequence[EpochRecord], measure: MeasureKey) -> Curve:
+    """Return the evaluated epochs, counted from 1, with their values; all empty where the measure was not evaluated."""
     x, last, best = [], [], []
     for record in epochs:
-        group = (record.get("zsl") if measure == "T1" else record.get("gzsl")) or {}
-        values = np.array([number(value) for value in group.get(key) or []])
-        judged = np.array([number(value) for value in group.get(judge) or group.get(key) or []])
-        if values.size and values.size == judged.size and not np.isnan(judged).all():
-            x.append(epoch_number(record))
-            last.append(values[-1])
-            best.append(values[np.nanargmax(judged)])
-    return np.array(x), np.array(last), np.array(best)
+        values = record.values(*MEASURES[measure].place)
+        judged = values if measure == "T1" else record.values(*MEASURES["H"].place) or values
+        if values:
+            x.append(record.epoch + 1)
+            last.append(100 * values[-1])
+            best.append(100 * values[int(np.argmax(judged))])
+    return x, np.array(last), np.array(best)
 
 
-def curve_plots(run: FinishedRun) -> list[Plot]:
+def curve_plots(run: FinishedRun) -> Iterator[Plot]:
     """Draw accuracy on seen against unseen classes while a constant is subtracted from the seen scores.
 
     Chao et al., "An empirical study and analysis of generalized zero-shot learning", ECCV 2016.
     """
-    curves = {rule: run.arrays[key] for rule in RULE_COLORS if (key := f"{rule.lower()}_curve") in run.arrays}
-    curves = {rule: 100 * curve for rule, curve in curves.items() if len(curve)}
-    if not curves:
-        return []
-    points = {
-        row["row"]: (100 * u, 100 * s)
-        for row in run.result["rows"]
-        if row["row"].partition(" + ")[0] in RULE_COLORS
-        and not math.isnan((u := number(row.get("acc_unseen"))) + (s := number(row.get("acc_seen"))))
-    }
-    h = {row["row"]: percent(row.get("H")) for row in run.result["rows"]}
-    top_u = max([curve[:, 1].max() for curve in curves.values()] + [u for u, _ in points.values()])
-    top_s = max([curve[:, 0].max() for curve in curves.values()] + [s for _, s in points.values()])
-    limit_u, limit_s = (min(102.0, 1.06 * max(top, 1.0)) for top in (top_u, top_s))
-    figure = Figure(figsize=(9, 5.2), layout="constrained")
-    axes = figure.add_subplot()
-    _draw_harmonic_lines(axes, limit_u, limit_s)
-    areas = {rule: percent(area(run.result, rule)) for rule in curves}
-    handles: list[Artist] = []
-    for rule, curve in curves.items():
-        s, u = curve.T
-        (line,) = axes.plot(u, s, color=RULE_COLORS[rule], label=f"{rule}, area {areas[rule]}", zorder=3)
-        axes.fill_between(u, s, color=RULE_COLORS[rule], alpha=0.05, linewidth=0)
-        handles.append(line)
-    handles += [_draw_point(axes, rule, u, s, f"{rule}, H {h[rule]}") for rule, (u, s) in points.items()]
-    axes.set(xlim=(0, limit_u), ylim=(0, limit_s))
-    axes.set(xlabel="u: accuracy on unseen classes, per cent", ylabel="s: accuracy on seen classes, per cent")
-    axes.grid(False)
-    figure.legend(handles=handles, loc="outside right upper", title="Curves and operating points", alignment="left")
-    caption = (
-        "Each curve joins the balances that a constant subtracted from the seen scores can reach (with a gate: its "
-        "threshold). Marks show the rows of the table; thin gray lines join points of equal H."
+    baselines = [row for row in run.result.rows if row.baseline and row.AUSUC is not None]
+    strongest = max(baselines, key=lambda row: row.AUSUC or 0.0, default=None)
+    named = [row for row in run.result.rows if not row.baseline and row.rule in ("val", "last")] + (
+        [strongest] if strongest else []
     )
-    listed = ", ".join(f"{rule} {value}" for rule, value in areas.items())
+    shown = [(row, _color(row), curve) for row in named if (curve := _curve(run, row)) is not None]
+    if not shown:
+        return
+    others = [curve for row in baselines if row is not strongest and (curve := _curve(run, row)) is not None]
+    names = {row.baseline for row, _, _ in shown}
+    points = [
+        (row, 100 * row.acc_unseen, 100 * row.acc_seen)
+        for row in run.result.rows
+        if row.baseline in names and row.rule != "validation" and row.acc_unseen is not None and row.acc_seen is not None
+    ]
+    figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
+    axes = figure.add_subplot()
+    tops = [max([curve[:, side].max() for _, _, curve in shown] + [point[2 - side] for point in points]) for side in (1, 0)]
+    limit_u, limit_s = (min(102.0, 1.06 * max(top, 1.0)) for top in tops)
+    _draw_harmonic_lines(axes, limit_u, limit_s)
+    for curve in others:
+        axes.plot(curve[:, 1], curve[:, 0], color=MUTED, linewidth=0.8, alpha=0.6)
+    handles = []
+    for row, color, curve in shown:
+        (line,) = axes.plot(curve[:, 1], curve[:, 0], color=color, zorder=3, label=f"{row.title}, area {percent(row.AUSUC)}")
+        axes.fill_between(curve[:, 1], curve[:, 0], color=color, alpha=0.05, linewidth=0)
+        handles.append(line)
+    for row, u, s in points:
+        _draw_point(axes, row, u, s)
+    if others:
+        handles.append(Line2D([], [], color=MUTED, linewidth=0.8, label=f"{len(others)} other baselines"))
+    hollow: Style = {"marker": "o", "linestyle": "none", "color": PAPER, "markeredgecolor": MUTED, "markeredgewidth": 2}
+    if any(row.rule == "val + calibration" for row, _, _ in points):
+        handles.append(Line2D([], [], label=CALIBRATED, **hollow))
+    if any(row.rule == "paper" for row, _, _ in points):
+        handles.append(Line2D([], [], color=RULE_COLORS["paper"], marker="^", linestyle="none", label=RULES["paper"]))
+    axes.set(xlim=(0, limit_u), ylim=(0, limit_s))
+    axes.set(xlabel="u: accuracy on unseen classes, %", ylabel="s: accuracy on seen classes, %")
+    axes.grid(False)
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    caption = (
+        "Each curve joins the balances that a calibration, subtracted from the seen scores, can reach (with a gate: its "
+        "threshold). Marks show rows of the table with their H; thin gray lines join points of equal H."
+    )
+    listed = ", ".join(f"{row.title} {percent(row.AUSUC)}" for row, _, _ in shown)
     alt = f"Seen accuracy against unseen accuracy, one falling curve for each model; areas under the curves: {listed}."
-    return [render(figure, "curve", "Seen against unseen accuracy", caption, alt)]
+    yield render(figure, "curve", "Seen against unseen accuracy", caption, alt)
 
 
-def _draw_point(axes: Axes, rule: str, u: float, s: float, label: str) -> Line2D:
-    """Mark an operating point: filled, or hollow where it is calibrated."""
-    family, _, calibrated = rule.partition(" + ")
-    color = RULE_COLORS.get(family, SKY)
-    face, edge, width = (PAPER, color, 2) if calibrated else (color, PAPER, 1)
-    (mark,) = axes.plot(u, s, RULE_MARKERS.get(family, "P"), color=face, markersize=9, linestyle="none", label=label)
+def _curve(run: FinishedRun, row: Row) -> np.ndarray | None:
+    """Return the seen/unseen curve of a row, (p, 2) in percent; None where the run has none."""
+    curve = run.arrays.get(f"{row.baseline.lower() or row.rule}_curve")
+    return 100 * curve if curve is not None and len(curve) else None
+
+
+def _color(row: Row) -> str:
+    return PURPLE if row.baseline else RULE_COLORS["val" if row.rule == "val + calibration" else row.rule]
+
+
+def _draw_point(axes: Axes, row: Row, u: float, s: float) -> None:
+    """Mark an operating point with its H: filled, or hollow where it is calibrated."""
+    color, marker = _color(row), "s" if row.baseline else RULE_MARKERS.get(row.rule, RULE_MARKERS["val"])
+    face, edge, width = (PAPER, color, 2) if row.rule == "val + calibration" else (color, PAPER, 1)
+    (mark,) = axes.plot(u, s, marker, color=face, markersize=8, label=f"{row.title}, H {percent(row.H)}")
     mark.set(zorder=5, clip_on=False, markeredgecolor=edge, markeredgewidth=width)
-    return mark
+    place: Style = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8, "color": color, "zorder": 6}
+    axes.annotate(percent(row.H), (u, s), **place)
 
 
 def _draw_harmonic_lines(axes: Axes, limit_u: float, limit_s: float) -> None:
-    """Draw lines of equal H, 10 per cent apart."""
-    best = 2 * limit_u * limit_s / (limit_u + limit_s)
+    """Draw lines of equal H, 10 % apart."""
+    highest = 2 * limit_u * limit_s / (limit_u + limit_s)
     for h in range(10, 100, 10):
-        if h >= best:
+        if h >= highest:
             break
         u = np.linspace(h / 2 + 0.01, limit_u, 400)
         s = h * u / (2 * u - h)

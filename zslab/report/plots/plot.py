@@ -1,38 +1,34 @@
-"""What all plots of a run share: the record of a plot, names, lines and axes."""
+"""What all plots share: the record of a plot, names, lines and axes. Figures are narrow, so that a phone shows them legibly."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from zslab.report.run import FinishedRun, Measure, Record, epoch_number
 from zslab.report.style import to_png
+from zslab.results.finished import FinishedRun
+from zslab.results.record import EpochRecord
+from zslab.utils.names import readable_names
 
-MEASURE_NAMES: dict[Measure, str] = {
-    "T1": "T1, unseen among unseen",
-    "acc_unseen": "u, unseen among all",
-    "acc_seen": "s, seen among all",
-    "H": "H",
-}
+WIDTH = 6.4  # inches
+LONGEST_NAME = 40  # characters of a class name beside a plot
 
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure of the report.
+    """One figure of a report.
 
     Attributes:
-        name: The file's stem below `plots/`.
-        title: The heading above the figure.
-        caption: One or two sentences that say what is shown.
-        alt: What a reader who cannot see the figure should know.
-        png: The rendered figure.
-        secondary: Whether the report shows it folded, because another plot shows the same of a model chosen on
-            validation data.
+        name: the file's stem below `plots/`.
+        title: the heading above the figure.
+        caption: one or two sentences that say what is shown.
+        alt: what a reader who cannot see the figure should know.
+        png: the image.
     """
 
     name: str
@@ -40,44 +36,33 @@ class Plot:
     caption: str
     alt: str
     png: bytes
-    secondary: bool = False
 
 
-def render(figure: Figure, name: str, title: str, caption: str, alt: str, *, secondary: bool = False) -> Plot:
+def render(figure: Figure, name: str, title: str, caption: str, alt: str) -> Plot:
     """Return the plot of a figure; the arguments are those of `Plot`."""
-    return Plot(name, title, caption, alt, to_png(figure), secondary)
+    return Plot(name, title, caption, alt, to_png(figure))
 
 
-def single_panel() -> tuple[Figure, Axes]:
-    """Return a wide, low figure with one panel."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
-    return figure, figure.add_subplot()
+def panels(n: int, height: float, columns: int = 2, top: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """Return a figure with n panels, each `height` inches high, and `top` inches for a legend."""
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    figure = Figure(figsize=(WIDTH, top + height * rows), layout="constrained")
+    return figure, [figure.add_subplot(rows, columns, position + 1) for position in range(n)]
 
 
-def draw_line(
-    axes: Axes,
-    x: ArrayLike,
-    y: ArrayLike,
-    color: str,
-    *,
-    label: str | None = None,
-    dashes: tuple[float, float] | None = None,
-    width: float = 1.6,
-) -> None:
+def draw_line(axes: Axes, x: Sequence[float], y: ArrayLike, color: str, dashes: Sequence[float] = (), **style: object) -> None:
     """Draw a line that stays visible when it has a single point."""
-    style = "-" if dashes is None else (0, dashes)
-    marker = "o" if np.size(x) <= 2 else ""
-    axes.plot(x, y, color=color, label=label, linewidth=width, linestyle=style, marker=marker, markersize=4)
+    (line,) = axes.plot(x, y, color=color, marker="o" if len(x) <= 2 else "", markersize=4)
+    line.set(linestyle=(0, tuple(dashes)) if dashes else "-", **style)
 
 
-def set_epoch_axis(axes: Axes, epochs: list[Record], label: bool = True) -> None:
-    """Let the x axis span the epochs, with ticks at whole numbers."""
-    first, last = epoch_number(epochs[0]), epoch_number(epochs[-1])
+def set_epoch_axis(axes: Axes, epochs: Sequence[EpochRecord]) -> None:
+    """Let the x axis span the epochs, with ticks at round numbers."""
+    first, last = epochs[0].epoch + 1, epochs[-1].epoch + 1
     margin = max(0.02 * (last - first), 0.5 if first == last else 0.05)
-    axes.set_xlim(first - margin, last + margin)
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True, min_n_ticks=1))
-    if label:
-        axes.set_xlabel("epoch")
+    axes.set(xlim=(first - margin, last + margin), xlabel="epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def hide_axes(axes: Axes, color: str) -> None:
@@ -88,7 +73,8 @@ def hide_axes(axes: Axes, color: str) -> None:
     axes.spines[:].set(visible=True, color=color)
 
 
-def class_name(run: FinishedRun, index: int, width: int = 32) -> str:
-    """Return a class name on one line, shortened to `width` characters."""
-    name = " ".join(str(run.result["data"]["class_names"][index]).split())
-    return name if len(name) <= width else name[: width - 1] + "…"
+def class_names(run: FinishedRun) -> list[str]:
+    """Return the names of all classes as people read them, without the running numbers that some data sets put before them."""
+    shown = readable_names(run.result.data.class_names)
+    names = [shown[name] for name in run.result.data.class_names]
+    return [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in names]

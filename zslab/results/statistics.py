@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 from scipy import stats
 
-from zslab.table.runs import Repeat
+Repeat = tuple[tuple[str, int], ...]  # (("manualSeed", 1), ("split", 3)): which repetition of its variant a run is
 
 FEWEST_PAIRS = 6  # with 5, the smallest two-sided p of a permutation test is 2 / 2^5 = 0.0625
 CONFIDENCE = 0.95
@@ -16,13 +17,12 @@ RESAMPLES = 9999
 EXACT = 13  # up to 2^13 sign patterns are enumerated, more are drawn
 
 
-@dataclass(frozen=True)
-class Summary:
+class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     """Mean and sample standard deviation (None for a single value) of `n` values."""
 
     mean: float
-    sd: float | None
-    n: int
+    sd: float | None = None
+    n: int = 1
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,202 @@
+"""Which classes are recognized, and what they are confused with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, panels, render
+from zslab.report.style import GRID, HEAT, INK, ORANGE, PAPER, SEEN, UNSEEN, Style
+from zslab.results.finished import FinishedRun, class_recall
+from zslab.results.names import RULES, Rule
+from zslab.results.text import percent
+
+_MAX_BARS = 32  # classes whose names still fit beside bars
+_MAX_NAMED = 40  # classes whose names still fit beside a matrix
+_MAX_NUMBERED = 12  # classes whose confusion cells still hold a number
+_EXTREMES = 8  # lowest and highest classes that are named when there are too many for bars
+Accuracies = dict[int, float]  # class -> accuracy, for classes with test samples
+
+
+def shown_model(run: FinishedRun) -> Rule | None:
+    """Return the rule of the model whose classes are drawn: the one selected on validation, else the last; None without any."""
+    rules: tuple[Rule, ...] = ("val", "last")
+    return next((rule for rule in rules if {f"{rule}_zsl_confusion", f"{rule}_gzsl_confusion"} & run.arrays.keys()), None)
+
+
+# Each class ------------------------------------------------------------------------------------------------------------
+
+
+def per_class_plots(run: FinishedRun) -> Iterator[Plot]:
+    """Draw the accuracy of each class: as bars, or as a profile where there are too many classes."""
+    rule, unseen = shown_model(run), run.result.data.unseen_classes
+    zsl, gzsl = (run.arrays.get(f"{rule}_{task}_confusion") for task in ("zsl", "gzsl"))
+    t1 = {} if zsl is None else _present(zip(unseen, class_recall(zsl), strict=True))
+    accuracy = t1 if gzsl is None else _present(enumerate(class_recall(gzsl)))
+    if rule is None or not accuracy:
+        return
+    few = len(accuracy) <= _MAX_BARS
+    figure = (_class_bars if few else _class_profile)(run, accuracy, t1 if gzsl is not None else {})
+    among = "all classes" if gzsl is not None else "unseen classes"
+    caption = f"Accuracy of each class when predicting among {among} ({RULES[rule]}). " + (
+        "A mean can hide classes that are never right."
+        if few
+        else "Top: classes sorted from the worst to the best. Bottom: the extremes by name."
+    )
+    names, ordered = class_names(run), sorted(accuracy, key=accuracy.__getitem__)
+    low, high = (f"{names[index]} at {percent(accuracy[index])}" for index in (ordered[0], ordered[-1]))
+    alt = f"Accuracies of {len(accuracy)} classes in percent; lowest {low}, highest {high}."
+    yield render(figure, "per_class", "Accuracy of each class", caption, alt)
+
+
+def _present(pairs: Iterable[tuple[int, float]]) -> Accuracies:
+    return {index: float(value) for index, value in pairs if not np.isnan(value)}
+
+
+def _draw_bars(axes: Axes, rows: np.ndarray, names: list[str], values: list[float], colors: list[str], fontsize: float) -> None:
+    """Draw horizontal bars of classes, on an axis in percent."""
+    axes.barh(rows, [100 * value for value in values], height=0.7, color=colors)
+    axes.set_yticks(rows, names, fontsize=fontsize)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="y", visible=False)
+    axes.set(xlim=(0, 100), ylim=(rows[0] - 0.7, rows[-1] + 0.7), xlabel="accuracy, %")
+
+
+def _class_bars(run: FinishedRun, accuracy: Accuracies, t1: Accuracies) -> Figure:
+    """Draw one horizontal bar for each class, best on top, seen above unseen classes; `t1` as dots."""
+    unseen, names = set(run.result.data.unseen_classes), class_names(run)
+    ordered = sorted(accuracy, key=lambda index: (index not in unseen, accuracy[index]))
+    figure, (axes,) = panels(1, 1.3 + 0.22 * len(ordered))
+    colors = [UNSEEN if index in unseen else SEEN for index in ordered]
+    rows = np.arange(len(ordered))
+    _draw_bars(axes, rows, [names[index] for index in ordered], [accuracy[index] for index in ordered], colors, 9)
+    square: Style = {"marker": "s", "linestyle": "none", "markersize": 8}
+    handles = [Line2D([], [], color=UNSEEN, label="unseen class", **square)]
+    if SEEN in colors:
+        handles.append(Line2D([], [], color=SEEN, label="seen class", **square))
+    dots = [(100 * t1[index], row) for row, index in enumerate(ordered) if index in t1]
+    if dots:
+        circle: Style = {"marker": "o", "linestyle": "none", "color": PAPER, "markeredgecolor": INK}
+        axes.plot(*zip(*dots), markersize=5.5, clip_on=False, **circle)
+        handles.append(Line2D([], [], label="among unseen classes only (T1)", **circle))
+    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
+    return figure
+
+
+def _class_profile(run: FinishedRun, accuracy: Accuracies, t1: Accuracies) -> Figure:
+    """Draw sorted accuracies as steps, and the lowest and highest classes by name."""
+    unseen_classes, names = set(run.result.data.unseen_classes), class_names(run)
+    seen = [index for index in accuracy if index not in unseen_classes]
+    unseen = [index for index in accuracy if index in unseen_classes]
+    figure = Figure(figsize=(WIDTH, 7), layout="constrained")
+    profile, extremes = figure.subplots(2, 1, height_ratios=(1, 1.2))
+    _draw_profile(profile, "seen", [accuracy[index] for index in seen], SEEN)
+    _draw_profile(profile, "unseen", [accuracy[index] for index in unseen], UNSEEN)
+    _draw_profile(profile, "unseen among unseen (T1)", list(t1.values()), UNSEEN, dashes=(3, 1.5))
+    profile.set(xlim=(0, 100), ylim=(0, 101), xlabel="share of the classes, sorted, %", ylabel="accuracy, %")
+    profile.set_title("From the worst class to the best")
+    profile.legend(loc="upper left")
+
+    kind, group, color = ("unseen", unseen, UNSEEN) if unseen else ("seen", seen, SEEN)
+    ordered = sorted(group, key=accuracy.__getitem__)
+    rows = np.arange(len(ordered), dtype=float)
+    if len(ordered) > 2 * _EXTREMES:  # the middle is left out; a gap stands for it
+        ordered = ordered[:_EXTREMES] + ordered[-_EXTREMES:]
+        rows = np.concatenate([np.arange(_EXTREMES), np.arange(_EXTREMES) + _EXTREMES + 1.0])
+    values = [accuracy[index] for index in ordered]
+    _draw_bars(extremes, rows, [names[index] for index in ordered], values, [color] * len(ordered), 8)
+    extremes.set_title(f"Lowest and highest {kind} classes")
+    return figure
+
+
+def _draw_profile(axes: Axes, label: str, values: list[float], color: str, dashes: tuple[float, float] | None = None) -> None:
+    """Draw one group's sorted accuracies as steps; nothing for an empty group."""
+    if not values:
+        return
+    label = f"{label}: {len(values)} classes, mean {percent(float(np.mean(values)))}"
+    edges = np.linspace(0, 100, len(values) + 1)
+    steps = axes.stairs(100 * np.sort(values), edges, color=color, baseline=None, linewidth=1.8, label=label)
+    steps.set_linestyle("-" if dashes is None else (0, dashes))
+
+
+# Confusion -------------------------------------------------------------------------------------------------------------
+
+
+def confusion_plots(run: FinishedRun) -> Iterator[Plot]:
+    """Draw the confusion among unseen classes and among all classes."""
+    seen, unseen, rule = run.result.data.seen_classes, run.result.data.unseen_classes, shown_model(run)
+    if (zsl := run.arrays.get(f"{rule}_zsl_confusion")) is not None:
+        caption = "What the samples of each unseen class are taken for when only unseen classes can be predicted."
+        figure, alt = _confusion(run, zsl, unseen)
+        yield render(figure, "confusion_zsl", "Confusion among unseen classes", f"{caption} Each row sums to 100 %.", alt)
+    if (gzsl := run.arrays.get(f"{rule}_gzsl_confusion")) is not None:
+        order = [*seen, *unseen]
+        counts = gzsl[np.ix_(order, order)]
+        lost = percent(counts[len(seen) :, : len(seen)].sum() / max(counts[len(seen) :].sum(), 1))
+        caption = "What the samples of each class are taken for when every class can be predicted, seen classes first. "
+        caption += f"{lost} % of the unseen samples are assigned a seen class. Each row sums to 100 %."
+        figure, alt = _confusion(run, counts, order, boundary=len(seen))
+        yield render(figure, "confusion_gzsl", "Confusion among all classes", caption, alt)
+
+
+def _confusion(run: FinishedRun, counts: np.ndarray, classes: list[int], boundary: int | None = None) -> tuple[Figure, str]:
+    """Draw a confusion matrix and describe it.
+
+    Args:
+        run: for the names of its classes.
+        counts: (C, C) samples; rows are true classes.
+        classes: the C classes in the order of the matrix.
+        boundary: how many seen classes come before the unseen ones, where both are shown.
+    """
+    counts = counts.astype(float)
+    share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    size, every = len(classes), class_names(run)
+    names = [every[index] for index in classes]
+    figure = Figure(figsize=(WIDTH, 5.6), layout="constrained")
+    axes = figure.add_subplot()
+    # A root scale: on a linear one the confusions of 200 classes, a few percent each, are all white.
+    heat = axes.imshow(share, cmap=HEAT, norm=PowerNorm(0.5, 0, 100), interpolation="nearest")
+    hide_axes(axes, GRID)
+    axes.tick_params(length=0)
+    if size <= _MAX_NAMED:
+        _name_classes(axes, names)
+    elif boundary is not None:
+        middles = [(boundary - 1) / 2, (boundary + size - 1) / 2]
+        groups = [f"{boundary} seen", f"{size - boundary} unseen"]
+        axes.set_xticks(middles, groups)
+        axes.set_yticks(middles, groups, rotation=90, va="center")
+    if boundary is not None:
+        axes.axhline(boundary - 0.5, color=ORANGE, linewidth=1.2)
+        axes.axvline(boundary - 0.5, color=ORANGE, linewidth=1.2)
+    if size <= _MAX_NUMBERED:
+        for row, column in np.argwhere(share >= 0.5):
+            color = PAPER if share[row, column] > 35 else INK
+            axes.text(column, row, f"{share[row, column]:.0f}", ha="center", va="center", fontsize=8.5, color=color)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    color_bar = figure.colorbar(heat, shrink=0.6, aspect=28, pad=0.02)
+    color_bar.set_label("% of the true class")
+    color_bar.outline.set_visible(False)
+    right = np.diag(share)[counts.sum(1) > 0]
+    wrong = share - np.diag(np.diag(share))
+    row, column = np.unravel_index(wrong.argmax(), wrong.shape)
+    alt = (
+        f"Matrix of {size} classes; mean of the diagonal {np.mean(right) if right.size else 0:.1f} percent; "
+        f"most frequent confusion {names[row]} taken for {names[column]}, {wrong[row, column]:.0f} percent."
+    )
+    return figure, alt
+
+
+def _name_classes(axes: Axes, names: list[str]) -> None:
+    """Label both axes of a matrix; many classes get smaller, upright labels."""
+    few = len(names) <= 16
+    size = 8.5 if few else 6.5
+    axes.set_xticks(range(len(names)), names, rotation=45 if few else 90, fontsize=size)
+    axes.set_yticks(range(len(names)), names, fontsize=size)
+    if few:
+        for label in axes.get_xticklabels():
+            label.set(ha="right", rotation_mode="anchor")

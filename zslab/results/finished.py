@@ -1,0 +1,101 @@
+"""A finished run as its folder holds it, for reports, export and notebooks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from zslab.errors import InputError, readable
+from zslab.results.config import is_validation_only
+from zslab.results.record import EpochRecord, read_records
+from zslab.results.result import Data, Result, read_result
+
+FIX = "Restore the file, delete it to do without its plots, or train again with --overwrite."
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The content of a run folder.
+
+    Attributes:
+        path: the folder.
+        result: of result.json.
+        epochs: the records of the test run.
+        validation_epochs: the records of the validation run; empty if there was none.
+        arrays: of evaluation.npz; empty if the method writes none.
+    """
+
+    path: Path
+    result: Result
+    epochs: list[EpochRecord]
+    validation_epochs: list[EpochRecord] = field(default_factory=list)
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def read_run(folder: Path) -> FinishedRun:
+    """Read result.json, metrics.jsonl and, if they exist, validation/metrics.jsonl and evaluation.npz.
+
+    Raises:
+        InputError: a required file is missing, or one is damaged.
+    """
+    folder = Path(folder)
+    result = read_result(folder / "result.json")
+    validation, arrays = folder / "validation" / "metrics.jsonl", folder / "evaluation.npz"
+    return FinishedRun(
+        path=folder,
+        result=result,
+        epochs=[] if is_validation_only(result.config) else read_records(folder / "metrics.jsonl"),
+        validation_epochs=read_records(validation) if validation.exists() else [],
+        arrays=_checked(read_arrays(arrays), result.data, arrays) if arrays.exists() else {},
+    )
+
+
+def read_arrays(path: Path, fix: str = FIX) -> dict[str, np.ndarray]:
+    """Return the arrays of a .npz file by name.
+
+    Raises:
+        InputError: the file is damaged, or holds pickled objects.
+    """
+    with readable(path, "the file must be an archive of arrays, as training writes it", fix):
+        content = np.load(path, allow_pickle=False)
+        if not isinstance(content, np.lib.npyio.NpzFile):
+            raise ValueError("a single array")
+        with content:
+            return dict(content)
+
+
+def class_recall(confusion: np.ndarray) -> np.ndarray:
+    """Return the share of each class's samples that is predicted correctly, (C,), from counts (C, C); NaN without samples."""
+    total = confusion.sum(axis=1)
+    return np.where(total > 0, np.diag(confusion) / np.maximum(total, 1), np.nan)
+
+
+def _checked(arrays: dict[str, np.ndarray], data: Data, path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of evaluation.npz after comparing their shapes and values with the classes of the run."""
+    classes, unseen = len(data.class_names), len(data.unseen_classes)
+    shapes: dict[str, tuple[int | None, ...]] = {  # end of a name -> shape, None for any length
+        "_gzsl_confusion": (classes, classes),
+        "_zsl_confusion": (unseen, unseen),
+        "_curve": (None, 2),
+        "_gate_entropy_seen": (None,),
+        "_gate_entropy_unseen": (None,),
+        "_gate_threshold": (),
+        "_labels": (None,),
+        "projection_real": (np.size(arrays.get("projection_real_labels", ())), None),
+        "projection_synthetic": (np.size(arrays.get("projection_synthetic_labels", ())), None),
+    }
+    for name, array in arrays.items():
+        must = ""
+        shape = next((shape for end, shape in shapes.items() if name.endswith(end)), None)
+        if shape is not None:
+            fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape))
+            must = "" if fits else f"the shape must be ({', '.join(str(n or 'any') for n in shape)})"
+        if array.dtype.kind not in "biuf" or (shape is not None and not np.isfinite(array).all()):
+            must = "the values must be finite numbers"
+        elif name.endswith("_labels") and not np.isin(array, np.arange(classes)).all():
+            must = f"the values must be positions among the {classes} classes"
+        if must:
+            raise InputError(must, where=f"{path}, {name}", got=f"{array.dtype} {array.shape}", fix=FIX)
+    return arrays

@@ -1,0 +1,209 @@
+"""Tables as Markdown, LaTeX (booktabs) or CSV, all from the same lines."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from zslab.data.formats.table import formula_safe
+from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
+from zslab.results.runs import Record
+from zslab.results.statistics import FEWEST_PAIRS, Comparison, Summary
+from zslab.results.table import (
+    Line,
+    Pair,
+    build_lines,
+    build_pairs,
+    build_variants,
+    changed_data,
+    conditions,
+    listed_numbers,
+    missing_runs,
+    named_variants,
+)
+from zslab.results.text import DASH
+
+MINUS = "\u2212"
+SIGNIFICANT = 0.05
+PIVOTS = {"data": (0, 1, 2), "backbone": (0, 2)}  # which of data set, features, descriptions head a table
+Cell = tuple[str, bool]  # text, is bold
+
+
+@dataclass(frozen=True)
+class Table:
+    """One table: its title and caption, the heading of each column, how many of them hold names, and the cells of each row."""
+
+    title: str
+    caption: str
+    header: list[str]
+    n_names: int
+    rows: list[list[Cell]]
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of runs, the lines that they show, and what must be said below them."""
+
+    tables: list[Table]
+    lines: list[Line]
+    notes: list[str] = field(default_factory=list)
+
+
+def make_tables(
+    runs: Sequence[Record],
+    *,
+    rules: Sequence[Rule] = tuple(RULES),
+    compare: Sequence[tuple[str, str]] = (),
+    measures: Sequence[MeasureKey] = ("T1", "H"),
+    pivot: str = "data",
+    variants: Sequence[str] | None = None,
+    pairs_only: bool = False,
+) -> Tables:
+    """Return the tables of runs, with paired comparisons below.
+
+    Args:
+        runs: of all data sets.
+        rules: to show.
+        compare: pairs of variants to compare, in `measures`.
+        measures: of the comparisons.
+        pivot: "data" heads a table by data set, features and descriptions; "backbone" makes the features a column.
+        variants: names of those to show; all by default.
+        pairs_only: leave out all but the comparisons.
+    """
+    every = build_variants(runs)
+    pairs = [pair for first, second in compare for pair in build_pairs(every, first, second, rules, measures)]
+    names = [name for pair in compare for name in pair] if pairs_only else variants
+    shown = every if names is None else named_variants(every, names, "--variants")
+    by_data = [[v for v in shown if v.data == data] for data in dict.fromkeys(v.data for v in shown)]
+    lines = [line for group in by_data for line in build_lines(group, rules)]
+    tables = [*([] if pairs_only else _result_tables(lines, pivot)), *_pairs_tables(pairs)]
+    return Tables(tables, lines, [*changed_data(shown), *missing_runs(shown)])
+
+
+def cell_text(cell: Summary | None) -> str:
+    """Return a summary in percent: "58.2 ± 0.7 (5)", "58.2" for a single value, an en dash for none."""
+    if cell is None:
+        return DASH
+    mean = f"{100 * cell.mean:.1f}"
+    return mean if cell.sd is None else f"{mean} ± {100 * cell.sd:.1f} ({cell.n})"
+
+
+def comparison_text(result: Comparison | None) -> str:
+    """Return a paired comparison in points: "+9.1 (+8.6 to +9.6), p 0.031"; an en dash for no common repetition."""
+    if result is None:
+        return DASH
+    text = _points(result.difference)
+    if result.interval is not None:
+        text += f" ({_points(result.interval[0])} to {_points(result.interval[1])})"
+    return text if result.p is None else f"{text}, p {result.p:#.2g}"
+
+
+def _points(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:+.1f}".replace("-", MINUS)  # -0.0 + 0.0 is 0.0
+
+
+def _result_tables(lines: Sequence[Line], pivot: str) -> list[Table]:
+    """Return a table for each data set. Measures that no line of a table has are left out."""
+    sections: dict[tuple[str, ...], list[Line]] = {}
+    for line in lines:
+        sections.setdefault(tuple(line.variant.data[i] for i in PIVOTS[pivot]), []).append(line)
+    tables = []
+    for title, members in sections.items():
+        features = pivot == "backbone"
+        measures = {key: measure.symbol for key, measure in MEASURES.items() if any(line.cells[key] for line in members)}
+        names = [*(["features"] if features else []), "variant", "selection"]
+        rows: list[list[Cell]] = [
+            [(name, False) for name in [*([line.variant.data[1]] if features else []), line.variant.name, RULES[line.rule]]]
+            + [(cell_text(line.cells[measure]), measure in line.best) for measure in measures]
+            for line in members
+        ]
+        caption = conditions([line.variant for line in members])
+        tables.append(Table(", ".join(title), caption, [*names, *measures.values()], len(names), rows))
+    return tables
+
+
+def _pairs_tables(pairs: Sequence[Pair]) -> list[Table]:
+    """Return a table for each two variants that were compared; the last one has the caption of all."""
+    sections: dict[str, dict[tuple[str, str], dict[MeasureKey, Comparison | None]]] = {}
+    for pair in pairs:
+        lines = sections.setdefault(f"{pair.first} minus {pair.second}", {})
+        lines.setdefault((", ".join(pair.data), RULES[pair.rule]), {})[pair.measure] = pair.result
+    measures = dict.fromkeys(pair.measure for pair in pairs)
+    header = ["data", "selection", "pairs", *(MEASURES[measure].symbol for measure in measures)]
+    caption = "Points: mean of the paired differences, 95 % bootstrap interval, p of the permutation test (two-sided); "
+    caption += f"bold: p < {SIGNIFICANT:g}"
+    if any(pair.result and pair.result.p is None for pair in pairs):
+        caption += f". With fewer than {FEWEST_PAIRS} pairs no test can decide"
+    tables: list[Table] = []
+    for title, lines in sections.items():
+        rows = []
+        for place, results in lines.items():
+            counts = listed_numbers(sorted({result.n for result in results.values() if result} or {0}))
+            found = (results.get(measure) for measure in measures)
+            rows.append(
+                [(text, False) for text in (*place, counts)]
+                + [(comparison_text(each), bool(each and each.p and each.p < SIGNIFICANT)) for each in found]
+            )
+        tables.append(Table(title, caption if len(tables) + 1 == len(sections) else "", header, 2, rows))
+    return tables
+
+
+def markdown(made: Tables) -> str:
+    """Return the tables as Markdown, columns aligned."""
+    parts = []
+    for table in made.tables:
+        n = table.n_names
+        texts = [[f"**{text}**" if bold else text.replace("|", "\\|") for text, bold in row] for row in table.rows]
+        widths = [max(map(len, column)) for column in zip(table.header, *texts, strict=True)]
+        padded = [
+            [f"{text:{'<' if i < n else '>'}{widths[i]}}" for i, text in enumerate(row)] for row in [table.header, *texts]
+        ]
+        padded.insert(1, ["-" * width if i < n else "-" * (width - 1) + ":" for i, width in enumerate(widths)])
+        body = "\n".join(f"| {' | '.join(row)} |" for row in padded)
+        parts += [f"**{table.title}**", body, *([f"{table.caption}."] if table.caption else [])]
+    parts += ["\n".join(f"- {text}" for text in made.notes)] if made.notes else []
+    return "\n\n".join(parts) + "\n"
+
+
+_TEX = str.maketrans(
+    {c: f"\\{c}" for c in "&%$#_{}"}
+    | {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "[": "{[}"}
+    | {"±": r"$\pm$", "–": "--", MINUS: "$-$", "<": "$<$"}
+)
+
+
+def latex(made: Tables) -> str:
+    """Return the tables as LaTeX, each with a caption and a label; notes become comments."""
+    parts = ["% needs \\usepackage{booktabs}"]
+    for table in made.tables:
+        columns = "l" * table.n_names + "r" * (len(table.header) - table.n_names)
+        cells = [[(name, False) for name in table.header], *table.rows]
+        texts = [[f"\\textbf{{{t.translate(_TEX)}}}" if bold else t.translate(_TEX) for t, bold in row] for row in cells]
+        head, *body = (" & ".join(row) + r" \\" for row in texts)
+        label = "-".join(re.findall(r"[a-z0-9]+", table.title.lower()))
+        caption = ". ".join(filter(None, [table.title, table.caption]))
+        rows = "\n".join([r"\toprule", head, r"\midrule", *body, r"\bottomrule"])
+        parts.append(
+            "\\begin{table}\n\\centering\n"
+            f"\\caption{{{caption.translate(_TEX)}.}}\n\\label{{tab:{label}}}\n"
+            f"\\begin{{tabular}}{{{columns}}}\n{rows}\n\\end{{tabular}}\n\\end{{table}}"
+        )
+    parts += [f"% {' '.join(text.split())}" for text in made.notes]
+    return "\n\n".join(parts) + "\n"
+
+
+def comma_separated(made: Tables) -> str:
+    """Return one line for each measure, values as fractions in full precision; comparisons and notes are left out."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["data set", "features", "descriptions", "variant", "selection", "measure", "mean", "sd", "n"])
+    for line in made.lines:
+        for measure, cell in line.cells.items():
+            if cell:
+                sd = "" if cell.sd is None else cell.sd
+                names = map(formula_safe, (*line.variant.data, line.variant.name))
+                writer.writerow([*names, line.rule, MEASURES[measure].symbol, cell.mean, sd, cell.n])
+    return stream.getvalue()

@@ -1,0 +1,190 @@
+"""The result of a run as result.json holds it: its rows, what it was trained on, and how to repeat it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from zslab.results.names import ACCURACIES, CALIBRATED, MEASURES, QUOTABLE, RULES, MeasureKey, Rule
+from zslab.utils.files import converted, read_json
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """An epoch and one of its head epochs, both counted from 0, as in metrics.jsonl.
+
+    Attributes:
+        epoch: of the training.
+        head_epoch: of the classification heads.
+        head_epochs: how many of these the epoch has; 1 for a method that trains no heads.
+    """
+
+    epoch: int
+    head_epoch: int = 0
+    head_epochs: int = 1
+
+    def __str__(self) -> str:
+        """Return both counted from 1, as people read them."""
+        return f"epoch {self.epoch + 1}" + (f", head epoch {self.head_epoch + 1}" if self.head_epochs > 1 else "")
+
+
+class Row(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One row of the result: the method under one selection rule, or a baseline. Measures are in [0, 1]; None is unknown.
+
+    Attributes:
+        rule: by which the numbers were selected.
+        baseline: name of the baseline; empty for the run's own method.
+        T1: see `zslab.results.names.MEASURES`, as the next four.
+        T1_at: which epoch T1 comes from.
+        H_at: which epoch the other measures come from.
+        about: one sentence that explains the row.
+    """
+
+    rule: Rule
+    baseline: str = ""
+    T1: float | None = None
+    acc_unseen: float | None = None
+    acc_seen: float | None = None
+    H: float | None = None
+    AUSUC: float | None = None
+    T1_at: Choice | None = None
+    H_at: Choice | None = None
+    about: str = ""
+
+    def value(self, measure: MeasureKey) -> float | None:
+        """Return a measure."""
+        found: float | None = getattr(self, measure)
+        return found
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was measured."""
+        return all(self.value(measure) is None for measure in MEASURES)
+
+    @property
+    def title(self) -> str:
+        """What readers see: the rule, or the baseline and whether it is calibrated."""
+        if not self.baseline:
+            return RULES[self.rule]
+        return self.baseline + (f", {CALIBRATED}" if self.rule == "val + calibration" else "")
+
+    @property
+    def chosen_at(self) -> str:
+        """Which epochs the values come from; empty where none was chosen."""
+        if self.T1_at == self.H_at:
+            return str(self.T1_at or "")
+        return "; ".join(f"{name}: {at}" for name, at in (("T1", self.T1_at), ("H", self.H_at)) if at)
+
+
+class Data(msgspec.Struct, kw_only=True):
+    """What a run was trained on; classes are positions in `class_names`."""
+
+    dataset: str
+    image_embedding: str
+    class_embedding: str
+    split_version: str
+    class_names: list[str]
+    seen_classes: list[int]
+    unseen_classes: list[int]
+    feature_dim: int
+    attribute_dim: int
+    counts: dict[str, int] = {}
+    source: dict[str, Any] = {}
+    files: str | None = None
+    fingerprint: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        for classes in (self.seen_classes, self.unseen_classes):
+            if not all(0 <= index < len(self.class_names) for index in classes):
+                raise ValueError(f"classes outside the {len(self.class_names)} of class_names")
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """What the stages of a run measured."""
+
+    seconds: float
+    data: Data
+    rows: list[Row]
+    notes: list[str] = []
+
+    def row(self, rule: Rule, baseline: str = "") -> Row | None:
+        """Return the row of a rule, of the method or of a baseline."""
+        return next((row for row in self.rows if (row.rule, row.baseline) == (rule, baseline)), None)
+
+    @property
+    def headline(self) -> Row | None:
+        """The row to quote: the first of `val`, `last` and `validation` with the most accuracies; None without any."""
+        named = [row for rule in ("val", "last", "validation") if (row := self.row(rule))]
+        known = [sum(row.value(measure) is not None for measure in ACCURACIES) for row in named]
+        return named[known.index(max(known))] if any(known) else None
+
+    def strongest_baseline(self, measure: MeasureKey) -> Row | None:
+        """Return the baseline with the highest value on the test set; None without baselines."""
+        known = [row for row in self.rows if row.baseline and row.value(measure) is not None]
+        return max(known, key=lambda row: row.value(measure) or 0.0, default=None)
+
+    @property
+    def verdict(self) -> list[str]:
+        """The method against the strongest baseline, a sentence each for T1 and H; none without baselines.
+
+        The method's row is the best founded that has the measure, see `QUOTABLE`.
+        """
+        sentences = []
+        measures: tuple[MeasureKey, ...] = ("T1", "H")
+        for measure in measures:
+            own = next((row for rule in QUOTABLE if (row := self.row(rule)) and row.value(measure) is not None), None)
+            best = self.strongest_baseline(measure)
+            if own is not None and best is not None:
+                ours, theirs = (100 * (row.value(measure) or 0.0) for row in (own, best))
+                side = "above" if ours > theirs else "below"
+                sentences.append(
+                    f"{measure} ({own.title}) is {ours:.1f}, {abs(ours - theirs):.1f} points {side} the strongest baseline, "
+                    f"{best.title} ({theirs:.1f})."
+                )
+        return sentences
+
+
+class Result(Outcome, kw_only=True):
+    """The content of result.json.
+
+    Attributes:
+        method: the key of the method, "tfvaegan" or "dazle".
+        variant: its name for readers, with what was left out: "TF-VAEGAN, without feedback".
+        config: flag -> value.
+    """
+
+    schema: Literal[2] = 2
+    method: str
+    variant: str
+    version: str
+    command: str
+    device: str
+    machine: str
+    torch: str
+    seed: int
+    config: dict[str, Any]
+
+    @property
+    def title(self) -> str:
+        """The method and the data set."""
+        return f"{self.variant} on {self.data.dataset}"
+
+
+def read_result(path: Path) -> Result:
+    """Read a result.json.
+
+    Raises:
+        InputError: the file is missing, of another version, or damaged.
+    """
+    return converted(read_json(path), Result, path, "Restore the file, or train again with --overwrite.")
+
+
+def by_rule(rows: Sequence[Row]) -> dict[str, dict[Rule, Row]]:
+    """Return baseline ("" for the method itself) -> rule -> row, without empty rows."""
+    found: dict[str, dict[Rule, Row]] = {}
+    for row in rows:
+        if not row.is_empty:
+            found.setdefault(row.baseline, {})[row.rule] = row
+    return found

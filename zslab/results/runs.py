@@ -1,0 +1,196 @@
+"""Finished runs as tables see them, read from run folders or from a file of collected results.
+
+A collected file is a JSON list with a record for each run, one a line. It can be committed, so that the tables of docs/ can be
+made again without the run folders:
+
+    zslab table runs/ --save docs/results.json
+    zslab table docs/results.json
+
+The list may also hold quoted results, of which only means are known, such as the lines of a published table:
+
+    {"type": "quote", "dataset": "CUB", "features": "res101", "descriptions": "att", "variant": "TF-VAEGAN, published",
+     "note": "Narayan et al., ECCV 2020", "means": {"paper": {"T1": {"mean": 0.649}}}}
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec.structs import replace
+
+from zslab.errors import InputError
+from zslab.results.config import WITHOUT_EFFECT, is_validation_only
+from zslab.results.names import MeasureKey, Rule
+from zslab.results.result import Row, read_result
+from zslab.results.statistics import Repeat, Summary
+from zslab.utils.files import converted, read_json, write_text
+
+# Flags that tell runs of one variant apart, or that the table shows in columns of its own.
+REPEATS = ("manualSeed", "split", "partition")
+PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
+DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
+# A validation run beforehand adds selection rules and changes no other number; the rest says how a run is computed.
+IRRELEVANT = (*WITHOUT_EFFECT, "select", "device", "cuda_graphs", "deterministic", "memory")
+
+
+class Quote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="quote"):
+    """A line of a table of which only means are known.
+
+    Attributes:
+        dataset: name of the data set.
+        features: name of the feature file.
+        descriptions: name of the class descriptions.
+        variant: the method's name.
+        is_baseline: whether it stands among the baselines.
+        note: source and conditions, for the caption.
+        means: rule -> measure -> mean, standard deviation and number of runs, as fractions.
+    """
+
+    dataset: str
+    features: str
+    descriptions: str
+    variant: str
+    is_baseline: bool = False
+    note: str
+    means: dict[Rule, dict[MeasureKey, Summary]]
+
+    @property
+    def data(self) -> tuple[str, str, str]:
+        """Data set, features and class descriptions."""
+        return self.dataset, self.features, self.descriptions
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="run"):
+    """One finished run.
+
+    Attributes:
+        dataset: name of the data set. Random partitions of the classes are a data set of their own, "CUB (random partitions)".
+        features: as in `Quote`.
+        descriptions: as in `Quote`.
+        variant: the method's name with what was left out.
+        repeat: flag -> number of the seed, and of the class split or random partition where there are several.
+        rows: those of the result in which something was measured.
+        config: flag -> value.
+        machine: device, processor and versions, for the caption.
+        facts: sizes of features, class descriptions and split, for the caption.
+        seconds: of training and evaluation.
+        fingerprint: digests of the data's content and of its split.
+        notes: what the run noted about itself.
+        path: the run folder; None for a run of a collected file.
+    """
+
+    dataset: str
+    features: str
+    descriptions: str
+    variant: str
+    repeat: dict[str, int]
+    rows: list[Row]
+    config: dict[str, Any] = {}
+    machine: str
+    facts: str = ""
+    seconds: float = 0.0
+    fingerprint: dict[str, str] = {}
+    notes: list[str] = []
+    path: Path | None = None
+
+    @property
+    def data(self) -> tuple[str, str, str]:
+        """Data set, features and class descriptions."""
+        return self.dataset, self.features, self.descriptions
+
+    @property
+    def repetition(self) -> Repeat:
+        """Which repetition of its variant the run is."""
+        return tuple(self.repeat.items())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The flags that make up the variant: neither its data nor its repetition."""
+        apart = {*REPEATS, *DATA_FLAGS, *IRRELEVANT}
+        return {flag: value for flag, value in self.config.items() if flag not in apart}
+
+
+Record = Run | Quote
+
+
+def read_runs(paths: Iterable[Path]) -> list[Record]:
+    """Return the finished runs below `paths`, which are run folders, folders of them, or collected files.
+
+    Raises:
+        InputError: a path does not exist, holds no finished run, or holds a damaged one.
+    """
+    runs: dict[str, Record] = {}
+    for path in paths:
+        found = list(_read(path))
+        if not found:
+            raise InputError(
+                "the folder must hold a finished run, with its result.json",
+                where=path,
+                got="none",
+                fix="Check the path, or wait until a run has finished.",
+            )
+        for run in found:  # a run that is named twice counts once
+            key = str(run.path.resolve()) if isinstance(run, Run) and run.path else repr(run)
+            runs.setdefault(key, run)
+    return list(runs.values())
+
+
+def save_runs(path: Path, runs: Sequence[Record]) -> None:
+    """Write the runs as a collected file, sorted, without anything that depends on where the folders lie."""
+    collected: list[Record] = [
+        replace(
+            run,
+            path=None,
+            config={flag: value for flag, value in run.config.items() if flag not in IRRELEVANT},
+            rows=[replace(row, about="") for row in run.rows],
+        )
+        for run in sorted((run for run in runs if isinstance(run, Run)), key=_order)
+    ]
+    collected += sorted((run for run in runs if isinstance(run, Quote)), key=lambda quote: (quote.data, quote.variant))
+    lines = (json.dumps(msgspec.to_builtins(record), ensure_ascii=False, allow_nan=False) for record in collected)
+    write_text(path, "[\n" + ",\n".join(lines) + "\n]\n")
+
+
+def _order(run: Run) -> tuple[object, ...]:
+    return run.data, run.variant, sorted(map(str, run.settings.items())), run.repetition
+
+
+def _read(path: Path) -> Iterator[Record]:
+    if path.is_file():
+        yield from converted(read_json(path), list[Record], path, "Collect the runs again with zslab table ... --save.")
+        return
+    for file in sorted([path / "result.json"] if (path / "result.json").is_file() else path.rglob("result.json")):
+        if file.parent.name != "validation":  # the first stage of `--select val`
+            yield from _from_result(file)
+
+
+def _from_result(path: Path) -> Iterator[Run]:
+    result = read_result(path)
+    config, data = result.config, result.data
+    if is_validation_only(config):  # of a search
+        return
+    is_partition = config.get("partition") is not None
+    split = "drawn at random" if is_partition else data.split_version
+    yield Run(
+        dataset=f"{data.dataset} ({PARTITIONS})" if is_partition else data.dataset,
+        features=data.image_embedding,
+        descriptions=data.class_embedding,
+        variant=result.variant,
+        repeat={flag: int(config[flag]) for flag in REPEATS if config.get(flag) is not None},
+        rows=[row for row in result.rows if not row.is_empty],
+        config=config,
+        machine=f"{result.device}, {result.machine}, torch {result.torch}, zslab {result.version}",
+        facts=(
+            f"{data.feature_dim}-d features, {data.attribute_dim}-d class vectors, "
+            f"{'split without validation lists' if split == 'none' else f'split {split}'}, "
+            f"{len(data.seen_classes)} seen and {len(data.unseen_classes)} unseen classes"
+        ),
+        seconds=result.seconds,
+        fingerprint=data.fingerprint,
+        notes=result.notes,
+        path=path.parent,
+    )

@@ -1,0 +1,311 @@
+"""From runs to the content of a table: variants, means, best values, missing runs and paired comparisons."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msgspec.structs import replace
+
+from zslab.errors import InputError, examples
+from zslab.results.config import flag_text
+from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
+from zslab.results.result import Row, by_rule
+from zslab.results.runs import Quote, Record, Run
+from zslab.results.statistics import Comparison, Repeat, Summary, compare, summarize
+from zslab.utils.int_ranges import format_numbers
+
+Data = tuple[str, str, str]  # data set, features, class descriptions
+MOST_FLAGS = 3  # in the name of a variant
+WORDS = {"manualSeed": "seed", "split": "split", "partition": "partition"}
+
+
+@dataclass
+class Variant:
+    """Runs that differ in their repetition only.
+
+    Attributes:
+        data: data set, features, class descriptions.
+        name: the method, with the flags that tell it from other variants of the same method. More than `MOST_FLAGS` of them
+            are "settings 1", "settings 2" and so on, which `explanation` resolves.
+        is_baseline: whether it is a baseline, computed by the runs of other variants.
+        rows: repetition -> rule -> row of the result.
+        runs: the runs themselves; empty for a baseline.
+        quotes: results of which only means are known; they fill what the runs lack.
+        explanation: for the caption, empty where the name says it all.
+    """
+
+    data: Data
+    name: str
+    is_baseline: bool = False
+    rows: dict[Repeat, dict[Rule, Row]] = field(default_factory=dict)
+    runs: list[Run] = field(default_factory=list)
+    quotes: list[Quote] = field(default_factory=list)
+    explanation: str = ""
+
+    def values(self, rule: Rule, measure: MeasureKey) -> dict[Repeat, float]:
+        """Return repetition -> value, for the repetitions that have it."""
+        found = {repeat: rows[rule].value(measure) for repeat, rows in self.rows.items() if rule in rows}
+        return {repeat: value for repeat, value in found.items() if value is not None}
+
+    def summary(self, rule: Rule, measure: MeasureKey) -> Summary | None:
+        """Return mean, standard deviation and number of the values; None without any."""
+        if values := self.values(rule, measure):
+            return summarize([values[repeat] for repeat in sorted(values)])
+        return next((quote.means[rule][measure] for quote in self.quotes if measure in quote.means.get(rule, {})), None)
+
+
+class Line(NamedTuple):
+    """One line of a table: a variant under one rule, with a summary of each measure, and the measures that are best here."""
+
+    variant: Variant
+    rule: Rule
+    cells: dict[MeasureKey, Summary | None]
+    best: set[MeasureKey]
+
+
+class Pair(NamedTuple):
+    """Two variants on the same data, compared in one measure under one rule."""
+
+    data: Data
+    first: str
+    second: str
+    rule: Rule
+    measure: MeasureKey
+    result: Comparison | None
+
+
+def build_variants(records: Sequence[Record]) -> list[Variant]:
+    """Group runs into variants, sorted by data and name; baselines come last.
+
+    Raises:
+        InputError: two runs of one variant have the same repetition, so that one would be counted twice.
+    """
+    groups: dict[tuple[Data, str], dict[str, list[Run]]] = defaultdict(dict)
+    variants: dict[tuple[Data, str, bool], Variant] = {}
+    for run in records:
+        if isinstance(run, Run):
+            groups[run.data, run.variant].setdefault(repr(sorted(run.settings.items())), []).append(run)
+    for (data, method), alternatives in groups.items():
+        for members, (words, explanation) in zip(alternatives.values(), _distinctions(list(alternatives.values()))):
+            name = ", ".join([method, *words])
+            variants[data, name, False] = variant = Variant(data, name, runs=members, explanation=explanation)
+            for run in members:
+                _add(variant, run, by_rule(run.rows).get("", {}))
+    for run in records:
+        if isinstance(run, Run):
+            for name, rows in by_rule(run.rows).items():
+                if name:
+                    baseline = variants.setdefault((run.data, name, True), Variant(run.data, name, is_baseline=True))
+                    baseline.rows.setdefault(run.repetition, rows)
+        else:
+            known = Variant(run.data, run.variant, run.is_baseline)
+            variants.setdefault((run.data, run.variant, run.is_baseline), known).quotes.append(run)
+    return sorted(variants.values(), key=lambda variant: (variant.data, variant.is_baseline, variant.name))
+
+
+def _add(variant: Variant, run: Run, rows: Mapping[Rule, Row]) -> None:
+    """Add the rows of a run to its variant; a validation run beforehand adds rules to a repetition that is there."""
+    merged = variant.rows.setdefault(run.repetition, {})
+    if any(rule in merged and _numbers(merged[rule]) != _numbers(row) for rule, row in rows.items()):
+        raise InputError(
+            f"{variant.name} must have one run for each seed and split",
+            where=" and ".join(str(other.path) for other in variant.runs if other.repeat == run.repeat),
+            got=f"different results for {describe_repeat(run.repetition)}",
+            fix="Leave one of the folders out.",
+        )
+    merged.update(rows)
+
+
+def _numbers(row: Row) -> list[float | None]:
+    return [row.value(measure) for measure in MEASURES]
+
+
+def _distinctions(alternatives: Sequence[Sequence[Run]]) -> list[tuple[list[str], str]]:
+    """For groups of runs of the same method, the words that tell them apart, and for the caption what the words stand for."""
+    settings = [members[0].settings for members in alternatives]
+    every = dict.fromkeys(flag for values in settings for flag in values)
+    flags = [flag for flag in every if len({repr(values.get(flag)) for values in settings}) > 1]
+    if len(flags) <= MOST_FLAGS:
+        return [([f"{flag} {values.get(flag)}" for flag in flags], "") for values in settings]
+    order = sorted(repr(sorted(values.items())) for values in settings)
+    distinctions = []
+    for values in settings:
+        name = f"settings {order.index(repr(sorted(values.items()))) + 1}"
+        described = ", ".join(f"{flag} {flag_text(values.get(flag))}" for flag in flags)
+        distinctions.append(([name], f"{name}: {described}"))
+    return distinctions
+
+
+def build_lines(variants: Sequence[Variant], rules: Sequence[Rule] = tuple(RULES)) -> list[Line]:
+    """Return the lines of a table of variants on the same data, the rules of a variant one below the other.
+
+    The best mean of a measure under a rule is marked where at least two variants have one.
+    """
+    cells = {(v.name, rule): {m: v.summary(rule, m) for m in MEASURES} for v in variants for rule in rules}
+    lines = []
+    for variant in variants:
+        for rule in rules:
+            own = cells[variant.name, rule]
+            best = set()
+            for measure, cell in own.items():
+                means = [found.mean for other in variants if (found := cells[other.name, rule][measure])]
+                if cell and len(means) > 1 and cell.mean == max(means):
+                    best.add(measure)
+            if any(own.values()):
+                lines.append(Line(variant, rule, own, best))
+    return lines
+
+
+def build_pairs(
+    variants: Sequence[Variant], first: str, second: str, rules: Sequence[Rule], measures: Sequence[MeasureKey]
+) -> list[Pair]:
+    """Compare two variants on all data that both have.
+
+    Raises:
+        InputError: a variant does not exist, or the two share no data.
+    """
+    named_variants(variants, (first, second), "--compare")
+    by_key = {(variant.data, variant.name): variant for variant in variants}
+    pairs = [
+        Pair(data, first, second, rule, measure, compare(a.values(rule, measure), b.values(rule, measure)))
+        for data in dict.fromkeys(variant.data for variant in variants)
+        if (a := by_key.get((data, first))) and (b := by_key.get((data, second)))
+        for rule in rules
+        for measure in measures
+        if a.values(rule, measure) or b.values(rule, measure)
+    ]
+    if not pairs:
+        got = f"no data set of both {first} and {second}"
+        raise InputError("the two variants must share a data set", where="--compare", got=got, fix="Add the missing runs.")
+    return pairs
+
+
+def missing_runs(variants: Sequence[Variant]) -> list[str]:
+    """Return a sentence for each variant that lacks repetitions which another variant on the same data has."""
+    sentences = []
+    for data in dict.fromkeys(variant.data for variant in variants):
+        own = [variant for variant in variants if variant.data == data and variant.runs]
+        everything = sorted({repeat for variant in own for repeat in variant.rows})
+        for variant in own:
+            lacking = [describe_repeat(repeat) for repeat in everything if repeat not in variant.rows]
+            if lacking:
+                sentences.append(f"{' '.join(data)}: {variant.name} lacks {examples(lacking)}.")
+    return sentences
+
+
+def changed_data(variants: Sequence[Variant]) -> list[str]:
+    """Return a sentence for each variant whose runs were not trained on the same data, by their fingerprints.
+
+    All runs share features, labels and class descriptions; only runs of the same class split or partition share the lists of
+    samples.
+    """
+    sentences = []
+    for variant in variants:
+        groups: dict[str, dict[str, list[str]]] = {}  # what should be the same -> digest -> runs
+        for run in variant.runs:
+            split = describe_repeat(tuple(item for item in run.repetition if item[0] != "manualSeed"))
+            lists = f"the lists of samples of {split or 'the split'}"
+            for key, part in (("content", "the features, labels or class descriptions"), ("split", lists)):
+                if key in run.fingerprint:
+                    same = groups.setdefault(part, {}).setdefault(run.fingerprint[key], [])
+                    same.append(describe_repeat(run.repetition))
+        sentences += [
+            f"The runs of {variant.name} were trained on different data: {part} changed in between ("
+            + "; ".join(f"{digest}: {', '.join(names)}" for digest, names in digests.items())
+            + "). Their mean has no meaning. Train those of the wrong data again with --overwrite."
+            for part, digests in groups.items()
+            if len(digests) > 1
+        ]
+    return sentences
+
+
+def conditions(variants: Sequence[Variant]) -> str:
+    """Return the caption of variants on the same data: sizes, repetitions, hardware, time of a run, and notes of quotes."""
+    runs = [run for variant in variants for run in variant.runs]
+    parts = [run.facts for run in runs]
+    for flag, word in WORDS.items():
+        if numbers := {run.repeat[flag] for run in runs if flag in run.repeat}:
+            parts.append(f"{word}{'s' * (len(numbers) > 1)} {listed_numbers(sorted(numbers))}")
+    parts += sorted({run.machine for run in runs})
+    if seconds := sorted(run.seconds for run in runs if run.seconds):
+        length, unit = (1, "seconds") if seconds[-1] < 120 else (60, "minutes")
+        span = dict.fromkeys(f"{each / length:.0f}" for each in (seconds[0], seconds[-1]))
+        parts.append(f"{' to '.join(span)} {unit} a run")
+    parts += [variant.explanation for variant in variants]
+    parts += [quote.note for variant in variants for quote in variant.quotes]
+    return "; ".join(dict.fromkeys(filter(None, parts)))
+
+
+def listed_numbers(numbers: Sequence[int]) -> str:
+    """Return sorted numbers as people list them.
+
+    >>> listed_numbers([1, 2, 3, 7, 9])
+    '1 to 3, 7 and 9'
+    """
+    parts: list[str] = []
+    for part in format_numbers(numbers).split(","):
+        first, _, last = part.partition("-")
+        parts += [f"{first} to {last}"] if last and int(last) > int(first) + 1 else filter(None, [first, last])
+    return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
+
+
+def named_variants(variants: Sequence[Variant], names: Sequence[str], where: str) -> list[Variant]:
+    """Return the variants that have one of the names, on whatever data.
+
+    Raises:
+        InputError: no variant has one of the names.
+    """
+    check_names(names, [variant.name for variant in variants], "variant", where)
+    return [variant for variant in variants if variant.name in names]
+
+
+def check_names(names: Sequence[str], known: Sequence[str], kind: str, where: str) -> None:
+    """Refuse names that no variant, or whatever kind of thing, has.
+
+    Raises:
+        InputError: a name is not among the known ones.
+    """
+    if unknown := [name for name in names if name not in known]:
+        must = f"the name must be that of a {kind}: {'; '.join(dict.fromkeys(known))}"
+        raise InputError(must, where=where, got=examples(unknown), fix="Copy the name from the table.")
+
+
+def only_variants(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
+    """Return what is known of some variants, baselines among them.
+
+    Raises:
+        InputError: no variant has one of the names.
+    """
+    chosen = named_variants(build_variants(records), names, "--variants")
+    own = {id(record) for variant in chosen for record in (*variant.runs, *variant.quotes)}
+    kept: list[Record] = []
+    for record in records:
+        if isinstance(record, Run):
+            rows = [row for row in record.rows if (row.baseline in names if row.baseline else id(record) in own)]
+            if rows:
+                kept.append(replace(record, rows=rows))
+        elif id(record) in own:
+            kept.append(record)
+    return kept
+
+
+def rename_variants(records: Sequence[Record], names: Mapping[str, str]) -> list[Record]:
+    """Return the runs with other names for some of their variants.
+
+    Raises:
+        InputError: no variant has one of the old names.
+    """
+    new_names = {
+        id(record): names[variant.name]
+        for variant in named_variants(build_variants(records), list(names), "--rename")
+        for record in (*variant.runs, *variant.quotes)
+    }
+    return [replace(record, variant=new_names.get(id(record), record.variant)) for record in records]
+
+
+def describe_repeat(repeat: Repeat) -> str:
+    """Return a repetition as text, for example "seed 1, split 3"."""
+    return ", ".join(f"{WORDS[flag]} {number}" for flag, number in repeat)

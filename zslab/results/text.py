@@ -1,0 +1,45 @@
+"""A result as text: percentages, its facts in one line, and the table that a run prints at its end."""
+
+from __future__ import annotations
+
+from zslab.results.names import MEASURES
+from zslab.results.result import Result, Row
+
+DASH = "–"
+
+
+def percent(share: float | None) -> str:
+    """Return a share in percent with one decimal; an en dash for None."""
+    return DASH if share is None else f"{100 * share:.1f}"
+
+
+def facts(result: Result) -> str:
+    """Return data set, features, class embedding, split and seed in one line."""
+    data, split = result.data, result.config.get("split")
+    parts = [
+        data.dataset,
+        f"features {data.image_embedding} ({data.feature_dim}-d)",
+        f"classes {data.class_embedding} ({data.attribute_dim}-d)",
+        f"split {data.split_version}",
+        *([] if split is None else [f"class split {split}"]),
+        f"seed {result.seed}",
+    ]
+    return " · ".join(parts)
+
+
+def format_rows(result: Result) -> str:
+    """Return the table of one run: the method's rows and the strongest baselines in percent, and the verdict."""
+    strongest = {row.title: row for measure in ("T1", "H") if (row := result.strongest_baseline(measure))}
+    rows = [row for row in result.rows if not row.baseline and not row.is_empty] + list(strongest.values())
+    table = [["selection", *(measure.symbol for measure in MEASURES.values()), "chosen at"], *map(_cells, rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for first, *numbers, last in table:
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:-1])), last]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join([result.title, facts(result), "", *lines, "", *result.verdict]).rstrip() + "\n"
+
+
+def _cells(row: Row) -> list[str]:
+    return [row.title, *(percent(row.value(measure)) for measure in MEASURES), row.chosen_at]

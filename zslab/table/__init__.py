@@ -1,1 +1,0 @@
-"""The tables of a paper from any set of runs: means, paired tests and figures."""
