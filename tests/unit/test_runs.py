@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 import torch
 
-from zslab.errors import InputError, explained
 from zslab.config import config_digest
+from zslab.errors import InputError, explained
 from zslab.results.folder import RunFolder
 from zslab.results.record import EpochRecord
 from zslab.utils.environment import PROJECT_ROOT, dataset_folder, resolve_device, resolve_folder, shown

@@ -212,21 +212,3 @@ def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:
     with readable(path, f"the file must be {expected}", fix, DAMAGE):
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """Return the records of a run's metrics.jsonl, without what follows the last newline: a killed run leaves half a line.
-
-    Returns:
-        One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
-    """
-    with readable(path, "the file must exist", "Check that this is a run folder.", DAMAGE):
-        lines = path.read_bytes().split(b"\n")
-    records: dict[int, dict[str, Any]] = {}
-    fix = "The file was changed outside this program: restore it, or train again with --overwrite."
-    for number, line in enumerate(lines[:-1], start=1):
-        if line.strip():
-            with readable(f"{path}, line {number}", 'a line must be a JSON object with an integer "epoch"', fix, DAMAGE):
-                record = msgspec.json.decode(line, type=dict[str, Any])
-                records[msgspec.convert(record.get("epoch"), int)] = record
-    return [records[epoch] for epoch in sorted(records)]
