@@ -209,7 +209,7 @@ def dazle_work(case: Case, column: str) -> Work:
     model.bf16 = case.precision == "bf16"
     if column == "plain":
         parameters = dict(model.named_parameters())
-        return lambda: naive_step(parameters, optimizer, DazleOptions(), (side, side), regions, att, labels, is_unseen)
+        return lambda: naive_step(parameters, optimizer, dazle_options(), (side, side), regions, att, labels, is_unseen)
 
     def step() -> dict[str, Tensor]:
         scores = model(regions, att).scores

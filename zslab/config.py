@@ -74,6 +74,10 @@ class RunConfig:
     """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
     eval_every: int = flag(low=1)
     """epochs between evaluations; the last epoch is always evaluated"""
+    baselines: bool
+    """measure the baselines, too; their rows stand below the method's"""
+    report: bool = flag(affects_result=False)
+    """draw report.html with its plots"""
     device: str
     """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
     precision: Literal["fp32", "tf32", "bf16"]

@@ -16,6 +16,7 @@ import msgspec
 import torch
 
 import zslab
+from zslab.baselines.comparison import run_baselines
 from zslab.config import RunConfig, check_removed, config_dict, parse_config
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
@@ -24,8 +25,7 @@ from zslab.datasets import DataSource
 from zslab.errors import InputError, explained, prepare_output
 from zslab.plan import data_folders, run_folder
 from zslab.protocol.loop import Interrupted
-from zslab.protocol.stages import EvaluatingTrainer, run_protocol
-from zslab.report.run import write_report
+from zslab.protocol.stages import EvaluatingTrainer, no_baselines, run_protocol
 from zslab.results.folder import RunFolder, changed_data
 from zslab.results.result import Outcome, Result
 from zslab.results.text import format_rows
@@ -63,17 +63,28 @@ def train(config: RunConfig, method: Method) -> int:
     with Experiment(config, method) as experiment:
         config.check()
         if not experiment.has_finished():
-            if config.memory > 0:
-                limit_memory(config.memory)
-            dataset, device = method.source(config).open(*data_folders(config)), experiment.device
+            dataset, device = open_dataset(config, method.source(config)), experiment.device
             experiment.start(dataset)
-            outcome = run_protocol(dataset, lambda data: method.build_trainer(config, data, device), experiment.folder, config)
+            outcome = run_protocol(
+                dataset,
+                lambda data: method.build_trainer(config, data, device),
+                experiment.folder,
+                config,
+                run_baselines if config.baselines else no_baselines,
+            )
             if method.after_training is not None and not config.validation_only:
                 with experiment.optional():
                     method.after_training(config, dataset, experiment.folder.path, device)
             experiment.finish(outcome)
         experiment.report()
     return experiment.status
+
+
+def open_dataset(config: RunConfig, source: DataSource) -> Dataset:
+    """Read and check a config's data, within the memory that it allows."""
+    if config.memory > 0:
+        limit_memory(config.memory)
+    return source.open(*data_folders(config))
 
 
 class Experiment:
@@ -171,7 +182,7 @@ class Experiment:
             log.warning("Left out of the report: %s", error)
 
     def finish(self, outcome: Outcome) -> None:
-        """Write result.json, which makes the run a finished one, and draw its report."""
+        """Write result.json, which makes the run a finished one."""
         config = self.config
         source = self.method.source(config).to_json()
         data = msgspec.structs.replace(outcome.data, source=source, files=self._files, fingerprint=self.folder.data or {})
@@ -188,13 +199,16 @@ class Experiment:
             config=config_dict(config),
         )
         self.folder.finish(result)
-        write_report(self.folder.path)
 
     def report(self) -> None:
-        """Print the table of the finished run, after drawing its report if a kill left it without one."""
-        if not self.folder.report.exists():
-            write_report(self.folder.path)
-        print(format_rows(self.folder.read_result()), f"Report: {self.folder.report}", sep="\n")
+        """Print the table of the finished run, after drawing its report if it has none."""
+        print(format_rows(self.folder.read_result()))
+        if self.config.report:
+            if not self.folder.report.exists():
+                from zslab.report.run import write_report  # loads matplotlib
+
+                write_report(self.folder.path)
+            print(f"Report: {self.folder.report}")
         if not self.config.validation_only:  # which leaves no model
             print(f"Model file: {environment.export_command(self.folder.path)}")
 

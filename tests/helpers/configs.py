@@ -7,7 +7,7 @@ from dataclasses import replace
 from zslab.config import ActionConfig, DazleConfig, DazleOptions, ImageConfig, RunConfig
 from zslab.data.dataset import Dataset
 from zslab.datasets import ActionSource, RegionSource, Xlsa17Source
-from zslab.plan import data_folders
+from zslab.train import open_dataset
 
 from helpers.project import tree_modules
 
@@ -41,4 +41,4 @@ def dazle_options(**changes) -> DazleOptions:
 def read_dataset(config: RunConfig) -> Dataset:
     """The data set that a config names."""
     sources = {ImageConfig: Xlsa17Source, ActionConfig: ActionSource, DazleConfig: RegionSource}
-    return sources[type(config)].of(config).open(*data_folders(config))
+    return open_dataset(config, sources[type(config)].of(config))

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from zslab.config import DazleConfig, DazleOptions
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_writer import write_region_file
-from zslab.dazle.model import Dazle, DazleOptions
+from zslab.dazle.model import Dazle
 from zslab.dazle.region_loader import Cached
-from zslab.dazle.trainer import DazleSettings, DazleTrainer
+from zslab.dazle.trainer import DazleTrainer
+
+from helpers.configs import dazle, dazle_options
 
 CPU = torch.device("cpu")
 SEEN, UNSEEN, PER_CLASS, ATTRIBUTES, FEATURES, GRID = 6, 3, 8, 5, 12, (3, 3)
-SETTINGS = DazleSettings(batch_size=10, lr=1e-3)  # 36 training samples: 4 iterations an epoch
+SETTINGS = dazle(batch_size=10, lr=1e-3)  # 36 training samples: 4 iterations an epoch
 
 
 def write_regions(root: Path, name: str = "TINY", **changes) -> Path:
@@ -52,11 +56,11 @@ def write_regions(root: Path, name: str = "TINY", **changes) -> Path:
 
 def build(
     path: Path,
-    settings: DazleSettings = SETTINGS,
+    settings: DazleConfig = SETTINGS,
     seed: int = 4,
     stage: str = "test",
     cached: bool = False,
-    options: DazleOptions = DazleOptions(),  # noqa: B008, it is frozen
+    options: DazleOptions = dazle_options(),  # noqa: B008, it is frozen
     device: torch.device = CPU,
     precision: str = "fp32",
 ) -> DazleTrainer:
@@ -64,4 +68,5 @@ def build(
     generator = torch.Generator().manual_seed(seed)
     model = Dazle(data.word_vectors, ATTRIBUTES, FEATURES, options=options, generator=generator, grid=GRID)
     maps = Cached(data.regions, torch.cat([*data.rows.values()]), device) if cached else None
-    return DazleTrainer(model, data, settings, device, seed, maps, precision)
+    config = replace(settings, manualSeed=seed, precision=precision)
+    return DazleTrainer(model, data, config, device, maps)

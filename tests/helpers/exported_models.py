@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch
 
@@ -9,10 +10,12 @@ import numpy as np
 import torch
 
 from zslab.app.attribute_table import AttributeTable, write_attribute_table
-from zslab.config import run_folder
+from zslab.plan import run_folder
 from zslab.toy.render import render_bird
 from zslab.toy.species import SPECIES, TRAITS, class_attributes
+from zslab.train import train as run
 
+from helpers.configs import actions, dazle, tfvaegan
 from helpers.project import tree_modules
 
 FLAGS = {
@@ -53,32 +56,31 @@ def write_table(path: Path, names: list[str]) -> AttributeTable:
 
 def without_report():
     """Runs draw no figures within."""
-    return patch("zslab.train.write_report", lambda folder: folder / "report.html")
+    return patch("zslab.report.run.write_report", lambda folder: folder / "report.html")
 
 
 def train(dataset: str, dataroot: Path, output: Path, embedding: str, tree: str = "zero-shot-images", **flags) -> Path:
     """A run of a tree's TF-VAEGAN; its folder."""
     torch.manual_seed(0)
     with tree_modules(tree) as load:
-        config_class = load("config").TfvaeganConfig
         script = load("train_tfvaegan_inductive" if tree == "zero-shot-images" else "train_tfvaegan")
         values = FLAGS | {"dataset": dataset, "dataroot": dataroot, "output": output, "image_embedding": embedding} | flags
-        config = config_class(**values)
+        config = replace(tfvaegan() if tree == "zero-shot-images" else actions(), **values)
         with without_report():
-            assert script.train(config) == 0
+            assert run(config, script.METHOD) == 0
         return run_folder(config).path
 
 
 def train_dazle(dataset: str, dataroot: Path, output: Path, embedding: str, **flags) -> Path:
     with tree_modules("zero-shot-images") as load:
-        config_class, script = load("config").DazleConfig, load("train_dazle")
-        config = config_class(
+        script = load("train_dazle")
+        config = dazle(
             dataset=dataset,
             dataroot=dataroot,
             output=output,
             image_embedding=embedding,
-            **{"nepoch": 2, "batch_size": 20, "device": "cpu", "dim_v": 20, "lr": 1e-3} | flags,
+            **{"nepoch": 2, "batch_size": 20, "dim_v": 20, "lr": 1e-3} | flags,
         )
         with without_report():
-            assert script.train(config) == 0
+            assert run(config, script.METHOD) == 0
         return run_folder(config).path

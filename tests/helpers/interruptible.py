@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import replace
 from pathlib import Path
+
+import msgspec
 
 from zslab.protocol.loop import fit
 from zslab.protocol.stages import EvaluatingTrainer as Trainer
@@ -37,4 +38,4 @@ def run(trainer: Trainer, path: Path, n_epochs: int = 3, stop_after: int | None 
 
 
 def without_times(records: list[EpochRecord]) -> list[EpochRecord]:
-    return [replace(record, seconds=0.0) for record in records]
+    return [msgspec.structs.replace(record, seconds=0.0) for record in records]

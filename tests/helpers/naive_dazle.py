@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from zslab.dazle.model import DazleOptions
+from zslab.config import DazleOptions
 
 
 def naive_forward(
@@ -26,7 +26,7 @@ def naive_forward(
 
     Batch normalization takes the batch's own mean and variance where `training`, otherwise those among the parameters.
     """
-    if options.convolution:
+    if options.is_conv:
         maps = F.transpose(1, 2).reshape(len(F), F.shape[2], *grid)
         F = functional.conv2d(maps, parameters["convolution.weight"], parameters["convolution.bias"])
         F = F.reshape(len(F), F.shape[1], -1).transpose(1, 2)
@@ -37,26 +37,26 @@ def naive_forward(
             mean, variance = parameters["normalization.running_mean"], parameters["normalization.running_var"]
         F = (F - mean) / (variance + 1e-5).sqrt() * parameters["normalization.weight"] + parameters["normalization.bias"]
         F = torch.where(F > 0, F, torch.zeros_like(F))
-    elif options.normalize_features:
+    elif options.normalize_F:
         F = F / F.norm(dim=2, keepdim=True).clamp_min(1e-12)
     V = parameters["vectors"]
-    if options.normalize_vectors:
+    if options.normalize_V:
         V = V / V.norm(dim=1, keepdim=True)
     S = torch.einsum("iv,vf,brf->bir", V, parameters["score"], F)
-    if options.sigmoid_scores:
+    if options.is_sigmoid:
         S = 1 / (1 + torch.exp(-S))
     # A W2 that is zero is never learned where nothing looks by it.
     W2 = parameters.get("attention", torch.zeros_like(parameters["score"]))
     A = torch.softmax(torch.einsum("iv,vf,brf->bir", V, W2, F), dim=2)
-    p = torch.einsum("bir,bir->bi", torch.ones_like(S) / S.shape[2] if options.uniform_regions else A, S)
-    if options.relu_attributes:
+    p = torch.einsum("bir,bir->bi", torch.ones_like(S) / S.shape[2] if options.uniform_att_1 else A, S)
+    if options.non_linear_act:
         p = torch.where(p > 0, p, torch.zeros_like(p))
-    if options.uniform_attributes:
+    if options.uniform_att_2:
         q = torch.ones_like(p)
     else:
         attended = torch.einsum("bir,brf->bif", A, F)
         q = torch.sigmoid(torch.einsum("iv,vf,bif->bi", V, parameters["importance"], attended))
-    if options.nonlinear_classes:
+    if options.non_linear_emb:
         hidden = torch.einsum("ki,bi,bi,hi->bkh", att, q, p, parameters["embedding.0.weight"]) + parameters["embedding.0.bias"]
         scores = (hidden.clamp_min(0) @ parameters["embedding.2.weight"].T + parameters["embedding.2.bias"])[..., 0]
     else:

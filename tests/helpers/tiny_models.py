@@ -8,11 +8,13 @@ import torch
 from zslab.app.attribute_table import AttributeScale
 from zslab.app.model_file import Model
 from zslab.data.dataset import FeatureScaling, Samples
-from zslab.dazle.model import Dazle, DazleOptions
+from zslab.dazle.model import Dazle
 from zslab.features.backbones import BackboneSpec
 from zslab.features.text import TextRecord
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+
+from helpers.configs import dazle_options
 
 METHODS = ("tfvaegan", "dazle", "eszsl")
 D, A, H, V, GRID, SEEN, UNSEEN = 7, 5, 8, 4, (3, 2), 6, 3
@@ -65,7 +67,7 @@ def _tfvaegan() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
 
 
 def _dazle() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
-    options = DazleOptions()
+    options = dazle_options()
     network = Dazle(torch.randn(A, V), A, D, V, options, grid=GRID)
     settings = {"word_dim": V, "grid": list(GRID), "options": vars(options), "margin": 0.5, "half_precision_regions": True}
     return settings, network.state_dict(), True

@@ -12,18 +12,20 @@ import torch
 
 from zslab.app.attribute_table import AttributeScale
 from zslab.app.model_file import Model
-from zslab.dazle.model import Dazle, DazleOptions
+from zslab.dazle.model import Dazle
 from zslab.features.backbones import BackboneSpec, load_backbone
 from zslab.features.descriptor import GRID, REGION_DIM
 from zslab.toy.render import render_bird
 from zslab.toy.species import ATTRIBUTES, SPECIES
+
+from helpers.configs import dazle_options
 
 NAMES, SEEN = [list(SPECIES)[i] for i in (0, 1, 6, 8)], np.array([True, False, True, False])
 
 
 def tiny_model(names: Sequence[str] = NAMES, seen: np.ndarray = SEEN) -> Model:
     """An untrained DAZLE over a few classes and the toy set's 48 attributes."""
-    options, a, v = DazleOptions(), len(ATTRIBUTES), 6
+    options, a, v = dazle_options(), len(ATTRIBUTES), 6
     network = Dazle(None, a, REGION_DIM, v, options, torch.Generator().manual_seed(0), (GRID, GRID))
     rng = np.random.default_rng(0)
     table, scale = rng.uniform(5, 90, (len(names), a)), AttributeScale.unit(a)

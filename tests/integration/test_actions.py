@@ -482,7 +482,7 @@ def test_numbers_as_people_write_them() -> None:
     ],
 )
 def test_runs_with_and_without_gate(actions, root, monkeypatch, changes, groups) -> None:
-    monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("zslab.report.run.write_report", lambda folder: folder / "report.html")
     config = config_of(actions, root, **changes)
     assert train(config, actions.train_tfvaegan.METHOD) == 0
     folder = run_folder(config)

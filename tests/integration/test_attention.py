@@ -13,19 +13,20 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from zslab import train as experiment
 from zslab.data.parts import read_parts
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_writer import write_region_file
 from zslab.dazle.explain import contributions, crop_of, evenly_chosen, explain, record_attention
-from zslab.dazle.model import Dazle, DazleOptions, Output
+from zslab.dazle.model import Dazle, Output
 from zslab.dazle.pointing import coverage, holds_center, measure_pointing, pointing
 from zslab.errors import InputError
 from zslab.report import attention as report
 from zslab.report import run as run_report
 from zslab.report.attention import draw_attention
 from zslab.results.finished import read_run
+from zslab.train import train
 
+from helpers.configs import dazle, dazle_options
 from helpers.project import tree_modules
 
 GRID = (2, 4)  # rows and columns differ, so that a mix-up shows
@@ -278,7 +279,7 @@ def test_classes_without_photos_leave_the_others_to_show(tmp_path, without, true
 
 
 def test_a_convolution_is_recorded_in_eval_mode(run) -> None:
-    options = DazleOptions(convolution=True)
+    options = dazle_options(is_conv=True)
     model = Dazle(None, 4, 8, word_dim=4, options=options, grid=GRID, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         model.attention.normal_(generator=torch.Generator().manual_seed(2))
@@ -441,20 +442,13 @@ def test_other_runs_have_no_such_section(reported) -> None:
 def test_training_leaves_attention_behind_before_the_report(tmp_path, monkeypatch) -> None:
     write_data_set(tmp_path / "X")
     monkeypatch.setattr(
-        experiment, "write_report", lambda folder: (folder / "seen.txt").write_text(str((folder / "pointing.json").exists()))
+        run_report, "write_report", lambda folder: (folder / "seen.txt").write_text(str((folder / "pointing.json").exists()))
     )
     with tree_modules("zero-shot-images") as load:
-        config = load("config").DazleConfig(
-            dataset="X",
-            dataroot=tmp_path,
-            image_embedding="regions",
-            output=tmp_path / "runs",
-            nepoch=1,
-            batch_size=6,
-            dim_v=4,
-            device="cpu",
+        config = dazle(
+            dataset="X", dataroot=tmp_path, image_embedding="regions", output=tmp_path / "runs", nepoch=1, batch_size=6, dim_v=4
         )
-        assert load("train_dazle").train(config) == 0
+        assert train(config, load("train_dazle").METHOD) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     with np.load(folder / "attention.npz", allow_pickle=False) as file:
         assert file["maps"].shape == (8, 4, *GRID) and np.allclose(file["maps"].sum((2, 3)), 1, atol=1e-5)
@@ -465,19 +459,12 @@ def test_training_leaves_attention_behind_before_the_report(tmp_path, monkeypatc
 def test_a_wrong_part_annotation_costs_no_more_than_itself(tmp_path, monkeypatch, caplog) -> None:
     write_data_set(tmp_path / "X")
     (tmp_path / "X" / "parts.csv").write_text("image,part\nimages/0/0.png,head\n")
-    monkeypatch.setattr(experiment, "write_report", lambda folder: None)
+    monkeypatch.setattr(run_report, "write_report", lambda folder: None)
     with tree_modules("zero-shot-images") as load:
-        config = load("config").DazleConfig(
-            dataset="X",
-            dataroot=tmp_path,
-            image_embedding="regions",
-            output=tmp_path / "runs",
-            nepoch=1,
-            batch_size=6,
-            dim_v=4,
-            device="cpu",
+        config = dazle(
+            dataset="X", dataroot=tmp_path, image_embedding="regions", output=tmp_path / "runs", nepoch=1, batch_size=6, dim_v=4
         )
-        assert load("train_dazle").train(config) == 0
+        assert train(config, load("train_dazle").METHOD) == 0
     assert "Left out of the report: " in caplog.text and "the part annotation is malformed" in caplog.text
     (folder,) = (tmp_path / "runs").iterdir()
     assert (folder / "attention.npz").exists() and not (folder / "pointing.json").exists()

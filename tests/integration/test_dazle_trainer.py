@@ -5,11 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-import runpy
 import subprocess
 import sys
 from collections import Counter
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -18,26 +17,28 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from zslab.config import parse_config
 from zslab.data.region_dataset import read_region_maps
-from zslab.dazle.model import Dazle, DazleOptions
+from zslab.dazle.model import Dazle
 from zslab.dazle.sampling import class_balanced_batches, random_batches
-from zslab.dazle.trainer import DazleSettings, DazleTrainer
+from zslab.dazle.trainer import DazleTrainer
 from zslab.errors import InputError
-from zslab.launch import as_arguments
+from zslab.plan import load_launcher
 from zslab.protocol.loop import Interrupted, resume
-from zslab.results.config import parse_config
 from zslab.results.folder import RunFolder
 from zslab.results.record import read_records
 from zslab.results.result import Choice
+from zslab.train import train
 from zslab.utils.seeds import BATCHES, stream
 
+from helpers.configs import dazle, dazle_options
 from helpers.dazle_trainer import ATTRIBUTES, CPU, FEATURES, GRID, SEEN, SETTINGS, UNSEEN, build, write_regions
 from helpers.interruptible import run, without_times
 from helpers.project import PROJECT
 from helpers.results import read_rows
 from helpers.tiny import BASELINE_ROWS
 
-CONVOLUTION = DazleOptions(convolution=True)  # whose batch normalization keeps statistics and has two modes
+CONVOLUTION = dazle_options(is_conv=True)  # whose batch normalization keeps statistics and has two modes
 
 
 @pytest.fixture
@@ -58,7 +59,7 @@ def assert_same(first: DazleTrainer, second: DazleTrainer) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sampling", "options"), [("random", DazleOptions()), ("class_balanced", DazleOptions()), ("random", CONVOLUTION)]
+    ("sampling", "options"), [("random", dazle_options()), ("class_balanced", dazle_options()), ("random", CONVOLUTION)]
 )
 @pytest.mark.parametrize("stop_after", [1, 4, 6])
 def test_a_stopped_run_continues_bit_for_bit(region_file, tmp_path, sampling, options, stop_after) -> None:
@@ -72,7 +73,7 @@ def test_a_stopped_run_continues_bit_for_bit(region_file, tmp_path, sampling, op
     resumed = build(region_file, settings, seed=99, options=options)  # whatever it starts from, the checkpoint replaces
     assert without_times(run(resumed, tmp_path / "stopped")) == without_times(expected)
     assert_same(straight, resumed)
-    if options.convolution:
+    if options.is_conv:
         assert resumed.weights()["normalization.num_batches_tracked"] == 3 * 4
 
 
@@ -106,7 +107,7 @@ def test_an_epoch_ended_early_is_continued_by_the_next_call(region_file) -> None
     assert_same(straight, pieces)
 
 
-@pytest.mark.parametrize("options", [DazleOptions(), CONVOLUTION])
+@pytest.mark.parametrize("options", [dazle_options(), CONVOLUTION])
 def test_evaluating_does_not_change_the_training(region_file, options) -> None:
     often, never = build(region_file, options=options), build(region_file, options=options)
     for _ in range(2):
@@ -145,7 +146,7 @@ def test_maps_in_memory_train_the_same_model(region_file) -> None:
 
 def test_a_step_is_the_published_one_on_the_batch_that_was_drawn(region_file) -> None:
     """Two epochs against RMSprop written out by hand, batches drawn again and read from the file as a whole."""
-    trainer = build(region_file, replace(SETTINGS, calibration=0.3, margin=0.7))
+    trainer = build(region_file, replace(SETTINGS, lambda_=0.3, bias=0.7))
     data, n = trainer.data, 8
     weights = {name: p.detach().clone().requires_grad_() for name, p in trainer.model.named_parameters()}
     squares = {name: torch.zeros_like(p) for name, p in weights.items()}
@@ -185,7 +186,7 @@ def test_training_learns(region_file) -> None:
 
 def test_seen_classes_alone_may_compete(region_file) -> None:
     """Then unseen classes get no gradient but that of self-calibration."""
-    trainer = build(region_file, replace(SETTINGS, conservative=False, calibration=0.0))
+    trainer = build(region_file, replace(SETTINGS, is_conservative=False, lambda_=0.0))
     expected = trainer.train_epoch(lambda: False) or trainer.mean_losses()["cross_entropy"]
     fresh = build(region_file)
     batch = next(random_batches(36, 10, stream(4, BATCHES)))
@@ -197,7 +198,7 @@ def test_seen_classes_alone_may_compete(region_file) -> None:
 @pytest.mark.parametrize("conservative", [True, False])
 def test_rank_loss_takes_the_place_of_cross_entropy_with_the_margin(region_file, conservative) -> None:
     """Against seen classes the margin is on both sides, against unseen ones it is to be overcome twice."""
-    settings = replace(SETTINGS, loss="rank", margin=0.7, conservative=conservative)
+    settings = replace(SETTINGS, loss_type="rank", bias=0.7, is_conservative=conservative)
     trainer, fresh = build(region_file, settings), build(region_file)
     assert trainer.train_epoch(lambda: False) is None
     losses = trainer.mean_losses()
@@ -223,7 +224,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(region_file, tmp_p
 
 def test_an_epoch_may_be_any_number_of_iterations(region_file) -> None:
     assert build(region_file).iterations_per_epoch == 4  # ⌈36 / 10⌉
-    trainer, count = build(region_file, replace(SETTINGS, iterations=7)), []
+    trainer, count = build(region_file, replace(SETTINGS, iterations_per_epoch=7)), []
     trainer.train_epoch(lambda: not count.append(1))
     assert len(count) == 7 and trainer.epoch == 1
 
@@ -279,7 +280,7 @@ def naive_accuracy(labels: list[int], predictions: list[int], classes: list[int]
 
 @pytest.mark.parametrize("stage", ["test", "validation"])
 def test_evaluation_is_a_loop_over_images(region_file, stage) -> None:
-    trainer = build(region_file, replace(SETTINGS, margin=0.05), stage=stage)
+    trainer = build(region_file, replace(SETTINGS, bias=0.05), stage=stage)
     trainer.train_epoch(lambda: True)
     data = trainer.data
     found = trainer.evaluate(keep=[0], constant=0.03)
@@ -309,9 +310,7 @@ def test_evaluation_is_a_loop_over_images(region_file, stage) -> None:
 
 
 def test_the_margin_and_self_calibration_trade_seen_for_unseen(region_file) -> None:
-    plain, calibrated = (
-        build(region_file, replace(SETTINGS, lr=2e-3, margin=0.0, calibration=weight)) for weight in (0.0, 1.0)
-    )
+    plain, calibrated = (build(region_file, replace(SETTINGS, lr=2e-3, bias=0.0, lambda_=weight)) for weight in (0.0, 1.0))
     for trainer in (plain, calibrated):
         for _ in range(30):
             trainer.train_epoch(lambda: True)
@@ -328,7 +327,7 @@ def test_the_margin_and_self_calibration_trade_seen_for_unseen(region_file) -> N
 
 def test_without_seen_test_samples_there_is_nothing_generalized(tmp_path) -> None:
     data = read_region_maps(write_regions(tmp_path), standard_split=True).stage("test")
-    trainer = DazleTrainer(Dazle(None, ATTRIBUTES, FEATURES, grid=GRID), data, SETTINGS, CPU, 0)
+    trainer = DazleTrainer(Dazle(None, ATTRIBUTES, FEATURES, grid=GRID), data, SETTINGS, CPU)
     found = trainer.evaluate(keep=[0])
     assert found.metrics.keys() == {"zsl"} and found.snapshots.keys() == {0}
     snapshot = found.snapshots[0]
@@ -357,7 +356,7 @@ def test_regions_of_another_grid_are_refused(region_file) -> None:
     with pytest.raises(
         InputError, match=r"the regions are not those of the model.s grid .got 9 regions of 12 features, expected 49 .* of 12"
     ):
-        DazleTrainer(Dazle(None, ATTRIBUTES, FEATURES), data, SETTINGS, CPU, 0).evaluate()
+        DazleTrainer(Dazle(None, ATTRIBUTES, FEATURES), data, SETTINGS, CPU).evaluate()
 
 
 # ---- the tree ------------------------------------------------------------------------------------------------------------
@@ -433,80 +432,23 @@ PUBLISHED = {
 }
 
 
-def dry_run(name: str, *arguments: str) -> dict[str, str]:
-    command = [sys.executable, str(SCRIPTS / f"run_{name}_dazle.py"), "--dry-run", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT)
-    assert done.returncode == 0, done.stderr
-    first, *lines = done.stdout.splitlines()
-    assert "train_dazle.py" in first
-    return dict(line.strip().split(" = ", 1) for line in lines)
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_launchers_pass_the_published_settings(images, name: str) -> None:
-    path = list(sys.path)
-    flags = runpy.run_path(str(SCRIPTS / f"run_{name}_dazle.py"))["FROZEN"]
-    sys.path[:] = path  # a launcher puts its tree on the path
-    config = parse_config(images.config.DazleConfig(), as_arguments(flags), "train_dazle.py", "")
-    expected = COMMON | PUBLISHED[name]
+def test_launchers_pass_the_published_settings(name: str) -> None:
+    launcher = load_launcher(SCRIPTS / f"run_{name}_dazle.py")
+    assert launcher.script == "train_dazle"
+    config, expected = launcher.config(), COMMON | PUBLISHED[name]
     assert {key: getattr(config, key) for key in expected} == expected
 
 
 def test_the_standard_split_has_its_own_settings() -> None:
-    found = dry_run("cub", "--standard_split", "--nepoch", "3")
-    assert (found["weight_decay"], found["standard_split"], found["nepoch"]) == ("5e-05", "True", "3")
-    assert found["split_file"] == "standard_split/att_splits.mat"
+    (run,) = load_launcher(SCRIPTS / "run_cub_dazle.py").parse(["--standard_split", "--nepoch", "3"])[1]
+    config = run.config
+    assert (config.weight_decay, config.standard_split, config.nepoch) == (5e-5, True, 3)
+    assert config.split_file == Path("standard_split/att_splits.mat")
 
 
-def test_every_flag_reaches_the_method(images) -> None:
-    config = images.config.DazleConfig(
-        uniform_att_1=True,
-        uniform_att_2=True,
-        is_sigmoid=True,
-        non_linear_act=True,
-        non_linear_emb=True,
-        is_conv=True,
-        normalize_V=True,
-        normalize_F=False,
-        trainable_w2v=False,
-    )
-    options = config.options()
-    assert not (options.normalize_features or options.trainable_vectors)
-    others = {f.name for f in fields(options)} - {"normalize_features", "trainable_vectors"}
-    assert all(getattr(options, name) for name in others)
-    words = {
-        "uniform_att_1": "uniform_regions",
-        "uniform_att_2": "uniform_attributes",
-        "is_sigmoid": "sigmoid_scores",
-        "non_linear_act": "relu_attributes",
-        "non_linear_emb": "nonlinear_classes",
-        "is_conv": "convolution",
-        "normalize_V": "normalize_vectors",
-    }
-    for flag, name in words.items():
-        assert not getattr(replace(config, **{flag: False}).options(), name), flag
-    config = images.config.DazleConfig(
-        batch_size=2,
-        sampling="class_balanced",
-        iterations_per_epoch=3,
-        lr=4,
-        weight_decay=5,
-        momentum=6,
-        loss_type="rank",
-        is_conservative=False,
-        lambda_=7,
-        bias=8,
-    )
-    assert config.settings() == DazleSettings(2, "class_balanced", 3, 4, 5, 6, "rank", False, 7, 8)
-    assert replace(config, is_bias=False).settings().margin == 0
-    assert replace(config, loss_type="CE").settings().loss == "cross_entropy"
-
-
-def test_every_flag_has_a_help(images) -> None:
-    source = (PROJECT / "zero-shot-images" / "config.py").read_text().split("class DazleConfig", 1)[1]
-    for field in fields(images.config.DazleConfig):
-        after = source.split(f"\n    {field.name}: ", 1)[1].split("\n", 2)
-        assert after[1].strip().startswith('"""'), field.name
+def test_the_margin_is_off_without_bias() -> None:
+    assert dazle(bias=8).margin == 8 and dazle(bias=8, is_bias=False).margin == 0
 
 
 FLAGS = [
@@ -538,7 +480,7 @@ def command(root: Path, *arguments: str, script: str = "image-scripts/run_cub_da
 def parsed(images, root: Path, *arguments: str):
     """The config of a run in this process."""
     place = ["--dataroot", str(root), "--output", str(root / "runs")]
-    return parse_config(images.config.DazleConfig(), [*FLAGS, *place, *arguments], "train_dazle.py", "")
+    return parse_config(dazle(), [*FLAGS, *place, *arguments], "train_dazle.py", "")
 
 
 def test_the_real_command_from_region_maps_to_report(region_file, tmp_path) -> None:
@@ -566,7 +508,7 @@ def test_the_real_command_from_region_maps_to_report(region_file, tmp_path) -> N
 
 def test_the_standard_split_has_zero_shot_accuracy_alone(tmp_path, images, capsys) -> None:
     write_regions(tmp_path)
-    assert images.train_dazle.train(parsed(images, tmp_path, "--standard_split", "--select", "val")) == 0
+    assert train(parsed(images, tmp_path, "--standard_split", "--select", "val"), images.train_dazle.METHOD) == 0
     (folder,) = (tmp_path / "runs").iterdir()
     rows = read_rows(folder)
     assert list(rows) == ["paper", "val", "last"]
@@ -599,6 +541,6 @@ def test_seeds_run_through_the_launcher_and_are_summarized(region_file, tmp_path
 )
 def test_what_cannot_be_is_one_line(tmp_path, images, capsys, changes, arguments, words) -> None:
     write_regions(tmp_path, **changes)
-    assert images.train_dazle.train(parsed(images, tmp_path, *arguments)) == 1
+    assert train(parsed(images, tmp_path, *arguments), images.train_dazle.METHOD) == 1
     error = capsys.readouterr().err
     assert re.search(words, error) and error.startswith("error: ") and error.count("\n") == 1, error

@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 import scipy.io
 
-from zslab.config import read_dataset
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import MAPS, ROWS, fingerprint
 from zslab.data.region_dataset import RegionDataset, read_region_maps
 from zslab.data.region_writer import write_region_file
 from zslab.data.xlsa17 import read_xlsa17
+from zslab.train import train
 from zslab.utils.files import read_json
 
+from helpers.configs import read_dataset, tfvaegan
 from helpers.project import tree_modules
 from helpers.tiny import tiny_arrays, write_tiny
 
@@ -191,11 +192,11 @@ def test_few_maps_are_read_and_fewer_where_each_costs_unpacking_many(tmp_path, m
 @pytest.fixture
 def stopped(images, tiny, tmp_path, monkeypatch):
     """Trains on TINY in vain, and yields what runs the same command again: exit status for changed flags."""
-    monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("zslab.report.run.write_report", lambda folder: folder / "report.html")
 
     def run(**changes) -> int:
         flags = TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes
-        return images.train_tfvaegan_inductive.train(images.config.TfvaeganConfig(**flags))
+        return train(replace(tfvaegan(), **flags), images.train_tfvaegan_inductive.METHOD)
 
     def stop(*args: object) -> None:
         raise KeyboardInterrupt

@@ -242,7 +242,7 @@ def test_sizes_of_the_release_change_nothing_and_a_note_says_so(images, tiny, tm
 def report(request, monkeypatch) -> None:
     """Runs in this process draw no report, which takes longer than they do; one test asks for it."""
     if "with_report" not in request.keywords:
-        monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
+        monkeypatch.setattr("zslab.report.run.write_report", lambda folder: folder / "report.html")
 
 
 def tiny_config(tiny: Path, tmp_path: Path, **changes) -> ImageConfig:
@@ -375,7 +375,7 @@ def test_a_finished_run_without_a_report_draws_it(images, tiny, tmp_path, monkey
     """As a kill between result and report leaves it."""
     folder = run_in_process(images, tiny, tmp_path)
     drawn = []
-    monkeypatch.setattr("zslab.train.write_report", lambda folder: drawn.append(folder))
+    monkeypatch.setattr("zslab.report.run.write_report", lambda folder: drawn.append(folder))
     run_in_process(images, tiny, tmp_path)
     assert drawn == [folder] and f"Report: {folder / 'report.html'}" in capsys.readouterr().out
     (folder / "report.html").write_text("")

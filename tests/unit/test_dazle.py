@@ -9,10 +9,12 @@ from dataclasses import fields
 import pytest
 import torch
 
+from zslab.config import DazleOptions
 from zslab.dazle import losses as loss
-from zslab.dazle.model import Dazle, DazleOptions
+from zslab.dazle.model import Dazle
 from zslab.errors import InputError
 
+from helpers.configs import dazle_options
 from helpers.naive_dazle import naive_forward, naive_loss, naive_step
 
 N, GRID, FEATURES, ATTRIBUTES, WORDS, CLASSES = 4, (3, 2), 6, 5, 7, 9
@@ -41,9 +43,9 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize(("convolution", "nonlinear"), [*itertools.product((False, True), repeat=2)])
 def test_every_combination_of_options_is_the_papers_einsums(convolution: bool, nonlinear: bool) -> None:
-    switches = [name for name in OPTIONS if name not in ("convolution", "nonlinear_classes")]
+    switches = [name for name in OPTIONS if name not in ("is_conv", "non_linear_emb")]
     for chosen in itertools.product((False, True), repeat=len(switches)):
-        options = DazleOptions(convolution=convolution, nonlinear_classes=nonlinear, **dict(zip(switches, chosen)))
+        options = dazle_options(is_conv=convolution, non_linear_emb=nonlinear, **dict(zip(switches, chosen)))
         for training in (True, False) if convolution else (True,):
             check(options, training)
 
@@ -64,13 +66,13 @@ def check(options: DazleOptions, training: bool) -> None:
     ours = loss.cross_entropy(found.scores, labels) + 0.1 * calibration
     ours.backward()
     for name, parameter in model.named_parameters():
-        if name == "vectors" and not options.trainable_vectors:
+        if name == "vectors" and not options.trainable_w2v:
             assert parameter.grad is None
         else:
             torch.testing.assert_close(parameter.grad, leaves[name].grad, rtol=1e-9, atol=1e-12, msg=f"{name} with {options}")
 
 
-@pytest.mark.parametrize("options", [DazleOptions(), DazleOptions(convolution=True, nonlinear_classes=True)])
+@pytest.mark.parametrize("options", [dazle_options(), dazle_options(is_conv=True, non_linear_emb=True)])
 def test_every_parameter_learns(options) -> None:
     model, (regions, att) = build(options), inputs()
     loss.cross_entropy(model(regions, att).scores, torch.tensor([0, 3, 2, 3])).backward()
@@ -82,10 +84,10 @@ def test_every_parameter_learns(options) -> None:
 
 def test_shapes_and_the_smaller_grid_of_the_convolution() -> None:
     regions, att = inputs()
-    output = build(DazleOptions())(regions, att)
+    output = build(dazle_options())(regions, att)
     assert [tuple(t.shape) for t in output] == [(4, 9), (4, 5, 6), (4, 5), (4, 5), (4, 5, 6)]
     torch.testing.assert_close(output.attention.sum(dim=2), torch.ones(4, 5, dtype=torch.float64))
-    model = build(DazleOptions(convolution=True))
+    model = build(dazle_options(is_conv=True))
     assert model.grid == (2, 1)
     assert model(regions, att).attention.shape == (4, 5, 2)
     assert model.convolution.weight.shape == (FEATURES // 2, FEATURES, 2, 2) and model.score.shape == (WORDS, FEATURES // 2)
@@ -93,7 +95,7 @@ def test_shapes_and_the_smaller_grid_of_the_convolution() -> None:
 
 def test_running_statistics_follow_the_batches_of_training_alone() -> None:
     """A tenth of the way to each batch's mean and unbiased variance over images and regions, by hand."""
-    model, (regions, att) = build(DazleOptions(convolution=True)), inputs()
+    model, (regions, att) = build(dazle_options(is_conv=True)), inputs()
     mean, variance = (getattr(model.normalization, f"running_{name}").clone() for name in ("mean", "var"))
     for batch in (regions[:3], regions[1:]):
         maps = torch.nn.functional.conv2d(
@@ -113,13 +115,13 @@ def test_running_statistics_follow_the_batches_of_training_alone() -> None:
 def test_regions_under_a_convolution_are_not_normalized() -> None:
     """Whatever `normalize_features` says; in eval mode, for batch normalization takes a common factor away by itself."""
     regions, att = inputs()
-    outputs = [build(DazleOptions(convolution=True, normalize_features=on)).eval()(regions, att) for on in (True, False)]
+    outputs = [build(dazle_options(is_conv=True, normalize_F=on)).eval()(regions, att) for on in (True, False)]
     assert torch.equal(outputs[0].scores, outputs[1].scores)
 
 
 def test_uniform_regions_are_those_of_p_alone() -> None:
-    model, (regions, att) = build(DazleOptions(uniform_regions=True)), inputs()
-    attended = build(DazleOptions())(regions, att)
+    model, (regions, att) = build(dazle_options(uniform_att_1=True)), inputs()
+    attended = build(dazle_options())(regions, att)
     found = model(regions, att)
     torch.testing.assert_close(found.attribute_scores, attended.region_scores.mean(dim=2))
     assert not torch.allclose(found.attribute_scores, attended.attribute_scores)
@@ -131,7 +133,7 @@ def test_uniform_regions_are_those_of_p_alone() -> None:
 
 def test_the_start_is_the_published_one() -> None:
     words = torch.randn(ATTRIBUTES, WORDS, generator=torch.Generator().manual_seed(0)) * 5
-    model = Dazle(words, ATTRIBUTES, 400, options=DazleOptions(), generator=torch.Generator().manual_seed(1))
+    model = Dazle(words, ATTRIBUTES, 400, options=dazle_options(), generator=torch.Generator().manual_seed(1))
     torch.testing.assert_close(model.vectors.detach(), words / words.norm(dim=1, keepdim=True))
     assert model.score.std().item() == pytest.approx(1, abs=0.05) and abs(model.score.mean().item()) < 0.05
     assert not model.attention.any() and not model.importance.any()
@@ -143,7 +145,7 @@ def test_the_start_is_the_published_one() -> None:
 
 
 def test_the_start_depends_on_the_generator_alone() -> None:
-    options = DazleOptions(nonlinear_classes=True, convolution=True)
+    options = dazle_options(non_linear_emb=True, is_conv=True)
     models = []
     for seed in (1, 1, 2):
         torch.manual_seed(len(models))
@@ -154,14 +156,14 @@ def test_the_start_depends_on_the_generator_alone() -> None:
 
 
 def test_what_uniform_attention_does_without_is_not_there() -> None:
-    names = {name for name, _ in build(DazleOptions(uniform_regions=True, uniform_attributes=True)).named_parameters()}
+    names = {name for name, _ in build(dazle_options(uniform_att_1=True, uniform_att_2=True)).named_parameters()}
     assert names == {"vectors", "score"}
-    names = {name for name, _ in build(DazleOptions(uniform_regions=True)).named_parameters()}
+    names = {name for name, _ in build(dazle_options(uniform_att_1=True)).named_parameters()}
     assert names == {"vectors", "score", "attention", "importance"}
 
 
 def test_a_region_of_zeros_is_no_reason_for_nan() -> None:
-    model, (regions, att) = build(DazleOptions()), inputs()
+    model, (regions, att) = build(dazle_options()), inputs()
     regions[0, 2] = 0
     output = model(regions, att)
     output.scores.sum().backward()
@@ -185,7 +187,7 @@ def test_word_vectors_that_do_not_fit_are_refused(vectors, words) -> None:
 def test_an_attribute_without_a_word_vector_learns_unless_it_is_normalized() -> None:
     vectors = torch.eye(5, 7) * torch.tensor([[1.0], [1], [0], [1], [1]])
     with pytest.raises(InputError, match="has no word vector .got 1 rows.*attribute 3"):
-        Dazle(vectors, ATTRIBUTES, FEATURES, options=DazleOptions(normalize_vectors=True))
+        Dazle(vectors, ATTRIBUTES, FEATURES, options=dazle_options(normalize_V=True))
     model = Dazle(vectors, ATTRIBUTES, FEATURES)
     model(torch.randn(2, 49, FEATURES), torch.rand(3, ATTRIBUTES)).scores.square().sum().backward()
     assert model.vectors[2].eq(0).all() and model.vectors.grad[2].isfinite().all() and model.vectors.grad[2].ne(0).any()
@@ -194,12 +196,12 @@ def test_an_attribute_without_a_word_vector_learns_unless_it_is_normalized() -> 
 @pytest.mark.parametrize("grid", [(1, 7), (2, 2)])
 def test_a_grid_too_small_for_the_convolution_is_refused(grid) -> None:
     with pytest.raises(InputError, match=f"too small for a 2 × 2 convolution .got {grid[0]} × {grid[1]}"):
-        Dazle(None, ATTRIBUTES, FEATURES, options=DazleOptions(convolution=True), grid=grid)
+        Dazle(None, ATTRIBUTES, FEATURES, options=dazle_options(is_conv=True), grid=grid)
 
 
 def test_regions_of_other_features_are_refused_before_the_convolution() -> None:
     with pytest.raises(InputError, match=r"got 6 regions of 3 features, expected 6 \(3 × 2\) of 6"):
-        build(DazleOptions(convolution=True))(torch.zeros(2, 6, 3, dtype=torch.float64), inputs()[1])
+        build(dazle_options(is_conv=True))(torch.zeros(2, 6, 3, dtype=torch.float64), inputs()[1])
 
 
 # ---- losses --------------------------------------------------------------------------------------------------------------
@@ -239,7 +241,7 @@ def test_self_calibration_stays_finite_where_the_probability_does_not() -> None:
 
 def test_the_naive_step_trains() -> None:
     """The benchmark's reference: two of its steps move the weights as two of the model's do."""
-    options = DazleOptions()
+    options = dazle_options()
     model, (regions, att) = build(options), inputs()
     leaves = {name: p.detach().clone().requires_grad_() for name, p in model.named_parameters()}
     labels, is_unseen = torch.tensor([0, 3, 2, 3]), torch.arange(CLASSES) > 5

@@ -12,7 +12,6 @@ import scipy.io
 import torch
 
 from zslab.baselines.comparison import run_baselines
-from zslab.config import read_dataset
 from zslab.data import lazy as rows
 from zslab.data.dataset import Dataset, Samples
 from zslab.data.lazy import (
@@ -34,6 +33,7 @@ from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import generate
 from zslab.tfvaegan.synthesis import synthesize
 
+from helpers.configs import read_dataset, tfvaegan
 from helpers.tfvaegan_trainer import build
 from helpers.tiny import tiny_arrays, write_tiny
 
@@ -290,7 +290,7 @@ def test_a_head_learns_from_streamed_features_what_it_learns_from_the_same_in_me
 
 def test_memory_limits_every_matrix_to_a_share(images, tiny, monkeypatch) -> None:
     monkeypatch.setattr(rows, "IN_MEMORY", rows.IN_MEMORY)
-    config = replace(images.config.TfvaeganConfig(), dataset="TINY", dataroot=tiny)
+    config = replace(tfvaegan(), dataset="TINY", dataroot=tiny)
     assert rows.fits(2**20, 1024) and not rows.fits(2**20, 1025)
     read_dataset(config)
     assert rows.fits(2**20, 1024)

@@ -16,6 +16,9 @@ import scipy.io
 import torch
 from safetensors.torch import save_file
 
+from zslab.train import train
+
+from helpers.configs import actions
 from helpers.project import tree_modules
 
 av = pytest.importorskip("av", reason="the extra `video` is not installed: no PyAV")
@@ -397,7 +400,7 @@ def test_from_videos_to_a_trained_network(script, tmp_path, monkeypatch) -> None
     script.make_splits.make_splits(splits)
     names = read_mat(tmp_path / "my_clips" / "split_1" / "att_splits.mat", ["allclasses_names"])["allclasses_names"]
     assert names.tolist() == ["fall_down", "go_left", "go_right", "jump_up"]
-    monkeypatch.setattr("zslab.train.write_report", lambda folder: folder / "report.html")
+    monkeypatch.setattr("zslab.report.run.write_report", lambda folder: folder / "report.html")
     tiny = dict(
         ngh=8,
         ndh=8,
@@ -412,7 +415,5 @@ def test_from_videos_to_a_trained_network(script, tmp_path, monkeypatch) -> None
         device="cpu",
         threads=1,
     )
-    config = script.config.TfvaeganConfig(
-        dataset="my_clips", dataroot=tmp_path, image_embedding="r3d_18", split=1, output=tmp_path / "runs", **tiny
-    )
-    assert script.train_tfvaegan.train(config) == 0
+    config = actions(dataset="my_clips", dataroot=tmp_path, image_embedding="r3d_18", split=1, output=tmp_path / "runs", **tiny)
+    assert train(config, script.train_tfvaegan.METHOD) == 0

@@ -20,6 +20,8 @@ from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
 from zslab.metrics import SeenUnseenCurve, harmonic_mean, margin_curve, mean_class_accuracy
+from zslab.results.names import Rule
+from zslab.results.result import Row
 
 # Row of the result table -> the baseline, in the order of the rows.
 BASELINES: dict[str, Baseline] = {
@@ -78,6 +80,17 @@ class BaselineResult:
     constant: float
     settings: dict[str, Settings]
     seconds: float
+
+    @property
+    def rows(self) -> list[Row]:
+        """The rows of a result: plain, which also has the area under the curve, and calibrated."""
+        about = f"baseline, chosen on validation: {self.choices}"
+
+        def row(rule: Rule, accuracies: Generalized, area: float | None) -> Row:
+            u, s, h = accuracies.acc_unseen, accuracies.acc_seen, accuracies.h
+            return Row(rule, self.name, self.t1, u, s, h, area, about=about)
+
+        return [row("val", self.plain, self.curve.area), row("val + calibration", self.calibrated, None)]
 
     @property
     def choices(self) -> str:

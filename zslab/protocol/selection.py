@@ -11,7 +11,7 @@ Every result has a row for each selection rule:
 * `validation`: the accuracy of the validation run on its own classes; only with `--select only_val`, or where no unseen
   class has test samples.
 
-The rows of the baselines follow.
+The rows of the baselines follow in a result.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zslab.baselines.comparison import BaselineResult, Generalized
 from zslab.results.names import MEASURES, MeasureKey, Rule
 from zslab.results.record import EpochRecord
 from zslab.results.result import Choice, Row
@@ -78,17 +77,13 @@ def measure_at(records: Sequence[EpochRecord], group: str, key: str, choice: Cho
 
 
 def result_rows(
-    records: Sequence[EpochRecord],
-    selection: Selection | None,
-    baselines: Sequence[BaselineResult],
-    validation: Sequence[EpochRecord] = (),
+    records: Sequence[EpochRecord], selection: Selection | None, validation: Sequence[EpochRecord] = ()
 ) -> list[Row]:
-    """Return the rows of the result.
+    """Return the rows of the method, one for each selection rule.
 
     Args:
         records: of the test run; empty where there was none, which leaves the row `validation` alone.
         selection: what a validation run chose, if there was one.
-        baselines: whose rows follow; empty where they could not be measured.
         validation: records of the validation run, shown where the test run measured no unseen class.
     """
 
@@ -124,13 +119,4 @@ def result_rows(
     rows.append(row("last", "last epoch, last head epoch" if has_heads else "last epoch", last, last_of_all))
     if selection and best(records, "T1") is None:
         rows.append(row("validation", on_validation, selection.t1, selection.h, source=validation))
-    return rows + [row for baseline in baselines for row in _baseline_rows(baseline)]
-
-
-def _baseline_rows(baseline: BaselineResult) -> list[Row]:
-    def row(rule: Rule, accuracies: Generalized, area: float | None) -> Row:
-        u, s, h = accuracies.acc_unseen, accuracies.acc_seen, accuracies.h
-        about = f"baseline, chosen on validation: {baseline.choices}"
-        return Row(rule, baseline.name, baseline.t1, u, s, h, area, about=about)
-
-    return [row("val", baseline.plain, baseline.curve.area), row("val + calibration", baseline.calibrated, None)]
+    return rows

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Protocol
 
 from torch import Tensor
 
-from zslab.baselines.comparison import BaselineResult, run_baselines
 from zslab.config import RunConfig
 from zslab.data.dataset import Dataset, Samples, Stage, StageData
 from zslab.errors import InputError
+from zslab.metrics import SeenUnseenCurve
 from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation, Progress, unwatched
 from zslab.protocol.loop import Trainer, fit
 from zslab.protocol.selection import Selection, result_rows, select
 from zslab.results.folder import RunFolder
 from zslab.results.record import EpochRecord, Metrics
-from zslab.results.result import Choice, Data, Outcome
+from zslab.results.result import Choice, Data, Outcome, Row
 from zslab.utils.environment import set_seed
 
 log = logging.getLogger("zslab")
@@ -46,8 +46,28 @@ class EvaluatingTrainer(Trainer, Protocol):
         """Return all network parameters by name."""
 
 
+class Comparison(Protocol):
+    """What a baseline leaves in a result."""
+
+    name: str
+    curve: SeenUnseenCurve
+
+    @property
+    def rows(self) -> list[Row]:
+        """Its rows."""
+
+
+def no_baselines(validation: StageData, test: StageData) -> Sequence[Comparison]:
+    """Measure none."""
+    return ()
+
+
 def run_protocol(
-    dataset: Dataset, build_trainer: Callable[[StageData], EvaluatingTrainer], folder: RunFolder, config: RunConfig
+    dataset: Dataset,
+    build_trainer: Callable[[StageData], EvaluatingTrainer],
+    folder: RunFolder,
+    config: RunConfig,
+    run_baselines: Callable[[StageData, StageData], Sequence[Comparison]] = no_baselines,
 ) -> Outcome:
     """Train and measure all stages in an open run folder.
 
@@ -56,6 +76,7 @@ def run_protocol(
         folder: receives checkpoints, metrics, arrays and weights.
         config: how long to train, how to choose an epoch, and the seed, which also draws the validation split where the data
             have none.
+        run_baselines: measures the baselines, given the validation and the test stage.
     """
 
     def stage(name: Stage) -> StageData:
@@ -74,7 +95,7 @@ def run_protocol(
         if not len(dataset.locations.get("test_seen", ())):  # ZSL alone: validation has an H, the test has none
             selection = replace(selection, h=None, constant=None)
         log.info("Chosen on validation: T1 at %s; H at %s.", selection.t1, selection.h)
-    notes, baselines, test_records = list(dataset.notes), list[BaselineResult](), list[EpochRecord]()
+    notes, test_records, baselines = list(dataset.notes), list[EpochRecord](), list[Comparison]()
     if config.validation_only:
         measured = stage("validation")
         notes.append("Nothing was trained on trainval, and no score of the test split was computed.")
@@ -82,10 +103,10 @@ def run_protocol(
         measured = stage("test")
         test_records = _train_stage(measured, build_trainer, folder, config, selection)
         try:
-            baselines = run_baselines(stage("validation"), measured)
+            baselines = list(run_baselines(stage("validation"), measured))
             folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
         except InputError as error:
-            notes.append(f"The baselines are left out, since {error.problem}.")
+            notes.append(f"The baselines are left out: {error}")
     return Outcome(
         seconds=sum(record.seconds for record in [*records, *test_records]),
         data=Data(
@@ -100,7 +121,7 @@ def run_protocol(
             attribute_dim=measured.attribute_dim,
             counts=dataset.counts,
         ),
-        rows=result_rows(test_records, selection, baselines, records),
+        rows=result_rows(test_records, selection, records) + [row for baseline in baselines for row in baseline.rows],
         notes=notes,
     )
 
