@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -209,3 +210,14 @@ def test_a_stage_with_a_single_training_class_has_the_other_baselines(dataset) -
     single = replace(validation, train=train, test_seen=train, seen_classes=validation.seen_classes[:1])
     names = [result.name for result in run_baselines(single, test)]
     assert names == [name for name in BASELINES if name != "class-normalized MLP"] and len(names) == 3
+
+
+@pytest.mark.parametrize("name", BASELINES)
+def test_a_class_that_training_did_not_know_gets_the_prototype_it_would_have_had(name: str) -> None:
+    rng = torch.Generator().manual_seed(3)
+    features, labels = torch.rand(60, 7, generator=rng), torch.arange(60) % 5
+    attributes = torch.nn.functional.normalize(torch.rand(8, 4, generator=rng), dim=1)
+    everything = copy(BASELINES[name]).fit(features, labels, attributes)
+    without = copy(BASELINES[name]).fit(features, labels, attributes[:6])
+    torch.testing.assert_close(without.prototypes(attributes[6:]), everything.prototypes_[6:], rtol=1e-6, atol=1e-6)
+    assert torch.equal(without.prototypes(attributes[:6]), without.prototypes_)

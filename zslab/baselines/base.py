@@ -54,7 +54,8 @@ class TrainingSet:
         features: (n, d), not centered.
         targets: (n,) the rank of every sample's class among the seen classes.
         feature_mean: (d,) float64, the mean of the class means; zeros without centering.
-        attributes: (C, a) float64 of all classes, minus their mean over the seen classes where centering is on.
+        attributes: (C, a) float64 of all classes, minus `attribute_mean`.
+        attribute_mean: (a,) float64, the mean over the seen classes; zeros without centering.
         seen: (s,) rows of `attributes` that have training samples, ascending.
     """
 
@@ -62,6 +63,7 @@ class TrainingSet:
     targets: Tensor
     feature_mean: Tensor
     attributes: Tensor
+    attribute_mean: Tensor
     seen: Tensor
 
     @property
@@ -80,7 +82,9 @@ class Baseline(ABC):
 
     Attributes:
         center: subtract from features the mean of the class means, and from attributes their mean over the seen classes.
-        feature_mean_: (d,) float32 that `transform` subtracts. Set by `fit`, as is
+        feature_mean_: (d,) float32 that `transform` subtracts. Set by `fit`, as are
+        attribute_mean_: (a,) float64 that `prototypes` subtracts,
+        weights_: what `prototypes` computes with, by name,
         prototypes_: (C, d) float32, one row for every row of the attribute matrix.
     """
 
@@ -89,11 +93,21 @@ class Baseline(ABC):
 
     center: bool = True
     feature_mean_: Tensor = field(init=False, repr=False)
+    attribute_mean_: Tensor = field(init=False, repr=False)
+    weights_: dict[str, Tensor] = field(init=False, repr=False)
     prototypes_: Tensor = field(init=False, repr=False)
 
     @abstractmethod
-    def _solver(self, data: TrainingSet) -> Callable[[Self], Tensor]:
-        """Return a function from a baseline to its prototypes (C, d), after the work that all settings share."""
+    def _solver(self, data: TrainingSet) -> Callable[[Self], dict[str, Tensor]]:
+        """Return a function from a baseline to its weights, after the work that all settings share."""
+
+    @abstractmethod
+    def _embed(self, attributes: Tensor) -> Tensor:
+        """Return prototypes (k, d) for centered attributes (k, a), both float64, by `weights_`."""
+
+    def prototypes(self, attributes: Tensor) -> Tensor:
+        """Return the prototypes (k, d) float32 of classes with attributes (k, a), which training need not have known."""
+        return self._embed(attributes.double() - self.attribute_mean_).float()
 
     def fit(self, features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor) -> Self:
         """Learn from the samples of the seen classes.
@@ -104,7 +118,7 @@ class Baseline(ABC):
             attributes: (C, a) of all classes.
         """
         (fitted,) = self.path(features, labels, attributes, [{}])
-        self.feature_mean_, self.prototypes_ = fitted.feature_mean_, fitted.prototypes_
+        vars(self).update(vars(fitted))
         return self
 
     def path(
@@ -117,7 +131,9 @@ class Baseline(ABC):
             fitted = copy(self)
             for name, value in settings.items():
                 setattr(fitted, name, value)
-            fitted.feature_mean_, fitted.prototypes_ = data.feature_mean.float(), solve(fitted).float()
+            fitted.feature_mean_, fitted.attribute_mean_ = data.feature_mean.float(), data.attribute_mean
+            fitted.weights_ = solve(fitted)
+            fitted.prototypes_ = fitted.prototypes(attributes)
             yield fitted
 
     def transform(self, features: Tensor) -> Tensor:
@@ -144,13 +160,13 @@ def ridge_solver(gram: Tensor, right: Tensor) -> Callable[[float], Tensor]:
     return solve
 
 
-def class_weights(data: TrainingSet) -> Callable[[float], Tensor]:
-    """Return λ -> (SSᵀ + λI)⁻¹SAᵀ (s, C): how ridge regression on attributes composes class k of the seen classes.
+def attribute_side(data: TrainingSet) -> Callable[[float], Tensor]:
+    """Return λ -> (SSᵀ + λI)⁻¹S (s, a) = S(SᵀS + λI)⁻¹ for the attributes S (s, a) of the seen classes.
 
-    With S (s, a) the attributes of the seen classes and A (C, a) those of all, it equals S(SᵀS + λI)⁻¹Aᵀ.
+    Its product with the attributes of any class tells how ridge regression composes that class of the seen ones.
     """
     seen = data.attributes[data.seen]
-    return ridge_solver(seen @ seen.T, seen @ data.attributes.T)
+    return ridge_solver(seen @ seen.T, seen)
 
 
 def training_set(features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor, center: bool) -> TrainingSet:
@@ -158,7 +174,7 @@ def training_set(features: Tensor | LazyFeatures, labels: Tensor, attributes: Te
     seen, targets = labels.unique(return_inverse=True)
     feature_mean = torch.zeros(features.shape[1], dtype=torch.float64, device=labels.device)
     attributes = attributes.double()
+    attribute_mean = torch.zeros_like(attributes[0])
     if center:
-        feature_mean = mean_of_class_means(features, targets)
-        attributes = attributes - attributes[seen].mean(dim=0)
-    return TrainingSet(features, targets, feature_mean, attributes, seen)
+        feature_mean, attribute_mean = mean_of_class_means(features, targets), attributes[seen].mean(dim=0)
+    return TrainingSet(features, targets, feature_mean, attributes - attribute_mean, attribute_mean, seen)

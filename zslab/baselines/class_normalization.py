@@ -70,22 +70,25 @@ class ClassNormalizedMlp(Baseline):
     batch_size: int = 512
     seed: int = 0
 
-    def _solver(self, data: TrainingSet) -> Callable[[ClassNormalizedMlp], Tensor]:
+    def _solver(self, data: TrainingSet) -> Callable[[ClassNormalizedMlp], dict[str, Tensor]]:
         """Return the solver: every scale is trained once, as far as the most epochs that are asked for."""
-        running: dict[float, tuple[Iterator[Tensor], list[Tensor]]] = {}  # scale -> training, prototypes of epochs so far
+        running: dict[
+            float, tuple[Iterator[dict[str, Tensor]], list[dict[str, Tensor]]]
+        ] = {}  # scale -> training, epochs so far
 
-        def solve(model: ClassNormalizedMlp) -> Tensor:
-            training, prototypes = running.setdefault(model.scale, (model._train(data), []))
-            prototypes += islice(training, max(0, model.epochs - len(prototypes)))
-            return prototypes[model.epochs - 1]
+        def solve(model: ClassNormalizedMlp) -> dict[str, Tensor]:
+            training, weights = running.setdefault(model.scale, (model._train(data), []))
+            weights += islice(training, max(0, model.epochs - len(weights)))
+            return weights[model.epochs - 1]
 
         return solve
 
-    def _train(self, data: TrainingSet) -> Iterator[Tensor]:
-        """Train, and yield after every epoch the prototypes (C, d) of norm s²."""
+    def _train(self, data: TrainingSet) -> Iterator[dict[str, Tensor]]:
+        """Train, and yield after every epoch the network's state and the "spread" () that attributes are divided by."""
         device, mean, scale = data.targets.device, data.feature_mean.float(), self.scale**2
-        attributes = data.attributes.float()
-        attributes = attributes / attributes[data.seen].square().mean().sqrt().clamp_min(1e-12)
+        attributes = data.attributes[data.seen].float()
+        spread = attributes.square().mean().sqrt().clamp_min(1e-12)
+        attributes = attributes / spread
         with torch.random.fork_rng(devices=[]):  # the initial weights draw from PyTorch's own generator
             torch.manual_seed(self.seed)
             network = attribute_network(attributes.shape[1], self.hidden_dim, len(mean)).to(device)
@@ -95,14 +98,23 @@ class ClassNormalizedMlp(Baseline):
             network.train()
             for batch in torch.randperm(len(data.targets), generator=generator).to(device).split(self.batch_size):
                 x = F.normalize(data.features[batch] - mean, dim=1)
-                logits = scale * x @ F.normalize(network(attributes[data.seen]), dim=1).T
+                logits = scale * x @ F.normalize(network(attributes), dim=1).T
                 optimizer.zero_grad()
                 F.cross_entropy(logits, data.targets[batch]).backward()
                 optimizer.step()
             with torch.no_grad():
-                network(attributes[data.seen])  # the statistics of the weights as they are now
-                prototypes = scale * F.normalize(network.eval()(attributes), dim=1)
-            yield prototypes
+                network(attributes)  # the statistics of the weights as they are now
+            yield {name: value.clone() for name, value in network.state_dict().items()} | {"spread": spread}
+
+    @torch.no_grad()
+    def _embed(self, attributes: Tensor) -> Tensor:
+        state = dict(self.weights_)
+        spread, last = state.pop("spread"), list(state.values())[-1]
+        with torch.device("meta"):  # so that no random numbers are drawn
+            network = attribute_network(attributes.shape[1], self.hidden_dim, len(last)).eval()
+        network.load_state_dict(state, assign=True)
+        prototypes: Tensor = self.scale**2 * F.normalize(network(attributes.float() / spread), dim=1)
+        return prototypes
 
     def transform(self, features: Tensor) -> Tensor:
         """Return centered features (n, d) of unit norm."""

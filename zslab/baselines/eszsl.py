@@ -17,7 +17,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from zslab.baselines.base import Baseline, Settings, TrainingSet, class_weights, ridge_solver
+from zslab.baselines.base import Baseline, Settings, TrainingSet, attribute_side, ridge_solver
 from zslab.data.lazy import CHUNK
 
 GAMMAS = (1e-2, 1e-1, 1.0, 1e1, 1e2, 1e3, 1e4, 1e5)
@@ -34,10 +34,13 @@ class Eszsl(Baseline):
     gamma: float = 1.0
     lambda_: float = 1.0
 
-    def _solver(self, data: TrainingSet) -> Callable[[Eszsl], Tensor]:
-        """Return the solver: either regularizer is solved for once per value, and their product is V Aᵀ."""
-        features, attributes = feature_side(data), class_weights(data)
-        return lambda model: (features(model.gamma) @ attributes(model.lambda_)).T
+    def _solver(self, data: TrainingSet) -> Callable[[Eszsl], dict[str, Tensor]]:
+        """Return the solver: either regularizer is solved for once per value, and their product is V (d, a)."""
+        features, attributes = feature_side(data), attribute_side(data)
+        return lambda model: {"matrix": features(model.gamma) @ attributes(model.lambda_)}
+
+    def _embed(self, attributes: Tensor) -> Tensor:
+        return attributes @ self.weights_["matrix"].T
 
 
 def feature_side(data: TrainingSet) -> Callable[[float], Tensor]:

@@ -14,7 +14,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional as F
 
-from zslab.baselines.base import Baseline, Settings, TrainingSet, class_weights
+from zslab.baselines.base import Baseline, Settings, TrainingSet, attribute_side
 
 
 @dataclass
@@ -26,9 +26,12 @@ class PrototypeRegression(Baseline):
 
     lambda_: float = 1.0
 
-    def _solver(self, data: TrainingSet) -> Callable[[PrototypeRegression], Tensor]:
-        means, weights = data.class_sums() / data.counts[:, None], class_weights(data)
-        return lambda model: F.normalize(weights(model.lambda_).T @ means, dim=1)
+    def _solver(self, data: TrainingSet) -> Callable[[PrototypeRegression], dict[str, Tensor]]:
+        means, attributes = data.class_sums() / data.counts[:, None], attribute_side(data)
+        return lambda model: {"matrix": means.T @ attributes(model.lambda_)}
+
+    def _embed(self, attributes: Tensor) -> Tensor:
+        return F.normalize(attributes @ self.weights_["matrix"].T, dim=1)
 
     def transform(self, features: Tensor) -> Tensor:
         """Return centered features (n, d) of unit norm."""
