@@ -66,7 +66,7 @@ def measure(kind: str, path: Path, n_batches: int, compute: float) -> dict[str, 
     begin = time.perf_counter()
     if kind == "whole":
         maps = np.empty((regions.n, D, *GRID), dtype=np.float32)
-        for rows in regions.stretches():
+        for rows in regions.blocks():
             maps[rows[0] : rows[-1] + 1] = regions.read(rows)
         result["load_s"] = time.perf_counter() - begin
     else:

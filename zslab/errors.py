@@ -123,7 +123,7 @@ def readable(
     except (InputError, MemoryError):
         raise
     except kinds as error:
-        raise InputError(must, where=where, got=first_line(error), fix=fix) from error
+        raise InputError(must, where=where, got=getattr(error, "strerror", None) or first_line(error), fix=fix) from error
 
 
 def refusal(path: object, error: OSError, problem: str = "the file cannot be written") -> InputError:

@@ -25,7 +25,12 @@ def main() -> int:
     parser.add_argument("--keep", type=Path, help="folder for the files that broke the contract")
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # other threads do not survive a fork
-    print("| reader | cases | read | refused | violations | seconds |", "|---|---|---|---|---|---|", sep="\n", flush=True)
+    print(
+        "| reader | cases | read | refused | slow | violations | seconds |",
+        "|---|---|---|---|---|---|---|",
+        sep="\n",
+        flush=True,
+    )
     n_faults = 0
     for name in arguments.readers or READERS:
         with tempfile.TemporaryDirectory() as folder:
@@ -33,7 +38,7 @@ def main() -> int:
             content = reader.path.read_bytes()
             reader.read()
             found = run_cases(reader, arguments.cases, arguments.seconds, arguments.seed)
-            counts = f"{found.cases:,} | {found.read:,} | {found.refused:,} | {len(found.faults):,}"
+            counts = f"{found.cases:,} | {found.read:,} | {found.refused:,} | {found.slow:,} | {len(found.faults):,}"
             print(f"| {name} | {counts} | {time.monotonic() - started:.0f} |", flush=True)
             for number, fault in found.faults.items():
                 print(f"  {name}, case {number}: {fault}", file=sys.stderr, flush=True)

@@ -32,7 +32,6 @@ from zslab.app.predictor import Predictor
 from zslab.app.trained_parts import read_weights
 from zslab.data.actions import shared_features
 from zslab.data.deepfashion import read_annotation
-from zslab.data.formats.matfile import mat_shapes
 from zslab.data.formats.names import read_names
 from zslab.data.formats.npyfile import read_matrix
 from zslab.data.formats.pickles import read_pickled_matrix
@@ -75,7 +74,6 @@ def matlab5(folder: Path, compressed: bool, file: str) -> Reader:
     scipy.io.savemat(path, {name: arrays[name] for name in sorted(names)}, do_compression=compressed)
 
     def read() -> None:
-        mat_shapes(path, path)
         read_xlsa17(folder, "TINY", "res101", "att").stage("validation")
 
     return Reader(read, path, mutations.either(mutations.damaged, mutations.matlab5))
@@ -93,7 +91,6 @@ def matlab73(folder: Path) -> Reader:
             cells[0, i] = file.create_dataset(f"#refs#/{i}", data=codes).ref
 
     def read() -> None:
-        mat_shapes(path, path)
         read_xlsa17(folder, "TINY", "res101", "att").stage("test")
 
     return Reader(read, path, hdf5(folder))
@@ -116,7 +113,7 @@ def regions(folder: Path, write: Callable[..., object]) -> Reader:
             data.stage("test")
             data.regions.read(np.array([0, data.regions.n - 1]))
             data.regions.name_of(1)
-            next(data.regions.stretches())
+            next(data.regions.blocks())
         finally:
             data.regions.close()
 
@@ -125,7 +122,7 @@ def regions(folder: Path, write: Callable[..., object]) -> Reader:
 
 def npy(folder: Path) -> Reader:
     np.save(folder / "a.npy", np.arange(12.0).reshape(4, 3))
-    read = partial(read_matrix, folder / "a.npy", "numbers", expected="numbers", fix="Save again.")
+    read = partial(read_matrix, folder / "a.npy", "numbers", "Save again.")
     return Reader(read, folder / "a.npy", mutations.damaged)
 
 

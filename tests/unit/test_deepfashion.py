@@ -89,29 +89,26 @@ def replaced(name: str, old: str, new: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     "changes,words",
     [
-        (
-            replaced("list_attr_img", "img/B/2.jpg   0  1  1", "img/B/2.jpg   0  1"),
-            r"list_attr_img\.txt, line 6: .*got 2 values",
+        *(
+            (replaced("list_attr_img", "img/B/2.jpg   0  1  1", f"img/B/2.jpg{values}"), r"list_attr_img\.txt, line 6")
+            for values in ("  0  1", "  0  1  2", "  0  1  x", "  0  1  999", "")
         ),
-        (replaced("list_attr_img", "img/B/2.jpg   0  1  1", "img/B/2.jpg   0  1  2"), "line 6: .*got 3 values"),
-        (replaced("list_attr_img", "img/B/2.jpg   0  1  1", "img/B/2.jpg   0  1  x"), "line 6: .*got 3 values"),
-        (replaced("list_attr_img", "img/B/2.jpg   0  1  1", "img/B/2.jpg   0  1  999"), "line 6: .*got 3 values"),
-        (replaced("list_attr_img", "img/B/2.jpg   0  1  1", "img/B/2.jpg"), "line 6: .*got 0 values"),
-        (replaced("list_attr_img", "img/B/2.jpg", "img/B/3.jpg"), "list_category_img.txt: .*got no img/B/3.jpg"),
+        (replaced("list_attr_img", "img/B/2.jpg", "img/B/3.jpg"), "img/B/3.jpg"),
         (replaced("list_attr_img", "img/B/2.jpg", "img/B/1.jpg"), "7 different images in 8 lines"),
-        (replaced("list_attr_img", "8\n", "9\n"), "got 8 entries, expected 9"),
-        (replaced("list_attr_img", "8\n", "7\n"), "got 8 entries, expected 7"),
-        (replaced("list_category_img", "8\nimage_name  category_label\n", ""), "not a DeepFashion list"),
-        (replaced("list_category_img", "img/A/1.jpg      1", "img/A/1.jpg      0"), "line 3: .*category number, 1 ... 5"),
-        (replaced("list_category_img", "img/A/1.jpg      1", "img/A/1.jpg      6"), "line 3: .*category number, 1 ... 5"),
-        (replaced("list_category_img", "img/A/1.jpg      1", "img/A/1.jpg"), "line 3"),
+        (replaced("list_attr_img", "8\n", "9\n"), "8 entries.*'9'"),
+        (replaced("list_attr_img", "8\n", "7\n"), "8 entries.*'7'"),
+        (replaced("list_category_img", "8\nimage_name  category_label\n", ""), r"list_category_img\.txt"),
+        *(
+            (replaced("list_category_img", "img/A/1.jpg      1", f"img/A/1.jpg  {n}"), "img.txt, line 3")
+            for n in ("0", "6", "")
+        ),
         (replaced("list_category_img", "img/A/2.jpg", "img/A/1.jpg"), "line 4: .*got img/A/1.jpg"),
-        (replaced("list_eval_partition", "img/A/2.jpg    test", "img/A/2.jpg    spare"), "line 4: .*train or val or test"),
-        (replaced("list_category_cloth", "Anorak         1", "Anorak"), "line 3: the category is malformed"),
-        (replaced("list_attr_cloth", "attribute_name", "category_name"), "not a DeepFashion list"),
-        (replaced("list_attr_cloth", "3\nattr", "four\nattr"), "not a DeepFashion list"),
-        ({"list_attr_cloth": ""}, "not a DeepFashion list"),
-        ({"list_eval_partition": None}, "no list_eval_partition.txt"),
+        (replaced("list_eval_partition", "img/A/2.jpg    test", "img/A/2.jpg    spare"), "line 4: .*spare"),
+        (replaced("list_category_cloth", "Anorak         1", "Anorak"), r"list_category_cloth\.txt, line 3"),
+        (replaced("list_attr_cloth", "attribute_name", "category_name"), r"list_attr_cloth\.txt"),
+        (replaced("list_attr_cloth", "3\nattr", "four\nattr"), r"list_attr_cloth\.txt.*four"),
+        ({"list_attr_cloth": ""}, r"list_attr_cloth\.txt"),
+        ({"list_eval_partition": None}, "list_eval_partition.txt"),
     ],
 )
 def test_malformed_lists_are_refused(tmp_path, changes, words) -> None:
@@ -121,11 +118,11 @@ def test_malformed_lists_are_refused(tmp_path, changes, words) -> None:
 
 def test_numbers_of_unseen_categories_count_from_one(tmp_path) -> None:
     annotation = read_annotation(write_lists(tmp_path))
-    for unseen, words in (([2], "got 2,"), ([6], "got 6,"), ([0, 3], "got 0,")):
-        with pytest.raises(InputError, match=f"unseen class has no images.*{words}"):
+    for unseen, words in (([2], "none of 2"), ([6], "none of 6"), ([0, 3], "none of 0")):
+        with pytest.raises(InputError, match=words):
             write_xlsa17(annotation, tmp_path / "DF", unseen)
     annotation.statuses[:2] = "test"
-    with pytest.raises(InputError, match="has no training images.*Anorak"):
+    with pytest.raises(InputError, match="none of Anorak"):
         write_xlsa17(annotation, tmp_path / "DF", UNSEEN)
     assert not (tmp_path / "DF").exists()
 
@@ -139,6 +136,6 @@ def test_the_command(tmp_path, monkeypatch, capsys) -> None:
         assert command.main() == 0 and (tmp_path / "DeepFashion" / "att_splits.mat").exists()
         assert "Unseen: Tee, Kimono" in capsys.readouterr().out
         monkeypatch.setattr(sys, "argv", ["deepfashion_lists.py", *flags])
-        assert command.main() == 1 and "an unseen class has no images" in capsys.readouterr().err
+        assert command.main() == 1 and "unseen" in capsys.readouterr().err
         monkeypatch.setattr(sys, "argv", ["deepfashion_lists.py", *flags, "--unseen", "3-"])
         assert command.main() == 1 and "--unseen" in capsys.readouterr().err

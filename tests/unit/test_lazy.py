@@ -189,31 +189,26 @@ def test_baselines_in_parts_are_the_baselines(tmp_path, monkeypatch) -> None:
 
 def test_damaged_numpy_features_are_refused(tmp_path) -> None:
     folder = write_mapped(tmp_path) / "MAPPED"
-    features, labels = np.load(folder / "res101_features.npy"), np.load(folder / "res101_labels.npy")
-
-    def refused(match: str) -> None:
-        with pytest.raises(InputError, match=match):
-            read(tmp_path, "MAPPED")
-
-    broken = features.copy()
+    paths = {name: folder / f"res101_{name}.npy" for name in ("features", "labels")}
+    good = {name: np.load(path) for name, path in paths.items()}
+    broken = good["features"].copy()
     broken[17, 2] = np.inf
-    np.save(folder / "res101_features.npy", broken)
-    refused(r"res101_features\.npy: features contain NaN or infinity .got 1 of [0-9]+ samples, the first is row 18")
-    np.save(folder / "res101_features.npy", features.astype(np.int32))
-    refused(r"do not match.*int32")
-    np.save(folder / "res101_features.npy", features.T)
-    refused(r"do not match.*float16 \(7, 72\)")
-    np.save(folder / "res101_features.npy", features)
-    np.save(folder / "res101_labels.npy", labels - 1)
-    refused(r"res101_labels\.npy: labels are out of range .got 0\.\.8")
-    (folder / "res101_labels.npy").unlink()
-    refused(r"res101_labels\.npy: the file of labels is missing")
-    np.save(folder / "res101_labels.npy", labels)
-    (folder / "res101_features.npy").write_bytes(b"nothing")
-    refused(r"res101_features\.npy: features cannot be read")
-    (folder / "res101_labels.npy").write_bytes(b"nothing")
-    np.save(folder / "res101_features.npy", features)
-    refused(r"res101_labels\.npy: labels cannot be read")
+    for name, content, words in (
+        ("features", broken, "1 of [0-9]+ samples, the first is 18"),
+        ("features", good["features"].astype(np.int32), "int32"),
+        ("features", good["features"].T, r"float16 \(7, 72\)"),
+        ("features", b"nothing", ""),
+        ("labels", good["labels"] - 1, "0 to 8"),
+        ("labels", b"nothing", ""),
+        ("labels", None, "No such file"),
+    ):
+        for other, path in paths.items():
+            np.save(path, good[other])
+        paths[name].unlink()
+        if content is not None:
+            paths[name].write_bytes(content) if isinstance(content, bytes) else np.save(paths[name], content)
+        with pytest.raises(InputError, match=rf"res101_{name}\.npy.*{words}"):
+            read(tmp_path, "MAPPED")
 
 
 @pytest.mark.parametrize("rows_wanted", [[], [7], [3, 2, 3], [0, 499, 20], list(range(100, 200))])

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zslab.data.formats.npyfile import check_matrix, read_array, read_matrix
+from zslab.data.formats.npyfile import read_array, read_matrix
 from zslab.data.splits import read_class_vectors
 from zslab.errors import InputError
 from zslab.features.sources import read_attribute_vectors
 
 MATRIX = np.arange(12.0).reshape(4, 3)
-TEXT = {"expected": "(4, v) numbers, one row a color", "fix": "Paint them again."}
+FIX = "Paint them again."
 
 
 def saved(array: np.ndarray) -> bytes:
@@ -41,7 +41,7 @@ def test_a_matrix_of_any_numbers_is_read_as_it_was_saved(tmp_path: Path, dtype: 
     matrix = np.asarray(MATRIX % 2 if dtype == "bool" else MATRIX, dtype=dtype, order=order)
     np.save(tmp_path / "colors.npy", matrix)
     for n_rows in (None, 4):
-        found = read_matrix(tmp_path / "colors.npy", "colors", n_rows=n_rows, **TEXT)
+        found = read_matrix(tmp_path / "colors.npy", "colors", FIX, n_rows)
         assert found.dtype == matrix.dtype and np.array_equal(found, matrix)
 
 
@@ -64,60 +64,37 @@ DAMAGED = {
 def test_damaged_files_are_refused(tmp_path: Path, case: str, mapped: bool) -> None:
     path = tmp_path / "colors.npy"
     path.write_bytes(DAMAGED[case])
-    with pytest.raises(InputError) as caught:
-        read_array(path, "colors", mapped=mapped, **TEXT)
-    error = caught.value
-    assert (error.problem, error.where, error.expected) == ("colors cannot be read", str(path), TEXT["expected"])
-    assert error.fix == "Copy the file, or save it with numpy.save, again. Paint them again."
-    assert "Error: " in error.found and "unsafe" not in error.found  # NumPy's words, but not its advice to unpickle
+    with pytest.raises(InputError, match=r"colors\.npy.*Paint them again") as caught:
+        read_array(path, "colors", FIX, mapped=mapped)
+    assert "unsafe" not in str(caught.value)  # NumPy advises to unpickle
 
 
 def test_missing_files_are_refused_as_missing(tmp_path: Path) -> None:
-    path = tmp_path / "nowhere" / "colors.npy"
-    with pytest.raises(
-        InputError, match=r"colors\.npy: the file of colors is missing \(got nothing, expected \(4, v\).*again\.$"
-    ):
-        read_matrix(path, "colors", **TEXT)
-    with pytest.raises(InputError, match="the file of colors is missing .got a folder"):
-        read_matrix(tmp_path, "colors", **TEXT)
+    for path, words in ((tmp_path / "colors.npy", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(InputError, match=f"{path}: colors.*{words}"):
+            read_matrix(path, "colors", FIX)
 
 
-REFUSED = {
-    "a list": (MATRIX.ravel(), "colors are not a matrix of numbers", "float64 (12,)", "Paint them again."),
-    "a cube": (MATRIX[None], "colors are not a matrix of numbers", "float64 (1, 4, 3)", "Paint them again."),
-    "one number": (np.array(4.0), "colors are not a matrix of numbers", "float64 ()", "Paint them again."),
-    "no rows": (MATRIX[:0], "colors are not a matrix of numbers", "float64 (0, 3)", "Paint them again."),
-    "no columns": (MATRIX[:, :0], "colors are not a matrix of numbers", "float64 (4, 0)", "Paint them again."),
-    "words": (MATRIX.astype("U4"), "colors are not a matrix of numbers", "<U4 (4, 3)", "Paint them again."),
-    "complex": (MATRIX * 1j, "colors are not a matrix of numbers", "complex128 (4, 3)", "Paint them again."),
-    "too few rows": (MATRIX[:2], "colors have the wrong number of rows", "float64 (2, 3)", "Paint them again."),
-    "transposed": (MATRIX.T, "colors are transposed", "float64 (3, 4)", "Save the transpose."),
-    "NaN": (
-        with_value(2, 1, np.nan),
-        "colors contain NaN or infinity",
-        "1 of 4 rows, the first is row 3, counted from 1",
-        "Correct those rows. Paint them again.",
-    ),
-    "infinity": (
-        with_value(0, 0, -np.inf),
-        "colors contain NaN or infinity",
-        "1 of 4 rows, the first is row 1, counted from 1",
-        "Correct those rows. Paint them again.",
-    ),
-}
-
-
-@pytest.mark.parametrize("case", REFUSED)
-def test_what_is_no_finite_matrix_with_its_rows_is_refused(tmp_path: Path, case: str) -> None:
-    array, what, found, fix = REFUSED[case]
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (MATRIX.ravel(), r"\(12,\)"),
+        (MATRIX[None], r"\(1, 4, 3\)"),
+        (np.array(4.0), r"\(\)"),
+        (MATRIX[:0], r"\(0, 3\)"),
+        (MATRIX[:, :0], r"\(0?4?, 0\)"),
+        (MATRIX.astype("U4"), "<U4"),
+        (MATRIX * 1j, "complex128"),
+        (MATRIX[:2], r"\(2, 3\)"),
+        (MATRIX.T, r"\(3, 4\).*transpose"),
+        (with_value(2, 1, np.nan), r"1 values.*\(3, 2\)"),
+        (with_value(0, 0, -np.inf), r"1 values.*\(1, 1\)"),
+    ],
+)
+def test_what_is_no_finite_matrix_with_its_rows_is_refused(tmp_path: Path, array: np.ndarray, found: str) -> None:
     np.save(tmp_path / "colors.npy", array)
-    with pytest.raises(InputError) as of_file:
-        read_matrix(tmp_path / "colors.npy", "colors", n_rows=4, **TEXT)
-    with pytest.raises(InputError) as of_array:
-        check_matrix(array, "colors", where=tmp_path / "colors.npy", n_rows=4, **TEXT)
-    for error in (of_file.value, of_array.value):
-        assert (error.problem, error.where, error.found, error.fix) == (what, str(tmp_path / "colors.npy"), found, fix)
-        assert error.expected == ("finite numbers" if "NaN" in what else TEXT["expected"])
+    with pytest.raises(InputError, match=rf"colors\.npy: colors.*{found}"):
+        read_matrix(tmp_path / "colors.npy", "colors", FIX, 4)
 
 
 @pytest.mark.parametrize(
@@ -125,10 +102,7 @@ def test_what_is_no_finite_matrix_with_its_rows_is_refused(tmp_path: Path, case:
 )
 def test_class_and_word_vectors_are_such_matrices(tmp_path: Path, read, what: str) -> None:
     path = tmp_path / "vectors.npy"
-    for array, words in ((MATRIX[0], "are not a matrix"), (with_value(3, 0, np.inf), "contain NaN or infinity.*row 4,")):
-        np.save(path, array)
-        with pytest.raises(InputError, match=f": {what} {words}"):
+    for content in (saved(MATRIX[0]), saved(with_value(3, 0, np.inf)), DAMAGED["rows cut short"]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"vectors.npy: {what}"):
             read(path)
-    path.write_bytes(DAMAGED["rows cut short"])
-    with pytest.raises(InputError, match=f": {what} cannot be read"):
-        read(path)

@@ -66,7 +66,7 @@ def test_a_pickle_runs_nothing(tmp_path: Path, protocol: int, wrap) -> None:
         Attack(np.save, str(marker), np.zeros(1)),
     ):
         (tmp_path / "a.pkl").write_bytes(pickle.dumps(wrap(attack), protocol))
-        with pytest.raises(InputError, match="the pickle asks for code to be run"):
+        with pytest.raises(InputError, match="code to be run"):
             read_pickled_matrix(tmp_path / "a.pkl")
         assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pkl"]
 
@@ -123,15 +123,15 @@ def test_array_headers_are_not_trusted(tmp_path: Path) -> None:
 
 def test_a_pickle_of_something_else_is_no_matrix(tmp_path: Path) -> None:
     for value, words in (
-        ([1, 2], "not that of an array .got opcode EMPTY_LIST"),
-        (3, "not that of an array .got a int where"),
-        (np.zeros(3), r"not a matrix of finite numbers .got shape \(3,\)"),
-        (np.zeros((0, 3)), r"not a matrix of finite numbers .got shape \(0, 3\)"),
+        ([1, 2], "a list where"),
+        (3, "a int where"),
+        (np.zeros(3), r"\(3,\)"),
+        (np.zeros((0, 3)), r"\(0, 3\)"),
         (np.array([["a"]]), "type 'U1'"),
-        (np.array([[None]]), "not that of an array"),
+        (np.array([[None]]), "type 'O8'"),
         (np.array([[True]]), "type 'b1'"),
         (np.array([[1j]]), "type 'c16'"),
-        (np.array([[np.nan, 1]]), "1 entries that are not finite"),
+        (np.array([[np.nan, 1]]), "1 values"),
     ):
         (tmp_path / "a.pkl").write_bytes(pickle.dumps(value))
         with pytest.raises(InputError, match=words):

@@ -54,7 +54,7 @@ def test_deepfashion_groups_are_one_list_of_rows(tmp_path: Path) -> None:
     assert any("Repack" in note for note in data.notes)
     stage = data.stage("test")
     assert stage.seen_classes.tolist() == [0, 1, 3] and stage.unseen_classes.tolist() == [2]
-    with pytest.raises(InputError, match="class has no images.*8 of 12 classes, e.g. class 1"):
+    with pytest.raises(InputError, match="8 of 12 classes, e.g. class 1"):
         read_region_maps(path)
 
 
@@ -146,7 +146,7 @@ def test_lists_attributes_and_word_vectors_may_come_from_other_files(tmp_path: P
     assert len(stage.test_seen) == len(stage.rows["test_seen"]) == 0 and stage.unseen_classes.tolist() == [0]
     assert stage.seen_classes.tolist() == list(range(1, 9))
     assert data.stage("validation").unseen_classes.tolist() == [6, 7, 8]
-    with pytest.raises(InputError, match="has no test_seen_loc, test_unseen_loc.*standard_split"):
+    with pytest.raises(InputError, match="test_seen_loc, test_unseen_loc.*standard_split"):
         read_region_maps(path, split_file=tmp_path / "standard_splits.mat")
     with pytest.raises(InputError, match="no test samples of seen classes|no pooled features"):
         run_baselines(data.stage("validation"), stage)
@@ -160,38 +160,37 @@ def spoiled(name: str, place: tuple[int, ...], value: float) -> np.ndarray:
 
 SQUARE = {"att": np.ones((9, 9)), "w2v_att": np.ones((9, V)), "labels": np.arange(N) % 8}
 REFUSALS = {
-    "too few labels": ({"labels": CONTENT["labels"][:-1]}, ["labels and maps do not match", "(71,)", "72 numbers"]),
-    "negative label": ({"labels": CONTENT["labels"] - 1}, ["labels are out of range", "-1..7"]),
-    "label 1e300": ({"labels": spoiled("labels", (0,), 1e300)}, ["labels are out of range", "1e+300"]),
-    "half a label": ({"labels": CONTENT["labels"] + 0.5}, ["labels are out of range", "whole numbers"]),
-    "1-based labels": ({"labels": CONTENT["labels"] + 1}, ["do not fit", "up to 9", "0-based"]),
-    "1-based list": ({"test_unseen_loc": np.array([N])}, ["test_unseen_loc is out of range", "0..71", "1-based"]),
-    "list twice": ({"test_seen_loc": np.array([3, 3])}, ["names a sample twice"]),
-    "shared samples": ({"test_seen_loc": CONTENT["trainval_loc"][:4]}, ["the splits overlap", "4 samples"]),
-    "no list": ({"trainval_loc": None}, ["the file has no trainval_loc"]),
-    "no labels": ({"labels": None}, ["the file has no labels"]),
-    "no att": ({"att": None}, ["the file has no att"]),
-    "NaN in att": ({"att": spoiled("att", (4, 1), np.nan)}, ["class lacks attributes", "5"]),
-    "att of other classes": ({"att": np.ones((8, A))}, ["do not fit", "(8, 5)"]),
-    "vectors of other attributes": ({"w2v_att": np.ones((A + 1, V))}, ["do not fit", "(6, 4)"]),
-    "square": (SQUARE, ["orientation", "unclear", "(9, 9)"]),
-    "attribute without vector": ({"w2v_att": spoiled("w2v_att", (3,), 0)}, ["have no word vector", "attribute 4"]),
-    "NaN vector": ({"w2v_att": spoiled("w2v_att", (2, 1), np.nan)}, ["word vectors contain NaN", "w2v_att", "row 3"]),
-    "class without samples": ({"att": np.ones((10, A))}, ["class has no images", "1 of 10", "class 10"]),
-    "NaN in pooled": ({"pooled": spoiled("pooled", (70, 3), np.nan)}, ["pooled features contain NaN"]),
-    "pooled of others": ({"pooled": np.ones((3, 7))}, ["pooled features have the wrong shape", "(3, 7)"]),
+    "too few labels": ({"labels": CONTENT["labels"][:-1]}, ["labels", "(71,)", "72"]),
+    "negative label": ({"labels": CONTENT["labels"] - 1}, ["labels", "-1 to 7"]),
+    "label 1e300": ({"labels": spoiled("labels", (0,), 1e300)}, ["labels", "1e+300"]),
+    "half a label": ({"labels": CONTENT["labels"] + 0.5}, ["labels", "whole numbers"]),
+    "1-based labels": ({"labels": CONTENT["labels"] + 1}, ["up to 9", "0-based"]),
+    "1-based list": ({"test_unseen_loc": np.array([N])}, ["test_unseen_loc", "0 and 71", "1-based"]),
+    "list twice": ({"test_seen_loc": np.array([3, 3])}, ["test_seen_loc", "3 more than once"]),
+    "shared samples": ({"test_seen_loc": CONTENT["trainval_loc"][:4]}, ["trainval_loc and test_seen_loc", "got 4"]),
+    "no list": ({"trainval_loc": None}, ["trainval_loc"]),
+    "no labels": ({"labels": None}, ["labels"]),
+    "no att": ({"att": None}, ["att"]),
+    "NaN in att": ({"att": spoiled("att", (4, 1), np.nan)}, ["attribute vector", "class 5"]),
+    "att of other classes": ({"att": np.ones((8, A))}, ["att (8, 5)"]),
+    "vectors of other attributes": ({"w2v_att": np.ones((A + 1, V))}, ["word vectors (6, 4)"]),
+    "square": (SQUARE, ["att (9, 9)"]),
+    "attribute without vector": ({"w2v_att": spoiled("w2v_att", (3,), 0)}, ["w2v_att", "attribute 4"]),
+    "NaN vector": ({"w2v_att": spoiled("w2v_att", (2, 1), np.nan)}, ["w2v_att", "(3, 2)"]),
+    "class without samples": ({"att": np.ones((10, A))}, ["1 of 10", "class 10"]),
+    "NaN in pooled": ({"pooled": spoiled("pooled", (70, 3), np.nan)}, ["pooled", "NaN"]),
+    "pooled of others": ({"pooled": np.ones((3, 7))}, ["pooled", "(3, 7)"]),
 }
 
 
 @pytest.mark.parametrize("case", REFUSALS)
-def test_bad_content_is_refused_with_found_expected_and_cure(tmp_path: Path, case: str) -> None:
+def test_bad_content_is_refused_with_place_and_value(tmp_path: Path, case: str) -> None:
     changes, words = REFUSALS[case]
     path = write_release(tmp_path / "release.hdf5", **changes)
     with pytest.raises(InputError) as caught:
         read_region_maps(path).stage("test")
-    for word in [*words, "release.hdf5", "got", "expected"]:
+    for word in [*words, "release.hdf5", "(got "]:
         assert word in str(caught.value), str(caught.value)
-    assert caught.value.fix.endswith(".")
 
 
 def test_attributes_without_a_word_vector_are_noted_where_allowed(tmp_path: Path) -> None:
@@ -200,21 +199,47 @@ def test_attributes_without_a_word_vector_are_noted_where_allowed(tmp_path: Path
     assert (dataset.word_vectors[3] == 0).all()
     assert "1 attributes have no word vector and start from zero, the first is attribute 4." in dataset.notes
     path = write_release(tmp_path / "nan.hdf5", w2v_att=spoiled("w2v_att", (2, 1), np.nan))
-    with pytest.raises(InputError, match="word vectors contain NaN"):
+    with pytest.raises(InputError, match=r"w2v_att.*\(3, 2\)"):
         read_region_maps(path, allow_missing_vectors=True)
 
 
 def test_bad_word_vector_files_are_refused(ours: Path, tmp_path: Path) -> None:
     path = tmp_path / "vectors.npy"
-    with pytest.raises(InputError, match="the file of word vectors is missing .got nothing"):
+    with pytest.raises(InputError, match=r"vectors\.npy.*No such file"):
         read_region_maps(ours, word_vector_file=path)
-    np.save(path, np.array([{"pickled": 1}], dtype=object), allow_pickle=True)
-    with pytest.raises(InputError, match="word vectors cannot be read"):
-        read_region_maps(ours, word_vector_file=path)
-    for vectors, words in ((np.ones(A), "not a matrix of numbers"), (spoiled("w2v_att", (2, 1), np.inf), "contain NaN.*row 3")):
-        np.save(path, vectors)
-        with pytest.raises(InputError, match=f"word vectors.*{words}"):
+    pickled = np.array([{"pickled": 1}], dtype=object)
+    for vectors, words in (
+        (pickled, "vectors.npy"),
+        (np.ones(A), r"\(5,\)"),
+        (spoiled("w2v_att", (2, 1), np.inf), r"\(3, 2\)"),
+        (np.ones((A + 2, V)), r"word vectors \(7, 4\)"),
+    ):
+        np.save(path, vectors, allow_pickle=True)
+        with pytest.raises(InputError, match=words):
             read_region_maps(ours, word_vector_file=path)
-    np.save(path, np.ones((A + 2, V)))
-    with pytest.raises(InputError, match=r"do not fit.*word vectors \(7, 4\)"):
-        read_region_maps(ours, word_vector_file=path)
+
+
+def write_split(path: Path, names: list[str], **changes: np.ndarray) -> Path:
+    lists = {key: CONTENT[key][:, None] + 1 for key in CONTENT if key.endswith("_loc")}
+    cells = np.array([[name] for name in names], dtype=object)
+    scipy.io.savemat(path, {"att": CONTENT["att"].T, "allclasses_names": cells, **lists} | changes)
+    return path
+
+
+def test_the_classes_of_a_split_file_are_matched_by_name(ours: Path, tmp_path: Path) -> None:
+    order = np.random.default_rng(2).permutation(9)
+    extra = np.arange(1.0, A + 1)[:, None]  # an unseen class without images
+    split = write_split(
+        tmp_path / "att_splits.mat",
+        ["heron", *(CLASSES[k].replace(" ", "_").upper() for k in order)],
+        att=np.hstack([extra, CONTENT["att"][order].T]),
+        unseen_classes=np.array([[1]]),
+    )
+    data, expected = read_region_maps(ours, split_file=split), read_region_maps(ours)
+    assert np.allclose(data.attributes[:9], expected.attributes) and np.array_equal(data.labels, expected.labels)
+    assert data.class_names == [*(name.replace(" ", "_").upper() for name in CLASSES), "heron"]
+    assert data.unseen_classes.tolist() == [9] and np.allclose(data.attributes[9], extra[:, 0] / np.linalg.norm(extra))
+    with pytest.raises(InputError, match="att_splits.mat.*without bird 3"):
+        read_region_maps(ours, split_file=write_split(split, [*CLASSES[:3], "crow", *CLASSES[4:]]))
+    others = read_region_maps(ours, split_file=write_split(split, list("abcdefghi")))
+    assert others.class_names == list("abcdefghi") and any("other names" in note for note in others.notes)

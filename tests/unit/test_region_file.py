@@ -22,22 +22,22 @@ def ours(tmp_path: Path) -> Path:
     return write_ours(tmp_path / "SET" / "maps.hdf5")
 
 
-@pytest.mark.parametrize("layout", ["ours", "release", "contiguous", "big-endian", "without preadv"])
-def test_rows_are_the_source_arrays_in_any_order(tmp_path: Path, monkeypatch, layout: str) -> None:
+@pytest.mark.parametrize("layout", ["ours", "release", "contiguous", "big-endian", "chunks"])
+def test_rows_are_the_source_arrays_in_any_order(tmp_path: Path, layout: str) -> None:
     path = tmp_path / "maps.hdf5"
-    if layout == "without preadv":
-        monkeypatch.delattr(os, "preadv")
     if layout == "release":
         write_release(path)
-    elif layout in ("ours", "without preadv"):
+    elif layout == "ours":
         write_ours(path)
+    elif layout == "chunks":
+        with h5py.File(path, "w") as file:
+            file.create_dataset("feature_map", data=CONTENT["feature_map"], chunks=(1, D, *GRID))
     else:
         with h5py.File(path, "w") as file:
             file["feature_map"] = CONTENT["feature_map"].astype(">f4" if layout == "big-endian" else "<f4")
     regions = RegionFile(path)
     assert (regions.n, regions.feature_dim, regions.grid) == (N, D, GRID)
     assert regions.streams == (layout != "release")
-    assert [part.in_one_piece for part in regions._parts] == [layout in ("ours", "contiguous")]
     assert np.array_equal(regions.read(ROWS), CONTENT["feature_map"][ROWS])
     assert np.array_equal(regions.read(np.arange(N)), CONTENT["feature_map"])
     assert regions.read(ROWS).dtype == regions.dtype and regions.dtype.isnative
@@ -49,41 +49,44 @@ def test_rows_are_the_source_arrays_in_any_order(tmp_path: Path, monkeypatch, la
     regions.close()
 
 
-def test_a_row_is_one_read_and_a_shared_chunk_is_unpacked_once(tmp_path: Path, monkeypatch) -> None:
-    regions, read = RegionFile(write_ours(tmp_path / "maps.hdf5")), []
-    preadv = os.preadv
-    monkeypatch.setattr(os, "preadv", lambda *args: read.append(args[2]) or preadv(*args))
-    regions.read(ROWS)
-    places = regions._parts[0].places[np.sort(ROWS)]
-    assert read == places.tolist()  # ascending, one read a row
-    assert np.array_equal(np.diff(places), np.diff(np.sort(ROWS)) * D * 6 * 2)
-
-    (part,), slabs = RegionFile(write_release(tmp_path / "release.hdf5"))._parts, []
+def test_a_shared_chunk_is_unpacked_once(tmp_path: Path) -> None:
+    regions, slabs = RegionFile(write_release(tmp_path / "release.hdf5")), []
+    (maps,) = regions._parts
 
     class Spy:
-        chunks, shape = part.maps.chunks, part.maps.shape
+        chunks, shape = maps.chunks, maps.shape
 
         def __getitem__(self, index):
             slabs.append((index[0].start // 5, index[1].start // 4))
             return maps[index]
 
-    maps, part.maps = part.maps, Spy()
-    part.read(ROWS, np.empty((len(ROWS), D, *GRID), np.float16), np.arange(len(ROWS)))
+    regions._parts = [Spy()]
+    assert np.array_equal(regions.read(ROWS), CONTENT["feature_map"][ROWS])
     assert sorted(slabs) == [(block, channel) for block in (0, 1, 6, 14) for channel in (0, 1)]
 
 
+def test_maps_that_were_never_written_are_refused(tmp_path: Path) -> None:
+    for chunks in (None, (1, D, *GRID)):
+        with h5py.File(tmp_path / "maps.hdf5", "w") as file:
+            maps = file.create_dataset("feature_map", (N, D, *GRID), "f2", chunks=chunks)
+            if chunks:
+                maps[3] = 1
+        with pytest.raises(InputError, match=r"maps\.hdf5.*never written"):
+            RegionFile(tmp_path / "maps.hdf5")
+
+
 def test_files_that_are_no_region_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="region file is missing.*extract_features"):
+    with pytest.raises(InputError, match=r"nowhere\.hdf5.*No such file.*extract_features"):
         RegionFile(tmp_path / "nowhere.hdf5")
     path = tmp_path / "other.hdf5"
     path.write_text("no HDF5")
-    with pytest.raises(InputError, match="region maps cannot be read.*no HDF5 file"):
+    with pytest.raises(InputError, match=r"other\.hdf5"):
         RegionFile(path)
     for name, value, words in (
-        ("features", np.ones(3), "has no region maps.*got features"),
-        ("feature_map", np.ones((3, 4, 5)), r"wrong shape.*\(3, 4, 5\)"),
-        ("feature_map", np.ones((3, 4, 5, 5), dtype=int), "wrong shape.*int64"),
-        ("feature_map_train/shirt", np.ones((3, 4, 5, 5)), "region maps cannot be read.*shirt"),
+        ("features", np.ones(3), "got a file with features"),
+        ("feature_map", np.ones((3, 4, 5)), r"\(3, 4, 5\)"),
+        ("feature_map", np.ones((3, 4, 5, 5), dtype=int), "int64"),
+        ("feature_map_train/shirt", np.ones((3, 4, 5, 5)), "other.hdf5.*shirt"),
     ):
         with h5py.File(path, "w") as file:
             file[name] = value
@@ -97,7 +100,7 @@ def test_truncated_files_are_refused(tmp_path: Path, layout: str, share: float) 
     path = (write_ours if layout == "ours" else write_release)(tmp_path / "maps.hdf5")
     content = path.read_bytes()
     path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"maps\.hdf5: the region maps cannot be read"):
+    with pytest.raises(InputError, match=r"maps\.hdf5"):
         RegionFile(path)
 
 
@@ -109,11 +112,11 @@ def test_damage_met_while_reading_is_refused(tmp_path: Path) -> None:
         file.seek(place.byte_offset)
         file.write(b"\xff" * place.size)
     regions = RegionFile(path)
-    with pytest.raises(InputError, match="region maps cannot be read"):
+    with pytest.raises(InputError, match=r"release\.hdf5"):
         list(batches(regions, [np.arange(5)]))
     regions = RegionFile(write_ours(tmp_path / "ours.hdf5"))
     os.truncate(tmp_path / "ours.hdf5", 5000)
-    with pytest.raises(InputError, match="region maps cannot be read.*ends within row"):
+    with pytest.raises(InputError, match=r"ours\.hdf5.*shorter"):
         regions.read(np.array([0, 71]))
 
 
@@ -212,7 +215,7 @@ def test_a_value_that_is_not_finite_is_found_where_it_is(tmp_path: Path, value: 
         file["feature_map"][40, 2, 1, 1] = value
     regions = RegionFile(path)
     assert len(list(batches(regions, [np.arange(40)]))) == 1
-    with pytest.raises(InputError, match=r"NaN or infinity.*row 40 \(birds/40.jpg\)"):
+    with pytest.raises(InputError, match=r"row 40 \(birds/40.jpg\)"):
         list(batches(regions, [np.arange(5), np.array([7, 40, 41])]))
 
 
@@ -223,5 +226,5 @@ def test_channels_last_are_refused(tmp_path: Path) -> None:
             file["feature_map"] = np.ones(shape, np.float16)
             if pooled:
                 file["pooled"] = np.ones((3, pooled), np.float32)
-        with pytest.raises(InputError, match=r"channels last.*transpose\(0, 3, 1, 2\)"):
+        with pytest.raises(InputError, match=r"transpose\(0, 3, 1, 2\)"):
             RegionFile(path)

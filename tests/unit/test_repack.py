@@ -33,4 +33,4 @@ def test_repacking_keeps_everything_and_streams(tmp_path: Path, capsys, layout: 
         assert np.array_equal(rows, after.locations[name])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source.hdf5", "target.hdf5"]
     assert main([str(tmp_path / "nowhere.hdf5"), str(target)]) == 1
-    assert "region file is missing" in capsys.readouterr().err
+    assert "nowhere.hdf5" in capsys.readouterr().err

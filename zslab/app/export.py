@@ -170,7 +170,7 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
     if splits.is_file():
         found |= read_mat(splits, [], names)
     if isinstance(dataset, RegionDataset):
-        if "attribute_names" in dataset.regions.variables:
+        if dataset.regions.variable("attribute_names") is not None:
             found["attribute_names"] = np.array(dataset.attribute_names)
         if dataset.backbone:
             found["backbone"] = np.array(dataset.backbone)

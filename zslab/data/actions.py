@@ -12,16 +12,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from pathlib import Path
 
-import filelock
 import numpy as np
 
 from zslab.data.dataset import Dataset
-from zslab.data.xlsa17 import assemble, read_features
+from zslab.data.xlsa17 import assemble, data_folder, read_features
 from zslab.errors import InputError
-from zslab.utils.files import atomic_path, file_sha256, make_folder, write_text
+from zslab.utils.files import atomic_path, locked, make_folder
 from zslab.utils.int_ranges import format_numbers
 
 
@@ -38,20 +36,9 @@ def read_action_set(
         split: number of the split, None for a split file beside the features.
         manual_att: take the class vectors from the .npy file instead of `att`.
         cache: folder where the features are kept in a form that processes share; see `shared_features`.
-
-    Raises:
-        InputError: a file is missing or damaged, or its content cannot be right; the message tells what to do.
     """
-    folder = Path(dataroot) / dataset
+    folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and split_<k>/{class_embedding}_splits.mat")
     feature_file = folder / f"{image_embedding}.mat"
-    if not folder.is_dir():
-        raise InputError(
-            "the data set is missing",
-            where=folder,
-            found="no such folder",
-            expected=f"a folder with {feature_file.name} and split_<k>/{class_embedding}_splits.mat",
-            fix="data/README.md of the tree says where the files come from; --dataroot names the folder above.",
-        )
     split_file = _split_file(folder, f"{class_embedding}_splits.mat", split)
     attribute_file = folder / f"{dataset.removesuffix('_i3d')}_manual_att.npy" if manual_att else None
     if attribute_file is not None:
@@ -69,7 +56,7 @@ def existing_splits(folder: Path, file_name: str) -> list[int]:
 def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return what `read_features` does, with the features mapped from a .npy file that processes share in memory.
 
-    The first process builds it, the others wait. It is built again where the feature file or a bit of the cache has changed.
+    The first process writes it, the others wait. Another feature file, by place, size or time, gets another cache.
 
     Args:
         feature_file: the .mat file.
@@ -77,62 +64,32 @@ def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.nda
 
     Returns:
         features (N, D) float32, read-only and mapped from disk, and 1-based labels (N,).
-
-    Raises:
-        InputError: as `read_features`.
     """
     if not feature_file.is_file():
         read_features(feature_file)  # raises what is wrong
     status = feature_file.stat()
     identity = f"{feature_file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
-    digest = hashlib.sha256(identity.encode()).hexdigest()[:12]
-    stem = f"{feature_file.parent.name}-{feature_file.stem}-{digest}"
+    stem = f"{feature_file.parent.name}-{feature_file.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     paths = cache / f"{stem}-features.npy", cache / f"{stem}-labels.npy"
-    checksums = cache / f"{stem}.sha256"
     make_folder(cache)
-    with filelock.FileLock(cache / f".{stem}.lock"):
-        if not _are_whole(paths, checksums):
+    with locked(cache / f".{stem}.lock"):
+        try:
+            return np.load(paths[0], mmap_mode="r", allow_pickle=False), np.load(paths[1], allow_pickle=False)
+        except (OSError, ValueError, EOFError):  # not there, or cut short
             for path, array in zip(paths, read_features(feature_file)):
                 with atomic_path(path) as temporary:
                     np.save(temporary, array)
-            write_text(checksums, _checksums(paths))
         return np.load(paths[0], mmap_mode="r"), np.load(paths[1])
-
-
-def _are_whole(paths: Iterable[Path], checksums: Path) -> bool:
-    """Return whether files are as they were when their checksums were written."""
-    try:
-        return checksums.read_text(encoding="utf-8") == _checksums(paths)
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _checksums(paths: Iterable[Path]) -> str:
-    """Return the checksums of files in the format of `sha256sum`."""
-    return "".join(f"{file_sha256(path)}  {path.name}\n" for path in paths)
 
 
 def _split_file(folder: Path, name: str, split: int | None) -> Path:
     """Return the path of a split file, or refuse a split that does not exist."""
     existing = existing_splits(folder, name)
-    if split is None:
-        if not (folder / name).exists() and existing:
-            raise InputError(
-                "this data set needs a split number",
-                where="--split",
-                found="nothing",
-                expected=f"one of {format_numbers(existing)}",
-                fix=f"Pass --split {existing[0]}: {folder} holds split folders and no {name} of its own.",
-            )
+    if split is None and ((folder / name).exists() or not existing):
         return folder / name
     if split not in existing:
-        raise InputError(
-            "the split does not exist",
-            where="--split",
-            found=split,
-            expected=f"one of {format_numbers(existing)}" if existing else f"folders split_<k> with {name} in {folder}",
-            fix="Choose one of those, or make more with make_splits.py."
-            if existing
-            else f"Make them with make_splits.py, or leave out --split to use {name} beside the features.",
-        )
+        choice = f"one of {format_numbers(existing)}" if existing else f"that of a folder split_<k> with {name} in {folder}"
+        fix = f"Pass --split {existing[0]}, or make more with make_splits.py."
+        none = f"Make them with make_splits.py, or leave out --split to use {name} beside the features."
+        raise InputError(f"the number of the split must be {choice}", where="--split", got=split, fix=fix if existing else none)
     return folder / f"split_{split}" / name

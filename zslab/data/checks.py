@@ -10,14 +10,6 @@ import numpy as np
 from zslab.errors import InputError, examples
 from zslab.utils.names import clean_names
 
-LARGEST_LABEL = 10_000_000  # far above any number of classes, far below where casts to int64 overflow
-
-
-def whole_numbers(values: np.ndarray, first: int, last: int) -> bool:
-    """Tell whether all values are whole numbers in first..last, of whatever numeric type; NaN is none."""
-    inside = (values >= first) & (values <= last)  # before any cast: 2**63 and NaN become negative numbers as int64
-    return bool(inside.all() and (values == np.floor(values)).all())
-
 
 def array(
     value: object,
@@ -59,7 +51,10 @@ def array(
         raise refuse(f"have the shape ({sizes})", values.shape)
     finite = np.isfinite(values)
     if not finite.all():
-        raise refuse("be finite", f"{np.count_nonzero(~finite)} values that are NaN or infinite")
+        first = tuple((np.argwhere(~finite)[0] + 1).tolist())
+        raise refuse(
+            "be finite", f"{np.count_nonzero(~finite)} values that are NaN or infinite, the first at {first} from 1 on"
+        )
     least, most = values.min(), values.max()
     if (low is not None and least < low) or (high is not None and most > high):
         limits = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
@@ -80,47 +75,17 @@ def check_labels(labels: np.ndarray, path: Path, first: int = 1) -> np.ndarray:
         labels: (N,) numbers of any type.
         path: where they come from, for messages.
         first: number of the first class: 1 in MATLAB files, 0 in HDF5 files written from Python.
-
-    Raises:
-        InputError: there are none, or they are not whole numbers from `first` on.
     """
-    expected = f"whole numbers from {first} on, which count {'columns' if first else 'rows'} of att"
-    if labels.dtype.kind not in "fiu" or not len(labels):
-        raise InputError(
-            "labels are not numbers" if len(labels) else "there are no labels",
-            where=path,
-            found=f"{labels.dtype} {labels.shape}",
-            expected=expected,
-            fix="Save one number for every sample.",
-        )
-    if not whole_numbers(labels, first, LARGEST_LABEL):
-        raise InputError(
-            "labels are out of range",
-            where=path,
-            found=f"{labels.min()}..{labels.max()} ({labels.dtype})",
-            expected=expected,
-            fix="Add 1 if the labels are 0-based." if first else "Store 0-based class numbers.",
-        )
-    return labels.astype(np.int64)
+    fix = "Add 1 if the labels are 0-based." if first else "Store 0-based class numbers."
+    return array(labels, path, "labels", (None,), low=first, high=2**31, whole=True, fix=fix).astype(np.int64)
 
 
 def check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
-    """Return att (A, C) as (C, A) float32 with rows of unit L2 norm.
-
-    Args:
-        att: one column a class.
-        path: where it comes from, for messages.
-
-    Raises:
-        InputError: it is no matrix of numbers, or a class has no finite non-zero vector.
-    """
+    """Return att (A, C), a column a class, as (C, A) float32 with rows of unit L2 norm."""
     if att.dtype.kind not in "fiub" or att.ndim != 2 or not att.size:
+        got = f"{att.dtype} {att.shape}"
         raise InputError(
-            "att is not a matrix of numbers",
-            where=path,
-            found=f"{att.dtype} {att.shape}",
-            expected="(attribute_dim, n_classes) numbers",
-            fix="Save att as a numeric MATLAB matrix.",
+            "att must be a matrix (attribute_dim, n_classes) of numbers", where=path, got=got, fix="Save it as one."
         )
     attributes = att.T.astype(np.float64)
     with np.errstate(over="ignore"):
@@ -128,10 +93,9 @@ def check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
         raise InputError(
-            "a class lacks attributes",
+            "every class must have a finite, non-zero attribute vector",
             where=path,
-            found=f"{len(bad)} columns of att that are all zero or not finite, the first is {bad[0] + 1}",
-            expected="a finite, non-zero attribute vector for every class",
+            got=f"{len(bad)} classes without, the first is class {bad[0] + 1}",
             fix="Fill in or remove those classes.",
         )
     unit: np.ndarray = attributes / norms[:, None]
@@ -156,30 +120,19 @@ def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> t
         names: the file's names; None where it has none: classes are then called "class 1", "class 2" and so on.
         n_classes: how many there must be.
         path: where they come from, for messages.
-
-    Raises:
-        InputError: they are not text, not one for each class, or not all different.
     """
     if names is None:
         note = f"{path.name} has no allclasses_names: classes are called class 1 ... class {n_classes}."
         return [f"class {number}" for number in range(1, n_classes + 1)], [note]
-    if names.dtype.kind != "U" or names.ndim != 1 or len(names) != n_classes:
-        raise InputError(
-            "class names do not fit the columns of att",
-            where=path,
-            found=f"{len(names)} names" if names.dtype.kind == "U" and names.ndim == 1 else f"{names.dtype} {names.shape}",
-            expected=f"a cell array of {n_classes} names, or no allclasses_names at all",
-            fix="Give one name for each column of att, in their order.",
-        )
-    cleaned, notes = clean_names(names, path.name)
+    is_text = names.dtype.kind == "U" and names.shape == (n_classes,)
+    cleaned, notes = clean_names(names, path.name) if is_text else ([], [])
     twice = [name for name, count in Counter(cleaned).items() if count > 1]
-    if twice:
+    if not is_text or twice:
         raise InputError(
-            "two classes have the same name",
+            f"allclasses_names must be {n_classes} different texts, one for each column of att",
             where=path,
-            found=examples(twice),
-            expected="every name once",
-            fix="Rename one of them in allclasses_names.",
+            got=f"{examples(twice)} twice" if twice else f"{len(names)} names of type {names.dtype}",
+            fix="Give one name for each column of att, in their order, or leave out allclasses_names.",
         )
     return cleaned, notes
 
@@ -193,48 +146,13 @@ def check_location(location: np.ndarray, key: str, path: Path, n_samples: int, f
         path: where it comes from, for messages.
         n_samples: how many samples there are.
         first: number of the first sample: 1 in MATLAB files, 0 in HDF5 files written from Python.
-
-    Raises:
-        InputError: the list is empty, names a sample twice or one that does not exist.
     """
-    if location.dtype.kind not in "fiub":
-        raise InputError(
-            f"{key} is not a list of numbers",
-            where=path,
-            found=location.dtype,
-            expected=f"{first}-based sample numbers",
-            fix="Save it as a numeric column vector.",
-        )
-    flat = location.ravel()
+    flat = np.ravel(location)
     if len(flat) == n_samples > 1 and np.isin(flat, (0, 1)).all():  # a list of that length would repeat 0 or 1
         flat = np.flatnonzero(flat) + first
-    if len(flat) == 0:
-        raise InputError(
-            f"{key} is empty",
-            where=path,
-            found="no sample",
-            expected="at least one sample number",
-            fix="Give the list its samples; train_loc and val_loc may be left out altogether.",
-        )
-    last = n_samples - 1 + first
-    if not whole_numbers(flat, first, last):
-        raise InputError(
-            f"{key} is out of range",
-            where=path,
-            found=f"{flat.min()}..{flat.max()}",
-            expected=f"whole numbers in {first}..{last}, the samples of the features",
-            fix=f"Features and split do not belong together, or the list is {1 - first}-based.",
-        )
-    values, counts = np.unique(flat, return_counts=True)
-    if len(values) != len(flat):
-        raise InputError(
-            f"{key} names a sample twice",
-            where=path,
-            found=f"{len(flat) - len(values)} repetitions, e.g. of {values[counts > 1][0]}",
-            expected="every sample at most once",
-            fix="Remove the repetitions.",
-        )
-    return flat.astype(np.int64) - first
+    fix = f"Features and split do not belong together, or the list is {1 - first}-based or repeats a sample."
+    numbers = array(flat, path, key, low=first, high=n_samples - 1 + first, whole=True, once=True, fix=fix)
+    return numbers.astype(np.int64) - first
 
 
 def check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: Path) -> None:
@@ -244,35 +162,19 @@ def check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: P
         locations: name without "_loc" -> 0-based sample indices.
         labels: (N,) class numbers.
         path: where the lists come from, for messages.
-
-    Raises:
-        InputError: two lists overlap, or test_seen has a class that trainval lacks.
     """
 
-    def refuse(problem: str, found: str, expected: str) -> InputError:
-        fix = "The split file is damaged or belongs to other features; use the published one."
-        return InputError(problem, where=path, found=found, expected=expected, fix=fix)
+    def refuse_any(numbers: np.ndarray, must: str) -> None:
+        if len(numbers):
+            fix = "The split file is damaged or belongs to other features; use the published one."
+            raise InputError(must, where=path, got=f"{len(numbers)}, the first is {numbers[0] + 1}", fix=fix)
 
-    pairs = [
-        ("trainval", "test_seen"),
-        ("trainval", "test_unseen"),
-        ("test_seen", "test_unseen"),
-        ("train", "val"),
-        ("train", "test_unseen"),
-        ("val", "test_unseen"),
-    ]
-    for first, second in pairs:
+    parts = ("trainval", "test_seen"), ("trainval", "test_unseen"), ("test_seen", "test_unseen")
+    for first, second in (*parts, ("train", "val"), ("train", "test_unseen"), ("val", "test_unseen")):
         if first in locations and second in locations:
             common = np.intersect1d(locations[first], locations[second])
-            if len(common):
-                found = f"{len(common)} samples both in {first}_loc and {second}_loc, e.g. {common[0] + 1}"
-                raise refuse("the splits overlap", found, "no common sample")
+            refuse_any(common, f"{first}_loc and {second}_loc must have no sample in common")
     seen, unseen = np.unique(labels[locations["trainval"]]), np.unique(labels[locations["test_unseen"]])
-    common = np.intersect1d(seen, unseen)
-    if len(common):
-        found = f"{len(common)} classes both in trainval_loc and test_unseen_loc, e.g. {common[0] + 1}"
-        raise refuse("the splits overlap", found, "unseen classes without training samples")
+    refuse_any(np.intersect1d(seen, unseen), "trainval_loc and test_unseen_loc must have no class in common")
     untrained = np.setdiff1d(labels[locations["test_seen"]], seen)
-    if len(untrained):
-        found = f"{len(untrained)} classes of test_seen_loc, e.g. {untrained[0] + 1}, that trainval_loc lacks"
-        raise refuse("a seen test class has no training samples", found, "test_seen from classes of trainval")
+    refuse_any(untrained, "the classes of test_seen_loc must have samples in trainval_loc")

@@ -15,17 +15,18 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
 
 from zslab.data.splits import write_split
-from zslab.errors import InputError, examples, shortened
+from zslab.errors import InputError, examples, readable
 from zslab.utils.files import write_text
 
 LISTS = ("list_category_cloth", "list_attr_cloth", "list_category_img", "list_attr_img", "list_eval_partition")
 STATUSES = ("train", "val", "test")
+FIX = "Take the list from the archive again."
 
 T = TypeVar("T")
 
@@ -52,39 +53,29 @@ class Annotation:
 
 
 def read_annotation(folder: Path) -> Annotation:
-    """Read the lists in `folder`, or in its Anno, Anno_coarse and Eval, as the archive has them.
-
-    Raises:
-        InputError: a list is missing, cut short or malformed, or two lists name different images.
-    """
+    """Read the lists in `folder`, or in its Anno, Anno_coarse and Eval, as the archive has them."""
     files = {name: _find(Path(folder), f"{name}.txt") for name in LISTS}
-    class_names = _names(files["list_category_cloth"], "category")
-    attribute_names = _names(files["list_attr_cloth"], "attribute")
-    number_of = _per_image(
-        files["list_category_img"],
-        {str(number): number for number in range(1, len(class_names) + 1)},
-        f"a category number, 1 ... {len(class_names)}",
+    class_names, attribute_names = (
+        [line.rsplit(maxsplit=1)[0] for _, line in _lines(files[name], r".*\S\s+\d{1,9}", "a name and the number of its type")]
+        for name in LISTS[:2]
     )
-    status_of = _per_image(files["list_eval_partition"], {status: status for status in STATUSES}, " or ".join(STATUSES))
-
+    number_of = _per_image(files["list_category_img"], {str(n): n for n in range(1, len(class_names) + 1)})
+    status_of = _per_image(files["list_eval_partition"], {status: status for status in STATUSES})
     image_files = []
     sums = np.zeros((len(class_names), len(attribute_names)), dtype=np.int64)
     counts = np.zeros(len(class_names), dtype=np.int64)
-    for image, values in _annotations(files["list_attr_img"], len(attribute_names)):
-        for known, name in ((number_of, "list_category_img"), (status_of, "list_eval_partition")):
-            if image not in known:
-                _refuse("the list lacks an image", files[name], f"no {image}", "all of list_attr_img's images")
-        sums[number_of[image] - 1] += values
+    values_of_image = rf"\S+(\s+(-1|0|1)){{{len(attribute_names)}}}"
+    lines = _lines(files["list_attr_img"], values_of_image, f"an image and {len(attribute_names)} of -1, 0 and 1")
+    for _, line in tqdm(lines, desc="annotations", unit="image", mininterval=1, disable=None):
+        image, values = line.split(maxsplit=1)
+        if image not in number_of or image not in status_of:
+            raise InputError("every list must have the same images", where=files["list_attr_img"], got=image, fix=FIX)
+        sums[number_of[image] - 1] += np.fromstring(values, dtype=np.int8, sep=" ")
         counts[number_of[image] - 1] += 1
         image_files.append(image)
     if not len(set(image_files)) == len(image_files) == len(number_of) == len(status_of):
-        _refuse(
-            "the lists name different images",
-            files["list_attr_img"],
-            f"{len(set(image_files))} different images in {len(image_files)} lines, {len(number_of)} with a category, "
-            f"{len(status_of)} with a status",
-            "every image once in each",
-        )
+        got = f"{len(set(image_files))} different images in {len(image_files)} lines, and {len(number_of)} and {len(status_of)}"
+        raise InputError("every list must have every image once", where=files["list_attr_img"], got=got, fix=FIX)
     return Annotation(
         class_names,
         attribute_names,
@@ -108,32 +99,16 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
 
     Returns:
         Number of images in each list, and of seen, unseen and left out classes.
-
-    Raises:
-        InputError: an unseen class has no images, or a seen class none to train on.
     """
     labels, names = annotation.labels, annotation.class_names
     present = np.unique(labels)
+    is_unseen, is_test = np.isin(labels, list(unseen)), annotation.statuses == "test"
     empty = sorted(set(unseen) - set(present.tolist()))
-    if empty:
-        raise InputError(
-            "an unseen class has no images",
-            where="unseen classes",
-            found=examples(empty),
-            expected="numbers of categories that have images, counted from 1",
-            fix="Correct the numbers.",
-        )
-    is_unseen = np.isin(labels, list(unseen))
-    is_test = annotation.statuses == "test"
     untrained = np.setdiff1d(labels[~is_unseen & is_test], labels[~is_unseen & ~is_test])
-    if len(untrained):
-        raise InputError(
-            "a seen class has no training images",
-            where="list_eval_partition",
-            found=f"{len(untrained)}, e.g. {names[untrained[0] - 1]}",
-            expected="images of status train or val",
-            fix="Make it unseen, or correct the list.",
-        )
+    if empty or len(untrained):
+        must = "every unseen class must have images" if empty else "every seen class must have images of status train or val"
+        got = f"none of {examples(empty or [names[number - 1] for number in untrained])}"
+        raise InputError(must, where="unseen classes", got=got, fix="Correct the category numbers, counted from 1.")
     masks = {"trainval_loc": ~is_unseen & ~is_test, "test_seen_loc": ~is_unseen & is_test, "test_unseen_loc": is_unseen}
     write_split(
         folder / "att_splits.mat",
@@ -142,92 +117,42 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
         {name: np.flatnonzero(mask) + 1 for name, mask in masks.items()},
     )
     columns = np.searchsorted(present, labels) + 1
-    write_text(
-        folder / "image_list.txt", "".join(f"{image}\t{column}\n" for image, column in zip(annotation.image_files, columns))
-    )
-    write_text(
-        folder / "attributes.txt",
-        "".join(f"{number} {name}\n" for number, name in enumerate(annotation.attribute_names, start=1)),
-    )
+    images = (f"{image}\t{column}\n" for image, column in zip(annotation.image_files, columns))
+    write_text(folder / "image_list.txt", "".join(images))
+    attributes = (f"{number} {name}\n" for number, name in enumerate(annotation.attribute_names, start=1))
+    write_text(folder / "attributes.txt", "".join(attributes))
     sizes = {name.removesuffix("_loc"): int(mask.sum()) for name, mask in masks.items()}
     n_unseen = len(set(unseen))
     return sizes | {"seen classes": len(present) - n_unseen, "unseen classes": n_unseen, "left out": len(names) - len(present)}
 
 
-def _names(path: Path, column: str) -> list[str]:
-    """Return the names in list_category_cloth.txt (`column` "category") or list_attr_cloth.txt ("attribute").
-
-    A name may be several words: it is all but the last field of its line.
-    """
-    names = []
-    for number, line in _lines(path, f"{column}_name", f"{column}_type"):
-        *words, kind = line.split()
-        if not words or not re.fullmatch("[0-9]{1,9}", kind):
-            _refuse(
-                f"the {column} is malformed", f"{path}, line {number}", repr(line[:60]), "a name and the number of its type"
-            )
-        names.append(" ".join(words))
-    return names
-
-
-def _per_image(path: Path, allowed: Mapping[str, T], expected: str) -> dict[str, T]:
+def _per_image(path: Path, allowed: Mapping[str, T]) -> dict[str, T]:
     """Return image -> value of a list with one value an image; `allowed` maps the texts of values to values."""
     values: dict[str, T] = {}
-    for number, line in _lines(path, "image_name", ""):
-        fields = line.split()
-        if len(fields) != 2 or fields[1] not in allowed:
-            _refuse("the entry is malformed", f"{path}, line {number}", repr(line[:80]), f"an image and {expected}")
-        if fields[0] in values:
-            _refuse("the list names an image twice", f"{path}, line {number}", fields[0], "every image once")
-        values[fields[0]] = allowed[fields[1]]
+    for number, line in _lines(path, r"\S+\s+\S+", "an image and its value"):
+        image, value = line.split()
+        if image in values or value not in allowed:
+            must = f"an image must stand there once, with one of {examples(list(allowed))}"
+            raise InputError(must, where=f"{path}, line {number}", got=line, fix=FIX)
+        values[image] = allowed[value]
     return values
 
 
-def _annotations(path: Path, n_attributes: int) -> Iterator[tuple[str, np.ndarray]]:
-    """Yield each image with its (A,) int8 annotation."""
-    for number, line in tqdm(_lines(path, "image_name", ""), desc="annotations", unit="image", mininterval=1, disable=None):
-        image, *rest = line.split(maxsplit=1)
-        fields = rest[0].split() if rest else []
-        try:
-            values = np.array(fields, dtype=np.int8)
-        except (ValueError, OverflowError):
-            values = np.array([2], dtype=np.int8)
-        if len(values) != n_attributes or np.abs(values).max(initial=0) > 1:
-            _refuse(
-                "the annotation is malformed",
-                f"{path}, line {number}",
-                f"{len(fields)} values, {shortened(' '.join(fields[:12]), 60)} ...",
-                f"{n_attributes} of -1, 0 and 1",
-            )
-        yield image, values
-
-
-def _lines(path: Path, first: str, second: str) -> Iterator[tuple[int, str]]:
-    """Yield line numbers and entries of a list whose header names the columns `first` and `second`; count them."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            announced, header = file.readline().strip(), file.readline().split()
-            if (
-                not re.fullmatch("[0-9]{1,12}", announced)
-                or header[:1] != [first]
-                or not header[1:2]
-                or second not in ("", header[1])
-            ):
-                _refuse(
-                    "this is not a DeepFashion list",
-                    path,
-                    f"{announced[:40]!r}, {' '.join(header)[:60]!r}",
-                    f"the number of entries, then a line of column names, the first of them {first}",
-                )
-            count = 0
-            for number, line in enumerate(file, start=3):
-                if line.strip():
-                    count += 1
-                    yield number, line.strip()
-    except (OSError, UnicodeDecodeError) as error:
-        _refuse("the list cannot be read", path, error, "a text file")
-    if count != int(announced):
-        _refuse("the list is cut short or too long", path, f"{count} entries", f"{announced}, as its first line says")
+def _lines(path: Path, pattern: str, what: str) -> Iterator[tuple[int, str]]:
+    """Yield line numbers and entries of a list, which begins with their number and a line of column names."""
+    count, entry = 0, re.compile(pattern)
+    with readable(path, "the list must be text", FIX, (OSError, UnicodeDecodeError)), open(path, encoding="utf-8") as file:
+        announced, header = file.readline().strip(), file.readline()
+        for number, line in enumerate(file, start=3):
+            if line.strip():
+                count += 1
+                if not entry.fullmatch(line.strip()):
+                    raise InputError(f"an entry must be {what}", where=f"{path}, line {number}", got=line.strip(), fix=FIX)
+                yield number, line.strip()
+    column = {"list_category_cloth": "category_name", "list_attr_cloth": "attribute_name"}.get(path.stem, "image_name")
+    if announced != str(count) or header.split()[:1] != [column]:
+        must = f"the list must begin with the number of its {count} entries and a line with {column}"
+        raise InputError(must, where=path, got=f"{announced!r}, {header.strip()!r}", fix=FIX)
 
 
 def _find(folder: Path, name: str) -> Path:
@@ -235,14 +160,5 @@ def _find(folder: Path, name: str) -> Path:
     for place in ("", "Anno", "Anno_coarse", "Eval"):
         if (folder / place / name).is_file():
             return folder / place / name
-    raise InputError(
-        "a list is missing",
-        where=folder,
-        found=f"no {name}",
-        expected="it in this folder, or in its Anno, Anno_coarse or Eval",
-        fix="Unpack the annotation of DeepFashion's category and attribute prediction benchmark there.",
-    )
-
-
-def _refuse(problem: str, where: object, found: object, expected: str) -> NoReturn:
-    raise InputError(problem, where=where, found=found, expected=expected, fix="Take the list from the archive again.")
+    fix = "Unpack the annotation of DeepFashion's category and attribute prediction benchmark there."
+    raise InputError(f"{name} must be in the folder, or in its Anno, Anno_coarse or Eval", where=folder, got="no file", fix=fix)

@@ -21,30 +21,23 @@ from __future__ import annotations
 
 import argparse
 import logging
-import lzma
 import math
-import os
-import re
 import shutil
-import stat
 import zipfile
-import zlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from zslab.data.fetch import CHUNK, fetch, require_space
-from zslab.data.formats.matfile import mat_shapes
+from zslab.data.fetch import fetch
+from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import PROPOSED_SPLIT
 from zslab.data.xlsa17 import read_xlsa17
-from zslab.errors import InputError, examples, exit_status
-from zslab.utils.files import file_sha256, make_folder, plain_disk_errors, temporary_path
+from zslab.errors import InputError, examples, exit_status, readable
+from zslab.utils.files import atomic_path, file_sha256
+from zslab.utils.names import find_names
 
 log = logging.getLogger(__name__)
 
-LONGEST_NAME = 200  # characters of a file or folder in an archive
-MAX_UNPACKED = 8 << 30  # bytes; several times what the known archives hold
 FEATURE_DIM, SENTENCE_DIM = 2048, 1024
 ARCHIVES = "archives"
 
@@ -123,46 +116,28 @@ def download(names: Sequence[str], dataroot: Path, base_url: str | None = None) 
         names: keys of PUBLIC_SETS.
         dataroot: the folder that holds one folder a data set.
         base_url: a mirror; every file is taken from `<base_url>/<file name>` instead of its owner's server.
-
-    Raises:
-        InputError: unknown name, server out of reach, file not there, content not as published, disk full.
     """
-    unknown = sorted(set(names) - PUBLIC_SETS.keys())
-    if unknown:
-        raise InputError(
-            "the data set is unknown",
-            where="the command line",
-            found=examples(unknown),
-            expected=", ".join(PUBLIC_SETS),
-            fix="Names are case-sensitive; zero-shot-images/data/README.md tells how to use other features.",
-        )
+    find_names(list(dict.fromkeys(names)), list(PUBLIC_SETS), "the command line", "data set", "See `zslab download --list`.")
     for name in dict.fromkeys(names):
         public, folder = PUBLIC_SETS[name], Path(dataroot) / name
-        expected = public.expected()
-        wanted = {file for file in expected if not _is_whole(folder / file, expected[file])}
-        from_archive = wanted - {"sent_splits.mat"}
-        if from_archive:
+        wanted = {file: shapes for file, shapes in public.expected().items() if not _is_complete(folder / file, shapes)}
+        sentences = wanted.pop("sent_splits.mat", None)
+        if wanted:
             archive = Path(dataroot) / ARCHIVES / public.archive.name
             if not archive.exists():
                 fetch(_address(public.archive, base_url), archive, check_archive)
-            extract(archive, name, folder, {file: expected[file] for file in from_archive})
-        if public.sentences is not None and "sent_splits.mat" in wanted:
-            source = public.sentences
+            extract(archive, name, folder, wanted)
+        if public.sentences is not None and sentences is not None:
+            source, shapes = public.sentences, sentences
 
-            def check(path: Path, source: Source = source, shapes: Shapes = expected["sent_splits.mat"]) -> None:
+            def check(path: Path, source: Source = source, shapes: Shapes = shapes) -> None:
                 check_sha256(path, source)
-                check_mat(path, shapes, source.url)
+                check_mat(path, shapes)
 
             fetch(_address(source, base_url), folder / "sent_splits.mat", check)
         read = read_xlsa17(Path(dataroot), name, "res101", "att")  # a broken value passes a check of shapes
-        log.info(
-            "%s: %d images, %d classes, Proposed Split %s, in %s",
-            name,
-            len(read.labels),
-            len(read.attributes),
-            read.split_version,
-            folder,
-        )
+        counts = f"{len(read.labels)} images, {len(read.attributes)} classes, Proposed Split {read.split_version}"
+        log.info("%s: %s, in %s", name, counts, folder)
         for note in read.notes:
             log.info("  %s", note)
 
@@ -171,11 +146,11 @@ def _address(source: Source, base_url: str | None) -> str:
     return source.url if base_url is None else f"{base_url.rstrip('/')}/{source.name}"
 
 
-def _is_whole(path: Path, shapes: Shapes) -> bool:
+def _is_complete(path: Path, shapes: Shapes) -> bool:
     if not path.exists():
         return False
     try:
-        check_mat(path, shapes, path)
+        check_mat(path, shapes)
     except InputError as error:
         log.warning("%s\nIt will be replaced once a good copy has arrived.", error)
         return False
@@ -184,26 +159,21 @@ def _is_whole(path: Path, shapes: Shapes) -> bool:
 
 # --- what has arrived -------------------------------------------------------------------------------------------------
 
+FIX_ARCHIVE = "Delete the archive and repeat the command, or put the right one in its place."
+
 
 def check_sha256(path: Path, source: Source) -> None:
     """Raise InputError unless `path` has the checksum of `source`."""
     digest = file_sha256(path)
     if digest != source.sha256:
-        raise InputError(
-            "the checksum is wrong",
-            where=source.url,
-            found=f"SHA-256 {digest}",
-            expected=source.sha256,
-            fix="Repeat the command; if that does not help, the server (or the mirror given) holds another file.",
-        )
+        fix = "Repeat the command; if that does not help, the server (or the mirror given) holds another file."
+        raise InputError(f"the SHA-256 must be {source.sha256}", where=source.url, got=digest, fix=fix)
 
 
 def check_archive(path: Path) -> None:
-    """Raise InputError unless `path` is an undamaged zip with harmless member names and of a sane size."""
-    with _opened(path) as archive:
-        _members(archive, path)
-        if bad := archive.testzip():
-            raise zipfile.BadZipFile(f"member {bad} is damaged")
+    """Raise InputError unless `path` is a zip file; what is taken out of it is checked by its CRC."""
+    with readable(path, "the archive must be a complete zip file", FIX_ARCHIVE), zipfile.ZipFile(path):
+        pass
 
 
 def extract(archive: Path, name: str, folder: Path, expected: Mapping[str, Shapes]) -> None:
@@ -214,116 +184,35 @@ def extract(archive: Path, name: str, folder: Path, expected: Mapping[str, Shape
 
     Args:
         expected: file -> key -> shape; these must be in the archive.
-
-    Raises:
-        InputError: damaged or harmful archive, data set or file not in it, content not as published, disk full.
     """
-    with _opened(archive) as opened:
-        members = _members_of_set(opened, archive, name, expected)
-        extras = {file for file in members if re.fullmatch(r"[^.].*\.(mat|txt)", file) and not (folder / file).exists()}
-        chosen = {file: members[file] for file in sorted({*expected, *extras})}
-        make_folder(folder.parent)
-        require_space(folder.parent, sum(member.file_size for member in chosen.values()))
-        temporary = temporary_path(folder)
-        try:
-            with plain_disk_errors(folder):
-                temporary.mkdir(exist_ok=True)
-                for file, member in chosen.items():
-                    with opened.open(member) as source, open(temporary / file, "wb") as copy:
-                        shutil.copyfileobj(source, copy, CHUNK)  # zipfile compares the CRC at the member's end
-                        os.fsync(copy.fileno())
+    with readable(archive, "the archive must be complete", FIX_ARCHIVE), zipfile.ZipFile(archive) as opened:
+        members = {PurePosixPath(member.filename): member for member in opened.infolist() if not member.is_dir()}
+        folders = {path.parent for path in members if path.name == "res101.mat"}
+        matching = [path for path in folders if path.name == name]
+        found = {path.name: member for path, member in members.items() if [path.parent] == matching}
+        if not expected.keys() <= found.keys():
+            must = f"the archive must have one folder {name} with {', '.join(expected)}"
+            got = examples(sorted(found) or sorted(map(str, folders)) or ["no res101.mat"])
+            raise InputError(must, where=archive, got=got, fix=FIX_ARCHIVE)
+        for file in sorted(found):
+            is_extra = Path(file).suffix in (".mat", ".txt") and not file.startswith(".") and not (folder / file).exists()
+            if file in expected or is_extra:
+                with atomic_path(folder / file) as temporary:
+                    with opened.open(found[file]) as source, open(temporary, "wb") as copy:
+                        shutil.copyfileobj(source, copy)  # zipfile compares the CRC at the member's end
                     if file in expected:
-                        check_mat(temporary / file, expected[file], f"{archive}, member {member.filename}")
-                folder.mkdir(exist_ok=True)
-                for file in chosen:  # all are right: nothing is ever half unpacked
-                    os.replace(temporary / file, folder / file)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+                        check_mat(temporary, expected[file])
 
 
-def _members_of_set(archive: zipfile.ZipFile, path: Path, name: str, expected: Collection[str]) -> dict[str, zipfile.ZipInfo]:
-    """Return the files of one data set by name; refuse an archive that lacks the data set or a file in `expected`."""
-    fix = "Delete the archive and repeat the command, or put the right one in its place."
-    members = _members(archive, path)
-    folders = {member.parent for member in members if member.name == "res101.mat"}
-    matching = [folder for folder in folders if folder.name == name]
-    if len(matching) != 1:
-        raise InputError(
-            f"the archive lacks data set {name}",
-            where=path,
-            found=f"res101.mat in {examples(sorted(map(str, folders))) or 'no folder'}",
-            expected=f"exactly one folder {name} with res101.mat",
-            fix=fix,
-        )
-    found = {member.name: info for member, info in members.items() if member.parent == matching[0]}
-    lacking = sorted(set(expected) - found.keys())
-    if lacking:
-        raise InputError(
-            "the archive lacks files",
-            where=f"{path}, folder {matching[0]}",
-            found=examples(sorted(found)),
-            expected=", ".join(lacking),
-            fix=fix,
-        )
-    return found
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file; whatever is wrong with it, then or later, becomes an InputError."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except InputError:
-        raise
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, RuntimeError, ValueError, MemoryError, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # of the disk; damaged bz2 has no number
-            raise
-        raise InputError(
-            "the archive is damaged",
-            where=path,
-            found=error,
-            expected="a zip file whose checksums agree",
-            fix="Delete it if it is still there and repeat the command; a web page may have come in its place.",
-        ) from error
-
-
-def _members(archive: zipfile.ZipFile, path: Path) -> dict[PurePosixPath, zipfile.ZipInfo]:
-    """Return the files of an archive by path; refuse names that lead out of a folder, links, and bombs."""
-    harmful = [
-        member.filename
-        for member in archive.infolist()
-        if member.filename.startswith("/")
-        or ".." in PurePosixPath(member.filename).parts
-        or re.search(r"[\\:]", member.filename)
-        or max(map(len, member.filename.split("/"))) > LONGEST_NAME
-        or stat.S_ISLNK(member.external_attr >> 16)
-    ]
-    unpacked = sum(member.file_size for member in archive.infolist())  # zipfile never unpacks beyond the size declared
-    if harmful or unpacked > MAX_UNPACKED:
-        raise InputError(
-            "the archive is not safe to unpack",
-            where=path,
-            found=examples(harmful) or f"{unpacked / 1e9:.0f} GB unpacked",
-            expected=f"plain relative paths, no links, at most {MAX_UNPACKED / 1e9:.0f} GB",
-            fix="This is not the published archive: delete it and ask whoever runs the server.",
-        )
-    return {PurePosixPath(member.filename): member for member in archive.infolist() if not member.is_dir()}
-
-
-def check_mat(path: Path, expected: Shapes, where: object) -> None:
-    """Raise InputError, naming the place `where`, unless the MATLAB file has the keys and shapes of `expected`."""
-    found = mat_shapes(path, where)
+def check_mat(path: Path, expected: Shapes) -> None:
+    """Raise InputError unless the MATLAB file has the keys and shapes of `expected`."""
+    content = read_mat(path, list(expected))
     for key, want in expected.items():
-        shape = found.get(key)
-        if shape is None or (math.prod(shape) if isinstance(want, int) else shape) != want:
-            raise InputError(
-                f"{key} is not as published",
-                where=where,
-                found="no such key" if shape is None else f"shape {shape}",
-                expected=f"{want} entries" if isinstance(want, int) else f"shape {want}",
-                fix="The file is of another data set, feature size or split: compare zero-shot-images/data/README.md.",
-            )
+        shape = content[key].shape
+        if (math.prod(shape) if isinstance(want, int) else shape) != want:
+            must = f"{key} must be as published, {want} {'entries' if isinstance(want, int) else 'in shape'}"
+            fix = "The file is of another data set, feature size or split: compare zero-shot-images/data/README.md."
+            raise InputError(must, where=path, got=shape, fix=fix)
 
 
 # --- command line -----------------------------------------------------------------------------------------------------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.data.checks import check_attributes, check_disjoint, check_location
+from zslab.data.checks import array, check_attributes, check_disjoint, check_location
 from zslab.data.dataset import Dataset, Scaling, Stage, StageData
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.npyfile import check_matrix, read_matrix
-from zslab.data.region_file import RegionFile
-from zslab.data.region_samples import RegionSamples, check_locations, missing_variable, read_samples
+from zslab.data.formats.npyfile import read_matrix
+from zslab.data.region_file import RegionFile, RegionSamples, check_locations, read_samples
 from zslab.data.splits import LOCATIONS, describe_untested, recognize_split
 from zslab.errors import InputError
-from zslab.utils.names import logged_names
+from zslab.utils.names import logged_names, places_by_name
 
 AttributeChange = Literal["none", "negative_to_zero", "to_unit_interval"]
 
@@ -78,13 +77,8 @@ class RegionDataset(Dataset):
         base = super().stage(stage, scaling if self.features.shape[1] else "none", seed)
         for samples in (base.train, base.test_seen, base.test_unseen):
             if isinstance(samples.features, Tensor) and not torch.isfinite(samples.features.sum()):
-                raise InputError(
-                    "the pooled features contain NaN or infinity",
-                    where=self.regions.path,
-                    found="pooled",
-                    expected="finite numbers",
-                    fix="Extract the features again.",
-                )
+                fix = "Extract the features again."
+                raise InputError("pooled must be finite numbers", where=self.regions.path, got="NaN or infinity", fix=fix)
         rows = dict(zip(("train", "test_seen", "test_unseen"), map(torch.from_numpy, self.stage_locations(stage, seed))))
         vectors = None if self.word_vectors is None else torch.from_numpy(self.word_vectors)
         return RegionStageData(**vars(base), regions=self.regions, rows=rows, word_vectors=vectors)
@@ -115,9 +109,6 @@ def read_region_maps(
         standard_split: zero-shot learning alone: the lists are trainval_loc and test_unseen_loc or test_loc;
             test_seen is empty.
         allow_missing_vectors: accept attributes whose word vector is a row of zeros.
-
-    Raises:
-        InputError: a file is missing or damaged, or its content cannot be right.
     """
     path = Path(path)
     with ExitStack() as on_error:
@@ -125,17 +116,40 @@ def read_region_maps(
         on_error.callback(regions.close)
         samples = read_samples(regions)
         split, source, locations = _read_split(regions, samples, split_file, standard_split)
-        word_vectors = _read_word_vectors(regions, word_vector_file)
-        classes = _read_classes(regions, attributes, split, source, samples.labels, word_vectors)
-        vector_notes = _check_word_vectors(word_vectors, classes, word_vector_file or f"{path}, w2v_att", allow_missing_vectors)
-        notes = describe_untested(classes.unseen, samples.labels[locations["test_unseen"]])
-        labels, classes, absent_notes = _without_absent(samples.labels, classes, drop_absent_classes, path)
+        if word_vector_file is None:
+            word_vectors = regions.variable("w2v_att")
+        else:
+            word_vectors = read_matrix(word_vector_file, "word vectors", MAKE_VECTORS)
+        notes: list[str] = []
+        att, class_names, attribute_names, order = _read_classes(
+            regions, attributes, split, source, samples.labels, word_vectors, notes
+        )
+        labels, unseen = samples.labels, np.zeros(0, dtype=np.int64)
+        if labels.max() >= len(att):
+            got, fix = f"label {labels.max()}", "Subtract 1 if the labels are 1-based."
+            raise InputError(f"labels must be in 0..{len(att) - 1}, the rows of att", where=path, got=got, fix=fix)
+        if "unseen_classes" in split:
+            unseen = order[check_location(split["unseen_classes"], "unseen_classes", source, len(order))]
+        notes += _check_word_vectors(
+            word_vectors, attribute_names, word_vector_file or f"{path}, w2v_att", allow_missing_vectors
+        )
+        notes += describe_untested(unseen, labels[locations["test_unseen"]])
+        kept = np.union1d(labels, unseen)
+        if absent := len(att) - len(kept):
+            if not drop_absent_classes:
+                first = class_names[np.setdiff1d(np.arange(len(att)), kept)[0]]
+                fix = "Pass --drop_absent_classes to leave such classes out, or correct the file."
+                got = f"none of {absent} of {len(att)} classes, e.g. {first}"
+                raise InputError("every row of att must have an image", where=path, got=got, fix=fix)
+            notes.append(f"{absent} of {len(att)} classes have no sample and are left out.")
+            labels, unseen = np.searchsorted(kept, labels), np.searchsorted(kept, unseen)
+            att, class_names = att[kept], [class_names[label] for label in kept]
         check_disjoint(locations, labels, source)
         # The published counts are those of the Proposed Split.
         dataset = dataset or path.resolve().parent.name
         version, split_notes = recognize_split("" if standard_split else dataset, locations, labels)
         features, feature_notes = _pooled_features(regions)
-        notes += absent_notes + split_notes + feature_notes + vector_notes
+        notes += split_notes + feature_notes
         if standard_split:
             notes.append("Standard split: zero-shot learning alone, there are no test samples of seen classes.")
         result = RegionDataset(
@@ -144,17 +158,17 @@ def read_region_maps(
             attributes if split_file is None else source.stem.removesuffix("_splits"),
             features,
             labels,
-            check_attributes(_changed(classes.attributes, attribute_change).T, classes.source),
-            classes.names,
+            check_attributes(_changed(att, attribute_change).T, source if attributes in split else path),
+            class_names,
             locations,
             version,
             notes,
             regions=regions,
             word_vectors=None if word_vectors is None else np.ascontiguousarray(word_vectors, dtype=np.float32),
-            attribute_names=classes.attribute_names,
+            attribute_names=attribute_names,
             image_files=samples.image_files,
             backbone=regions.json_attribute("backbone"),
-            unseen_classes=classes.unseen,
+            unseen_classes=unseen,
         )
         on_error.pop_all()
     return result
@@ -162,7 +176,7 @@ def read_region_maps(
 
 def _read_split(
     regions: RegionFile, samples: RegionSamples, path: Path | None, standard_split: bool
-) -> tuple[Mapping[str, np.ndarray], Path, dict[str, np.ndarray]]:
+) -> tuple[dict[str, np.ndarray], Path, dict[str, np.ndarray]]:
     """Return the content of a split file (empty without one), the file that has the lists, and the lists, 0-based."""
     if path is None:
         return {}, regions.path, check_locations(samples.locations, regions.path, regions.n, 0, standard_split, False)
@@ -174,73 +188,39 @@ def _read_split(
     return split, Path(path), check_locations(stored, path, regions.n, 1, standard_split, untested)
 
 
-@dataclass(frozen=True)
-class _Classes:
-    """The classes in the order of the labels.
-
-    Attributes:
-        attributes: (C, A).
-        source: the file that they are from.
-        names: C names.
-        attribute_names: A names.
-        unseen: (u,) the classes that the split file declares unseen, with or without images.
-    """
-
-    attributes: np.ndarray
-    source: Path
-    names: list[str]
-    attribute_names: list[str]
-    unseen: np.ndarray
-
-
 def _read_classes(
     regions: RegionFile,
     attributes: str,
-    split: Mapping[str, np.ndarray],
-    split_source: Path,
+    split: dict[str, np.ndarray],
+    split_file: Path,
     labels: np.ndarray,
     word_vectors: np.ndarray | None,
-) -> _Classes:
-    class_names = list(split["allclasses_names"]) if "allclasses_names" in split else regions.texts("class_names")
-    attribute_names = regions.texts("attribute_names")
+    notes: list[str],
+) -> tuple[np.ndarray, list[str], list[str], np.ndarray]:
+    """Return att (C, A), class names and attribute names in the order of the labels and word vectors.
+
+    A split file's classes are brought into the order of the region file's by their names, where both have some.
+
+    Returns:
+        The three, and for each class of the split file its place in that order.
+    """
+    names, attribute_names = regions.texts("class_names"), regions.texts("attribute_names")
+    given = [str(name) for name in split.get("allclasses_names", ())] or None
+    if given and attributes in split and len(given) != split[attributes].shape[1]:
+        given = None
+    places = places_by_name(names, given, split_file, of_all=False) if names and given else None
+    order = np.arange(split[attributes].shape[1] if attributes in split else len(given or names or ()))
+    if names and given and places is None:
+        notes.append(f"{split_file.name} and the region file call their classes by other names: labels are columns of att.")
+    if given and places is not None:  # what the region file lacks, such as unseen classes without images, comes last
+        order = np.array([*places, *sorted(set(range(len(given))) - set(places))])
+        names = given = [given[place] for place in order.tolist()]
     if attributes in split:
-        att, source = split[attributes].T, split_source
+        att = split[attributes][:, order].T
     else:
-        att = _oriented_attributes(regions, attributes, labels, class_names, attribute_names, word_vectors)
-        source = regions.path
-    if labels.max() >= len(att):
-        raise InputError(
-            "a label has no row in att",
-            where=regions.path,
-            found=f"label {labels.max()}",
-            expected=f"labels in 0..{len(att) - 1}, the rows of att",
-            fix="Subtract 1 if the labels are 1-based.",
-        )
-    unseen = np.zeros(0, dtype=np.int64)
-    if "unseen_classes" in split:
-        unseen = check_location(split["unseen_classes"], "unseen_classes", split_source, len(att))
-    names = _names(class_names, len(att), "class"), _names(attribute_names, att.shape[1], "attribute")
-    return _Classes(att, source, *names, unseen)
-
-
-def _without_absent(labels: np.ndarray, classes: _Classes, drop: bool, path: Path) -> tuple[np.ndarray, _Classes, list[str]]:
-    """Return labels and classes without those that have no image and are not declared unseen, and notes about them."""
-    n_classes, kept = len(classes.names), np.union1d(labels, classes.unseen)
-    absent = np.setdiff1d(np.arange(n_classes), kept)
-    if not len(absent):
-        return labels, classes, []
-    if not drop:
-        raise InputError(
-            "a class has no images",
-            where=path,
-            found=f"no image of {len(absent)} of {n_classes} classes, e.g. {classes.names[absent[0]]}",
-            expected="at least one image for every row of att",
-            fix="Pass --drop_absent_classes to leave such classes out, or correct the file.",
-        )
-    names, unseen = [classes.names[label] for label in kept], np.searchsorted(kept, classes.unseen)
-    remaining = replace(classes, attributes=classes.attributes[kept], names=names, unseen=unseen)
-    note = f"{len(absent)} of {n_classes} classes have no sample and are left out."
-    return np.searchsorted(kept, labels), remaining, [note]
+        att = _oriented_attributes(regions, attributes, labels, names or given, attribute_names, word_vectors)
+    class_names = _names(given or names, len(att), "class")
+    return att, class_names, _names(attribute_names, att.shape[1], "attribute"), np.argsort(order)
 
 
 def _names(stored: Sequence[str] | None, n: int, kind: str) -> list[str]:
@@ -248,12 +228,6 @@ def _names(stored: Sequence[str] | None, n: int, kind: str) -> list[str]:
     if stored is not None and len(stored) == n:
         return logged_names(stored, "the region file", kind)
     return [f"{kind} {number}" for number in range(1, n + 1)]
-
-
-def _read_word_vectors(regions: RegionFile, path: Path | None) -> np.ndarray | None:
-    if path is None:
-        return regions.variable("w2v_att")
-    return read_matrix(path, "word vectors", expected="a NumPy file (A, v), one row for each attribute", fix=MAKE_VECTORS)
 
 
 def _changed(att: np.ndarray, change: AttributeChange) -> np.ndarray:
@@ -264,19 +238,13 @@ def _changed(att: np.ndarray, change: AttributeChange) -> np.ndarray:
 
 def _pooled_features(regions: RegionFile) -> tuple[np.ndarray, list[str]]:
     """Return (N, P) pooled features, (N, 0) where the file has none, and notes about the file."""
-    features, n = regions.pooled(), regions.n
-    notes = []
+    features, notes = regions.pooled(), []
     if features is None:
-        features = np.zeros((n, 0), dtype=np.float32)
+        features = np.zeros((regions.n, 0), dtype=np.float32)
         notes.append("The region file has no pooled features.")
-    elif features.ndim != 2 or len(features) != n or features.dtype.kind not in "fiu":
-        raise InputError(
-            "the pooled features have the wrong shape",
-            where=regions.path,
-            found=f"{features.dtype} {features.shape}",
-            expected=f"({n}, P) numbers",
-            fix="Extract the features again.",
-        )
+    elif features.ndim != 2 or len(features) != regions.n or features.dtype.kind not in "fiu":
+        got, fix = f"{features.dtype} {features.shape}", "Extract the features again."
+        raise InputError(f"pooled must be ({regions.n}, P) numbers", where=regions.path, got=got, fix=fix)
     if not regions.streams:
         notes.append(
             f"{regions.path.name} keeps many images in one compressed chunk, so that random batches are slow. Repack it once: "
@@ -294,9 +262,7 @@ def _oriented_attributes(
     word_vectors: np.ndarray | None,
 ) -> np.ndarray:
     """Return the file's att as (C, A), whichever way it is stored; the sizes of the other variables tell."""
-    att = regions.variable(name)
-    if att is None:
-        raise missing_variable(regions, name)
+    att = regions.required(name)
     sizes = {len(values) for values in (attribute_names, word_vectors) if values is not None}
 
     def fits(n_classes: int, n_attributes: int) -> bool:
@@ -306,42 +272,37 @@ def _oriented_attributes(
     if not fitting:
         w2v = "none" if word_vectors is None else word_vectors.shape
         raise InputError(
-            "the class attributes do not fit",
+            "att must be (C, A), with a row for every label and class name and a column for every word vector",
             where=regions.path,
-            found=f"att {att.shape} {att.dtype}, labels up to {labels.max()}, word vectors {w2v}",
-            expected="att (C, A) with a row for every label and a column for every word vector",
+            got=f"att {att.shape} {att.dtype}, labels up to {labels.max()}, word vectors {w2v}",
             fix="The labels of a region file are 0-based; or the word vectors belong to other attributes.",
         )
-    if len(fitting) == 2 and regions.attribute("format_version") is None:  # not our file: the number of classes decides
+    if len(fitting) == 2 and not regions.is_ours:  # the number of classes decides
         n_present = len(np.unique(labels))
         fitting = [matrix for matrix in fitting if len(matrix) == n_present]
         if len(fitting) != 1:
             raise InputError(
-                "the orientation of the class attributes is unclear",
+                "the sizes of w2v_att and labels must tell which way att is stored",
                 where=regions.path,
-                found=f"att {att.shape}",
-                expected="classes and attributes that w2v_att and labels tell apart",
+                got=f"att {att.shape}",
                 fix="Pass a split file whose att is attributes × classes, or store class_names and attribute_names.",
             )
     return fitting[0]
 
 
-def _check_word_vectors(vectors: np.ndarray | None, classes: _Classes, where: object, allow_missing: bool) -> list[str]:
+def _check_word_vectors(vectors: np.ndarray | None, names: Sequence[str], where: object, allow_missing: bool) -> list[str]:
     """Check the vectors (A, v), and return a note where the rows of some attributes are all zero."""
     if vectors is None:
         return []
-    n = len(classes.attribute_names)
-    expected = f"({n}, v) numbers, one row for each attribute"
-    check_matrix(vectors, "word vectors", where=where, n_rows=n, expected=expected, fix=MAKE_VECTORS)
-    missing = [classes.attribute_names[row] for row in np.flatnonzero((vectors == 0).all(1))]
+    array(vectors, where, "word vectors", (len(names), None), fix=MAKE_VECTORS)
+    missing = [names[row] for row in np.flatnonzero((vectors == 0).all(1)).tolist()]
     if not missing:
         return []
     if not allow_missing:
         raise InputError(
-            "attributes have no word vector",
+            "every attribute must have a word vector that is not zero",
             where=where,
-            found=f"{len(missing)} rows of zeros, the first for {missing[0]}",
-            expected="a non-zero vector for every attribute",
+            got=f"{len(missing)} rows of zeros, the first for {missing[0]}",
             fix="Make the word vectors again, or pass --allow_missing_w2v to accept rows of zeros; the release's SUN has one.",
         )
     return [f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}."]

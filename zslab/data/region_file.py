@@ -10,102 +10,40 @@ the attributes `backbone` and `format_version`. The release's DeepFashion file h
 label_train/<label>, img_train/<label> and *_test_seen, *_test_unseen instead of one feature_map; it is presented as one list
 of images in that order.
 
-Our files are uncompressed, so that a random image costs one access to a known place of the file. The release's files are
-compressed in chunks that span hundreds of images. They are read as they are, but a random batch unpacks most of the file:
-`RegionFile.streams` is false for them, and they should be repacked once before training (`zslab.data.repack`).
+Our files are uncompressed, so that a random image costs one access. The release's files are compressed in chunks that span
+hundreds of images. They are read as they are, but a random batch unpacks most of the file: `RegionFile.streams` is false for
+them, and they should be repacked once before training (`zslab.data.repack`).
 """
 
 from __future__ import annotations
 
-import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.data.formats.hdf5 import array, local_item, texts
-from zslab.errors import InputError, examples
+from zslab.data.checks import array, check_labels, check_location
+from zslab.data.formats.hdf5 import content, open_hdf5
+from zslab.data.splits import LOCATIONS
+from zslab.errors import InputError, examples, readable
 
+MUST = "the region maps must be in a complete HDF5 file"
 FIX_DAMAGED = "It is probably cut short; copy, download or extract it again."
-
-
-class _Part:
-    """One HDF5 array of maps; a file has one, or one for each class.
-
-    Maps of an uncompressed array without chunks, or with one chunk for each image, are read from their place in the file,
-    without HDF5, whose lock and selections would cost more than the reading.
-    """
-
-    def __init__(self, maps: h5py.Dataset, path: Path, descriptor: int | None):
-        self.maps, self.path, self.descriptor = maps, path, descriptor
-        properties = maps.id.get_create_plist()
-        plain = properties.get_nfilters() == 0 and maps.dtype.isnative and descriptor is not None
-        self.in_one_piece = plain and (
-            maps.chunks == (1, *maps.shape[1:]) or (maps.chunks is None and maps.id.get_offset() is not None)
-        )
-        self._places: np.ndarray | None = None
-
-    def read(self, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
-        """Put the map rows[i] into out[where[i]]."""
-        order = np.argsort(rows, kind="stable")
-        if self.in_one_piece:
-            for i in order:
-                self._read_piece(rows[i], out[where[i]])
-        else:
-            self._read_chunks(rows[order], out, where[order])
-
-    def _read_piece(self, row: int, out: np.ndarray) -> None:
-        assert self.descriptor is not None
-        place, buffer, got = int(self.places[row]), memoryview(out.data).cast("B"), 0
-        if place < 0:
-            raise _damaged(self.path, f"row {row} of {self.maps.name} was never written")
-        while got < len(buffer):
-            n = os.preadv(self.descriptor, [buffer[got:]], place + got)
-            if n == 0:
-                raise _damaged(self.path, f"the file ends within row {row} of {self.maps.name}")
-            got += n
-
-    @property
-    def places(self) -> np.ndarray:
-        """(n,) byte at which each map begins in the file, -1 for one that was never written; computed at the first access."""
-        if self._places is None:
-            # All at once: asked for a single chunk, HDF5 may look through all of them.
-            places = np.full(len(self.maps), -1, dtype=np.int64)
-            if self.maps.chunks is None:
-                row_bytes = int(np.prod(self.maps.shape[1:])) * self.maps.dtype.itemsize
-                places = self.maps.id.get_offset() + row_bytes * np.arange(len(self.maps))
-            else:
-                self.maps.id.chunk_iter(lambda chunk: places.__setitem__(chunk.chunk_offset[0], chunk.byte_offset))
-            self._places = places
-        return self._places
-
-    def _read_chunks(self, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
-        """Read ascending rows; every chunk is unpacked once, and one chunk's rows and channels are in memory at a time."""
-        n_rows, n_channels = (self.maps.chunks or (1, self.maps.shape[1]))[:2]
-        blocks = rows // n_rows
-        for block in np.unique(blocks):
-            members = np.flatnonzero(blocks == block)
-            first, last = rows[members[0]], rows[members[-1]]
-            for channel in range(0, self.maps.shape[1], n_channels):
-                channels = slice(channel, channel + n_channels)
-                slab = self.maps[first : last + 1, channels]
-                out[where[members], channels] = slab[rows[members] - first]
+FIX_OTHER = "Use a file written by extract_features.py or by the DAZLE release."
 
 
 class RegionFile:
     """The maps of a region file; opening reads no map, whatever the size.
 
     Threads may read at the same time.
-
-    Raises:
-        InputError: the file is missing, damaged or has no maps.
 
     Attributes:
         path: the file.
@@ -119,10 +57,12 @@ class RegionFile:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-        self._file = _open(self.path)
-        self._descriptor: int | None = None
+        fix = "Extract the maps with extract_features.py, check the path, or copy the file again."
+        with readable(self.path, MUST, fix):
+            self._size = os.path.getsize(self.path)
+            self._file = open_hdf5(self.path)
         try:
-            with _damage_named(self.path):
+            with readable(self.path, MUST, FIX_DAMAGED):
                 self._find_parts()
         except BaseException:
             self.close()
@@ -130,56 +70,47 @@ class RegionFile:
 
     def _find_parts(self) -> None:
         self.groups: list[str] | None = None
-        whole, by_class = (local_item(self._file, name) for name in ("feature_map", "feature_map_train"))
-        items = {} if whole is None else {"feature_map": whole}
-        if whole is None and isinstance(by_class, h5py.Group):
+        items = {"feature_map": self._file.get("feature_map")}
+        by_class = self._file.get("feature_map_train")
+        if items["feature_map"] is None and isinstance(by_class, h5py.Group):
             groups = [*(f"train/{label}" for label in sorted(by_class, key=int)), "test_seen", "test_unseen"]
-            there = {group: local_item(self._file, f"feature_map_{group}") for group in groups}
-            items = {group: item for group, item in there.items() if item is not None}
+            items = {group: self._file[f"feature_map_{group}"] for group in groups if f"feature_map_{group}" in self._file}
             self.groups = list(items)
-        maps = [item for item in items.values() if isinstance(item, h5py.Dataset)]
-        if not maps or len(maps) < len(items):
-            raise InputError(
-                "the file has no region maps",
-                where=self.path,
-                found=examples(sorted(self._file)) or "an empty file",
-                expected="feature_map (N, D, gh, gw), or DeepFashion's feature_map_train/<label>",
-                fix="Use a file written by extract_features.py or by the DAZLE release.",
-            )
-        for part in maps:
-            if part.ndim != 4 or part.dtype.kind != "f" or part.shape[1:] != maps[0].shape[1:]:
+        self._parts: list[h5py.Dataset] = []
+        for name, part in items.items():
+            shape = getattr(part, "shape", None) or ()
+            if len(shape) != 4 or part.dtype.kind != "f" or shape[1:] != items[next(iter(items))].shape[1:]:
                 raise InputError(
-                    "the region maps have the wrong shape",
-                    where=f"{self.path}, {part.name}",
-                    found=f"{part.shape} {part.dtype}",
-                    expected="(N, D, gh, gw) floating-point numbers, alike in all parts",
-                    fix="Save the maps before any pooling or flattening.",
+                    "feature_map, or DeepFashion's feature_map_train/<label>, must be (N, D, gh, gw) floating-point numbers",
+                    where=f"{self.path}, {name}",
+                    got=f"{shape} {part.dtype}" if shape else f"a file with {examples(sorted(self._file)) or 'nothing'}",
+                    fix="Save the maps before any pooling or flattening. " + FIX_OTHER,
                 )
-        rows, columns = maps[0].shape[2:]
-        pooled = local_item(self._file, "pooled")
-        n_pooled = pooled.shape[1] if isinstance(pooled, h5py.Dataset) and pooled.ndim == 2 else None
-        if columns > maps[0].shape[1] == rows or (n_pooled == columns != maps[0].shape[1]):
-            raise InputError(
-                "the region maps have their channels last",
-                where=f"{self.path}, {maps[0].name}",
-                found=maps[0].shape,
-                expected="(N, D, gh, gw), channels before the grid",
-                fix="Save the maps again with maps.transpose(0, 3, 1, 2).",
-            )
-        self.feature_dim, *grid = maps[0].shape[1:]
-        self.grid = tuple(grid)
-        self.dtype = maps[0].dtype.newbyteorder("=")
-        if hasattr(os, "preadv") and self._file.userblock_size == 0:
-            self._descriptor = os.open(self.path, os.O_RDONLY)
-        self._parts = [_Part(part, self.path, self._descriptor) for part in maps]
-        self.sizes = [len(part) for part in maps]
+            n_chunks = int(np.prod([-(-n // of_chunk) for n, of_chunk in zip(shape, part.chunks)])) if part.chunks else 1
+            if (part.id.get_num_chunks() < n_chunks) if part.chunks else not part.id.get_storage_size():
+                raise ValueError(f"parts of {name} were never written")
+            self._parts.append(part)
+        _, self.feature_dim, rows, columns = self._parts[0].shape
+        n_pooled = self._file["pooled"].shape[-1] if "pooled" in self._file else None
+        if columns > self.feature_dim == rows or (n_pooled == columns != self.feature_dim):
+            fix = "Save the maps again with maps.transpose(0, 3, 1, 2)."
+            must = "region maps must be (N, D, gh, gw), channels before the grid"
+            raise InputError(must, where=self.path, got=self._parts[0].shape, fix=fix)
+        self.grid = (rows, columns)
+        self.dtype = self._parts[0].dtype.newbyteorder("=")
+        self.sizes = [len(part) for part in self._parts]
         self._starts = np.cumsum([0, *self.sizes[:-1]])
         self.n = sum(self.sizes)
 
     @property
     def streams(self) -> bool:
         """Whether an image costs one access, rather than unpacking chunks that it shares with others."""
-        return all(part.maps.chunks is None or part.maps.chunks[0] == 1 for part in self._parts)
+        return all(part.chunks is None or part.chunks[0] == 1 for part in self._parts)
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this project wrote the file, so that att is (C, A)."""
+        return "format_version" in self._file.attrs
 
     def read(self, rows: np.ndarray) -> np.ndarray:
         """Return the maps of some images.
@@ -189,125 +120,163 @@ class RegionFile:
 
         Returns:
             (b, D, gh, gw) in the file's precision.
-
-        Raises:
-            InputError: the file is damaged there.
         """
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= self.n):
             raise IndexError(f"rows {rows.min()}..{rows.max()} of {self.n}")
         out = np.empty((len(rows), self.feature_dim, *self.grid), dtype=self.dtype)
         part_of_row = np.searchsorted(self._starts, rows, side="right") - 1
-        with _damage_named(self.path):
+        with readable(self.path, MUST, FIX_DAMAGED):
+            if os.path.getsize(self.path) < self._size:  # HDF5 would read zeros
+                raise OSError("the file has become shorter")
             for number in np.unique(part_of_row):
                 where = np.flatnonzero(part_of_row == number)
-                self._parts[number].read(rows[where] - self._starts[number], out, where)
+                _read_chunks(self._parts[number], rows[where] - self._starts[number], out, where)
         return out
 
     def variable(self, name: str) -> np.ndarray | None:
-        """Return a small variable of the file, texts as str, or None if it is not there.
+        """Return a small variable of the file, texts as str, or None if it is not there."""
+        with readable(f"{self.path}, {name}", MUST, FIX_DAMAGED):
+            stored = self._file.get(name)
+            return None if stored is None else content(stored)
 
-        Raises:
-            InputError: it cannot be read.
-        """
-        with _damage_named(f"{self.path}, {name}"):
-            stored = local_item(self._file, name)
-            if not isinstance(stored, h5py.Dataset):
-                return None
-            return array(stored) if h5py.check_string_dtype(stored.dtype) is None else texts(stored)
+    def required(self, name: str) -> np.ndarray:
+        """Return a small variable that the file must have."""
+        found = self.variable(name)
+        if found is None:
+            raise InputError(f"the file must hold {name}", where=self.path, got=examples(sorted(self._file)), fix=FIX_OTHER)
+        return found
 
     def texts(self, name: str) -> list[str] | None:
         """Return a variable that holds texts, or None if it is not there."""
         stored = self.variable(name)
         return None if stored is None else [str(text) for text in stored.ravel()]
 
-    @property
-    def variables(self) -> list[str]:
-        """Names of the variables in the file."""
-        with _damage_named(self.path):
-            return sorted(self._file)
-
-    def stretches(self) -> Iterator[np.ndarray]:
+    def blocks(self) -> Iterator[np.ndarray]:
         """Yield the numbers of all images in order, in blocks that read every chunk once and take some 64 MB."""
         row_bytes = self.feature_dim * int(np.prod(self.grid)) * self.dtype.itemsize
         for start, part in zip(self._starts, self._parts):
-            of_chunk = (part.maps.chunks or (1,))[0]
+            of_chunk = (part.chunks or (1,))[0]
             step = of_chunk * max(1, 64 * 2**20 // (of_chunk * row_bytes))
-            for first in range(0, len(part.maps), step):
-                yield np.arange(start + first, start + min(first + step, len(part.maps)))
-
-    def attribute(self, name: str) -> str | None:
-        """Return an attribute of the file as text, or None if it is not there."""
-        with _damage_named(f"{self.path}, {name}"):
-            value = self._file.attrs.get(name)
-            if value is None:
-                return None
-            str(value).encode()  # h5py lets undecodable bytes through, which no file could be written with
-            return str(value)
+            for first in range(0, len(part), step):
+                yield np.arange(start + first, start + min(first + step, len(part)))
 
     def json_attribute(self, name: str) -> str | None:
         """Return an attribute of the file that holds a JSON object as text, or None if it is not there."""
-        text = self.attribute(name)
-        with _damage_named(f"{self.path}, {name}"):
-            if text is not None and not isinstance(json.loads(text), dict):
-                raise ValueError("no JSON object")
-        return text
+        with readable(f"{self.path}, {name}", "the attribute must hold a JSON object", FIX_DAMAGED):
+            text = self._file.attrs.get(name)
+            if text is not None:
+                msgspec.json.decode(str(text).encode(), type=dict)
+        return None if text is None else str(text)
 
     def pooled(self) -> np.ndarray | None:
         """Return `pooled` (N, P), memory-mapped where it lies in one piece, or None if it is not there."""
-        with _damage_named(f"{self.path}, pooled"):
-            stored = local_item(self._file, "pooled")
-            if not isinstance(stored, h5py.Dataset):
-                return None
-            if stored.chunks is None and stored.dtype.isnative and self._file.userblock_size == 0 and stored.id.get_offset():
+        with readable(f"{self.path}, pooled", MUST, FIX_DAMAGED):
+            stored = self._file.get("pooled")
+            if isinstance(stored, h5py.Dataset) and stored.id.get_offset() and not self._file.userblock_size:
                 return np.memmap(self.path, stored.dtype, "r", stored.id.get_offset(), stored.shape)
-            return array(stored)
+        return self.variable("pooled")
 
     def name_of(self, row: int) -> str:
         """Return what messages call an image: its number and, where the file has it, its path."""
-        with _damage_named(f"{self.path}, image_files"):
-            files = local_item(self._file, "image_files")
-            return f"row {row} ({files.asstr()[row]})" if isinstance(files, h5py.Dataset) else f"row {row}"
+        files = self.texts("image_files")
+        return f"row {row} ({files[row]})" if files and row < len(files) else f"row {row}"
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
         self._file.close()
 
 
-def _open(path: Path) -> h5py.File:
-    if not path.is_file():
+def _read_chunks(maps: h5py.Dataset, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
+    """Put the map rows[i] into out[where[i]]; every chunk is unpacked once, and one at a time is in memory."""
+    n_rows, n_channels = (maps.chunks or (1, maps.shape[1]))[:2]
+    blocks = rows // n_rows
+    for block in np.unique(blocks):
+        members = np.flatnonzero(blocks == block)
+        first, last = rows[members].min(), rows[members].max()
+        for channel in range(0, maps.shape[1], n_channels):
+            channels = slice(channel, channel + n_channels)
+            out[where[members], channels] = maps[first : last + 1, channels][rows[members] - first]
+
+
+@dataclass(frozen=True)
+class RegionSamples:
+    """What a region file says about its images.
+
+    Attributes:
+        labels: (N,) int64, 0-based.
+        image_files: N paths, or None.
+        locations: the stored lists, 0-based and unchecked.
+    """
+
+    labels: np.ndarray
+    image_files: list[str] | None
+    locations: dict[str, np.ndarray]
+
+
+def read_samples(regions: RegionFile) -> RegionSamples:
+    """Return labels, image files and lists of a region file of either layout."""
+    if regions.groups is None:
+        labels = regions.required("labels").ravel()
+        stored = {key: regions.variable(key) for key in (*LOCATIONS, "test_loc")}
+        locations = {key: value for key, value in stored.items() if value is not None}
+        image_files = regions.texts("image_files")
+    else:
+        labels, image_files, locations = _read_groups(regions, regions.groups)
+    array(labels, regions.path, "labels", (regions.n,), fix=FIX_DAMAGED)
+    if image_files is not None and len(image_files) != regions.n:
+        must = f"there must be {regions.n} image files, one for each map"
+        raise InputError(must, where=regions.path, got=len(image_files), fix=FIX_DAMAGED)
+    return RegionSamples(check_labels(labels, regions.path, first=0), image_files, locations)
+
+
+def _read_groups(regions: RegionFile, groups: list[str]) -> tuple[np.ndarray, list[str] | None, dict[str, np.ndarray]]:
+    """Return labels, image files and lists of DeepFashion's layout."""
+    labels: list[np.ndarray] = []
+    image_files: list[str] | None = []
+    locations: dict[str, list[np.ndarray]] = {}
+    for group, size, end in zip(groups, regions.sizes, np.cumsum(regions.sizes)):
+        key, _, label = group.partition("/")
+        name, number = f"label_{group}", int(label) if label else None
+        stored = regions.required(name).ravel()
+        labels.append(array(stored, f"{regions.path}, {name}", "labels", (size,), low=number, high=number, fix=FIX_DAMAGED))
+        files = regions.texts(f"img_{group}")
+        image_files = None if files is None or image_files is None else image_files + files
+        locations.setdefault("trainval_loc" if key == "train" else f"{key}_loc", []).append(np.arange(end - size, end))
+    return np.concatenate(labels), image_files, {key: np.concatenate(value) for key, value in locations.items()}
+
+
+def check_locations(
+    stored: Mapping[str, np.ndarray], path: Path, n_samples: int, first: int, standard_split: bool, untested: bool
+) -> dict[str, np.ndarray]:
+    """Return the lists of a file as 0-based indices, name without "_loc" -> indices; absent test lists are empty.
+
+    Args:
+        stored: name with "_loc" -> indices as they are in the file.
+        path: the file, for messages.
+        n_samples: how many images there are.
+        first: the number of the first image, 0 or 1.
+        standard_split: zero-shot learning alone, without test_seen_loc.
+        untested: the unseen classes have no images.
+    """
+    lists = dict(stored)
+    test = lists.pop("test_loc", None)
+    if standard_split:
+        lists.pop("test_seen_loc", None)
+        if test is not None:
+            lists.setdefault("test_unseen_loc", test)
+    if untested:
+        lists.pop("test_unseen_loc", None)
+    optional = {"test_seen_loc": standard_split, "test_unseen_loc": untested}
+    missing = [key for key in LOCATIONS[:3] if key not in lists and not optional.get(key)]
+    if missing:
+        fix = "Pass a file with these lists; a standard split needs --standard_split."
         raise InputError(
-            "the region file is missing",
-            where=path,
-            found="no such file",
-            expected="an HDF5 file of region maps",
-            fix="Extract the maps with extract_features.py, or check the path.",
+            f"the file must hold {', '.join(missing)}", where=path, got=examples(sorted(lists)) or "no list", fix=fix
         )
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        found = "no HDF5 file" if not h5py.is_hdf5(path) else error
-        raise _damaged(path, found) from error
-
-
-@contextmanager
-def _damage_named(where: object) -> Iterator[None]:
-    """Turn whatever h5py raises over a damaged file into an InputError."""
-    try:
-        yield
-    except InputError:
-        raise
-    except Exception as error:
-        raise _damaged(where, f"{type(error).__name__}: {error}") from error
-
-
-def _damaged(where: object, found: object) -> InputError:
-    return InputError(
-        "the region maps cannot be read", where=where, found=found, expected="a complete HDF5 file", fix=FIX_DAMAGED
-    )
+    locations = {key.removesuffix("_loc"): check_location(value, key, path, n_samples, first) for key, value in lists.items()}
+    empty = np.zeros(0, dtype=np.int64)
+    return {"test_seen": empty, "test_unseen": empty} | locations
 
 
 def batches(
@@ -324,9 +293,6 @@ def batches(
 
     Yields:
         (b, r, f) float32, contiguous, not normalized; r = gh * gw regions row by row.
-
-    Raises:
-        InputError: the file is damaged, or a value is not finite.
     """
     device = torch.device(device)
     # One worker is enough: reading and converting take a small part of a training step.
@@ -348,13 +314,8 @@ def _load(regions: RegionFile, rows: np.ndarray, device: torch.device) -> Tensor
     # Checked before they go to a GPU, since reading a result from there would wait for it.
     if raw.numel() and not raw.abs().amax().isfinite():
         row = int(rows[raw.isfinite().flatten(1).all(1).logical_not().nonzero()[0]])
-        raise InputError(
-            "region maps contain NaN or infinity",
-            where=regions.path,
-            found=regions.name_of(row),
-            expected="finite numbers",
-            fix="Extract that image again.",
-        )
+        fix = "Extract that image again."
+        raise InputError("region maps must be finite numbers", where=regions.path, got=regions.name_of(row), fix=fix)
     if device.type == "cuda":
         raw = raw.pin_memory().to(device, non_blocking=True)
     loaded = torch.empty(len(rows), raw.shape[2], raw.shape[1], device=device)

@@ -14,8 +14,9 @@ from typing import Literal
 import h5py
 import numpy as np
 
+from zslab.data.formats.hdf5 import open_hdf5
 from zslab.errors import InputError
-from zslab.utils.files import atomic_path
+from zslab.utils.files import NO_SERVICE, atomic_path
 
 FORMAT_VERSION = 1
 OVERHEAD = 2**20  # bytes for names, backbone and HDF5's own structures
@@ -38,7 +39,7 @@ def write_region_file(
     image_files: Sequence[str] | None = None,
     backbone: str | None = None,
 ) -> None:
-    """Write a region file, whole or not at all.
+    """Write a region file, completely or not at all.
 
     Args:
         maps: the region maps in the order of the images, in blocks (b, D, gh, gw) of any size.
@@ -54,9 +55,6 @@ def write_region_file(
         attribute_names: A names.
         image_files: N paths relative to the image folder.
         backbone: JSON text that describes what made the maps.
-
-    Raises:
-        InputError: a value is not finite in the precision of the file, or the disk is full.
     """
     numbers = {"att": att, "original_att": original_att, "w2v_att": w2v_att}
     texts = {"class_names": class_names, "attribute_names": attribute_names, "image_files": image_files}
@@ -96,11 +94,14 @@ def _encoded(texts: Sequence[str]) -> np.ndarray:
 def _new_file(path: Path, n_bytes: int) -> Iterator[h5py.File]:
     """Create an HDF5 file after making sure that the disk has room for it: the HDF5 library crashes on a full disk."""
     with open(path, "wb") as file:
-        if hasattr(os, "posix_fallocate"):
+        try:
             os.posix_fallocate(file.fileno(), 0, n_bytes)
-        elif shutil.disk_usage(path.parent).free < n_bytes:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    with h5py.File(path, "w") as file:
+        except (OSError, AttributeError) as error:  # macOS and Windows do not have it
+            if getattr(error, "errno", errno.ENOTSUP) not in NO_SERVICE:
+                raise
+            if shutil.disk_usage(path.parent).free < n_bytes:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+    with open_hdf5(path, "w") as file:
         yield file
 
 
@@ -110,11 +111,7 @@ def _cast(maps: np.ndarray, dtype: str, path: Path, first: int) -> np.ndarray:
         stored = maps.astype(dtype, copy=False)
     finite = np.isfinite(stored).reshape(len(stored), -1).all(axis=1)
     if not finite.all():
-        raise InputError(
-            "region maps contain NaN or infinity",
-            where=path,
-            found=f"image {first + int(np.flatnonzero(~finite)[0])}, counted from 0",
-            expected=f"numbers that {dtype} can hold",
-            fix="Look at that image, or store the maps as float32.",
-        )
+        got = f"another in image {first + int(np.flatnonzero(~finite)[0])}, counted from 0"
+        fix = "Look at that image, or store the maps as float32."
+        raise InputError(f"region maps must be finite numbers that {dtype} can hold", where=path, got=got, fix=fix)
     return stored

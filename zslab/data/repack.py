@@ -14,8 +14,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from zslab.data.region_file import RegionFile
-from zslab.data.region_samples import read_samples
+from zslab.data.region_file import RegionFile, read_samples
 from zslab.data.region_writer import write_region_file
 from zslab.errors import exit_status
 
@@ -27,15 +26,12 @@ def repack(source: Path, target: Path, dtype: str = "float16") -> None:
 
     Args:
         dtype: precision to store, "float16" or "float32".
-
-    Raises:
-        InputError: the source is damaged, a map is not finite, or the disk is full.
     """
     regions = RegionFile(Path(source))
     try:
         samples = read_samples(regions)
         pooled = regions.pooled()
-        blocks = tqdm(list(regions.stretches()), unit="block", disable=None)
+        blocks = tqdm(list(regions.blocks()), unit="block", disable=None)
         write_region_file(
             target,
             (regions.read(indices) for indices in blocks),
@@ -50,7 +46,7 @@ def repack(source: Path, target: Path, dtype: str = "float16") -> None:
             class_names=regions.texts("class_names"),
             attribute_names=regions.texts("attribute_names"),
             image_files=samples.image_files,
-            backbone=regions.attribute("backbone"),
+            backbone=regions.json_attribute("backbone"),
         )
     finally:
         regions.close()

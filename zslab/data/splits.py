@@ -72,9 +72,6 @@ def random_class_split(
 
     Returns:
         As `split_of_classes`.
-
-    Raises:
-        InputError: there are too few classes, or a class has too few samples to hold one out.
     """
     classes = generator.permutation(np.unique(labels))
     if len(unseen_classes):
@@ -82,13 +79,9 @@ def random_class_split(
     else:
         seen_classes = classes[: int(np.ceil(seen * len(classes)))]
     if not 2 <= len(seen_classes) < len(classes):
-        raise InputError(
-            "there are too few classes to split",
-            where="labels",
-            found=f"{len(classes)} classes, {len(seen_classes)} of them seen",
-            expected="at least 2 seen classes and 1 unseen class",
-            fix="Use a data set with more classes, or make fewer of them unseen.",
-        )
+        got = f"{len(seen_classes)} seen classes of {len(classes)}"
+        fix = "Use a data set with more classes, or make fewer of them unseen."
+        raise InputError("a split must have at least 2 seen classes and 1 unseen class", where="labels", got=got, fix=fix)
     return split_of_classes(labels, seen_classes, generator, hold_out=hold_out, validation=validation, copy_of=copy_of)
 
 
@@ -114,20 +107,13 @@ def split_of_classes(
     Returns:
         trainval_loc, test_seen_loc, test_unseen_loc, train_loc, val_loc: ascending 1-based sample numbers. train and val
         are parts of trainval (as in version 2 of the Proposed Split), so validation sees no test sample.
-
-    Raises:
-        InputError: a class has too few samples to hold one out.
     """
     is_seen = np.isin(labels, seen_classes)
     values, counts = np.unique(labels[is_seen], return_counts=True)
     if (counts < 2).any():
-        raise InputError(
-            "a class has too few samples to hold one out",
-            where="labels",
-            found=f"1 sample of class {values[counts < 2][0]}",
-            expected="at least 2 samples of every seen class",
-            fix="Leave that class out, or add samples.",
-        )
+        got = f"1 sample of class {values[counts < 2][0]}"
+        fix = "Leave that class out, or add samples."
+        raise InputError("every seen class must have at least 2 samples, to hold one out", where="labels", got=got, fix=fix)
     n_validation = min(max(1, round(validation * len(seen_classes))), len(seen_classes) - 1)
     is_held_out = np.zeros(len(labels), dtype=bool)
     copy_of = np.arange(len(labels)) if copy_of is None else copy_of
@@ -175,22 +161,15 @@ def draw_partition(
 
     Returns:
         The five lists of `LOCATIONS`, named and numbered like `locations`.
-
-    Raises:
-        InputError: the number is too small, there are no test samples of seen or of unseen classes, or a class has too few
-            samples.
     """
     if number < 1:
-        raise InputError(
-            "the number is too small", where="--partition", found=number, expected="at least 1", fix="Partitions count from 1."
-        )
+        raise InputError("the number must be at least 1", where="--partition", got=number, fix="Partitions count from 1.")
     trainval, test_seen, test_unseen = (locations[key] for key in ("trainval", "test_seen", "test_unseen"))
     if not (len(test_seen) and len(test_unseen)):
         raise InputError(
-            "the data set's own split has no test samples of seen or of unseen classes",
+            "the data set's own split, whose shape a partition takes over, must have test samples of seen and unseen classes",
             where="--partition",
-            found=f"{len(test_seen)} test samples of seen and {len(test_unseen)} of unseen classes",
-            expected="a split for generalized zero-shot learning, whose shape a partition takes over",
+            got=f"{len(test_seen)} of seen and {len(test_unseen)} of unseen classes",
             fix="Leave out --partition, or use such a split.",
         )
     used = np.sort(np.concatenate([trainval, test_seen, test_unseen]))
@@ -275,7 +254,7 @@ def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> li
 def write_split(
     path: Path, attributes: np.ndarray, names: Sequence[str], locations: dict[str, np.ndarray], **more: np.ndarray
 ) -> None:
-    """Write a split file, whole or not at all.
+    """Write a split file, completely or not at all.
 
     Args:
         path: the file.
@@ -295,19 +274,10 @@ def write_split(
 
 
 def read_class_vectors(path: Path) -> tuple[np.ndarray, list[str] | None]:
-    """Return (C, A) class vectors from a .npy file (C, A) or from `att` (A, C) of a split file, and the latter's names.
-
-    Raises:
-        InputError: the file is missing, damaged or holds no matrix of finite numbers.
-    """
+    """Return (C, A) class vectors from a .npy file (C, A) or from `att` (A, C) of a split file, and the latter's names."""
     if path.suffix == ".mat":
         content = read_mat(path, ["att"], ["allclasses_names", "all_classes"])
         names = content.get("allclasses_names", content.get("all_classes"))
         return content["att"].T, None if names is None else [str(name) for name in names]
-    vectors = read_matrix(
-        path,
-        "class vectors",
-        expected="a .npy file of a matrix (n_classes, dimension), or a .mat file with att",
-        fix="Save one row of numbers for each class.",
-    )
-    return vectors, None
+    fix = "Save one row of numbers for each class (n_classes, dimension) as .npy, or pass a .mat file with att."
+    return read_matrix(path, "class vectors", fix), None

@@ -4,6 +4,9 @@
     <dataroot>/<dataset>/<class_embedding>_splits.mat   att (A, C), allclasses_names, and 1-based index lists
                                                         trainval_loc, train_loc, val_loc, test_seen_loc, test_unseen_loc
 
+Where both files have allclasses_names, the labels are matched to the columns of att by name; otherwise a label is the number
+of a column.
+
 A split file may also name unseen_classes (1-based columns of att): unseen classes that need no samples, so that
 test_unseen_loc may lack some of them or be empty. Training covers them all; accuracy is measured on those with samples.
 
@@ -34,6 +37,9 @@ from zslab.data.formats.npyfile import read_array, read_matrix
 from zslab.data.lazy import CHUNK
 from zslab.data.splits import LOCATIONS, PROPOSED_SPLIT, describe_untested, recognize_split
 from zslab.errors import InputError
+from zslab.utils.names import places_by_name
+
+NAMES = ("allclasses_names", "all_classes")
 
 
 def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedding: str) -> Dataset:
@@ -44,29 +50,29 @@ def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedd
         dataset: name of the data set's folder.
         image_embedding: name of the feature file, without its suffix.
         class_embedding: name of the split file, without "_splits.mat".
-
-    Raises:
-        InputError: a file is missing or damaged, or its content cannot be right; the message tells what to do.
     """
-    folder = Path(dataroot) / dataset
-    if not folder.is_dir():
-        download = f"Download it: `zslab download {dataset} --dataroot DIR`. "
-        raise InputError(
-            "the data set is missing",
-            where=folder,
-            found="no such folder",
-            expected=f"a folder with {image_embedding}.mat and {class_embedding}_splits.mat",
-            fix=(download if dataset in PROPOSED_SPLIT else "")
-            + "data/README.md of the tree says where data sets come from; --dataroot names the folder that holds them.",
-        )
+    folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and {class_embedding}_splits.mat")
     feature_file, split_file = folder / f"{image_embedding}.mat", folder / f"{class_embedding}_splits.mat"
     mapped = folder / f"{image_embedding}_features.npy"
     if mapped.is_file() and not feature_file.is_file():
-        feature_file = mapped
         features, labels = map_features(mapped, folder / f"{image_embedding}_labels.npy")
-    else:
-        features, labels = read_features(feature_file)
+        return assemble(dataset, image_embedding, class_embedding, features, labels, mapped, split_file)
+    features, labels = read_features(feature_file)
     return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file)
+
+
+def data_folder(dataroot: Path, dataset: str, files: str) -> Path:
+    """Return the folder of a data set, which must exist; `files` says what must be in it."""
+    folder = Path(dataroot) / dataset
+    if not folder.is_dir():
+        raise InputError(
+            f"the folder of the data set must exist, with {files}",
+            where=folder,
+            got="no such folder",
+            fix=(f"Download it: `zslab download {dataset} --dataroot DIR`. " if dataset in PROPOSED_SPLIT else "")
+            + "data/README.md of the tree says where data sets come from; --dataroot names the folder that holds them.",
+        )
+    return folder
 
 
 def assemble(
@@ -87,32 +93,27 @@ def assemble(
         class_embedding: name of the class vectors.
         features: (N, feature_dim) float32, or mapped from disk and float16 or float32.
         labels: (N,) int64, 1-based.
-        feature_file: where they come from, for messages.
+        feature_file: where they come from; a .mat file may have allclasses_names.
         split_file: the file with att and the lists.
         attribute_file: a .npy file (C, attribute_dim) to read instead of the split file's att.
-
-    Raises:
-        InputError: the split file or the attribute file is missing or damaged, or does not fit the features.
     """
     split, attributes, notes = _read_split(split_file, attribute_file, int(labels.max()))
-    names, name_notes = check_class_names(split.get("allclasses_names", split.get("all_classes")), len(attributes), split_file)
-    if labels.max() > len(attributes):
+    names, name_notes = check_class_names(_class_names(split), len(attributes), split_file)
+    labels, label_notes = _labels_by_name(labels, names, feature_file, split_file)
+    if labels.max() >= len(attributes):
         raise InputError(
-            "a class has no attributes",
+            f"labels must be in 1..{len(attributes)}, the columns of att in {split_file.name}",
             where=feature_file,
-            found=f"label {labels.max()}",
-            expected=f"labels in 1..{len(attributes)}, the columns of att in {split_file.name}",
+            got=labels.max() + 1,
             fix="Feature file and split file do not belong together, or the labels are not 1-based columns of att.",
         )
-    labels = labels - 1
     locations, unseen_classes = _check_lists(split, labels, len(attributes), split_file)
     absent = np.setdiff1d(np.arange(len(attributes)), np.concatenate([labels, unseen_classes]))
     if len(absent):
         raise InputError(
-            "a class has no samples",
+            f"every column of att in {split_file.name} must have a sample",
             where=feature_file,
-            found=f"no sample of {len(absent)} of {len(attributes)} classes, e.g. {absent[0] + 1} ({names[absent[0]]})",
-            expected=f"at least one sample for every column of att in {split_file.name}",
+            got=f"none of {len(absent)} of {len(attributes)} classes, e.g. {absent[0] + 1} ({names[absent[0]]})",
             fix="Remove those columns of att, or use the feature file that the split was made for.",
         )
     version, split_notes = recognize_split(dataset, locations, labels)
@@ -126,29 +127,44 @@ def assemble(
         names,
         locations,
         version,
-        [*notes, *name_notes, *split_notes, *describe_untested(unseen_classes, labels[locations["test_unseen"]])],
+        [*notes, *name_notes, *label_notes, *split_notes] + describe_untested(unseen_classes, labels[locations["test_unseen"]]),
         unseen_classes,
     )
+
+
+def _class_names(content: dict[str, np.ndarray]) -> np.ndarray | None:
+    return next((content[key] for key in NAMES if key in content), None)
+
+
+def _labels_by_name(labels: np.ndarray, names: list[str], feature_file: Path, split_file: Path) -> tuple[np.ndarray, list[str]]:
+    """Return 0-based labels that count `names`, and notes; `labels` are 1-based and count the feature file's own names."""
+    own = _class_names(read_mat(feature_file, [], NAMES)) if feature_file.suffix == ".mat" else None
+    if own is None:
+        return labels - 1, []
+    if labels.max() > len(own):
+        got = f"label {labels.max()} of {len(own)} names"
+        raise InputError("every label must have a name", where=feature_file, got=got, fix="Extract the features again.")
+    places = places_by_name([str(name) for name in own], names, split_file, of_all=False)
+    if places is None:
+        note = f"{feature_file.name} and {split_file.name} call their classes by other names: labels are columns of att."
+        return labels - 1, [note]
+    return np.array(places)[labels - 1], []
 
 
 def _read_split(
     path: Path, attribute_file: Path | None, largest_label: int
 ) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
     """Return the content of a split file, the class vectors (C, attribute_dim) of unit L2 norm, and notes about them."""
-    optional = ["train_loc", "val_loc", "allclasses_names", "all_classes", "unseen_classes"]
+    optional = ["train_loc", "val_loc", *NAMES, "unseen_classes"]
     if attribute_file is None:
         split = read_mat(path, ["att", *LOCATIONS[:3]], optional)
         return split, check_attributes(split["att"], path), missing_value_note(split["att"])
     split = read_mat(path, LOCATIONS[:3], [*optional, "att"])
     n_classes = split["att"].shape[1] if "att" in split else largest_label
-    stored = read_matrix(
-        attribute_file,
-        "class attributes",
-        n_rows=n_classes,
-        expected=f"a NumPy file of shape ({n_classes}, attribute_dim), one row a class in the order of the labels",
-        fix="data/README.md of the tree describes the file; --no_manual_att takes att of the split file instead.",
-    )
-    return split, check_attributes(stored.T, attribute_file), []
+    fix = "data/README.md of the tree describes the file; --no_manual_att takes att of the split file instead."
+    stored = read_matrix(attribute_file, "class attributes", fix, n_classes)
+    note = f"{attribute_file.name} has no class names: its rows are taken in the order of the labels."
+    return split, check_attributes(stored.T, attribute_file), [note]
 
 
 def _check_lists(
@@ -165,95 +181,52 @@ def _check_lists(
     check_disjoint(locations, labels, path)
     trained = np.intersect1d(unseen_classes, labels[locations["trainval"]])
     if len(trained):
-        raise InputError(
-            "the splits overlap",
-            where=path,
-            found=f"{len(trained)} unseen_classes, e.g. {trained[0] + 1}, in trainval_loc",
-            expected="unseen classes without training samples",
-            fix="Remove them from either list.",
-        )
+        got = f"{len(trained)} of them, e.g. {trained[0] + 1}"
+        fix = "Remove them from either list."
+        raise InputError("unseen_classes must have no samples in trainval_loc", where=path, got=got, fix=fix)
     return locations, unseen_classes
 
 
 def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (N, D) float32 and 1-based labels (N,) int64 of a feature file.
-
-    Raises:
-        InputError: the file is missing or damaged, or its content cannot be right.
-    """
+    """Return features (N, D) float32 and 1-based labels (N,) int64 of a feature file."""
     content = read_mat(path, ["features", "labels"])
-    features, labels = content["features"], content["labels"].ravel()
-    if features.dtype.kind not in "fiu" or labels.dtype.kind not in "fiu":
-        raise InputError(
-            "features or labels are not numbers",
-            where=path,
-            found=f"{features.dtype} and {labels.dtype}",
-            expected="numeric arrays",
-            fix="Save features (D, N) and labels (N, 1) as numeric MATLAB arrays.",
-        )
-    n = len(labels)
-    if min(content["labels"].shape) > 1:
-        raise InputError(
-            "labels are a matrix",
-            where=path,
-            found=f"labels {content['labels'].shape}",
-            expected="one number for each sample: (N, 1) or (1, N)",
-            fix="Of one-hot labels, store in which column each 1 stands, counted from 1.",
-        )
-    if not features.size:
-        raise InputError(
-            "features are empty",
-            where=path,
-            found=f"features {features.shape}, labels {content['labels'].shape}",
-            expected="features (D, N) of at least one sample",
-            fix="Extract the features again.",
-        )
-    if features.ndim != 2 or features.shape[1] != n:
-        transposed = features.ndim == 2 and features.shape[0] == n
-        raise InputError(
-            "features are transposed" if transposed else "features and labels do not match",
-            where=path,
-            found=f"features {features.shape}, labels {content['labels'].shape}",
-            expected=f"features (D, {n}): one column a sample",
-            fix="Store features.T." if transposed else "Every sample needs one column of features and one label.",
-        )
+    features, labels = content["features"], content["labels"]
+    if labels.size > max(labels.shape):
+        fix = "Of one-hot labels, store in which column each 1 stands, counted from 1."
+        raise InputError("labels must be one number for each sample", where=path, got=f"shape {labels.shape}", fix=fix)
+    n = labels.size
+    if features.dtype.kind not in "fiub" or features.ndim != 2 or features.shape[1] != n or not features.size:
+        got = f"{features.dtype} {features.shape}"
+        fix = "Store features.T." if len(features) == n else "Every sample needs one column of features and one label."
+        raise InputError(f"features must be numbers (D, {n})", where=path, got=got, fix=fix)
+    checked = check_labels(labels.ravel(), path)
     with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinity, which is refused
         features = np.ascontiguousarray(features.T, dtype=np.float32)
-    _check_finite(features, path, "column")
-    return features, check_labels(labels, path)
+    _check_finite(features, path)
+    return features, checked
 
 
 def map_features(features_path: Path, labels_path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (N, D) float16 or float32, mapped from disk, and 1-based labels (N,) int64 of two .npy files.
-
-    Raises:
-        InputError: a file is missing or damaged, or its content cannot be right.
-    """
-    expected = "features (N, D) and, in a second file, labels (N,), as numpy.save writes them"
-    fix = f"{features_path.name} and {labels_path.name} belong together: write both again."
-    features = read_array(features_path, "features", expected=expected, fix=fix, mapped=True)
-    labels = read_array(labels_path, "labels", expected=expected, fix=fix)
+    """Return features (N, D) float16 or float32, mapped from disk, and 1-based labels (N,) int64 of two .npy files."""
+    fix = f"{features_path.name} (N, D) and {labels_path.name} (N,) belong together: write both again."
+    features = read_array(features_path, "features", fix, mapped=True)
+    labels = read_array(labels_path, "labels", fix)
     if features.dtype not in (np.float16, np.float32) or features.ndim != 2 or labels.shape != features.shape[:1]:
-        raise InputError(
-            "features and labels do not match",
-            where=features_path,
-            found=f"features {features.dtype} {features.shape}, labels {labels.dtype} {labels.shape}",
-            expected="features (N, D) float16 or float32, one row a sample, and labels (N,)",
-            fix="Write them again.",
-        )
-    _check_finite(features, features_path, "row")
+        must = "features must be (N, D) float16 or float32, with as many labels"
+        got = f"features {features.dtype} {features.shape}, labels {labels.dtype} {labels.shape}"
+        raise InputError(must, where=features_path, got=got, fix=fix)
+    _check_finite(features, features_path)
     return features, check_labels(labels, labels_path)
 
 
-def _check_finite(features: np.ndarray, path: Path, of_sample: str) -> None:
-    """Refuse features (N, D) that are not finite; `of_sample` tells whether the file has a sample in a row or a column."""
+def _check_finite(features: np.ndarray, path: Path) -> None:
+    """Refuse features (N, D) that are not finite, reading them in parts."""
     chunks = ((start, features[start : start + CHUNK]) for start in range(0, len(features), CHUNK))
     bad = [start + row for start, chunk in chunks for row in np.flatnonzero(~np.isfinite(chunk).all(axis=1))]
     if bad:
         raise InputError(
-            "features contain NaN or infinity",
+            "features must be finite numbers",
             where=path,
-            found=f"{len(bad)} of {len(features)} samples, the first is {of_sample} {bad[0] + 1}",
-            expected="finite numbers",
+            got=f"NaN or infinity in {len(bad)} of {len(features)} samples, the first is {bad[0] + 1}",
             fix="Extract those samples again. An unreadable image is often the reason; float16 ends at 65,504.",
         )

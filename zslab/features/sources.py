@@ -312,10 +312,5 @@ def read_attribute_vectors(path: Path, n: int) -> np.ndarray:
     Raises:
         InputError: the file cannot be read or does not hold one finite row for each attribute.
     """
-    return read_matrix(
-        path,
-        "word vectors",
-        expected=f"a .npy file of {n} rows, one for each row of att",
-        n_rows=n,
-        fix="Pass the word vectors of the attributes of this split file, finite numbers in the same order.",
-    ).astype(np.float32)
+    fix = "Pass the word vectors of the attributes of this split file, finite numbers in the same order."
+    return read_matrix(path, "word vectors", fix, n).astype(np.float32)

@@ -195,3 +195,31 @@ def find_names(
     if twice:
         raise InputError(f"a {what} must be named once", where=where, got=examples(twice), fix="Remove the repetition.")
     return [index for index in found if index is not None]
+
+
+def places_by_name(order: Sequence[str], names: Sequence[str], where: object, *, of_all: bool = True) -> list[int] | None:
+    """Return for each name of `order` its index in `names`, compared as in `match_names`.
+
+    Args:
+        order: names in the order that counts.
+        names: names of values that are to be brought into that order.
+        where: what `names` come from, for messages.
+        of_all: whether every one of `names` must be in `order`.
+
+    Returns:
+        The indices, or None where the lists have no name in common: then only the positions tell what belongs together.
+
+    Raises:
+        InputError: the lists have some names in common and others not.
+    """
+    found = match_names(order, names, where)
+    places = [place for place in found if place is not None]
+    if not places:
+        return None
+    unknown = [name for name, place in zip(order, found) if place is None]
+    unused = [name for place, name in enumerate(names) if of_all and place not in set(places)]
+    if unknown or unused or len(set(places)) < len(places):
+        got = [f"{text} {examples(some)}" for text, some in (("without", unknown), ("with the unknown", unused)) if some]
+        fix = "Correct the names, or remove them from one side: then the order decides."
+        raise InputError("the names must be those of the classes", where=where, got="; ".join(got) or "one twice", fix=fix)
+    return places

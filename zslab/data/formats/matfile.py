@@ -1,21 +1,42 @@
-"""MATLAB files, v5 and v7.3 (HDF5), read alike: arrays come in MATLAB's own orientation."""
+"""MATLAB files, v5 and v7.3 (HDF5), read alike: arrays come in MATLAB's own orientation.
+
+v5 files are read by SciPy, whose reader trusts the structure of a file: of 1,500 files with a few changed bytes, 12 ended
+Python itself. So the structure is checked before, and SciPy gets the wanted variables alone, unpacked.
+
+Format: MathWorks, "MAT-File Level 5 File Format". A file is a header of 128 bytes and a sequence of elements, each with a
+type, a number of bytes, and its bytes, padded to 8. An array is an element whose bytes are elements again: flags,
+dimensions, name, and content. A compressed element holds one array.
+"""
 
 from __future__ import annotations
 
+import io
 import math
-from collections.abc import Callable, Sequence
+import mmap
+import struct
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import h5py
 import numpy as np
+import scipy.io
+import scipy.sparse
 
-from zslab.data.formats.expansion import text_array
-from zslab.data.formats.hdf5 import ForeignStorage, Item, array, checked, local_item, texts
-from zslab.data.formats.matlab5 import UnsupportedVariable, dense, read_variables, variable_shapes
-from zslab.errors import InputError, examples
+from zslab.data.formats.hdf5 import content, open_hdf5
+from zslab.errors import InputError, examples, readable
 
-T = TypeVar("T")
+DOWNLOAD_AGAIN = "It is probably cut short or no MATLAB file; download or copy it again."
+# Types of elements, classes of arrays, and a flag.
+NUMBERS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # their bytes
+TEXTS, ARRAY, COMPRESSED = (1, 2, 4, 16, 17, 18), 14, 15
+CELL, TEXT, SPARSE, OPAQUE, NUMERIC, COMPLEX = 1, 4, 5, 17, range(6, 16), 0x800
+OTHERS = {2: "a struct", 3: "an object", 16: "a function handle", 17: "a string array or an object"}
+
+
+class _Unsupported(Exception):
+    """A variable of a kind that is not read."""
 
 
 def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -37,126 +58,158 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
     if not path.is_file():
         files = sorted(file.name for file in path.parent.glob("*.mat")) if path.parent.is_dir() else []
         raise InputError(
-            "the file is missing",
+            "the file must exist",
             where=path,
-            found=f"only {examples(files)}" if files else "no .mat file in that folder",
-            expected="a MATLAB file (v5 or v7.3)",
+            got=f"only {examples(files)}" if files else "no .mat file in that folder",
             fix="Check --dataroot, --dataset, --image_embedding and --class_embedding; "
             "data/README.md of the tree says where each file comes from.",
         )
     names = [*required, *optional]
-    variables = _refusing(path, lambda: _read_hdf5(path, names) if h5py.is_hdf5(path) else read_variables(path, names))
+    try:
+        with readable(path, "the file must be a complete MATLAB file (v5 or v7.3)", DOWNLOAD_AGAIN):
+            variables = (_read_hdf5 if h5py.is_hdf5(path) else _read_v5)(path, names)
+    except InputError as error:
+        if not isinstance(error.__cause__, _Unsupported):
+            raise
+        raise InputError(
+            "a variable must be a real matrix of numbers, or a cell array of text",
+            where=path,
+            got=error.__cause__,
+            fix="Convert it in MATLAB, for example by cellstr(names), double(x) or struct2cell(s), and save the file again.",
+        ) from None
     missing = [name for name in required if name not in variables]
     if missing:
         raise InputError(
-            f"variable {', '.join(missing)} is missing",
+            f"the file must hold {', '.join(missing)}",
             where=path,
-            found=examples(sorted(variables)) or "none of the known variables",
-            expected=", ".join(sorted(required)),
+            got=examples(sorted(variables)) or "none of the known variables",
             fix="Feature files hold features and labels, split files att and the *_loc lists; are the two swapped?",
         )
     return variables
 
 
-def mat_shapes(path: Path, where: object) -> dict[str, tuple[int, ...]]:
-    """Return the shape of every array in a MATLAB file, as MATLAB shows it, without reading the arrays.
-
-    Args:
-        path: the file.
-        where: what messages call it.
-
-    Raises:
-        InputError: it is no MATLAB file, or it is cut short.
-    """
-
-    def shapes() -> dict[str, tuple[int, ...]]:
-        if not h5py.is_hdf5(path):
-            return variable_shapes(path)
-        with h5py.File(path, "r") as file:
-            items = ((name, _local(file, name)) for name in file)
-            return {name: item.shape[::-1] for name, item in items if isinstance(item, h5py.Dataset)}
-
-    return _refusing(where, shapes)
+# ---- v5 -------------------------------------------------------------------------------------------------------------------
 
 
-def _refusing(where: object, read: Callable[[], T]) -> T:
-    """Return what `read` returns, with an InputError in place of whatever it raises."""
-    try:
-        return read()
-    except UnsupportedVariable as error:
-        raise InputError(
-            f"variable {error.name} is {error.kind}",
-            where=where,
-            found=error.kind,
-            expected="a real matrix of numbers, or a cell array of text",
-            fix="Convert it in MATLAB, for example by cellstr(names), double(x) or struct2cell(s), and save the file again.",
-        ) from None
-    except Exception as error:  # HDF5 answers damage with OSError, RuntimeError, KeyError, ValueError, TypeError...
-        raise InputError(
-            "the file cannot be read as a MATLAB file",
-            where=where,
-            found=f"{type(error).__name__}: {error}",
-            expected="a complete .mat file of version 5 (-v6, -v7) or 7.3",
-            fix="It is probably cut short or not a MATLAB file; download or copy it again.",
-        ) from error
+def _read_v5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
+    with open(path, "rb") as opened:
+        file = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+    order = {b"IM": "<", b"MI": ">"}.get(bytes(file[126:128]))
+    if order is None:
+        raise ValueError("no header of a MATLAB file of version 5")
+    wanted: dict[str, list[bytes | memoryview]] = {}
+    for kind, data in _elements(file[128:], order):
+        if kind not in (ARRAY, COMPRESSED):
+            raise ValueError(f"an element of type {kind} where an array must begin")
+        name = _name(zlib.decompressobj().decompress(data, 1024)[8:] if kind == COMPRESSED else data, order)
+        if name in names:
+            if kind == COMPRESSED:
+                ((kind, data),) = _elements(memoryview(zlib.decompress(data)), order)
+            _check(name, data, order)
+            wanted[name] = [struct.pack(order + "II", ARRAY, len(data)), data]
+    if not wanted:
+        return {}
+    found = scipy.io.loadmat(io.BytesIO(b"".join([file[:128], *sum(wanted.values(), [])])))
+    return {name: _as_shown(found[name]) for name in wanted}
+
+
+def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:
+    """Yield type and bytes of the elements in a run of bytes."""
+    while data:
+        kind, size = struct.unpack_from(order + "II", data)
+        start, end = 8, 8 + size if kind == COMPRESSED else 8 + size + -size % 8
+        if kind >> 16:  # up to four bytes stand within the tag
+            kind, size, start, end = kind & 0xFFFF, kind >> 16, 4, 8
+        if start + size > min(end, len(data)):
+            raise ValueError(f"an element of {size} bytes where {len(data) - start} are left")
+        yield kind, data[start : start + size]
+        data = data[end:]
+
+
+def _name(array: memoryview | bytes, order: str) -> str:
+    """Return the name of an array of which the first bytes are there."""
+    elements = _elements(memoryview(array), order)
+    flags = next(elements)[1]
+    if flags[0 if order == "<" else 3] != OPAQUE:
+        next(elements)  # the dimensions
+    return str(next(elements)[1], "latin-1")
+
+
+def _check(name: str, array: memoryview, order: str, in_cell: bool = False) -> None:
+    """Refuse an array whose parts are not those of its class, in types and sizes."""
+    (first, flags), *parts = _elements(array, order)
+    if first != 6 or len(flags) != 8:
+        raise ValueError(f"array flags of {len(flags)} bytes")
+    (flag,) = struct.unpack_from(order + "I", flags)
+    kind = flag & 0xFF
+    if kind in OTHERS or flag & COMPLEX:
+        raise _Unsupported(f"{name} is {OTHERS.get(kind, 'a complex array')}")
+    (second, dims), (third, _), *parts = parts
+    shape = struct.unpack(f"{order}{len(dims) // 4}i", dims)
+    if (second, third) != (5, 1) or not 2 <= len(shape) <= 32 or min(shape) < 0:
+        raise ValueError(f"an array of shape {shape}")
+    n, types, sizes = math.prod(shape), [kind for kind, _ in parts], [len(data) for _, data in parts]
+    if in_cell and kind != TEXT and n:
+        raise _Unsupported(f"{name} is a cell array of something else than text")
+    if kind == CELL:
+        fits = types == [ARRAY] * n
+        for _, cell in parts:
+            if cell:
+                _check(name, cell, order, in_cell=True)
+    elif kind == TEXT:
+        fits = len(types) == 1 and types[0] in TEXTS or not n
+    elif kind == SPARSE:
+        fits = len(types) == 3 and types[:2] == [5, 5] and types[2] in NUMBERS and sizes[2] % NUMBERS[types[2]] == 0
+    else:
+        fits = kind in NUMERIC and len(types) == 1 and types[0] in NUMBERS and sizes[0] == n * NUMBERS[types[0]]
+    if not fits:
+        raise ValueError(f"parts of types {types[:5]} in an array of class {kind} and shape {shape}")
+
+
+def _as_shown(value: Any) -> np.ndarray:
+    """Return an array of SciPy's as `read_mat` does."""
+    if scipy.sparse.issparse(value):
+        value.check_format(full_check=True)  # SciPy itself would write where the file says
+        return np.asarray(value.toarray())
+    if value.dtype == object:
+        return np.array(["".join(cell.ravel()).rstrip(" \0") if cell.size else "" for cell in value.ravel("F")], dtype=str)
+    return np.char.rstrip(value.ravel("F"), " \0") if value.dtype.kind == "U" else np.atleast_2d(value)
+
+
+# ---- v7.3 -----------------------------------------------------------------------------------------------------------------
 
 
 def _read_hdf5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    with h5py.File(path, "r") as file:
-        items = {name: _local(file, name) for name in names}
-        return {name: _value(name, item) for name, item in items.items() if item is not None}
+    with open_hdf5(path) as file:
+        return {name: _value(name, file[name]) for name in names if name in file}
 
 
-def _local(file: h5py.File, name: str) -> Item | None:
-    try:
-        return local_item(file, name)
-    except ForeignStorage as error:
-        raise UnsupportedVariable(name, str(error)) from None
-
-
-def _value(name: str, item: Item) -> np.ndarray:
+def _value(name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
     """Return a variable as MATLAB shows it; HDF5 has its dimensions reversed."""
     kind = item.attrs.get("MATLAB_class", b"")
     if isinstance(item, h5py.Group) and "MATLAB_sparse" in item.attrs:
-        row, start, values = (array(local_item(item, key)).ravel() for key in ("ir", "jc", "data"))
-        return dense(row, start, values, (int(item.attrs["MATLAB_sparse"]), len(start) - 1))
-    if not isinstance(item, h5py.Dataset):
-        raise UnsupportedVariable(name, "a struct")
-    if kind == b"string":
-        raise UnsupportedVariable(name, "a string array")
+        row, start, values = (content(item[key]).ravel() for key in ("ir", "jc", "data"))
+        return _as_shown(scipy.sparse.csc_matrix((values, row, start), (int(item.attrs["MATLAB_sparse"]), len(start) - 1)))
+    if not isinstance(item, h5py.Dataset) or kind == b"string":
+        raise _Unsupported(f"{name} is {'a string array' if kind == b'string' else 'a struct'}")
     if item.attrs.get("MATLAB_empty", 0):  # the data set holds the dimensions
-        shape = tuple(int(n) for n in array(item).ravel())
+        shape = tuple(content(item).ravel().astype(int))
         if math.prod(shape):
             raise ValueError(f"an empty array of shape {shape}")
         return np.array([], dtype=str) if kind in (b"cell", b"char") else np.zeros(shape)
+    value = content(item)
     if h5py.check_string_dtype(item.dtype):  # written from Python
-        return text_array(texts(item).ravel().tolist())
+        return value.ravel().astype(str)
     if h5py.check_ref_dtype(item.dtype):
-        return _cells(name, item)
-    if item.dtype.kind not in "fiub":
-        raise UnsupportedVariable(name, f"an array of {item.dtype.name}")
-    value = np.atleast_2d(array(item))
-    if kind == b"char":
-        return text_array(["".join(map(chr, row)).rstrip(" \0") for row in value.T])
-    transposed: np.ndarray = value.T
-    return transposed
+        return np.array([_text(name, item.file[cell]) for cell in value.T.ravel()], dtype=str)
+    if value.dtype.kind not in "fiub":
+        raise _Unsupported(f"{name} is an array of {value.dtype.name}")
+    value = np.atleast_2d(value)
+    return np.array(["".join(map(chr, row)).rstrip(" \0") for row in value.T]) if kind == b"char" else np.asarray(value.T)
 
 
-def _cells(name: str, item: h5py.Dataset) -> np.ndarray:
-    """Return the texts that a cell array refers to."""
-    found, left = [], int(item.file.id.get_filesize())
-    for cell in array(item).T.ravel():
-        found.append(_text(name, checked(item.file[cell])))
-        left -= len(found[-1])
-        if left < 0:
-            raise ValueError("more text than the file can hold")  # a file can refer to one long text any number of times
-    return text_array(found)
-
-
-def _text(name: str, cell: Item) -> str:
+def _text(name: str, cell: h5py.Dataset) -> str:
     """Return the text in a cell: UTF-16 codes."""
-    if not isinstance(cell, h5py.Dataset) or cell.dtype.kind not in "iu" or cell.attrs.get("MATLAB_class", b"char") != b"char":
-        raise UnsupportedVariable(name, "a cell array of something else than text")
-    if cell.attrs.get("MATLAB_empty", 0):
-        return ""
-    return array(cell).astype("<u2").tobytes("C").decode("utf-16-le")
+    if cell.dtype.kind not in "iu" or cell.attrs.get("MATLAB_class", b"char") != b"char":
+        raise _Unsupported(f"{name} is a cell array of something else than text")
+    return "" if cell.attrs.get("MATLAB_empty", 0) else content(cell).astype("<u2").tobytes().decode("utf-16-le")
