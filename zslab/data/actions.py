@@ -89,7 +89,8 @@ def _split_file(folder: Path, name: str, split: int | None) -> Path:
         return folder / name
     if split not in existing:
         choice = f"one of {format_numbers(existing)}" if existing else f"that of a folder split_<k> with {name} in {folder}"
-        fix = f"Pass --split {existing[0]}, or make more with make_splits.py."
-        none = f"Make them with make_splits.py, or leave out --split to use {name} beside the features."
-        raise InputError(f"the number of the split must be {choice}", where="--split", got=split, fix=fix if existing else none)
+        fix = "Make it with make_splits.py, or pass " + (
+            f"--split {existing[0]}." if existing else "none to use that file itself."
+        )
+        raise InputError(f"the number of the split must be {choice}", where="--split", got=split, fix=fix)
     return folder / f"split_{split}" / name
