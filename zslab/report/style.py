@@ -8,9 +8,11 @@ from __future__ import annotations
 import io
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from PIL import Image
 
 from zslab.report.fonts import FAMILY, use_fallbacks, without_font_warnings
 
@@ -67,8 +69,11 @@ STYLE: dict[RcKeyType, Any] = {
 
 def to_png(figure: Figure, dpi: int = 150) -> bytes:
     """Return a figure as PNG. The same figure gives the same bytes: they hold no date and no version."""
-    buffer = io.BytesIO()
     use_fallbacks(figure)
+    figure.set_dpi(dpi)
+    canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
     with without_font_warnings():
-        FigureCanvasAgg(figure).print_figure(buffer, dpi=dpi, format="png", metadata={"Software": None})
+        canvas.draw()  # type: ignore[no-untyped-call]  # once; savefig draws a second time
+    pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
+    Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()

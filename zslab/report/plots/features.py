@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse
 
 from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, render
-from zslab.report.style import BLUE, CLASS_COLORS, GRID, INK, MUTED, PAPER, RED, SEEN, UNSEEN, Style
+from zslab.report.style import BLUE, CLASS_COLORS, GRID, INK, MUTED, PAPER, RED, SEEN, UNSEEN
 from zslab.results.finished import FinishedRun
 from zslab.results.names import RULES, Rule
 from zslab.results.text import percent
@@ -38,14 +39,13 @@ def projection_plots(run: FinishedRun) -> Iterator[Plot]:
     plane = np.linalg.svd(spread - spread.mean(axis=0), full_matrices=False)[2][:2].T
     figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     axes, names = figure.add_subplot(), class_names(run)
-    for color, index, (ours, theirs) in zip(CLASS_COLORS, shown, groups):
+    for color, (ours, theirs) in zip(CLASS_COLORS, groups):
         points = ours @ plane
         axes.plot(points[:, 0], points[:, 1], ".", color=color, alpha=0.3, markersize=4, markeredgewidth=0)
         _draw_ellipse(axes, points, facecolor=(color, 0.12), edgecolor=color)
         _draw_ellipse(axes, theirs @ plane, facecolor="none", edgecolor=color, linestyle=(0, (3, 1.5)))
-        label: Style = {"ha": "center", "va": "center", "fontsize": 9, "fontweight": "bold", "color": color}
-        x, y = points.mean(axis=0)
-        axes.text(x, y, names[index], **label)
+    handles = [Line2D([], [], color=color, label=names[index]) for color, index in zip(CLASS_COLORS, shown)]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
     axes.autoscale_view()
     hide_axes(axes, GRID)
     which = f"{len(shown)} of the {len(classes)}" if len(shown) < len(classes) else f"all {len(shown)}"
