@@ -47,7 +47,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
 from zslab.data.dataset import Samples, StageData  # noqa: E402
 from zslab.dazle.losses import cross_entropy, self_calibration  # noqa: E402
-from zslab.dazle.model import Dazle, DazleOptions  # noqa: E402
+from zslab.dazle.model import Dazle  # noqa: E402
 from zslab.shared.heads import SoftmaxHead  # noqa: E402
 from zslab.tfvaegan.evaluate import evaluate  # noqa: E402
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
