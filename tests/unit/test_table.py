@@ -137,6 +137,16 @@ def test_the_permutation_test_enumerates_all_signs(n) -> None:
     assert compare(dict(zip(keys, first)), {(("manualSeed", 99),): 0.5}) is None
 
 
+def test_intervals_over_six_pairs_cover_the_true_difference_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    keys = [(("manualSeed", i),) for i in range(6)]
+    zero, covered = dict.fromkeys(keys, 0.0), 0
+    for _ in range(2000):
+        found = compare(dict(zip(keys, rng.normal(0.3, 1.0, 6))), zero)
+        covered += found.interval[0] <= 0.3 <= found.interval[1]
+    assert 0.93 < covered / 2000 < 0.97
+
+
 def test_names_are_no_formulas_in_csv(tmp_path) -> None:
     write_run(tmp_path, 1, 0.5, dataset="=1+1", method="@SUM(A1)")
     rows = list(csv.DictReader(io.StringIO(make_table(read_runs([tmp_path]), style="csv"))))

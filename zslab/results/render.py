@@ -133,7 +133,7 @@ def _pairs_tables(pairs: Sequence[Pair]) -> list[Table]:
         lines.setdefault((", ".join(pair.data), RULES[pair.rule]), {})[pair.measure] = pair.result
     measures = dict.fromkeys(pair.measure for pair in pairs)
     header = ["data", "selection", "pairs", *(MEASURES[measure].symbol for measure in measures)]
-    caption = "Points: mean of the paired differences, 95 % bootstrap interval, p of the permutation test (two-sided); "
+    caption = "Points: mean of the paired differences, 95 % interval by Student's t, p of the permutation test (two-sided); "
     caption += f"bold: p < {SIGNIFICANT:g}"
     if any(pair.result and pair.result.p is None for pair in pairs):
         caption += f". With fewer than {FEWEST_PAIRS} pairs no test can decide"

@@ -32,7 +32,8 @@ class Comparison:
     Attributes:
         n: number of pairs; with several class splits or partitions, the number of these.
         difference: mean of the paired differences.
-        interval: 95 % bootstrap interval of that mean (percentiles); None for fewer than two pairs.
+        interval: 95 % interval of that mean by Student's t; None for fewer than two pairs. (The percentiles of a bootstrap over
+            six pairs cover the true mean in 85 % of the cases.)
         p: two-sided p of the paired permutation test (random signs); None for fewer than six pairs, of which no test can
             decide.
     """
@@ -74,10 +75,8 @@ def compare(first: Mapping[Repeat, float], second: Mapping[Repeat, float]) -> Co
     mean = float(differences.mean())
     interval = p = None
     if len(differences) > 1:
-        bootstrap = stats.bootstrap(
-            (differences,), np.mean, n_resamples=RESAMPLES, confidence_level=CONFIDENCE, method="percentile", rng=0
-        )
-        interval = float(bootstrap.confidence_interval.low), float(bootstrap.confidence_interval.high)
+        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * stats.sem(differences))
+        interval = mean - half, mean + half
     if len(differences) >= FEWEST_PAIRS:
         p = float(
             stats.permutation_test(
