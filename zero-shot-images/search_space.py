@@ -1,6 +1,7 @@
 """What `zslab search` varies on images: flags and their bounds, for each training script."""
 
-from zslab.search.space import Float, Integer
+from optuna.distributions import FloatDistribution as Float
+from optuna.distributions import IntDistribution as Integer
 
 SPACES = {
     "train_tfvaegan_inductive": {

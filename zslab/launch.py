@@ -47,18 +47,14 @@ def _print_plan(runs: Sequence[Run]) -> int:
 def _sweep(runs: Sequence[Run], workers: int) -> int:
     """Make the runs that have not finished, each in a process of its own, then report all of them together."""
     from zslab.report.runs import write_runs_report  # loads matplotlib
-    from zslab.sweep.driver import execute
-    from zslab.sweep.engines import LocalEngine
+    from zslab.sweep.engines import EngineFlags, start_engine
     from zslab.sweep.plan import planned
+    from zslab.sweep.run import execute
 
-    engine = LocalEngine(workers)
-    try:
-        outcome = execute([planned(run) for run in runs], engine, keep_going=False, show_output=workers == 1)
-    finally:
-        engine.close()
-    if outcome.status != 0:
-        print("The sweep is not complete; the same command continues it.", file=sys.stderr)
-        return outcome.status
+    engine = start_engine(EngineFlags(workers=workers))
+    status = execute([planned(run) for run in runs], engine, keep_going=False, show_output=workers == 1)
+    if status != 0:
+        return status
     target = _sweep_folder(runs)
     print(write_runs_report(target, [run.folder.path for run in runs]), f"Report: {target / 'report.html'}", sep="\n")
     return 0

@@ -135,9 +135,13 @@ class _ForkedRun:
     def poll(self) -> int | None:
         return self._process.exitcode
 
-    def send_signal(self, number: int) -> None:
+    def wait(self) -> int | None:
+        self._process.join()
+        return self._process.exitcode
+
+    def terminate(self) -> None:
         with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+            os.kill(self.pid, signal.SIGTERM)
 
 
 def _descendants(pid: int) -> list[int]:

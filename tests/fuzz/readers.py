@@ -11,7 +11,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from random import Random
-from types import SimpleNamespace
 
 import av
 import h5py
@@ -43,7 +42,7 @@ from zslab.features.sources import read_image_list
 from zslab.features.video_files import middle_frame
 from zslab.features.weights import load_fitting, read_state_dict
 from zslab.features.word_vectors import read_word_vectors
-from zslab.launch import _read_settings
+from zslab.plan import load_launcher, read_settings
 from zslab.protocol.loop import resume, status_line
 from zslab.protocol.stages import EvaluatingTrainer
 from zslab.results.checkpoint import content_digest
@@ -52,12 +51,12 @@ from zslab.results.folder import RunFolder
 from zslab.results.runs import read_runs
 from zslab.results.table import build_lines, build_variants
 from zslab.results.text import format_rows
-from zslab.search.space import Integer
-from zslab.search.study import Study, best_so_far
+from zslab.search.study import Study
 from zslab.sweep.plan import read_grid
 
 from helpers import dazle_trainer, tfvaegan_trainer
 from helpers.clips import draw_clip
+from helpers.fake_tree import write_fake_tree
 from helpers.finished_run import write_finished_run
 from helpers.region_examples import write_deepfashion, write_ours, write_release
 from helpers.tiny import tiny_arrays, write_tiny
@@ -342,11 +341,10 @@ def extraction_record(folder: Path) -> Reader:
 
 
 def journal(folder: Path) -> Reader:
-    space = {"syn_num": Integer(1, 9)}
-    launcher = SimpleNamespace(ask=lambda *_: [SimpleNamespace(config={"syn_num": 3})])
+    space, launcher = {"syn_num": optuna.distributions.IntDistribution(1, 9)}, load_launcher(write_fake_tree(folder))
 
     def open_study() -> Study:
-        return Study(folder, launcher, space, {}, "T1")  # type: ignore[arg-type]
+        return Study(folder, launcher, space, {}, "T1")
 
     study = open_study()
     for value in (0.5, 0.6):
@@ -355,7 +353,6 @@ def journal(folder: Path) -> Reader:
 
     def read() -> None:
         study = open_study()
-        best_so_far(study.trials)
         assert study.winner is None or isinstance(study.winner.params, dict)
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -365,8 +362,7 @@ def journal(folder: Path) -> Reader:
 def settings(folder: Path) -> Reader:
     path = folder / "settings.toml"
     path.write_text('[flags]\nsyn_num = 3\nlr = 0.5\ngzsl = true\ndevice = "cpu"\n')
-    known = SimpleNamespace(__dataclass_fields__=dict.fromkeys(["syn_num", "lr", "gzsl", "device"]))
-    return Reader(lambda: _read_settings(path, known), path, mutations.either(mutations.damaged, mutations.toml))
+    return Reader(lambda: read_settings(path), path, mutations.either(mutations.damaged, mutations.toml))
 
 
 def sweep(folder: Path) -> Reader:
@@ -376,7 +372,7 @@ def sweep(folder: Path) -> Reader:
         'launchers = ["run.py"]\nseeds = [1, 2]\nsplits = "1-3"\nswitches = ["finetuned"]\n[flags]\nnepoch = 20\n'
         "[grid]\nsyn_num = [10, 300]\n[variants.full]\n[variants.short]\nfeedback_loop = 1\n"
     )
-    return Reader(lambda: read_grid(path).calls(), path, mutations.either(mutations.damaged, mutations.toml))
+    return Reader(lambda: read_grid(path), path, mutations.either(mutations.damaged, mutations.toml))
 
 
 READERS: dict[str, Build] = {

@@ -1,95 +1,96 @@
-"""A launcher without a method: its runs sleep, count their starts and leave a result as training scripts do."""
+"""A launcher without a method: its runs sleep, count their starts and leave a result as trainings do."""
 
 from __future__ import annotations
 
 import time
 from pathlib import Path
 
-from zslab.sweep.engines import LOST, run_command
+from zslab.sweep.engines import run_command
 
-RUN = """
+LAUNCHER = '''"""A fake method."""
 import json, os, signal, sys, time
+from dataclasses import dataclass, fields
 from pathlib import Path
+
 import filelock
 
-signal.signal(signal.SIGTERM, signal.default_int_handler)
+from zslab.config import RunConfig, config_digest, override
 
-folder, seconds, fate, syn_num = Path(sys.argv[1]), float(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-folder.mkdir(parents=True, exist_ok=True)
-with filelock.FileLock(folder / ".lock", timeout=0):
-    with open(folder / "starts.txt", "a") as file:
-        file.write(f"{os.getpid()}\\n")
-    starts = len((folder / "starts.txt").read_text().split())
-    print("started", starts, flush=True)
-    (folder / "metrics.jsonl").touch()
-    if fate == "fails" or (fate == "fails once" and starts == 1):
-        print("the reason", file=sys.stderr)
-        sys.exit(7)
-    try:
-        time.sleep(seconds)
-    except KeyboardInterrupt:
-        (folder / "saved.txt").write_text("a checkpoint")
-        sys.exit(130)
-    value = 1 - abs(syn_num - 30) / 100  # on the validation split
-    texts = dict.fromkeys(("method", "variant", "version", "command", "device", "machine", "torch"), "x")
-    data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x")
-    data |= {"class_names": [], "seen_classes": [], "unseen_classes": [], "feature_dim": 1, "attribute_dim": 1}
-    rows = [{"rule": "validation", "T1": value, "H": value / 2}]
-    result = {"rows": rows, "seconds": 1, "seed": 1, "config": {}, "data": data}
-    omp = os.environ.get("OMP_NUM_THREADS")
-    (folder / "result.json").write_text(json.dumps(texts | result | {"omp": omp}))
-    (folder / "report.html").write_text("a report")
-"""
 
-LAUNCHER = """
-import argparse, contextlib, io, json, sys
-from pathlib import Path
+@dataclass(frozen=True, kw_only=True)
+class FakeConfig(RunConfig):
+    seconds: float
+    fate: str
+    syn_num: int
+    nz: int | None
 
-HERE = Path(__file__).resolve().parent
-parser = argparse.ArgumentParser()
-parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-parser.add_argument("--output", type=Path, default=Path("out"))
-parser.add_argument("--seconds", type=float, default=0)
-parser.add_argument("--fate", default="")
-parser.add_argument("--syn_num", default="1")
-parser.add_argument("--select", default="none")
-parser.add_argument("--nz", type=lambda text: None if text == "None" else int(text), default=3)
-parser.add_argument("--overwrite", action="store_true")
-parser.add_argument("--finetuned", action="store_true")  # a switch of the launcher, no flag of the training script
-if "--plan" not in sys.argv:
-    sys.exit("it only plans")
-for line in sys.stdin:
-    with contextlib.redirect_stderr(io.StringIO()) as said:
+    @property
+    def name_parts(self):
+        return (f"n{self.syn_num}",)
+
+
+SHARED = dict.fromkeys([field.name for field in fields(RunConfig)], 0) | {
+    "dataset": "DATA", "dataroot": Path("data"), "image_embedding": "x", "class_embedding": "att", "partition": None,
+    "nepoch": 4, "select": "none", "device": "cpu", "output": Path("out"), "resume": False, "overwrite": False, "fit_batch_size": False,
+}
+CONFIG = FakeConfig(**SHARED, seconds=0.0, fate="", syn_num=1, nz=3)
+
+
+def run(config):
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    name = "-".join(["DATA", "x", "att", *config.name_parts, f"seed{config.manualSeed}", config_digest(config)])
+    folder = config.output / name
+    metrics = folder / ("validation" if config.select == "only_val" else "") / "metrics.jsonl"
+    metrics.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(folder / ".lock", timeout=0):
+        with open(folder / "starts.txt", "a") as file:
+            file.write(f"{os.getpid()}\\n")
+        starts = len((folder / "starts.txt").read_text().split())
+        print("started", starts, flush=True)
+        value = 1 - abs(config.syn_num - 30) / 100
+        metrics.write_text(json.dumps({"epoch": 0, "metrics": {"zsl": {"acc": [value]}}, "seconds": 60.0}) + "\\n")
+        if config.fate == "fails" or (config.fate == "fails once" and starts == 1):
+            print("the reason", file=sys.stderr)
+            return 7
         try:
-            own = parser.parse_args(json.loads(line))
-        except SystemExit:
-            print(json.dumps(said.getvalue().splitlines()[-1]), flush=True)
-            continue
-    with open(HERE / "plans.txt", "a") as file:
-        file.write("planned\\n")
-    config = {flag: value for flag, value in vars(own).items() if flag != "finetuned"}
-    words = [str(own.seconds), own.fate, own.syn_num, *["--overwrite"] * own.overwrite]
-    print(json.dumps([
-        {"name": f"seed {seed}", "folder": str(own.output / f"run-{own.syn_num}-{seed}"), "data": None, "config": config,
-         "command": [sys.executable, str(HERE.parent / "train.py"), str(own.output / f"run-{own.syn_num}-{seed}"), *words]}
-        for seed in own.seeds
-    ], default=str), flush=True)
-"""
+            time.sleep(config.seconds)
+        except KeyboardInterrupt:
+            (folder / "saved.txt").write_text("a checkpoint")
+            return 130
+        texts = dict.fromkeys(("method", "variant", "version", "command", "device", "machine", "torch"), "x")
+        data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x")
+        data |= {"class_names": [], "seen_classes": [], "unseen_classes": [], "feature_dim": 1, "attribute_dim": 1}
+        rows = [{"rule": "validation", "T1": value, "H": value / 2}]
+        result = texts | {"rows": rows, "seconds": 1, "seed": 1, "config": {}, "data": data}
+        (folder / "result.json").write_text(json.dumps(result))
+        (folder / "report.html").write_text("a report")
+    return 0
+
+
+if __name__ == "__main__":  # without PyTorch, whose import takes seconds
+    flags, words = {}, sys.argv[1:]
+    for word, following in zip(words, [*words[1:], "--"]):
+        if word.startswith("--"):
+            flags[word.removeprefix("--")] = True if following.startswith("--") else following
+    sys.exit(run(override(CONFIG, {flag: value for flag, value in flags.items() if flag != "finetuned"}, "run_fake")))
+
+from zslab.plan import Launcher
+
+LAUNCHER = Launcher(__doc__, __file__, "train", CONFIG, {(): {}, ("finetuned",): {}})
+'''
 
 SPACE = """
-from zslab.search.space import Integer
+from optuna.distributions import IntDistribution
 
-SPACES = {"train.py": {"syn_num": Integer(1, 100)}}
+SPACES = {"train": {"syn_num": IntDistribution(1, 100)}}
 """
 
 
 def write_fake_tree(root: Path) -> Path:
-    """Write a tree with a training script and a launcher; return the launcher."""
-    scripts = root / "tree" / "scripts"
-    scripts.mkdir(parents=True)
-    (root / "tree" / "train.py").write_text(RUN)
+    """Write a tree with a launcher; return the launcher."""
+    launcher = root / "tree" / "scripts" / "run_fake.py"
+    launcher.parent.mkdir(parents=True)
     (root / "tree" / "search_space.py").write_text(SPACE)
-    launcher = scripts / "run_fake.py"
     launcher.write_text(LAUNCHER)
     return launcher
 
@@ -119,13 +120,14 @@ class LosingEngine:
     def submit(self, command, output):
         self.submitted += 1
         lost = self.submitted == 1
-        status = LOST if lost else run_command(list(command), str(output))
+        status = None if lost else run_command(list(command), output)
 
         class Job:
-            def poll(self) -> int:
+            def done(self) -> bool:
+                return True
+
+            def result(self) -> int:
+                assert status is not None, "the worker vanished"
                 return status
 
         return Job()
-
-    def close(self) -> None:
-        pass

@@ -2,194 +2,178 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
+from dataclasses import fields
+from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from zslab.cli import main
+from zslab.config import RunConfig
 from zslab.errors import InputError
+from zslab.plan import load_launcher, tree_modules
 from zslab.results.result import read_result
-from zslab.search.space import Choice, Float, Integer, read_space
-from zslab.sweep.plan import Launcher
+from zslab.search.command import read_space
+from zslab.sweep.engines import EngineFlags, LocalEngine
 
 from helpers.fake_tree import LosingEngine, starts, wait_for, write_fake_tree
 from helpers.project import PROJECT
 
 optuna = pytest.importorskip("optuna", reason="the search needs optuna: pip install -e '.[search]'")
 
-from zslab.search.study import Study  # noqa: E402, it needs optuna
+from optuna.distributions import IntDistribution  # noqa: E402
+from optuna.pruners import ThresholdPruner  # noqa: E402
+
+from zslab.search.study import Study  # noqa: E402
+
+
+class Search:
+    """`zslab search` on a launcher whose validation T1 is highest at --syn_num 30."""
+
+    def __init__(self, root: Path):
+        self.launcher, self.folder = write_fake_tree(root), root / "study"
+
+    def words(self, *words: str, trials: int) -> list[str]:
+        own = ["--objective", "T1", "--trials", str(trials), "--study", str(self.folder)]
+        return ["search", str(self.launcher), *own, *words]
+
+    def __call__(self, *words: str, trials: int = 8) -> int:
+        return main(self.words(*words, trials=trials))
+
+    @property
+    def trials(self) -> list:
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(self.folder / "study.journal")))
+        return optuna.load_study(study_name="search", storage=storage).trials
+
+    @property
+    def states(self) -> list[str]:
+        return [trial.state.name for trial in self.trials]
+
+    @property
+    def finished(self) -> list[Path]:
+        return list(self.folder.glob("runs/*/result.json"))
 
 
 @pytest.fixture
-def search(tmp_path, monkeypatch):
-    """`zslab search` on a launcher whose validation T1 is highest at --syn_num 30."""
+def search(tmp_path, monkeypatch) -> Search:
     monkeypatch.chdir(tmp_path)
-    launcher = write_fake_tree(tmp_path)
-
-    def command(*words: str, trials: int = 8) -> list[str]:
-        call = [sys.executable, "-m", "zslab", "search", str(launcher), "--objective", "T1", "--trials", str(trials)]
-        return [*call, "--study", str(tmp_path / "study"), *words]
-
-    def call(*words: str, trials: int = 8) -> subprocess.CompletedProcess:
-        return subprocess.run(command(*words, trials=trials), env=environment(), capture_output=True, text=True, timeout=300)
-
-    call.command, call.folder = command, tmp_path / "study"
-    return call
+    return Search(tmp_path)
 
 
-def environment() -> dict[str, str]:
-    return os.environ | {"PYTHONPATH": str(PROJECT)}
-
-
-def trials(folder: Path) -> list:
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(folder / "study.journal")))
-    return optuna.load_study(study_name="search", storage=storage).trials
-
-
-def finished(folder: Path) -> list[float]:
-    """Return the validation T1 of every finished run."""
-    return [read_result(path).rows[0].T1 for path in folder.glob("runs/*/result.json")]
-
-
-@pytest.mark.slow
-def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_first(search) -> None:
-    fixed = [
-        word for flag in ("fate=lives", "select=only_val", "seconds=0", "nz=None", "finetuned=true") for word in ("--set", flag)
-    ]
-    done = search(*fixed)
-    assert done.returncode == 0, done.stderr
-    found = trials(search.folder)
-    assert [trial.state.name for trial in found] == ["COMPLETE"] * 8
-    assert found[0].params == {"syn_num": 1} and found[0].value == pytest.approx(0.71)  # the launcher's own setting
-    for trial in found:
+def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_first(search, capsys) -> None:
+    fixed = ("--set", "fate=lives", "select=only_val", "seconds=0", "--set", "nz=None", "finetuned=true")
+    assert search(*fixed) == 0
+    out = capsys.readouterr().out
+    assert search.states == ["COMPLETE"] * 8
+    first = search.trials[0]
+    assert first.params == {"syn_num": 1} and first.value == pytest.approx(0.71)  # the launcher's own setting
+    for trial in search.trials:
         assert trial.value == pytest.approx(1 - abs(trial.params["syn_num"] - 30) / 100)
-    best = max(found, key=lambda trial: (trial.value, -trial.number))
+    best = max(search.trials, key=lambda trial: (trial.value, -trial.number))
     text = (search.folder / "settings.toml").read_text()
     fixed_lines = ["seconds = 0.0", 'fate = "lives"', 'nz = "None"']  # neither select nor the launcher's switch
     assert text.splitlines()[-5:] == ["[flags]", *fixed_lines, f"syn_num = {best.params['syn_num']}"]
-    assert f"Best: trial {best.number}, T1 {100 * best.value:.1f} on validation." in done.stdout
-    assert "--finetuned" in done.stdout and "--settings" in done.stdout and "--select val" in done.stdout
-    assert "Importance" in (search.folder / "report.html").read_text()
-    again = search(*fixed)  # nothing is left to do
-    assert again.returncode == 0 and len(trials(search.folder)) == 8
-    other = search("--set", "seconds=0.1")
-    assert other.returncode == 1 and "holds a search of another fixed" in other.stderr
+    assert f"Best: trial {best.number}, T1 {100 * best.value:.1f} on validation." in out
+    assert "--finetuned" in out and "--settings" in out and "--select val" in out
+    assert (search.folder / "report.html").read_text().count("<img") == 2
+    assert search(*fixed) == 0 and len(search.trials) == 8  # nothing is left to do
+    capsys.readouterr()
+    assert search("--set", "seconds=0.1") == 1
+    assert "fixed" in (error := capsys.readouterr().err) and error.count("\n") == 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["local", "ray", "slurm"])
-def test_a_killed_search_goes_on_and_counts_nothing_twice(search, engine) -> None:
+def test_a_killed_search_goes_on_and_counts_nothing_twice(search, capsys, engine) -> None:
     if engine != "local":
         pytest.importorskip({"ray": "ray", "slurm": "submitit"}[engine], reason=f"the extra {engine} is not installed")
-    words = ("--workers", "2", "--set", "seconds=0.4", "--engine", engine)
-    if engine == "slurm":
-        words += ("--slurm-cluster", "local")
-    driver = subprocess.Popen(search.command(*words), env=environment(), stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(finished(search.folder)) >= 2, 240)
+    words = ("--workers", "2", "--set", "seconds=0.4", "--engine", engine, "--slurm-cluster", "local")
+    command = [sys.executable, "-m", "zslab", *search.words(*words, trials=8)]
+    driver = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, stdout=subprocess.DEVNULL)
+    wait_for(lambda: len(search.finished) >= 2, 240)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
-    done = search(*words)
-    if "the Ray cluster cannot be reached or started" in done.stderr:  # on a busy machine
-        done = search(*words)
-    assert done.returncode == 0, done.stderr
-    found = trials(search.folder)
-    complete = [trial for trial in found if trial.state.name == "COMPLETE"]
-    lost = [trial for trial in found if trial.state.name == "FAIL"]
-    assert len(complete) == 8 and 1 <= len(lost) <= 2 and len(found) == 8 + len(lost)
+    if search(*words) != 0:
+        assert "Ray cluster" in capsys.readouterr().err  # slow to start on a busy machine
+        assert search(*words) == 0
+    complete = [trial for trial in search.trials if trial.state.name == "COMPLETE"]
+    lost = [trial for trial in search.trials if trial.state.name == "FAIL"]
+    assert len(complete) == 8 and 1 <= len(lost) <= 2 and len(search.trials) == 8 + len(lost)
     for trial in lost:  # its settings were queued again
         assert trial.params in [other.params for other in complete]
-    assert max(trial.value for trial in complete) == max(finished(search.folder))
-    folders = {trial.user_attrs["run"] for trial in complete}
-    assert all(starts(Path(folder)) <= 2 for folder in folders)
+    assert max(trial.value for trial in complete) == max(read_result(path).rows[0].T1 for path in search.finished)
+    assert all(starts(Path(trial.user_attrs["run"])) <= 2 for trial in complete)
 
 
-def test_a_lost_worker_is_no_failure_of_its_trial(tmp_path) -> None:
-    space, engine = {"syn_num": Integer(1, 100)}, LosingEngine()
-    with Launcher(write_fake_tree(tmp_path)) as launcher:
-        study = Study(tmp_path / "study", launcher, space, {}, "T1")
-        assert study.execute(engine, 2, say=lambda line: None) == 0
-    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 2 and engine.submitted == 3
+def test_a_lost_worker_is_no_failure_of_its_trial(search) -> None:
+    space, engine = {"syn_num": IntDistribution(1, 100)}, LosingEngine()
+    study = Study(search.folder, load_launcher(search.launcher), space, {}, "T1")
+    assert study.execute(engine, 2) == 0
+    assert search.states == ["COMPLETE"] * 2 and engine.submitted == 3
 
 
-def test_a_run_that_fails_is_a_failed_trial_and_the_search_goes_on(search) -> None:
-    done = search("--set", "fate=fails", trials=3)
-    assert done.returncode == 1 and "No trial is complete." in done.stderr
-    assert [trial.state.name for trial in trials(search.folder)] == ["FAIL"] * 3
-    assert "failed with status 7" in done.stdout
+def test_a_hopeless_trial_is_stopped_early(search) -> None:
+    launcher, space = load_launcher(search.launcher), {"syn_num": IntDistribution(1, 100)}
+    study = Study(search.folder, launcher, space, {"seconds": 5}, "T1")
+    study.study.pruner = ThresholdPruner(lower=0.75)  # the launcher's own syn_num has 0.71
+    study.study.enqueue_trial({"syn_num": 30})
+    assert study.execute(LocalEngine(EngineFlags()), 2) == 0
+    pruned, complete = study.trials
+    assert pruned.state.name == "PRUNED" and complete.state.name == "COMPLETE" and complete.value == 1
+    assert (Path(pruned.user_attrs["run"]) / "saved.txt").exists()
 
 
-@pytest.mark.slow
+def test_failed_runs_are_failed_trials_which_the_next_call_tries_again(search, capsys) -> None:
+    assert search("--set", "fate=fails once", trials=2) == 1
+    out, error = capsys.readouterr()
+    assert out.count("failed with status 7") == 2 and "No trial is complete." in error
+    assert search("--set", "fate=fails once", trials=3) == 0  # the third trial, too, fails at first
+    assert capsys.readouterr().out.count("failed with status 7") == 1
+    assert search.states == ["FAIL"] * 2 + ["COMPLETE"] * 2 + ["FAIL"]
+    assert [trial.params for trial in search.trials[2:4]] == [trial.params for trial in search.trials[:2]]
+    assert search("--set", "fate=fails once", trials=3) == 0
+    assert search.states[4:] == ["FAIL", "COMPLETE"]
+    assert [starts(path.parent) for path in search.finished] == [2, 2, 2]
+
+
+def test_a_run_that_fails_is_tried_again_as_often_as_asked(search) -> None:
+    assert search("--set", "fate=fails once", "--retries", "1", trials=2) == 0
+    assert search.states == ["COMPLETE"] * 2
+    assert [starts(path.parent) for path in search.finished] == [2, 2]
+
+
 def test_half_a_line_of_a_killed_process_does_not_spoil_the_study(search) -> None:
-    assert search(trials=2).returncode == 0
+    assert search(trials=1) == 0
     with open(search.folder / "study.journal", "ab") as journal:
         journal.write(b'{"op_code":4,"worker_id":"a-')
-    done = search(trials=4)
-    assert done.returncode == 0, done.stderr
-    assert [trial.state.name for trial in trials(search.folder)] == ["COMPLETE"] * 4
+    assert search(trials=2) == 0
+    assert search.states == ["COMPLETE"] * 2
 
 
-@pytest.mark.slow
-def test_a_run_that_fails_is_tried_again_as_often_as_asked(search) -> None:
-    done = search("--set", "fate=fails once", "--retries", "1", trials=2)
-    assert done.returncode == 0, done.stderr
-    assert [trial.state.name for trial in trials(search.folder)] == ["COMPLETE"] * 2
-    assert [starts(path.parent) for path in search.folder.glob("runs/*/result.json")] == [2, 2]
-
-
-@pytest.mark.slow
-def test_the_next_call_tries_failed_runs_again_and_counts_none_twice(search) -> None:
-    done = search("--set", "fate=fails once", trials=2)
-    assert done.returncode == 1 and done.stdout.count("failed with status 7") == 2
-    done = search("--set", "fate=fails once", trials=3)  # the third trial, too, fails at first
-    assert done.returncode == 0 and done.stdout.count("failed with status 7") == 1, done.stdout
-    assert [trial.state.name for trial in trials(search.folder)] == ["FAIL"] * 2 + ["COMPLETE"] * 2 + ["FAIL"]
-    assert [trial.params for trial in trials(search.folder)[2:4]] == [trial.params for trial in trials(search.folder)[:2]]
-    assert search("--set", "fate=fails once", trials=3).returncode == 0
-    assert [trial.state.name for trial in trials(search.folder)][4:] == ["FAIL", "COMPLETE"]
-    assert [starts(path.parent) for path in search.folder.glob("runs/*/result.json")] == [2, 2, 2]
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(search) -> None:
+def test_a_folder_that_cannot_be_written_is_one_line(search, capsys) -> None:
     search.folder.write_text("a file")
-    done = search(trials=1)
-    assert done.returncode == 1 and done.stderr.count("\n") == 1, done.stderr
-    assert "the folder cannot be made (got " in done.stderr
-
-
-def test_a_script_without_a_space_is_refused(tmp_path) -> None:
-    (tmp_path / "search_space.py").write_text("SPACES = {'train.py': {}}")
-    with pytest.raises(InputError, match="there is no search space \\(got train.py, expected SPACES with 'other.py'\\)"):
-        read_space(tmp_path / "search_space.py", "other.py")
-    with pytest.raises(InputError, match="got no SPACES"):
-        read_space(tmp_path / "none.py", "other.py")
+    assert search(trials=1) == 1
+    error = capsys.readouterr().err
+    assert str(search.folder) in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("tree", ["zero-shot-images", "zero-shot-actions"])
 def test_every_space_varies_flags_of_its_script(tree: str) -> None:
-    code = (
-        "import dataclasses, json, sys; sys.path.insert(0, sys.argv[1]); import config, search_space\n"
-        "print(json.dumps({script: [sorted(space), sorted(f.name for f in dataclasses.fields(config.DEFAULTS[script]))]\n"
-        "    for script, space in search_space.SPACES.items()}))"
-    )
-    said = subprocess.run(
-        [sys.executable, "-c", code, str(PROJECT / tree)], env=environment(), capture_output=True, text=True, check=True
-    )
-    for script, (varied, known) in json.loads(said.stdout).items():
-        assert varied and set(varied) <= set(known), script
-        assert "feedback_loop" not in varied, "it changes how long a trial trains"
+    with tree_modules(PROJECT / tree):
+        spaces = import_module("search_space").SPACES
+        modules = {script: vars(import_module(script)) for script in spaces}
+    for script, space in spaces.items():
+        (config,) = [value for value in modules[script].values() if isinstance(value, RunConfig)]
+        assert space and set(space) <= {field.name for field in fields(config)}, script
+        assert "feedback_loop" not in space, "it changes how long a trial trains"
 
 
-@pytest.mark.parametrize(
-    "kind, values", [(Float(0.1, 0.3), (0.1, 0.3)), (Integer(2, 9, log=True), (2, 9)), (Choice(("a", 1, 2.5)), ("a", 1, 2.5))]
-)
-def test_a_flag_of_a_space_varies_within_its_bounds(kind, values) -> None:
-    for value in values:
-        assert kind.suggest(optuna.trial.FixedTrial({"flag": value}), "flag") == value
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
-    drawn = [kind.suggest(study.ask(), "flag") for _ in range(50)]
-    inside = set(drawn) == set(values) if isinstance(kind, Choice) else all(kind.low <= each <= kind.high for each in drawn)
-    assert inside and len(set(drawn)) > 2
+@pytest.mark.parametrize("name", ["search_space.py", "none.py"])
+def test_a_script_without_a_space_is_refused(tmp_path, name: str) -> None:
+    (tmp_path / "search_space.py").write_text("SPACES = {'train': {}}")
+    with pytest.raises(InputError, match=f"{name}: .*'other'"):
+        read_space(tmp_path / name, "other")

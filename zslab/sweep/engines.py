@@ -1,68 +1,81 @@
-"""Where the runs of a sweep are executed: local processes, a Ray cluster or a Slurm cluster.
+"""Where runs are executed: processes of this machine, a Ray cluster or a Slurm cluster, behind one interface.
 
-An engine starts commands and says how they ended. Which runs are left, what is tried again and what is reported is the
-driver's business (`zslab.sweep.driver`). Ray and submitit are imported when they are asked for.
+As an executor of `concurrent.futures`, an engine starts a command by `submit` and returns a job, which is asked whether it is
+done and for its exit status, or cancelled. Ray and submitit are imported when they are asked for.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import IO, Any, Protocol
+from typing import Any, Literal, Protocol
 
 from zslab.errors import InputError, first_line
 from zslab.utils.files import plain_disk_errors
+from zslab.utils.flags import check_at_least
 
-LOST = -1000  # status of a run whose worker, node or job vanished
 INTERRUPT_SECONDS = 60  # given to an interrupted run to save its checkpoint
 POLL_SECONDS = 0.1
-_commands: list[subprocess.Popen[bytes]] = []  # what `run_command` has started in this process
 
 
-@dataclass(frozen=True)
-class Resources:
-    """What one run gets.
+@dataclass(frozen=True, kw_only=True)
+class EngineFlags:
+    """Flags that say where runs are executed."""
 
-    Attributes:
-        cpus: processor cores; 0 shares the machine's cores among the local workers.
-        gpus: GPUs; a fraction lets runs share one.
-        memory_gb: memory for Ray's and Slurm's schedulers; 0 leaves it to them.
-        minutes: time limit for Slurm.
-    """
-
-    cpus: int = 0
-    gpus: float = 0.0
-    memory_gb: float = 0.0
+    workers: int = 1
+    """runs at the same time, or submitted to a cluster"""
+    retries: int = 0
+    """further attempts for a run that fails"""
+    engine: Literal["local", "ray", "slurm"] = "local"
+    """local processes, Ray or Slurm"""
+    cpus_per_run: int = 0
+    """cores of a run; 0: the machine's, shared out (local), or 1"""
+    gpus_per_run: float = 0.0
+    """GPUs of a run; a fraction shares one"""
+    memory_per_run: float = 0.0
+    """GiB that Ray or Slurm reserves for a run; 0 leaves it to them"""
+    address: str | None = None
+    """of a running Ray cluster, auto to find it; without, Ray starts on this machine"""
+    slurm_partition: str = ""
+    """partition of the Slurm cluster"""
     minutes: int = 24 * 60
+    """time limit of a Slurm job"""
+    slurm_folder: Path = Path("runs/slurm")
+    """for submitit's files"""
+    slurm_cluster: Literal["slurm", "local"] = "slurm"
+    """local: processes of this machine in place of Slurm jobs, to try it out"""
 
 
 class Job(Protocol):
-    """A command that an engine has started."""
+    """A command that an engine has started; submitit's jobs are such."""
 
-    def poll(self) -> int | None:
-        """Return the exit status, None while it runs, or `LOST`."""
+    def done(self) -> bool:
+        """Return whether it has ended."""
 
-    def interrupt(self) -> None:
-        """Ask the run to save and stop, as Ctrl-C does."""
+    def result(self) -> int:
+        """Return the exit status of a job that is done; raise any exception if its worker was lost."""
+
+    def cancel(self) -> object:
+        """Ask the run to save and stop."""
 
 
 class Engine(Protocol):
-    """Starts commands.
-
-    Attributes:
-        slots: how many jobs the driver keeps submitted at the same time.
-    """
+    """Starts commands, `slots` at the same time."""
 
     slots: int
 
+    def __init__(self, flags: EngineFlags):
+        """Prepare to start commands."""
+
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
-        """Start a command; its standard output and error go to the file `output`, or to the screen for None.
+        """Start a command; its output goes to the end of the file `output`, or to the screen for None.
 
         Raises:
             InputError: it cannot be started, for example since the disk is full.
@@ -72,257 +85,178 @@ class Engine(Protocol):
         """Release what the engine holds."""
 
 
-# ---- local processes -------------------------------------------------------------------------------------------------
-
-
 class LocalEngine:
-    """Processes on this machine, which share its cores and GPUs."""
+    """Processes, which share the cores and GPUs of this machine."""
 
-    def __init__(self, workers: int, resources: Resources = Resources()):  # noqa: B008, it is frozen
-        """`workers` runs at the same time; fewer where they would not fit the GPUs."""
-        self.gpus = visible_gpus() if resources.gpus else []
-        if resources.gpus:
-            workers = min(workers, int(len(self.gpus) / resources.gpus + 1e-9))
-            if workers < 1:
-                raise InputError(
-                    "the machine has too few GPUs for one run",
-                    where="--gpus-per-run",
-                    found=resources.gpus,
-                    expected=f"at most {len(self.gpus)}",
-                    fix="Ask for fewer GPUs per run, or leave the flag out to run on the CPU.",
-                )
-        self.slots, self.resources = workers, resources
-        self._free = list(range(workers))
+    def __init__(self, flags: EngineFlags):
+        self.slots, self._gpus, self._jobs = flags.workers, flags.gpus_per_run, dict[int, _Process]()
+        self._cpus = flags.cpus_per_run or (max(1, (os.cpu_count() or 1) // flags.workers) if flags.workers > 1 else 0)
+        if self._gpus:
+            import torch  # not needed without GPUs
+
+            names = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+            self._names = [name.strip() for name in names.split(",") if name.strip() not in ("", "-1")]
+            _check_size("gpus", self._gpus, len(self._names))
+            self.slots = min(self.slots, int(len(self._names) / self._gpus + 1e-9))
 
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
-        """Start a process in a session of its own, so that only the driver interrupts it."""
-        slot = self._free[0]
+        """Start a process."""
+        slot = next(slot for slot in range(self.slots) if slot not in self._jobs or self._jobs[slot].done())
         environment = dict(os.environ)
-        cpus = self.resources.cpus or max(1, (os.cpu_count() or 1) // self.slots)
-        if self.slots > 1 or self.resources.cpus:
-            environment.setdefault("OMP_NUM_THREADS", str(cpus))
-        if self.gpus:
-            first = int(slot * self.resources.gpus + 1e-9)
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self.gpus[first : first + max(1, int(self.resources.gpus))])
-        process = _start(command, output, environment)
-        self._free.remove(slot)
-        return _LocalJob(process, lambda: self._free.append(slot))
+        if self._cpus:
+            environment.setdefault("OMP_NUM_THREADS", str(self._cpus))
+        if self._gpus:
+            first = int(slot * self._gpus + 1e-9)
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._names[first : first + max(1, int(self._gpus))])
+        self._jobs[slot] = job = _Process(_start(command, output, environment))
+        return job
 
     def close(self) -> None:
-        """Do nothing: finished processes leave nothing behind."""
+        """Do nothing: a process that has ended leaves nothing behind."""
 
 
-class _LocalJob:
-    def __init__(self, process: subprocess.Popen[bytes], free: Any):
-        self.process, self._free = process, free
+@dataclass
+class _Process:
+    process: subprocess.Popen[bytes]
 
-    def poll(self) -> int | None:
-        status = self.process.poll()
-        if status is not None and self._free is not None:
-            self._free()
-            self._free = None
-        return status
+    def done(self) -> bool:
+        return self.process.poll() is not None
 
-    def interrupt(self) -> None:
-        self.process.terminate()  # SIGINT is ignored where the driver was started in the background
+    def result(self) -> int:
+        return self.process.wait()
 
-
-def visible_gpus() -> list[str]:
-    """Return the GPUs that processes may use, as CUDA_VISIBLE_DEVICES names them, without starting CUDA."""
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name.strip() for name in visible.split(",") if name.strip() not in ("", "-1")]
-    try:
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30).stdout
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [str(number) for number, line in enumerate(listed.splitlines()) if line.startswith("GPU")]
-
-
-# ---- clusters --------------------------------------------------------------------------------------------------------
+    def cancel(self) -> None:
+        self.process.terminate()  # SIGINT is ignored where the sweep was started in the background
 
 
 class RayEngine:
-    """Tasks of a Ray cluster, which shares the files of this machine."""
+    """Tasks of a Ray cluster, whose nodes share the files of this machine."""
 
-    def __init__(self, slots: int, resources: Resources, address: str | None = None):
-        """`address` is that of a running cluster ("auto" finds it); None starts Ray on this machine."""
-        self._ray = _import("ray", "ray")
+    def __init__(self, flags: EngineFlags):
+        self.slots, self._ray = flags.workers, _import("ray", "ray")
         try:
-            self._ray.init(address=address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
+            self._ray.init(address=flags.address, ignore_reinit_error=True, log_to_driver=False, logging_level="ERROR")
         except Exception as error:  # Ray raises plain ones where it is too slow to start
-            raise InputError(
-                "the Ray cluster cannot be reached or started",
-                where="--engine ray",
-                found=first_line(error),
-                expected="the address of a running cluster, auto, or no --address",
-                fix="Start a cluster with `ray start --head`, or leave --address out to start Ray on this machine.",
-            ) from None
-        if address is None:
-            self._check_size(resources)
-        options: dict[str, Any] = {"num_cpus": resources.cpus or 1, "num_gpus": resources.gpus, "max_retries": 0}
-        if resources.memory_gb:
-            options["memory"] = int(resources.memory_gb * 2**30)
+            must, fix = "the Ray cluster must be running", "Start it with `ray start --head`, or leave out --address."
+            raise InputError(must, where="--engine ray", got=first_line(error), fix=fix) from None
+        if flags.address is None:  # where Ray would wait for ever
+            there = self._ray.cluster_resources()
+            _check_size("cpus", flags.cpus_per_run, there.get("CPU", 0))
+            _check_size("gpus", flags.gpus_per_run, there.get("GPU", 0))
+        options = {"num_cpus": flags.cpus_per_run or 1, "num_gpus": flags.gpus_per_run, "max_retries": 0}
+        options |= {"memory": int(flags.memory_per_run * 2**30)} if flags.memory_per_run else {}
         self._task = self._ray.remote(**options)(run_command)
-        self.slots = slots
-
-    def _check_size(self, resources: Resources) -> None:
-        """Refuse runs that Ray on this machine would never start."""
-        there = self._ray.cluster_resources()
-        for flag, kind, needed in (("cpus", "CPU", resources.cpus), ("gpus", "GPU", resources.gpus)):
-            if needed > there.get(kind, 0):
-                self._ray.shutdown()
-                raise InputError(
-                    f"the machine has too few {kind}s for one run",
-                    where=f"--{flag}-per-run",
-                    found=needed,
-                    expected=f"at most {there.get(kind, 0):.0f}",
-                    fix="Ask for fewer, or name a larger cluster with --address.",
-                )
 
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
-        """Submit a task; Ray starts it where its resources are free."""
-        return _RayJob(self._ray, self._task.remote(list(command), None if output is None else str(output)))
+        """Submit a task, which starts where its resources are free."""
+        return _RayTask(self._ray, self._task.remote(list(command), output))
 
     def close(self) -> None:
         """Disconnect from the cluster."""
         self._ray.shutdown()
 
 
-class _RayJob:
-    def __init__(self, ray: Any, reference: Any):
-        self._ray, self._reference = ray, reference
+@dataclass
+class _RayTask:
+    ray: Any
+    reference: Any
 
-    def poll(self) -> int | None:
-        if not self._ray.wait([self._reference], timeout=0)[0]:
-            return None
-        try:
-            return int(self._ray.get(self._reference))
-        except self._ray.exceptions.RayError:  # the worker or its node died, or the task was cancelled
-            return LOST
+    def done(self) -> bool:
+        return bool(self.ray.wait([self.reference], timeout=0)[0])
 
-    def interrupt(self) -> None:
-        self._ray.cancel(self._reference)
+    def result(self) -> int:
+        return int(self.ray.get(self.reference))
+
+    def cancel(self) -> None:
+        self.ray.cancel(self.reference)
 
 
 class SlurmEngine:
-    """Jobs of a Slurm cluster through submitit, which shares the files of this machine."""
+    """Jobs of a Slurm cluster, whose nodes share the files of this machine, by submitit."""
 
-    def __init__(self, slots: int, resources: Resources, folder: Path, cluster: str = "slurm", partition: str = ""):
-        """`folder` takes submitit's files; `cluster` is "slurm", or "local" for processes on this machine, to try it out."""
-        self._submitit = _import("submitit", "slurm")
+    def __init__(self, flags: EngineFlags):
+        self.slots = flags.workers
         try:
-            self._executor = self._submitit.AutoExecutor(folder=folder, cluster=cluster)
+            self._executor = _import("submitit", "slurm").AutoExecutor(folder=flags.slurm_folder, cluster=flags.slurm_cluster)
         except RuntimeError as error:
-            raise InputError(
-                "this machine belongs to no Slurm cluster",
-                where="--engine slurm",
-                found=first_line(error),
-                expected="Slurm's commands srun and sbatch",
-                fix="Log in to a machine of the cluster, or leave --engine out to execute the runs here.",
-            ) from None
+            must, fix = "this machine must belong to a Slurm cluster", "Log in to one of its machines, or leave --engine out."
+            raise InputError(must, where="--engine slurm", got=first_line(error), fix=fix) from None
         self._executor.update_parameters(
-            timeout_min=resources.minutes,
-            cpus_per_task=resources.cpus or 1,
-            gpus_per_node=int(resources.gpus + 0.999),
-            **({"mem_gb": resources.memory_gb} if resources.memory_gb else {}),
-            **({"slurm_partition": partition} if partition else {}),
+            timeout_min=flags.minutes,
+            cpus_per_task=flags.cpus_per_run or 1,
+            gpus_per_node=int(flags.gpus_per_run + 0.999),
+            **({"mem_gb": flags.memory_per_run} if flags.memory_per_run else {}),
+            **({"slurm_partition": flags.slurm_partition} if flags.slurm_partition else {}),
         )
-        self.slots = slots
 
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
-        """Submit a job. A preempted job is queued again and resumes."""
-        submitit = self._submitit
-
-        class Command(submitit.helpers.Checkpointable):  # type: ignore[misc, name-defined]
-            def __call__(self, arguments: list[str], path: str | None) -> int:
-                return run_command(arguments, path)
-
-            def checkpoint(self, *call: object) -> Any:  # called from a signal's handler while run_command waits
-                interrupt_commands()
-                return super().checkpoint(*call)
-
+        """Submit a job."""
         with plain_disk_errors(self._executor.folder):
-            return _SlurmJob(self._executor.submit(Command(), list(command), None if output is None else str(output)))
+            job: Job = self._executor.submit(_Command(), list(command), output)
+            return job
 
     def close(self) -> None:
         """Do nothing: jobs are Slurm's."""
 
 
-class _SlurmJob:
-    def __init__(self, job: Any):
-        self._job = job
-
-    def poll(self) -> int | None:
-        if not self._job.done():
-            return None
-        try:
-            return int(self._job.result())
-        except Exception:  # submitit has no common class for jobs that were killed, timed out or cancelled
-            return LOST
-
-    def interrupt(self) -> None:
-        self._job.cancel()
+def start_engine(flags: EngineFlags) -> Engine:
+    """Return the engine that the flags ask for."""
+    check_at_least(1, flags, "workers")
+    engines: dict[str, type[Engine]] = {"local": LocalEngine, "ray": RayEngine, "slurm": SlurmEngine}
+    return engines[flags.engine](flags)
 
 
-def run_command(command: list[str], output: str | None) -> int:
+def run_command(command: list[str], output: Path | None) -> int:
     """Run a command on a cluster's worker and return its exit status; an interrupt is passed on to it."""
-    try:
-        process = _start(command, None if output is None else Path(output), dict(os.environ))
-    except InputError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    _commands.append(process)
-    try:
-        while process.poll() is None:  # not wait(): it would keep a signal's handler from waiting for the process as well
-            time.sleep(POLL_SECONDS)
-    except KeyboardInterrupt:
-        interrupt_commands()
-    _commands.remove(process)
-    return process.wait(timeout=0)
+    return _Command()(command, output)
 
 
-def interrupt_commands() -> None:
-    """Interrupt what `run_command` has started in this process, and wait while it saves its checkpoint."""
-    for process in _commands:
-        process.terminate()
-    end = time.monotonic() + INTERRUPT_SECONDS
-    while any(process.poll() is None for process in _commands) and time.monotonic() < end:
-        time.sleep(POLL_SECONDS)
+class _Command:
+    """Runs a command. Slurm may preempt it; submitit then submits it again, and the run resumes."""
+
+    def __call__(self, command: list[str], output: Path | None) -> int:
+        try:
+            self.process = _start(command, output, dict(os.environ))
+        except InputError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        try:
+            while self.process.poll() is None:  # not wait(), during which `checkpoint` could not wait
+                time.sleep(POLL_SECONDS)
+        except KeyboardInterrupt:
+            self._interrupt()
+        return self.process.wait(timeout=0)
+
+    def checkpoint(self, *call: object) -> Any:
+        """Let the run save, and return what to submit; called by a signal's handler."""
+        self._interrupt()
+        return importlib.import_module("submitit").helpers.DelayedSubmission(_Command(), *call)
+
+    def _interrupt(self) -> None:
+        self.process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self.process.wait(INTERRUPT_SECONDS)
 
 
 def _start(command: Sequence[str], output: Path | None, environment: dict[str, str]) -> subprocess.Popen[bytes]:
-    stream: IO[bytes] | None = None
-    if output is not None:
-        with plain_disk_errors(output):
-            output.parent.mkdir(parents=True, exist_ok=True)
-            stream = output.open("ab")
-    try:
-        return subprocess.Popen(
-            list(command), env=environment, stdout=stream, stderr=stream and subprocess.STDOUT, start_new_session=True
-        )
-    except OSError as error:  # no memory or too many processes
-        raise InputError(
-            "the run cannot be started",
-            where=command[0],
-            found=error.strerror,
-            expected="room for one more process",
-            fix="Ask for fewer --workers, or end other programs.",
-        ) from None
-    finally:
-        if stream is not None:
-            stream.close()
+    """Start a command in a session of its own, so that an interrupt from the keyboard does not reach it."""
+    with plain_disk_errors(output or Path(command[0])):
+        if output is None:
+            return subprocess.Popen(command, env=environment, start_new_session=True)
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with output.open("ab") as stream:
+            return subprocess.Popen(command, env=environment, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True)
 
 
-def _import(module: str, extra: str) -> ModuleType:
-    import importlib
+def _check_size(kind: str, needed: float, there: float) -> None:
+    if needed > there:
+        must, fix = f"the {kind} of one run must be at most the machine's {there:g}", "Ask for fewer, or use a cluster."
+        raise InputError(must, where=f"--{kind}-per-run", got=needed, fix=fix)
 
+
+def _import(module: str, extra: str) -> Any:
     try:
         return importlib.import_module(module)
     except ImportError as error:
-        raise InputError(
-            f"the engine needs {module}",
-            where=f"--engine {extra}",
-            found=error,
-            expected=f"{module} in this Python environment",
-            fix=f"Install it in the project's folder: pip install -e '.[{extra}]'.",
-        ) from None
+        fix = f"Install it in the project's folder: pip install -e '.[{extra}]'."
+        raise InputError(f"{module} must be installed", where=f"--engine {extra}", got=error, fix=fix) from None
