@@ -18,7 +18,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -35,9 +35,11 @@ from zslab.results.config import parse_config
 from zslab.utils.environment import resolve_folder
 from zslab.utils.flags import check_at_least, check_file_names
 from zslab.utils.int_ranges import parse_numbers
-from zslab.utils.names import match_names, repeated
+from zslab.utils.names import match_names, places_by_name, repeated
 
 TREE = Path(__file__).resolve().parent
+
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -53,13 +55,13 @@ class SplitsConfig:
     class_embedding: str = "att"
     """name of the files to write, without _splits.mat"""
     class_vectors: Path | None = None
-    """matrix of class vectors, a row a label (.npy), or a .mat file with att"""
+    """matrix of class vectors, a row a label (.npy), or a .mat file with att, and with names where they are in another order"""
     word_vectors: Path | None = None
     """word vectors to make class vectors of: word2vec's .bin or text format, or GloVe's"""
     combine: Literal["mean", "sum"] = "mean"
     """how the vectors of a name's words become one"""
     class_names: Path | None = None
-    """text file or table of class names, in the order of the labels; those in the feature file where not given"""
+    """text file or table of class names, in any order if the feature file has names, otherwise in the order of the labels"""
     splits: str = "1-30"
     """numbers of the splits to make"""
     seed: int = 0
@@ -81,68 +83,56 @@ class SplitsConfig:
 def vectors_and_names(
     config: SplitsConfig, n_classes: int, feature_file: Path
 ) -> tuple[np.ndarray, list[str], TextRecord | None]:
-    """Return (C, A) class vectors, C names, and the record of the word vectors that they came from.
+    """Return (C, A) class vectors and C names in the order of the labels, and the record of the word vectors they came from.
+
+    Names are matched to those in the feature file, and named vectors to the names; without names, positions decide.
 
     Args:
         config: where they come from.
         n_classes: how many classes the labels have.
         feature_file: file of the features, which may hold the names.
-
-    Raises:
-        InputError: a file is missing or does not fit the labels.
     """
     if (config.class_vectors is None) == (config.word_vectors is None):
-        raise InputError(
-            "class vectors need exactly one source",
-            where="--class_vectors / --word_vectors",
-            found="both" if config.class_vectors else "neither",
-            expected="one of them",
-            fix="Pass exactly one.",
-        )
-    names = _class_names(config.class_names, feature_file)
+        got = "both" if config.class_vectors else "neither"
+        fix = "Pass exactly one."
+        raise InputError("class vectors must have one source", where="--class_vectors / --word_vectors", got=got, fix=fix)
+    own = read_mat(feature_file, [], ["allclasses_names"]).get("allclasses_names")
+    names = None if own is None else [str(name) for name in own]
+    if config.class_names is not None:
+        listed = read_names(config.class_names)
+        names = _in_order(names, listed, listed, config.class_names)
     record = None
     if config.class_vectors is not None:
         vectors, stored_names = read_class_vectors(config.class_vectors)
         check_attributes(vectors.T, config.class_vectors)
+        vectors = np.array(_in_order(names, stored_names, list(vectors), config.class_vectors))
         names = names or stored_names or [f"class {number}" for number in range(1, len(vectors) + 1)]
     elif config.word_vectors is not None and names is not None:
         vectors, notes = class_vectors(names, config.word_vectors, config.combine)
         record = word_record(config.word_vectors, names[0], vectors[0])
         print(*(f"Note: {note}" for note in notes), sep="\n", end="\n" if notes else "")
     else:
-        raise InputError(
-            "--word_vectors needs class names to look up",
-            where="--class_names",
-            found="nothing",
-            expected="a text file with one name per line",
-            fix="Pass --class_names with --word_vectors.",
-        )
-    if twice := repeated(names):
-        raise InputError(
-            "two classes have the same name",
-            where=config.class_names or feature_file,
-            found=examples([" = ".join(group) for group in twice]),
-            expected="every name once, whatever its case, spaces and underscores",
-            fix="Rename one of them.",
-        )
+        fix = "Pass --class_names, a text file with one name per line, with --word_vectors."
+        raise InputError("there must be class names to look up", where="--class_names", got="nothing", fix=fix)
     for what, count in (("class vectors", len(vectors)), ("class names", len(names))):
         if count != n_classes:
-            raise InputError(
-                f"{what} do not fit the labels",
-                where=config.class_vectors or config.class_names,
-                found=count,
-                expected=f"{n_classes}, one for each label",
-                fix="Give one row or line for each label, in their order.",
-            )
+            where = config.class_vectors or config.class_names
+            fix = "Give one row or line for each label."
+            raise InputError(f"there must be {n_classes} {what}, one for each label", where=where, got=count, fix=fix)
     return vectors, names, record
 
 
-def _class_names(path: Path | None, feature_file: Path) -> list[str] | None:
-    """Return the names in a file, or those in the feature file, where `extract_features.py` writes them."""
-    if path is None:
-        names = read_mat(feature_file, [], ["allclasses_names"]).get("allclasses_names")
-        return None if names is None else [str(name) for name in names]
-    return read_names(path)
+def _in_order(names: list[str] | None, given: list[str] | None, values: list[Value], where: Path) -> list[Value]:
+    """Return values in the order of `names` by their own names, `given`; as they are, with a note, where one side has none."""
+    if twice := repeated(given or []):
+        got = examples([" = ".join(group) for group in twice])
+        must = "every name must differ from the others by more than case, spaces and underscores"
+        raise InputError(must, where=where, got=got, fix="Rename one of them.")
+    places = places_by_name(names, given, where) if names and given else None
+    if places is None and names:
+        reason = "other names than the features" if given else "no names"
+        print(f"Note: {where.name} has {reason}: it is taken in the order of the labels.")
+    return values if places is None else [values[place] for place in places]
 
 
 def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:

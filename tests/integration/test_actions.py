@@ -396,8 +396,8 @@ def test_split_files_are_kept_unless_told(actions, root) -> None:
 @pytest.mark.parametrize(
     "changes,words",
     [
-        ({}, "class vectors need exactly one source"),
-        ({"word_vectors": "w.txt"}, "needs class names to look up"),
+        ({}, "--class_vectors / --word_vectors"),
+        ({"word_vectors": "w.txt"}, "--class_names"),
         ({"class_vectors": "gone.npy"}, "gone.npy"),
         ({"splits": "3-1"}, "not a list of numbers"),
     ],
@@ -408,6 +408,35 @@ def test_splits_that_cannot_be_made_are_refused(actions, tmp_path, changes, word
     with pytest.raises(InputError, match=words):
         actions.make_splits.make_splits(actions.make_splits.SplitsConfig(dataset="X", dataroot=tmp_path, **changes))
     assert not list(tmp_path.glob("X/split_*"))
+
+
+def test_names_and_vectors_are_matched_by_name(actions, tmp_path, capsys) -> None:
+    """The feature file counts its classes in natural order, a list and named vectors in others."""
+    make, folder, names = actions.make_splits, tmp_path / "X", [f"Action_{i}" for i in range(3, 11)]
+    write_features(folder)
+    content = read_mat(folder / "i3d.mat", ["features", "labels"]) | {
+        "allclasses_names": np.array(names, dtype=object)[:, None]
+    }
+    scipy.io.savemat(folder / "i3d.mat", content)
+    order = np.argsort(names)  # Action_10 comes first
+    assert order[0] == 7
+    (folder / "names.txt").write_text("\n".join(f"action {names[k][7:]}" for k in order))
+    stored = {
+        "att": np.arange(16.0).reshape(2, 8)[:, ::-1] + 1,
+        "allclasses_names": np.array(names[::-1], dtype=object)[:, None],
+    }
+    scipy.io.savemat(folder / "named.mat", stored)
+    common = {"dataset": "X", "dataroot": tmp_path, "splits": "1", "class_names": folder / "names.txt"}
+    make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "named.mat"))
+    split = read_mat(folder / "split_1" / "att_splits.mat", ["att", "allclasses_names"])
+    assert list(split["allclasses_names"]) == [f"action {i}" for i in range(3, 11)]
+    assert np.array_equal(split["att"], np.arange(16.0).reshape(2, 8) + 1)
+    assert "Note" not in capsys.readouterr().out
+    make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "vectors.npy", overwrite=True))
+    assert "Note: vectors.npy has no names" in capsys.readouterr().out
+    (folder / "names.txt").write_text("\n".join(["run", *(f"action {i}" for i in range(4, 11))]))
+    with pytest.raises(InputError, match=r"names\.txt.*without Action_3; with the unknown run"):
+        make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "named.mat", overwrite=True))
 
 
 def test_names_are_cleaned() -> None:
