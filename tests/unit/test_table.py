@@ -165,7 +165,7 @@ def test_styles_hold_the_same_numbers(runs) -> None:
     assert "With fewer than 6 pairs no test can decide." in tables["md"]
     assert r"TF-VAEGAN & last epoch & \textbf{63.0 $\pm$ 3.6 (3)}" in tables["latex"] and tables["latex"].count("tabular}") == 6
     assert r"\label{tab:cub-resnet-att}" in tables["latex"] and r"\caption{CUB, resnet, att. 4-d features" in tables["latex"]
-    assert "last epoch & 2 & +9.0 (−3.7 to +21.7) & +9.0 (−3.7 to +21.7)" in tables["latex"]
+    assert "last epoch & 2 & +9.0 ($-$3.7 to +21.7) & +9.0 ($-$3.7 to +21.7)" in tables["latex"]
     assert "<b>63.0 ± 3.6 (3)</b>" in tables["html"]
     rows = list(csv.DictReader(io.StringIO(tables["csv"])))
     (h,) = (r for r in rows if (r["data set"], r["variant"], r["measure"]) == ("CUB", METHOD, "H"))
@@ -204,7 +204,7 @@ def test_significant_differences_are_bold_and_negative_ones_have_a_minus(tmp_pat
     assert table.count("\n| ") == 3 and f"**{METHOD} minus {ABLATED}**" in table and "| variant" not in table
     assert "| 6 | **\u221212.5 (\u221214.5 to \u221210.5), p 0.031** |" in " ".join(table.split())
     latex = make_table(read_runs([tmp_path]), style="latex", compare=[(METHOD, ABLATED)], rules=["last"], measures=["H"])
-    assert r"\textbf{$-$12.5 ($-$13.8 to $-$11.2), p 0.031}" in latex and "\u2212" not in latex
+    assert r"\textbf{$-$12.5 ($-$14.5 to $-$10.5), p 0.031}" in latex and "\u2212" not in latex
 
 
 def test_a_comparison_reads_as_numbers() -> None:
