@@ -16,8 +16,8 @@ from zslab.errors import InputError
 from zslab.report import page as page_module
 from zslab.report import run as run_module
 from zslab.report.page import duration
-from zslab.report.plots import RESULTS, draw_plots
 from zslab.report.plots import plot as plot_module
+from zslab.report.plots.draw import RESULTS, draw_plots
 from zslab.report.run import write_report
 from zslab.results.finished import read_run
 from zslab.results.record import read_records

@@ -13,7 +13,7 @@ from zslab.errors import exit_status
 from zslab.report.attention import draw_attention, pointing_rows
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
-from zslab.report.plots import RESULTS, TRAINING, draw_plots
+from zslab.report.plots.draw import RESULTS, TRAINING, draw_plots
 from zslab.results.finished import FinishedRun, read_run
 from zslab.results.names import MEASURES
 from zslab.results.result import Row
