@@ -15,7 +15,7 @@ from pathlib import Path
 from playwright.sync_api import sync_playwright
 
 from zslab.app.predictor import Predictor
-from zslab.app.web.server import serving
+from zslab.app.web import serving
 
 WIDTH, HEIGHT = 1280, 1000
 

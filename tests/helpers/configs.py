@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 
 from zslab.config import ActionConfig, DazleConfig, DazleOptions, ImageConfig, RunConfig
 from zslab.data.dataset import Dataset
@@ -35,7 +35,8 @@ def dazle(**changes) -> DazleConfig:
 
 
 def dazle_options(**changes) -> DazleOptions:
-    return dazle(**changes)
+    config = dazle(**changes)
+    return DazleOptions(**{field.name: getattr(config, field.name) for field in fields(DazleOptions)})
 
 
 def read_dataset(config: RunConfig) -> Dataset:

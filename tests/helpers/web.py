@@ -64,17 +64,3 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def open_page(browser, url: str, width: int = 1280, scheme: str = "light"):
-    """Return a new visitor's tab that shows the page."""
-    tab = browser.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme).new_page()
-    tab.set_default_timeout(120_000)
-    tab.goto(url)
-    tab.wait_for_selector(".zslab-empty")
-    return tab
-
-
-def wait_for_value(tab, selector: str, value: str) -> None:
-    """Wait until the first field of the selector holds a value."""
-    tab.wait_for_function("([selector, value]) => document.querySelector(selector)?.value === value", arg=[selector, value])

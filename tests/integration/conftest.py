@@ -11,9 +11,9 @@ import pytest
 @pytest.fixture(scope="session")
 def web():
     pytest.importorskip("gradio", reason="the web page needs gradio: pip install -e '.[web]'")
-    from zslab.app.web import server
+    from zslab.app import web
 
-    return server
+    return web
 
 
 @pytest.fixture(scope="module")

@@ -172,9 +172,9 @@ def test_missing_images_and_empty_folders_are_named_and_nothing_is_written(birds
 
 
 def test_the_page_is_opened_with_the_model(birds, demo, monkeypatch) -> None:
-    opened, page = [], ModuleType("zslab.app.web.server")
+    opened, page = [], ModuleType("zslab.app.web")
     page.launch = lambda predictor, **where: opened.append((predictor, where))
-    monkeypatch.setitem(sys.modules, "zslab.app.web.server", page)
+    monkeypatch.setitem(sys.modules, "zslab.app.web", page)
     assert demo(["--model", str(birds.models["dazle"]), "--web"]) == 0
     assert demo(["--model", str(birds.models["dazle"]), "--web", "--port", "8000", "--examples", str(birds.root)]) == 0
     assert opened[0][0].classes_ == birds.names

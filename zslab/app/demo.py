@@ -89,7 +89,7 @@ def run(own: argparse.Namespace) -> int:
         predictor.save(own.save_model)
         print(f"{own.save_model}: {len(predictor.classes_)} classes")
     if own.web:
-        from zslab.app.web.server import launch  # needs gradio
+        from zslab.app.web import launch  # needs gradio
 
         launch(predictor, host=own.host, port=own.port, examples=own.examples)
         return 0

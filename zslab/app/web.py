@@ -1,0 +1,516 @@
+"""The exported model as a page in the browser: drop images, see classes and reasons; add a class by its attributes alone.
+
+    zslab predict --model birds.zsl --web
+
+The page is served to this machine only unless told otherwise, asks nothing of any other host, and keeps uploads in a
+temporary folder that is removed when it stops. What a visitor changes lives in that visit, in a copy of the predictor.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import os
+import re
+import signal
+import tempfile
+import threading
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from zslab.app.attribute_table import AttributeTable, read_attribute_table, write_attribute_table
+from zslab.app.prediction import Prediction
+from zslab.app.predictor import Predictor, UnusualAttributesWarning
+from zslab.errors import InputError, readable
+from zslab.features.backbones import WHOLE
+from zslab.features.images import find_images, open_image
+from zslab.features.modality import IMAGES
+from zslab.report.attention import attribute_name
+from zslab.report.overlay import overlay
+from zslab.toy.render import render_bird
+from zslab.toy.species import ATTRIBUTES, SPECIES, UNSEEN_CLASSES
+from zslab.utils.names import clean_name, find_names, match_names, readable_names
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+try:
+    import gradio as gr
+    from gradio.blocks import Block
+except ImportError as missing:
+    fix = "Run pip install -e '.[web]'."
+    raise InputError("the extra `web` must be installed", where="the web page", got=missing, fix=fix) from None
+
+MAX_UPLOAD = 30 * 2**20  # bytes of an image
+MAX_IMAGES, MAX_CHOICES, MAX_EXAMPLES = 24, 50, 12  # images at a time, classes that the list offers at a time, examples
+MAX_NAME, MAX_SENTENCE = 100, 1000  # characters of a new class's name and description
+TOP, REASONS = 5, 8  # classes and attributes of an image
+IMAGE, TILE = 640, 240  # longest side in pixels: an image, one with attention over it
+ALL, UNSEEN = "All classes", "Unseen classes only"
+NONE = "(none: all values 0)"  # instead of a class
+VISITS, CLEAN = 50, (600, 3600)  # visits kept in memory; how often uploads are removed, and when, in seconds
+
+CSS = """
+.block.zslab-refused { border-left: 4px solid #b3261e !important; padding: .5rem 1rem !important; }
+.zslab-reasons :is(.header-content, .cell-wrap, .cell-wrap *) { padding: .15rem !important; overflow-wrap: normal; }
+.zslab-tiles .grid-wrap { min-height: 0; max-height: none; padding-top: 2.2rem; }
+.zslab-tiles .grid-container { grid-template: none / repeat(auto-fill, minmax(5.5rem, 1fr)); grid-auto-rows: auto; }
+.zslab-tiles .thumbnail-lg { height: auto; aspect-ratio: auto; }
+.zslab-tiles .caption-label { position: static; max-width: none; border: 0; padding: 0; white-space: normal; }
+"""
+
+
+# ---- what a visitor sees and changes, without a browser -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """The served model, or a copy of it with a visitor's changes.
+
+    Attributes:
+        predictor: the model; never changed in place.
+        labels: each class's name as people read it, in the order of `predictor.classes_`.
+        own: names of the classes that the visitor added.
+        changes: what was done, a sentence each.
+        warnings: about the last change.
+    """
+
+    predictor: Predictor
+    labels: dict[str, str]
+    own: frozenset[str] = frozenset()
+    changes: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
+
+    def __deepcopy__(self, memo: object) -> Visit:
+        """Return itself: Gradio copies the first value of a state for every visitor."""
+        return self
+
+    @cached_property
+    def marked(self) -> dict[str, str]:
+        """Label and kind of each class, such as "Mallard (unseen)": own classes first, then unseen, then seen ones."""
+        seen = dict(zip(self.predictor.classes_, self.predictor.seen_.tolist()))
+        ranked = sorted(self.labels, key=lambda name: (name not in self.own, seen[name], self.labels[name]))
+        kinds = {name: "unseen, yours" if name in self.own else "seen" if seen[name] else "unseen" for name in ranked}
+        return {name: f"{self.labels[name]} ({kind})" for name, kind in kinds.items()}
+
+    def choices(self, typed: str = "", chosen: str = "") -> list[tuple[str, str]]:
+        """Return (label, name) of the first `MAX_CHOICES` classes that contain what was typed, and of the chosen one."""
+        part = " ".join(typed.casefold().split())
+        fitting = list(islice((name for name, label in self.marked.items() if part in label.casefold()), MAX_CHOICES))
+        listed = fitting if chosen in fitting or chosen not in self.labels else [chosen, *fitting]
+        return [(self.marked[name], name) for name in listed]
+
+    def find(self, names: Sequence[str], where: object) -> list[str | None]:
+        """Return for each name the class that has it, as the model writes it or as people read it, or None."""
+        known = list(self.labels)
+        by_name, by_label = (match_names(names, list(spelled), where) for spelled in (known, self.labels.values()))
+        places = (label if place is None else place for place, label in zip(by_name, by_label))
+        return [None if place is None else known[place] for place in places]
+
+    def row(self, name: str) -> np.ndarray:
+        """Return the attributes (A,) of a class; zeros where there is no such class."""
+        table = self.predictor.table
+        row: np.ndarray = table[self.predictor.classes_.index(name)].copy() if name in self.labels else np.zeros(table.shape[1])
+        return row
+
+
+def changed(visit: Visit, act: Callable[[Predictor], object], sentence: str) -> Visit:
+    """Return a visit in which `act` has changed a copy of the predictor, with its heads fitted again.
+
+    Args:
+        act: changes the classes of the predictor that it is given.
+        sentence: says what was done.
+    """
+    predictor = visit.predictor.copy()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnusualAttributesWarning)
+        act(predictor)
+    list(predictor.predict([], unseen_only=not predictor.generalized))  # no image, but the heads are fitted before one comes
+    own = frozenset(name for name in predictor.classes_ if name in visit.own or name not in visit.labels)
+    taken, labels = set(visit.labels.values()), {}
+    for name in predictor.classes_:
+        spaced = " ".join(name.replace("_", " ").split())
+        labels[name] = visit.labels.get(name) or (name if spaced in taken else spaced)
+    unusual = tuple(str(each.message) for each in caught if issubclass(each.category, UnusualAttributesWarning))
+    return Visit(predictor, labels, own, (*visit.changes, sentence), unusual)
+
+
+def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None], sentence: str = "") -> Visit:
+    """Return the visit with a new class.
+
+    Args:
+        name: of the new class.
+        copied: name of the class whose attributes it has, but for `values`; "" for zeros.
+        values: attribute -> value.
+        sentence: instead of all these, where class vectors came from text.
+    """
+    where = "the name of the new class"
+    name = " ".join(clean_name(name or "").split())
+    if not name or len(name) > MAX_NAME:
+        must = f"there must be 1 to {MAX_NAME} printable characters"
+        raise InputError(must, where=where, got=repr(name[:MAX_NAME]), fix="Type a name.")
+    if visit.find([name], where) != [None]:
+        raise InputError("no class may have it yet", where=where, got=repr(name), fix="Choose another name.")
+    if visit.predictor.text_encoder is not None:
+        return changed(visit, lambda copy: copy.add_described(name, sentence), f"added {name}")
+    return changed(visit, lambda copy: copy.add_class(name, _row(visit, copied, values)), f"added {name}")
+
+
+def change(visit: Visit, name: str, values: Mapping[str, float | None]) -> Visit:
+    """Return the visit with other values, by attribute, for a class."""
+    if name not in visit.labels:
+        raise InputError("a class must be chosen", where="the class to change", got=repr(name), fix="Choose one.")
+    label, row = visit.labels[name], _row(visit, name, values)
+    if (row == visit.row(name)).all():
+        raise InputError("at least one value must differ", where=label, got="the values it has", fix="Change a value first.")
+    return changed(visit, lambda copy: copy.set_attributes({name: row}), f"changed {label}")
+
+
+def remove(visit: Visit, name: str) -> Visit:
+    """Return the visit without a class that the visitor added."""
+    if name not in visit.own:
+        raise InputError("it must be one that you added", where="the class to remove", got=repr(name), fix="Choose another.")
+    return changed(visit, lambda copy: copy.remove_class(name), f"removed {visit.labels[name]}")
+
+
+def _row(visit: Visit, name: str, values: Mapping[str, float | None]) -> np.ndarray:
+    """Return the attributes (A,) of a class with some values replaced."""
+    row = visit.row(name)
+    for attribute, value in values.items():
+        if value is None:
+            raise InputError("there must be a number", where=attribute_name(attribute), got="nothing", fix="Type a number.")
+        place = visit.predictor.attribute_names.index(attribute)
+        if value != shown(row[place]):  # what still reads as it was shown is not rounded to that
+            row[place] = value
+    return row
+
+
+def shown(value: float) -> float:
+    """Return a value as fields show it."""
+    return float(f"{value:.6g}")
+
+
+def take_table(visit: Visit, path: str) -> Visit:
+    """Return the visit with the classes of a table: those it knows are changed, others are added."""
+    source = Path(path).name
+    table = read_attribute_table(Path(path), attributes=visit.predictor.attribute_names)
+    found = visit.find(table.class_names, source)
+    find_names([name for name in found if name is not None], list(visit.labels), source)  # each once
+
+    def act(copy: Predictor) -> None:
+        for is_new, act in ((False, copy.set_attributes), (True, copy.add_classes)):
+            rows = [row for row, name in enumerate(found) if (name is None) == is_new]
+            if rows:
+                names = [found[row] or table.class_names[row] for row in rows]
+                act(AttributeTable(names, table.attribute_names, table.values[rows], source))
+
+    new = found.count(None)
+    return changed(visit, act, f"changed {len(found) - new} and added {new} classes from {source}")
+
+
+def files(visit: Visit, folder: Path) -> tuple[str, str]:
+    """Write the attribute table and the model into a new folder below `folder`, and return their paths."""
+    folder = Path(tempfile.mkdtemp(dir=folder))
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(str(visit.predictor.where)).stem)
+    table, model = folder / "attribute_table.csv", folder / f"{stem}_{len(visit.labels)}_classes.zsl"
+    with open(table, "w", encoding="utf-8") as stream:
+        write_attribute_table(stream, visit.predictor.attribute_table)
+    visit.predictor.save(model)
+    return str(table), str(model)
+
+
+def answer(visit: Visit, path: str, unseen_only: bool, calibration: float) -> tuple[Image.Image | None, Prediction]:
+    """Return an image, made small, and what is predicted of it; or None and a prediction that says why it was refused."""
+    name = Path(path).name
+    try:
+        if (size := os.path.getsize(path)) > MAX_UPLOAD:
+            must, fix = f"the file must have at most {MAX_UPLOAD >> 20} MB", "Make it smaller."
+            raise InputError(must, where=name, got=f"{size / 2**20:.0f} MB", fix=fix)
+        image = open_image(path)
+    except InputError as error:
+        return None, Prediction(name, error=str(error).replace(path, name))
+    options = {"unseen_only": unseen_only, "calibration": calibration, "top": TOP, "attributes": REASONS}
+    (prediction,) = visit.predictor.predict(image, **options)  # type: ignore[arg-type]
+    image.thumbnail((IMAGE, IMAGE))
+    return image, replace(prediction, image=name)
+
+
+# ---- components ----------------------------------------------------------------------------------------------------------
+
+
+def header(visit: Visit) -> str:
+    """Return what the model knows, as Markdown."""
+    model, seen = visit.predictor.model, int(visit.predictor.seen_.sum())
+    facts = f"{len(model.seen)} classes: {seen} seen, {len(model.seen) - seen} unseen · {len(model.attribute_names)} attributes"
+    done = f"\n\n**In this visit:** {'; '.join(map(plain, visit.changes[-5:]))}." if visit.changes else ""
+    return (
+        f"# Zero-shot recognition\n{plain(model.title)} · {facts}\n\nNames what an image shows, among *seen* classes with "
+        f"training images and *unseen* classes of which the model knows a description only.{done}"
+    )
+
+
+def plain(text: str) -> str:
+    """Return Markdown that reads as the text itself."""
+    return re.sub(r"([^\w\s])", lambda sign: f"&#{ord(sign[0])};", text)
+
+
+def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_open: bool) -> None:
+    """Lay out one image with its classes, reasons and attention maps, or why it was refused."""
+    top = prediction.top
+    if image is None or top is None:
+        gr.Markdown(f"**Refused:** {plain(prediction.error or prediction.image)}", elem_classes="zslab-refused")
+        return
+    with gr.Accordion(f"{prediction.image}: {visit.marked[top.name]}, {100 * top.probability:.1f} %", open=is_open):
+        with gr.Row():
+            gr.Image(image, show_label=False, format="jpeg", interactive=False, buttons=[], min_width=240)
+            scores = {visit.marked[score.name]: score.probability for score in prediction.classes}
+            gr.Label(scores, num_top_classes=TOP, label="Most probable classes", min_width=240)
+        if prediction.attributes:
+            rows = [
+                [attribute_name(each.name), f"{each.contribution:.2g}", f"{each.read:.2g}", f"{each.value:.3g}"]
+                for each in prediction.attributes
+            ]
+            gr.Dataframe(
+                rows, headers=["Attribute", "Adds", "Read", "Class"], label=f"What speaks for {visit.labels[top.name]}",
+                interactive=False, wrap=True, buttons=[], column_widths=["46%", "18%", "18%", "18%"], max_height=1000,
+                elem_classes="zslab-reasons",
+            )  # fmt: skip
+            gr.Markdown(
+                "Adds: the contribution of the attribute to the score of the class. Read: how strongly it is found in the "
+                "image, on the model's own scale. Class: what the attribute table says of the class."
+            )
+        if prediction.attention:
+            contributions = {each.name: each.contribution for each in prediction.attributes}
+            small = ImageOps.contain(image, (TILE, TILE))
+            tiles = [
+                (overlay(small, weights, prediction.view), f"{attribute_name(name)} {contributions[name]:+.2g}")
+                for name, weights in prediction.attention.items()
+            ]
+            cut = "" if prediction.view == WHOLE else "; it did not see the border"
+            gr.Gallery(
+                tiles, label=f"Where it looked for each attribute: bright{cut}", elem_classes="zslab-tiles", format="jpeg",
+                buttons=[], interactive=False,
+            )  # fmt: skip
+
+
+def slider(stored: float) -> dict[str, Any]:
+    """Return range, step and first value of the calibration: the stored value to two digits, in the middle third."""
+    if not stored:
+        return {"minimum": 0, "maximum": 3, "step": 0.05, "value": 0}  # scores of both methods differ by a few units
+    step = 10.0 ** (math.floor(math.log10(abs(stored))) - 1)
+    value = round(stored / step) * step
+    least, most = sorted((0.0, 3 * value))
+    return {name: round(number, 9) for name, number in zip(("minimum", "maximum", "step", "value"), (least, most, step, value))}
+
+
+def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> gr.Blocks:
+    """Return the page of a model; `folder` is for files to download, `examples` are images to try."""
+    page = gr.Blocks(title="Zero-shot recognition", analytics_enabled=False, delete_cache=CLEAN)
+    with page:
+        start = Visit(predictor, readable_names(predictor.classes_))
+        visit = gr.State(start)
+        head = gr.Markdown(header(start))
+        with gr.Row():
+            with gr.Column(scale=1, min_width=320):
+                uploads, among, calibration = _asked(predictor, examples)
+                with gr.Accordion("Add or change classes", open=False):
+                    _editor(page, start, visit, head, folder)
+            with gr.Column(scale=2, min_width=320):
+
+                @gr.render(  # type: ignore[untyped-decorator]
+                    [visit, uploads, among, calibration],
+                    [page.load, visit.change, uploads.change, among.change, calibration.change],
+                    concurrency_limit=2,
+                )
+                def results(visit: Visit, paths: list[str] | None, among: str, calibration: float) -> None:
+                    paths = paths or []
+                    if not paths:
+                        gr.Markdown("**No image yet.** Drop images, or choose an example.")
+                    is_open = True
+                    for path in paths[:MAX_IMAGES]:
+                        image, prediction = answer(visit, path, among == UNSEEN, float(calibration or 0))
+                        show(visit, image, prediction, is_open)
+                        is_open = is_open and image is None
+                    if len(paths) > MAX_IMAGES:
+                        gr.Markdown(f"{len(paths) - MAX_IMAGES} more images were left out; `zslab predict` takes any number.")
+
+    return page
+
+
+def _asked(predictor: Predictor, examples: Sequence[Path]) -> tuple[gr.File, gr.Radio, gr.Slider]:
+    """Lay out what is asked: images, among which classes, and the calibration."""
+    generalized, settings = predictor.generalized, predictor.model.settings
+    stored = float(settings.get("calibration") or 0.0)  # type: ignore[arg-type]
+    uploads = gr.File(label=f"Images, up to {MAX_UPLOAD >> 20} MB each", file_count="multiple", type="filepath", height=160)
+    if examples:
+        gallery = gr.Gallery(
+            [(str(path), path.stem) for path in examples], label="Or an example", allow_preview=False,
+            elem_classes="zslab-tiles", buttons=[], interactive=False,
+        )  # fmt: skip
+
+        def choose(event: gr.SelectData) -> list[str]:
+            return [str(examples[event.index])]
+
+        gallery.select(choose, None, uploads, show_progress="hidden")
+    choices = [ALL, UNSEEN] if generalized else [UNSEEN]
+    among = gr.Radio(choices, value=choices[0], label="Choose among", visible=generalized)
+    calibration = gr.Slider(
+        **slider(stored),
+        label="Calibration",
+        info="Lowers the scores of seen classes, which every model favors." + f" Validation chose {stored:.3g}." * bool(stored),
+        visible=generalized and not settings.get("gate"),
+        buttons=[],
+    )
+    return uploads, among, calibration
+
+
+def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, folder: Path) -> None:
+    """Lay out the form and the table that change classes, and the downloads."""
+    predictor = start.predictor
+    by_text, n = predictor.text_encoder is not None, len(start.labels)
+    low, high = predictor.table.min(), predictor.table.max()
+    gr.Markdown("Describe a class; it needs no image. Changes live in this visit: download the model to keep them.")
+    name = gr.Textbox(label="Name of a new class", max_length=MAX_NAME, interactive=True)
+    sentence = gr.Textbox(label="A sentence that describes it", max_length=MAX_SENTENCE, visible=by_text, interactive=True)
+    typed = gr.Textbox(label=f"Search the {n} classes", visible=n > MAX_CHOICES)
+    which = gr.Dropdown(
+        [NONE, *start.choices()], value=NONE, label="Class to copy, change or remove", interactive=True, allow_custom_value=True
+    )
+    differing = gr.Dropdown(
+        [(attribute_name(each), each) for each in predictor.attribute_names], value=[], multiselect=True, visible=not by_text,
+        interactive=True, label="Attributes with other values", info=f"The model has values from {low:.3g} to {high:.3g}.",
+    )  # fmt: skip
+    fields, edits = gr.Column(), gr.State({})
+    table = gr.File(label="Or a table of classes (.csv, .tsv, .xlsx)", height=150)
+    prepare = gr.Button("Prepare table and model for download")
+    with gr.Row():
+        saved = [gr.DownloadButton(f"Download the {what}", visible=False, min_width=120) for what in ("table", "model")]
+    updated = [visit, head, which, differing, edits, name, sentence, table, *saved]
+
+    def listed(visit: Visit, typed: str, chosen: str) -> gr.Dropdown:
+        return gr.Dropdown([NONE, *visit.choices(typed, chosen)], value=chosen)
+
+    def edited(act: Callable[..., Visit], before: Visit, chosen: str, *inputs: Any) -> Any:
+        try:
+            after = act(before, *inputs)
+        except InputError as error:
+            text = re.sub(re.escape(str(folder)) + r"\S*/", "", str(error))  # the visitor knows the name of his upload
+            gr.Warning(html.escape(text), duration=None)
+            return {table: None}
+        added = [name for name in after.predictor.classes_ if name not in before.labels]
+        chosen = added[0] if len(added) == 1 else chosen if chosen in after.labels else NONE
+        done = f"{after.changes[-1]}. The model now chooses among {len(after.labels)} classes."
+        gr.Info(html.escape(done[0].upper() + done[1:]))
+        for sentence in after.warnings[:5]:
+            gr.Warning(html.escape(sentence), duration=None)
+        return after, header(after), listed(after, "", chosen), [], {}, "", "", None, *[gr.DownloadButton(visible=False)] * 2
+
+    def connect(event: Callable[..., object], act: Callable[..., Visit], *inputs: Block) -> None:
+        event(partial(edited, act), [visit, which, *inputs], updated, concurrency_id="fit", concurrency_limit=1)
+
+    with fields:
+
+        @gr.render([visit, which, differing, edits], [page.load, which.change, differing.change])  # type: ignore[untyped-decorator]
+        def form(now: Visit, chosen: str, attributes: list[str], edits: dict[tuple[str, str], float | None]) -> None:
+            if chosen != NONE and chosen not in now.labels:
+                gr.Markdown("Choose a class of the list.")
+                return
+            row, numbers = dict(zip(now.predictor.attribute_names, now.row(chosen).tolist())), []
+            for each in attributes:
+                value = edits.get((chosen, each), shown(row[each]))
+                numbers.append(gr.Number(value, label=attribute_name(each), interactive=True))
+                # Fields are made anew whenever another attribute is chosen.
+                numbers[-1].input(partial(edits.__setitem__, (chosen, each)), numbers[-1], show_progress="hidden")
+
+            # Class and attributes are those of these fields, whatever the lists above say by now.
+            with gr.Row():
+                adding = gr.Button("Add the class", variant="primary", min_width=100)
+                changing = gr.Button("Change the class", interactive=bool(attributes), min_width=100)
+                removing = gr.Button("Remove the class", interactive=chosen in now.own, min_width=100)
+
+            def added(visit: Visit, name: str, sentence: str, *numbers: float | None) -> Visit:
+                return add(visit, name, chosen, dict(zip(attributes, numbers)), sentence)
+
+            connect(adding.click, added, name, sentence, *numbers)
+            connect(changing.click, lambda visit, *numbers: change(visit, chosen, dict(zip(attributes, numbers))), *numbers)
+            connect(removing.click, lambda visit: remove(visit, chosen))
+
+    connect(table.upload, take_table, table)
+    typed.change(listed, [visit, typed, which], which, show_progress="hidden", trigger_mode="always_last")
+    prepare.click(lambda visit: [gr.DownloadButton(value=path, visible=True) for path in files(visit, folder)], visit, saved)
+
+
+# ---- server --------------------------------------------------------------------------------------------------------------
+
+
+def launch(predictor: Predictor, *, host: str, port: int, examples: str | Path | None = None) -> None:
+    """Serve the page until Ctrl-C or SIGTERM. Arguments as for `serving`."""
+    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with serving(predictor, host=host, port=port, examples=examples) as url:
+            print(f"The page is at {url} (Ctrl-C stops it and removes all uploads).", flush=True)
+            threading.Event().wait()
+    except KeyboardInterrupt:
+        print("\nStopped; uploads are removed.")
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+
+
+@contextmanager
+def serving(
+    predictor: Predictor, *, host: str = "127.0.0.1", port: int = 7860, examples: str | Path | None = None
+) -> Iterator[str]:
+    """Serve the page in the background while the block runs; yields its address.
+
+    Args:
+        predictor: a model of images.
+        host: the address to listen on; "0.0.0.0" lets the network in, which nothing protects.
+        port: to listen on.
+        examples: folder of example images; without it, models of the toy set show toy birds.
+    """
+    if predictor.modality is not IMAGES:
+        got, fix = f"a model of {predictor.modality.name}s", "Predict without --web."
+        raise InputError("the page must have a model of images", where=predictor.where, got=got, fix=fix)
+    _ = predictor.backbone  # weights that are missing are refused before anybody visits
+    font = ["system-ui", "sans-serif"]  # none is fetched
+    theme = gr.themes.Default(primary_hue="blue", font=font, font_mono=font)
+    with tempfile.TemporaryDirectory(prefix="zslab-web-") as folder, ExitStack() as stack:
+        stack.callback(os.environ.update, os.environ.copy())
+        stack.callback(os.environ.clear)
+        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
+        # Gradio asks its own server whether it is up, which no proxy can tell.
+        os.environ["no_proxy"] = ",".join([os.environ.get("no_proxy", ""), "localhost", "127.0.0.1", host])
+        page = build(predictor, Path(folder), _examples(predictor, examples, Path(folder)))
+        stack.callback(page.close, verbose=False)
+        must, fix = "the address must be a free one of this machine", "Choose another port."
+        with readable(f"{host}:{port}", must, fix, (OSError, OverflowError)):
+            _, url, _ = page.launch(
+                server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
+                footer_links=[], run_history=False, state_session_capacity=VISITS, theme=theme, css=CSS,
+            )  # fmt: skip
+        yield url
+
+
+def _examples(predictor: Predictor, examples: str | Path | None, folder: Path) -> list[Path]:
+    """Copy images to try into `folder`: at most `MAX_EXAMPLES` of `examples`, or toy birds for a model of the toy set."""
+    images: dict[str, Image.Image] = {}
+    if examples is not None:
+        images = {path.stem: open_image(path) for path in find_images([examples])[:MAX_EXAMPLES]}
+    elif set(predictor.attribute_names) == set(ATTRIBUTES):
+        seen = [name for name in SPECIES if name not in UNSEEN_CLASSES]
+        names, labels = [*UNSEEN_CLASSES[::2], *seen[3::9]], readable_names(list(SPECIES))
+        images = {
+            labels[name]: render_bird(SPECIES[name], np.random.RandomState(200 + number), size=336).image
+            for number, name in enumerate(names)
+        }
+    for stem, image in images.items():
+        image.save(folder / f"{stem}.png")
+    return [folder / f"{stem}.png" for stem in images]
