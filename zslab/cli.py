@@ -23,6 +23,11 @@ from zslab.errors import exit_status
 COMMANDS = {
     "download": ("zslab.data.download", "fetch public data sets and check them"),
     "toy": ("zslab.toy.dataset:toy", "render the toy data set"),
+    "extract": ("zslab.features.extract_command:extract_features", "extract features of images or videos"),
+    "class-vectors": ("zslab.features.class_vectors_command:write_vectors", "make class vectors from names or sentences"),
+    "attribute-words": ("zslab.features.attribute_words_command:write_vectors", "make the attributes' word vectors for DAZLE"),
+    "splits": ("zslab.features.splits_command:make_splits", "draw splits into seen and unseen classes"),
+    "deepfashion-lists": ("zslab.data.deepfashion_command:convert_lists", "convert DeepFashion's annotation lists"),
     "repack": ("zslab.data.repack", "rewrite a region file of the DAZLE release for fast reading"),
     "export": ("zslab.app.export", "turn a finished run into a model file"),
     "push": ("zslab.app.hub", "share a model file on the Hugging Face Hub or in a folder"),

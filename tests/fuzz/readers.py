@@ -35,7 +35,6 @@ from zslab.data.formats.names import read_names
 from zslab.data.formats.npyfile import read_matrix
 from zslab.data.formats.pickles import read_pickled_matrix
 from zslab.data.region_dataset import read_region_maps
-from zslab.data.resumable import ResumableRows
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.features.images import open_image
 from zslab.features.sources import read_image_list
@@ -306,7 +305,7 @@ def weights(folder: Path, name: str) -> Reader:
         safetensors.torch.save_file(state, path)
         mutate = mutations.either(mutations.damaged, mutations.safetensors())
     network = torch.nn.Linear(2, 3)
-    return Reader(lambda: load_fitting(network, read_state_dict(path, ["default"]), [], path), path, mutate)
+    return Reader(lambda: load_fitting(network, read_state_dict(path), [], path), path, mutate)
 
 
 def weights_of_run(folder: Path) -> Reader:
@@ -326,18 +325,6 @@ def feature_cache(folder: Path, part: str) -> Reader:
         assert features.shape == (72, 7) and labels.shape == (72,)
 
     return Reader(read, path, mutations.damaged)
-
-
-def extraction_record(folder: Path) -> Reader:
-    path, row_type = folder / "features.jsonl", np.dtype([("pooled", "float32", (3,))])
-    with ResumableRows(path, row_type, {"backbone": "descriptor"}) as rows:
-        rows.add([("a.png", 1, 2), ("b.png", 3, 4)], np.zeros(2, row_type))
-
-    def read() -> None:
-        with ResumableRows(path, row_type, {"backbone": "descriptor"}) as rows:
-            assert all(0 <= position < len(rows.rows()) for position in rows.positions.values())
-
-    return Reader(read, path, mutations.either(mutations.damaged, mutations.json_lines))
 
 
 def journal(folder: Path) -> Reader:
@@ -407,7 +394,6 @@ READERS: dict[str, Build] = {
     "checkpoint, TF-VAEGAN": partial(checkpoint, method="tfvaegan"),
     "checkpoint, DAZLE": partial(checkpoint, method="dazle"),
     **{f"feature cache, {part}": partial(feature_cache, part=part) for part in ("features", "labels")},
-    "record of an extraction": extraction_record,
     "journal of a search": journal,
     "settings of a search (TOML)": settings,
     "sweep (TOML)": sweep,

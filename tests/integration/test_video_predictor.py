@@ -9,9 +9,11 @@ import re
 import shutil
 import weakref
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
+import msgspec
 import numpy as np
 import pytest
 import scipy.io
@@ -34,7 +36,9 @@ from zslab.data.formats.matfile import read_mat  # noqa: E402
 from zslab.data.xlsa17 import read_features  # noqa: E402
 from zslab.errors import InputError  # noqa: E402
 from zslab.features import video, video_files  # noqa: E402
+from zslab.features.extract_command import ExtractConfig, extract_features  # noqa: E402
 from zslab.features.modality import VIDEOS  # noqa: E402
+from zslab.features.splits_command import SplitsConfig, make_splits  # noqa: E402
 
 from helpers.clips import SMALL, draw_clip  # noqa: E402
 
@@ -54,31 +58,15 @@ def actions(tmp_path_factory) -> SimpleNamespace:
             size = (64 + 8 * number, 64 + 8 * start)
             draw_clip(root / "videos" / name / f"{start}.mp4", 6 * number + start, 8, down=number % 2 == 0, size=size)
     np.save(root / "vectors.npy", np.random.default_rng(0).normal(size=(len(CLASSES), 6)))
-    with tree_modules("zero-shot-actions") as load, pytest.MonkeyPatch.context() as patch:
-        script, splits = load("extract_features"), load("make_splits")
-        patch.setattr(
-            script, "load_backbone", lambda spec, *args, **kwargs: video.load_backbone(replace(spec, **SMALL), *args, **kwargs)
-        )
-        config = script.ExtractConfig(
-            videos=root / "videos",
-            dataroot=root / "data",
-            dataset="CLIPS",
-            backbone=FEATURES,
-            weights="none",
-            random_weights=True,
-            device="cpu",
-        )
-        assert script.extract_features(config) == 0
-        splits.make_splits(
-            splits.SplitsConfig(
-                dataset="CLIPS",
-                dataroot=root / "data",
-                image_embedding=FEATURES,
-                class_vectors=root / "vectors.npy",
-                splits="1",
-                hold_out=0.5,
-            )
-        )
+    data = {"dataroot": root / "data", "dataset": "CLIPS"}
+    with pytest.MonkeyPatch.context() as patch:
+        load = video.load_backbone
+        small = partial(msgspec.structs.replace, **SMALL)
+        patch.setattr(video, "load_backbone", lambda spec, *args, **kwargs: load(small(spec), *args, **kwargs))
+        flags = {"backbone": FEATURES, "weights": "none", "random_weights": True, "device": "cpu"}
+        assert extract_features(ExtractConfig(videos=root / "videos", **data, **flags)) == 0
+    flags = {"image_embedding": FEATURES, "class_vectors": root / "vectors.npy", "splits": "1", "hold_out": 0.5}
+    make_splits(SplitsConfig(**data, **flags))
     run = train(
         "CLIPS",
         root / "data",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import scipy.io
 
+from zslab import cli
 from zslab.data.deepfashion import read_annotation, write_xlsa17
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
-
-from helpers.project import tree_modules
 
 # Categories 1 ... 5; Cape (2) has no image, Tee and Kimono are unseen. Real attribute names are several words long.
 LISTS = {
@@ -127,15 +125,11 @@ def test_numbers_of_unseen_categories_count_from_one(tmp_path) -> None:
     assert not (tmp_path / "DF").exists()
 
 
-def test_the_command(tmp_path, monkeypatch, capsys) -> None:
+def test_the_command(tmp_path, capsys) -> None:
     write_lists(tmp_path / "lists", nested=True)
     flags = ["--lists", str(tmp_path / "lists"), "--dataroot", str(tmp_path)]
-    with tree_modules("zero-shot-images") as load:
-        command = load("deepfashion_lists")
-        monkeypatch.setattr(sys, "argv", ["deepfashion_lists.py", *flags, "--unseen", "3,5"])
-        assert command.main() == 0 and (tmp_path / "DeepFashion" / "att_splits.mat").exists()
-        assert "Unseen: Tee, Kimono" in capsys.readouterr().out
-        monkeypatch.setattr(sys, "argv", ["deepfashion_lists.py", *flags])
-        assert command.main() == 1 and "unseen" in capsys.readouterr().err
-        monkeypatch.setattr(sys, "argv", ["deepfashion_lists.py", *flags, "--unseen", "3-"])
-        assert command.main() == 1 and "--unseen" in capsys.readouterr().err
+    command = ["deepfashion-lists", *flags]
+    assert cli.main([*command, "--unseen", "3,5"]) == 0 and (tmp_path / "DeepFashion" / "att_splits.mat").exists()
+    assert "Unseen: Tee, Kimono" in capsys.readouterr().out
+    assert cli.main(command) == 1 and "unseen" in capsys.readouterr().err
+    assert cli.main([*command, "--unseen", "3-"]) == 1 and "--unseen" in capsys.readouterr().err

@@ -27,9 +27,9 @@ from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
 from zslab.features.backbones import ImageBackbone
 from zslab.features.copies import describe_copies, find_copies
-from zslab.features.extraction import extract, find_unreadable, write_unreadable
-from zslab.features.images import MAX_PIXELS
-from zslab.features.sources import Images, Split, read_image_folder
+from zslab.features.extraction import extract, write_unreadable
+from zslab.features.images import MAX_PIXELS, SUFFIXES
+from zslab.features.sources import Images, Split, leave_out, read_class_folders
 from zslab.utils.files import atomic_path
 from zslab.utils.names import match_names
 
@@ -122,9 +122,10 @@ def read_inputs(images_folder: Path, attributes: Path, unseen: Sequence[str] = (
     Raises:
         InputError: a folder has no row, a name is unknown or ambiguous, or there are too few classes or images.
     """
-    images = read_image_folder(images_folder)
+    images = read_class_folders(images_folder, SUFFIXES, "image")
     table = read_attribute_table(attributes, classes=images.classes or ())
-    images = _labeled(images, table)
+    fix = f"Add a row of that name to {table.source}, or rename or remove the folder."
+    images = images.labeled(table.class_names, fix)
     places = match_names(unseen, table.class_names, "--unseen")
     unknown = [name for name, place in zip(unseen, places) if place is None]
     if unknown:
@@ -176,19 +177,40 @@ def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: Prep
     table = inputs.table
     scale, words = choose_scale(table.values, options.scale)
     scaled = scale.apply(table.values, table.class_names, table.source)
-    listing = folder / "unreadable.txt"
-    left_out = find_unreadable(inputs.images, backbone, workers=options.workers, max_pixels=options.max_pixels)
-    if left_out and not options.skip_unreadable:
-        write_unreadable(listing, inputs.images, left_out)
-        raise _unreadable(inputs.images, left_out, listing)
-    images = inputs.images.subset(np.setdiff1d(np.arange(len(inputs.images)), list(left_out)))
-    is_seen = _seen_classes(inputs, images)
-    copy_of = find_copies(images)
-    locations = _locations(images, is_seen, copy_of, options)
-    if options.overwrite:
-        for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*"), *folder.glob("*-partial.*")]:
-            path.unlink()
-    features, regions = _extract(images, backbone, folder, table, scaled, locations, options)
+    short, listing = re.sub(r"[^\w.-]", "_", backbone.spec.name), folder / "unreadable.txt"
+    regions = f"feature_map_{short}" if options.regions else None
+    with extract(
+        inputs.images,
+        backbone,
+        folder / f"{short}-partial",
+        maps="float16" if regions else None,
+        batch_size=options.batch_size,
+        workers=options.workers,
+        max_pixels=options.max_pixels,
+        skip_unreadable=options.skip_unreadable,
+    ) as extraction:
+        left_out = extraction.unreadable
+        if left_out and not options.skip_unreadable:
+            write_unreadable(listing, inputs.images, left_out)
+            raise _unreadable(inputs.images, left_out, listing)
+        images, _ = leave_out(inputs.images, None, left_out)
+        is_seen = _seen_classes(inputs, images)
+        copy_of = find_copies(images)
+        locations = _locations(images, is_seen, copy_of, options)
+        if options.overwrite:
+            for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*")]:
+                path.unlink()
+        extraction.write_features(folder / f"{short}.mat", images, table.class_names)
+        if regions:
+            rows = {name.removesuffix("_loc"): location - 1 for name, location in locations.items()}
+            extraction.write_regions(
+                folder / f"{regions}.hdf5",
+                images,
+                Split(scaled, table.values, table.class_names, rows),
+                attribute_names=table.attribute_names,
+                word_vectors=options.word_vectors,
+            )
+        extraction.remove()
     write_unreadable(listing, inputs.images, left_out)
     _write_classes(folder, table, scale, scaled, is_seen, locations)
     names, untested = np.array(table.class_names, dtype=object), ~is_seen
@@ -196,7 +218,7 @@ def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: Prep
     uses = {"train": "trainval_loc", "test seen": "test_seen_loc", "test unseen": "test_unseen_loc"}
     return OwnData(
         folder,
-        features,
+        short,
         regions,
         n_images={use: len(locations[key]) for use, key in uses.items()},
         seen=names[is_seen].tolist(),
@@ -213,37 +235,6 @@ def _locations(images: Images, is_seen: np.ndarray, copy_of: np.ndarray, options
     seen_labels = generator.permutation(np.flatnonzero(is_seen) + 1)
     shares = {"hold_out": options.test_fraction, "validation": VALIDATION_CLASSES}
     return split_of_classes(images.labels, seen_labels, generator, **shares, copy_of=copy_of)
-
-
-def _extract(
-    images: Images,
-    backbone: ImageBackbone,
-    folder: Path,
-    table: AttributeTable,
-    scaled: np.ndarray,
-    locations: dict[str, np.ndarray],
-    options: PrepareOptions,
-) -> tuple[str, str | None]:
-    """Write the features, and region maps if wanted; return the names of the two files without their suffix."""
-    short = re.sub(r"[^\w.-]", "_", backbone.spec.name)
-    regions = f"feature_map_{short}" if options.regions else None
-    rows = {name.removesuffix("_loc"): location - 1 for name, location in locations.items()}
-    unreadable = extract(
-        images,
-        backbone,
-        partial=folder / f"{short}-partial.jsonl",
-        pooled=folder / f"{short}.mat",
-        regions=folder / f"{regions}.hdf5" if regions else None,
-        split=Split(scaled, table.values, table.class_names, rows),
-        attribute_names=table.attribute_names,
-        word_vectors=options.word_vectors,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        max_pixels=options.max_pixels,
-    )
-    if unreadable:  # since they were checked
-        raise _unreadable(images, unreadable, folder / "unreadable.txt")
-    return short, regions
 
 
 def _write_classes(
@@ -282,36 +273,6 @@ def _unreadable(images: Images, reasons: dict[int, str], listing: Path) -> Input
         expected="whole images",
         fix=f"Replace or remove them and repeat the command ({listing} lists them), or pass --skip_unreadable.",
     )
-
-
-def _labeled(images: Images, table: AttributeTable) -> Images:
-    """Return the images with labels that are rows of the table, counted from 1.
-
-    Raises:
-        InputError: a folder has no row or fits several, or two folders have the same row.
-    """
-    folders = images.classes or []
-    rows = match_names(folders, table.class_names, images.root)
-    strangers = [name for name, row in zip(folders, rows) if row is None]
-    if strangers:
-        raise InputError(
-            "a folder of images has no row of attributes",
-            where=images.root,
-            found=examples(strangers),
-            expected=f"one of the {len(table.class_names)} classes of {table.source}: {examples(table.class_names)}",
-            fix="Add a row under the folder's name, rename the folder, or remove it.",
-        )
-    numbers = np.array([row for row in rows if row is not None], dtype=np.int64)
-    twice = [name for name, number in zip(folders, numbers) if (numbers == number).sum() > 1]
-    if twice:
-        raise InputError(
-            "several folders belong to one class",
-            where=images.root,
-            found=examples(twice),
-            expected="one folder for each class",
-            fix="Put their images into one folder.",
-        )
-    return Images(images.root, images.files, numbers[images.labels - 1] + 1, table.class_names, images.source)
 
 
 def _seen_classes(inputs: Inputs, images: Images) -> np.ndarray:

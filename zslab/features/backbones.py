@@ -6,7 +6,7 @@ IMAGENET1K_V1) up to its last two layers, shorter side 224, center crop 224, Ima
 networks get images of the size that they were made for, 518 for DINOv2, unless the spec names another one.
 
     backbone = load_backbone(BackboneSpec("resnet101"))
-    batch = torch.stack([backbone.prepare(open_image(path)) for path in paths])
+    batch = torch.stack([backbone.read(path)[0] for path in paths])
     pooled, regions = backbone.features(batch)  # (n, 2048), (n, 2048, 7, 7)
 
 Networks need the extra `images` (torchvision, timm); the descriptor needs nothing.
@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import json
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping
+from copy import copy
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, TypeVar, get_args
 
+import msgspec
 import numpy as np
 import torch
 from PIL import Image
@@ -28,29 +29,54 @@ from torch import Tensor
 
 from zslab.errors import InputError
 from zslab.features import descriptor
-from zslab.features.images import MAX_PIXELS, open_image
+from zslab.features.images import MAX_PIXELS, find_white, open_image
 from zslab.features.networks import (
     IMAGENET_DEVIATION,
     IMAGENET_MEAN,
     TIMM,
     GridNetwork,
+    Weights,
     build_timm,
     build_torchvision,
     pad_as_tensorflow,
 )
 from zslab.features.weights import check_intent, weights_digest
+from zslab.utils.files import converted
 
 DESCRIPTOR = "descriptor"
-PADDINGS = ("torch", "tensorflow")
-NORMALIZATIONS = ("imagenet", "half", "timm")
-INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-LARGEST_SIDE = 1024  # pixels; a spec may come out of anybody's file, and every network is tried on an image when it is loaded
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a view that leaves nothing out
 
+Padding = Literal["torch", "tensorflow"]
+Normalization = Literal["imagenet", "half", "timm"]
+Interpolation = Literal["bilinear", "bicubic"]
 
-@dataclass(frozen=True)
-class BackboneSpec:
-    """Settings of a backbone, without its weights.
+Self = TypeVar("Self", bound="Spec")
+AnyBackbone = TypeVar("AnyBackbone", bound="Backbone")
+
+
+class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Settings of a backbone, without its weights."""
+
+    name: str
+
+    def to_json(self) -> dict[str, object]:
+        """Return the settings as JSON can say them."""
+        content: dict[str, object] = msgspec.to_builtins(self)
+        return content
+
+    @classmethod
+    def from_json(cls: type[Self], content: object) -> Self:
+        """Return the spec from what `to_json` gave.
+
+        Raises:
+            InputError: the content is something else.
+        """
+        fix = "It was written by another version or changed by hand: extract the features or export the model again."
+        return converted(content, cls, "the backbone", fix)
+
+
+class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
+    """Settings of a backbone of images.
 
     Attributes:
         name: "descriptor", a classification network of torchvision ("resnet101"), or "timm:NAME".
@@ -61,44 +87,39 @@ class BackboneSpec:
         resize: length of the shorter side, in pixels. None: that of the crop, or of what the network was made for.
         crop: side of the center crop. None: what the network was made for, such as 224; a backbone's own spec has both numbers.
         interpolation: of the resize, "bilinear" or "bicubic".
+        white: what is white in images of more than 8 bits whose files do not tell, see `zslab.features.images.open_image`.
 
-    The descriptor squeezes every image to its own size and uses only `name`.
+    The descriptor squeezes every image to its own size and uses only `name` and `white`.
 
     Raises:
         InputError: a value is impossible.
     """
 
-    name: str
-    padding: str = "torch"
-    normalization: str | None = None
+    padding: Padding = "torch"
+    normalization: Normalization | None = None
     resize: int | None = None
     crop: int | None = None
-    interpolation: str = "bilinear"
+    interpolation: Interpolation = "bilinear"
+    white: int | float | None = None
 
     def __post_init__(self) -> None:
         is_timm = self.name.startswith(TIMM)
         if self.normalization is None:
-            object.__setattr__(self, "normalization", "timm" if is_timm else "imagenet")
-        normalizations = NORMALIZATIONS if is_timm else NORMALIZATIONS[:2]
-        allowed = {"padding": PADDINGS, "normalization": normalizations, "interpolation": tuple(INTERPOLATIONS)}
+            msgspec.structs.force_setattr(self, "normalization", "timm" if is_timm else "imagenet")
+        normalizations = get_args(Normalization)[: 3 if is_timm else 2]
+        allowed = {"padding": get_args(Padding), "normalization": normalizations, "interpolation": get_args(Interpolation)}
         for flag, values in allowed.items():
-            if getattr(self, flag) not in values:
-                raise InputError(
-                    "the setting is unknown",
-                    where=f"--{flag}",
-                    found=getattr(self, flag),
-                    expected=f"one of {', '.join(values)}",
-                    fix="Choose one of them.",
-                )
+            if (value := getattr(self, flag)) not in values:
+                must = f"the value must be one of {', '.join(values)}"
+                raise InputError(must, where=f"--{flag}", got=value, fix="Choose one of them.")
         resize, crop = self.sizes()
-        if 0 in (self.resize, self.crop) or not 1 <= crop <= resize <= LARGEST_SIDE:
-            raise InputError(
-                "the crop does not fit",
-                where="--resize / --crop",
-                found=f"{resize if self.resize is None else self.resize} / {crop if self.crop is None else self.crop}",
-                expected=f"1 <= crop <= resize <= {LARGEST_SIDE}",
-                fix="Raise --resize or lower --crop.",
-            )
+        if 0 in (self.resize, self.crop) or not 1 <= crop <= resize or not (self.white is None or self.white > 0):
+            got, fix = f"{self.resize} / {self.crop}", "Raise --resize or lower --crop."
+            raise InputError("--crop must be from 1 to --resize", where="--resize / --crop", got=got, fix=fix)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the settings as JSON can say them; `white` only where it is known."""
+        return {key: value for key, value in super().to_json().items() if key != "white" or value is not None}
 
     def sizes(self, size: int = 1) -> tuple[int, int]:
         """Return (resize, crop) in pixels for a network that was made for images of a side of `size`."""
@@ -118,34 +139,6 @@ class BackboneSpec:
         margins = [(1 - min(1.0, self.crop_share * min(size) / side)) / 2 for side in size]
         return (margins[0], margins[1], 1 - margins[0], 1 - margins[1])
 
-    def to_json(self) -> dict[str, object]:
-        """Return the settings as JSON can say them."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, content: object) -> BackboneSpec:
-        """Return the spec from what `to_json` gave.
-
-        Raises:
-            InputError: the content is something else.
-        """
-        sides = {"resize", "crop"}
-        known = [field.name for field in fields(cls)]
-        if (
-            not isinstance(content, Mapping)
-            or "name" not in content
-            or any(key not in known for key in content)
-            or any(type(value) not in ((int, type(None)) if key in sides else (str,)) for key, value in content.items())
-        ):
-            raise InputError(
-                "the description of the backbone cannot be understood",
-                where="the backbone",
-                found=content,
-                expected=", ".join(known),
-                fix="It was written by another version or changed by hand; extract the features or export the model again.",
-            )
-        return cls(**content)
-
 
 class Backbone(ABC):
     """A network that turns images, or in `zslab.features.video` videos, into features.
@@ -154,15 +147,23 @@ class Backbone(ABC):
         spec: which one.
         weights: a description of where the weights came from.
         digest: 12 hexadecimal digits of the weights' SHA-256; "" where there are none.
+        pooled_dim: P, of a whole image or video.
+        feature_dim: D, of a region.
+        grid: (rows, columns) of regions.
     """
 
-    spec: Any  # a dataclass with `name` and `to_json`
+    spec: Any  # a Spec
     weights: str
     digest: str
+    pooled_dim: int
+    feature_dim: int
+    grid: tuple[int, int]
 
     @abstractmethod
-    def read(self, source: Any) -> tuple[Tensor, tuple[float, float, float, float]]:
+    def read(self, source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, tuple[float, float, float, float]]:
         """Return a file as `features` takes it, and the part that is seen: (left, top, right, bottom), fractions of its sides.
+
+        Threads may call it at the same time.
 
         Raises:
             InputError: the file cannot be read.
@@ -176,6 +177,10 @@ class Backbone(ABC):
     def state_dict(self) -> dict[str, Tensor]:
         """Return the weights on the CPU; `load_backbone(spec, weights)` takes them."""
 
+    def for_files(self: AnyBackbone, files: Iterable[Path], *, max_pixels: int, workers: int) -> AnyBackbone:
+        """Return the backbone with what its spec has to know about the files of a data set."""
+        return self
+
     def identity(self) -> dict[str, object]:
         """Return what the features depend on besides the files, as JSON can say it."""
         return {"backbone": {"spec": self.spec.to_json(), "digest": self.digest}}
@@ -186,34 +191,31 @@ class Backbone(ABC):
 
 
 class ImageBackbone(Backbone):
-    """A backbone of images.
-
-    Attributes:
-        feature_dim: D, of a region.
-        pooled_dim: P, of a whole image; D for every network, since pooled is the mean of the regions.
-        grid: (rows, columns) of regions.
-    """
+    """A backbone of images; P is D for every network, since pooled is the mean of the regions."""
 
     spec: BackboneSpec
-    feature_dim: int
-    pooled_dim: int
-    grid: tuple[int, int]
 
     def read(
-        self, source: Path | str | BinaryIO | Image.Image | np.ndarray
+        self, source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
     ) -> tuple[Tensor, tuple[float, float, float, float]]:
         """Open, resize and crop an image, see `Backbone.read`."""
-        image = open_image(source)
+        image = open_image(source, max_pixels=max_pixels, white=self.spec.white)
         return self.prepare(image), self.spec.seen_part(image.size)
 
     @abstractmethod
     def prepare(self, image: Image.Image) -> Tensor:
-        """Return an RGB image as uint8 (3, h, w), resized and cropped. Threads may call it at the same time."""
+        """Return an RGB image as uint8 (3, h, w), resized and cropped."""
+
+    def for_files(self, files: Iterable[Path], *, max_pixels: int, workers: int) -> ImageBackbone:
+        """Decide what is white in images of more than 8 bits."""
+        backbone = copy(self)
+        backbone.spec = msgspec.structs.replace(self.spec, white=find_white(files, max_pixels=max_pixels, workers=workers))
+        return backbone
 
 
 def load_backbone(
     spec: BackboneSpec,
-    weights: str | Path | Mapping[str, Tensor] = "default",
+    weights: Weights = "default",
     *,
     random_weights: bool = False,
     seed: int = 0,
@@ -236,30 +238,22 @@ def load_backbone(
             are missing.
     """
     if spec.name == DESCRIPTOR:
-        return _load_descriptor(spec, weights, random_weights)
+        if random_weights or (weights if isinstance(weights, Mapping) else weights not in ("default", "none")):
+            got = "tensors" if isinstance(weights, Mapping) else weights
+            fix = "Leave those flags out, or choose a network: the descriptor is a closed formula."
+            raise InputError("the descriptor must have no weights", where="--weights / --random_weights", got=got, fix=fix)
+        return _Descriptor(spec)
     if not isinstance(weights, Mapping):
         check_intent(weights, random_weights)
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         torch.manual_seed(seed)
-        if spec.name.startswith(TIMM):
-            network = build_timm(spec.name, weights)
-        else:
-            network = build_torchvision(spec.name, weights, imagenet=spec.normalization == "imagenet")
-    if random_weights:
-        network.source = f"random weights, seed {seed}"
-    if spec.padding == "tensorflow" and not pad_as_tensorflow(network):
-        raise InputError(
-            "the padding has no effect",
-            where="--padding",
-            found="tensorflow",
-            expected=f"convolutions of stride 2 with padding, of which {spec.name} has none",
-            fix="Leave the flag out.",
-        )
+        network = (build_timm if spec.name.startswith(TIMM) else build_torchvision)(spec.name, weights)
+    if spec.padding == "tensorflow" and not pad_as_tensorflow(network.network):
+        must = "--padding tensorflow must find padded convolutions of stride 2 in the network"
+        raise InputError(must, where="--padding", got=f"none in {spec.name}", fix="Leave the flag out.")
     resize, crop = spec.sizes(network.size)
-    return _Network(replace(spec, resize=resize, crop=crop), network, torch.device(device))
-
-
-# ---- the descriptor -----------------------------------------------------------------------------------------------------
+    source = f"random weights, seed {seed}" if random_weights else network.source
+    return _Network(msgspec.structs.replace(spec, resize=resize, crop=crop), network, source, torch.device(device))
 
 
 class _Descriptor(ImageBackbone):
@@ -284,48 +278,31 @@ class _Descriptor(ImageBackbone):
         return {}
 
 
-def _load_descriptor(spec: BackboneSpec, weights: object, random_weights: bool) -> ImageBackbone:
-    if random_weights or (weights if isinstance(weights, Mapping) else weights not in ("default", "none")):
-        found = f"{len(weights)} tensors" if isinstance(weights, Mapping) else weights
-        raise InputError(
-            "the descriptor has no weights",
-            where="--weights / --random_weights",
-            found=found,
-            expected="neither flag: the descriptor is a closed formula",
-            fix="Leave those flags out, or choose a network.",
-        )
-    return _Descriptor(spec)
-
-
-# ---- networks -----------------------------------------------------------------------------------------------------------
-
-
 class _Network(ImageBackbone):
     """Any network that gives a grid of features."""
 
-    def __init__(self, spec: BackboneSpec, network: GridNetwork, device: torch.device):
-        self.spec, self.weights, self.digest = spec, network.source, weights_digest(network.network.state_dict())
-        _, crop = spec.sizes()
+    def __init__(self, spec: BackboneSpec, network: GridNetwork, source: str, device: torch.device):
+        self.spec, self.weights, self.digest = spec, source, weights_digest(network.network.state_dict())
         mean, deviation = network.mean, network.deviation
         if spec.normalization == "half":
-            mean = deviation = (128.0, 128.0, 128.0)
-        elif spec.normalization == "imagenet":
+            mean = deviation = 3 * (128.0,)
+        elif spec.normalization == "imagenet" and spec.name.startswith(TIMM):
             mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
         # Channels last is half as quick again on a CPU, and on a GPU no slower.
-        network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
+        network.network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
         self._network, self._device, self._scale = network, device, 1.0 if spec.normalization == "half" else 255.0
         self._mean, self._deviation = (torch.tensor(v, device=device).view(3, 1, 1) for v in (mean, deviation))
-        pooled, regions = self.features(torch.zeros(1, 3, crop, crop, dtype=torch.uint8))
+        pooled, regions = self.features(torch.zeros(1, 3, *2 * (spec.sizes()[1],), dtype=torch.uint8))
         self.pooled_dim, (_, self.feature_dim, rows, columns) = pooled.shape[1], regions.shape
         self.grid = rows, columns
 
     def prepare(self, image: Image.Image) -> Tensor:
-        return resized_and_cropped(image, *self.spec.sizes(), INTERPOLATIONS[self.spec.interpolation])
+        return resized_and_cropped(image, *self.spec.sizes(), Image.Resampling[self.spec.interpolation.upper()])
 
     @torch.inference_mode()
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         inputs = (batch.to(self._device).float() / self._scale - self._mean) / self._deviation
-        regions = self._network(inputs.contiguous(memory_format=torch.channels_last)).float().contiguous()
+        regions = self._network.grid(inputs.contiguous(memory_format=torch.channels_last)).float().contiguous()
         return regions.mean((2, 3)).cpu(), regions.cpu()
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -336,20 +313,9 @@ def resized_and_cropped(image: Image.Image, resize: int, crop: int, interpolatio
     """Return the center of an image, uint8 (3, crop, crop), after its shorter side was brought to `resize` pixels.
 
     Lengths and offsets are rounded as torchvision's Resize and CenterCrop round them.
-
-    Raises:
-        InputError: the image is so elongated that its longer side would not fit in memory.
     """
     shorter = min(image.size)
     width, height = (resize if side == shorter else int(resize * side / shorter) for side in image.size)
-    if width * height > MAX_PIXELS:
-        raise InputError(
-            "the image is too elongated",
-            where=getattr(image, "filename", "the image"),
-            found=f"{image.width} x {image.height} pixels, {width} x {height} at the network's size",
-            expected=f"at most {MAX_PIXELS:,} pixels at that size",
-            fix="Crop the image.",
-        )
     if image.size != (width, height):
         image = image.resize((width, height), interpolation)
     left, top = round((width - crop) / 2), round((height - crop) / 2)

@@ -1,230 +1,228 @@
-"""Many images through a backbone: pooled vectors (.mat, the xlsa17 layout) and region maps (HDF5) in one pass.
+"""Many images or videos through a backbone: pooled vectors (.mat, the xlsa17 layout) and region maps (HDF5) in one pass.
 
-Threads open and resize images ahead of the network; at most a few batches are in memory. Finished rows are kept on disk
-(`zslab.data.resumable`). A batch holds the same images whatever is finished already, so an extraction that was killed and
+Threads open files ahead of the network; two batches are in memory. Finished batches are kept on disk
+(`zslab.data.resumable`). A batch holds the same files whatever is finished already, so an extraction that was killed and
 continued gives the same bits.
 
     images = read_image_list(Path("image_list.txt"), Path("images"))
-    split = read_split(Path("att_splits.mat"), images)
-    extract(images, load_backbone(spec), partial=partial, split=split, pooled=Path("resnet101.mat"), regions=Path("maps.hdf5"))
+    with extract(images, load_backbone(spec), Path("resnet101-partial")) as extraction:
+        extraction.write_features(Path("resnet101.mat"), images, images.classes)
+        extraction.remove()
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import islice
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
+import scipy.io
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from zslab.data.region_writer import write_region_file
-from zslab.data.resumable import FileKey, ResumableRows, file_key
+from zslab.data.resumable import Shards, file_key, shards
 from zslab.errors import InputError
-from zslab.features.backbones import ImageBackbone
-from zslab.features.feature_file import write_features
-from zslab.features.images import MAX_PIXELS, open_image
+from zslab.features.backbones import Backbone
+from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import Images, Split
-from zslab.utils.files import printable, write_text
-
-BATCHES_AHEAD = 2  # opened while the network works on one
-MAPS_AT_ONCE = 64  # copied into the region file
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+from zslab.utils.files import atomic_path, printable, write_text
 
 
-def find_unreadable(images: Images, backbone: ImageBackbone, *, workers: int, max_pixels: int) -> dict[int, str]:
-    """Return index -> reason for the images that cannot be opened or cropped; every image is decoded once."""
+class Extraction:
+    """Features of the files that could be read, kept on disk in batches.
 
-    def problem(index: int) -> str | None:
-        try:
-            backbone.prepare(open_image(images.path(index), max_pixels=max_pixels))
-        except InputError as error:
-            return str(error)
-        return None
+    Attributes:
+        backbone: what made them.
+        unreadable: index -> reason for the files that cannot be read.
+        pooled: (n, P) of the others, in their order.
+    """
 
-    with ThreadPoolExecutor(workers) as pool:
-        checked = _in_order(pool, problem, range(len(images)), 4 * workers)
-        problems = tqdm(checked, total=len(images), desc="checking", unit="image", disable=None)
-        return {index: reason for index, reason in enumerate(problems) if reason is not None}
+    def __init__(self, backbone: Backbone, finished: Shards | None, unreadable: dict[int, str], pooled: np.ndarray):
+        self.backbone, self._finished, self.unreadable, self.pooled = backbone, finished, unreadable, pooled
+
+    def maps(self) -> Iterator[np.ndarray]:
+        """Yield the region maps in the order of the files, (b, D, rows, columns) at a time."""
+        if self._finished is not None:
+            for number in sorted(set(range(len(self._finished.batches))) - set(self._finished.missing())):
+                yield self._finished.read(number)["maps"]
+
+    def write_features(
+        self, path: Path, images: Images, classes: Sequence[str] | None, copy_of: np.ndarray | None = None
+    ) -> None:
+        """Write a feature file in the layout of the published ones, one column for each file.
+
+        Args:
+            path: the .mat file.
+            images: the n readable files with their labels.
+            classes: C names in the order of the labels, where they are known.
+            copy_of: (n,) index of the first file with the same content, where that is known.
+        """
+        content: dict[str, object] = {
+            "features": self.pooled.T,
+            "labels": images.labels[:, None].astype(np.float64),
+            "image_files": np.array([[printable(name)] for name in images.files], dtype=object),
+            "backbone": self.backbone.describe(),
+        }
+        if copy_of is not None:
+            content["copy_of"] = copy_of[:, None] + 1.0
+        if classes is not None:
+            content["allclasses_names"] = np.array([[name] for name in classes], dtype=object)
+        with atomic_path(path) as temporary:
+            scipy.io.savemat(temporary, content)
+
+    def write_regions(
+        self,
+        path: Path,
+        images: Images,
+        split: Split,
+        dtype: str = "float16",
+        attribute_names: Sequence[str] | None = None,
+        word_vectors: np.ndarray | None = None,
+    ) -> None:
+        """Write a region file with the split of the images.
+
+        Args:
+            path: the HDF5 file.
+            images: the n readable images with their labels.
+            split: class attributes and lists of these images.
+            dtype: precision of the region maps, "float16" or "float32", as for `extract`.
+            attribute_names: A names.
+            word_vectors: (A, v) of the attributes.
+        """
+        write_region_file(
+            path,
+            self.maps(),
+            shape=(len(images), self.backbone.feature_dim, *self.backbone.grid),
+            dtype=dtype,
+            labels=images.labels - 1,
+            locations=split.locations,
+            att=split.attributes,
+            pooled=self.pooled,
+            original_att=split.original_attributes,
+            w2v_att=word_vectors,
+            class_names=split.class_names,
+            attribute_names=attribute_names,
+            image_files=[printable(name) for name in images.files],
+            backbone=self.backbone.describe(),
+        )
+
+    def remove(self) -> None:
+        """Delete the batches: the files have been written."""
+        if self._finished is not None:
+            self._finished.remove()
 
 
+@contextmanager
 def extract(
     images: Images,
-    backbone: ImageBackbone,
-    *,
+    backbone: Backbone,
     partial: Path,
-    pooled: Path | None = None,
-    regions: Path | None = None,
-    split: Split | None = None,
-    attribute_names: Sequence[str] | None = None,
-    word_vectors: np.ndarray | None = None,
-    dtype: str = "float16",
+    *,
+    maps: str | None = None,
     batch_size: int = 32,
     workers: int = 2,
     max_pixels: int = MAX_PIXELS,
-) -> dict[int, str]:
-    """Write the features of all images, or tell which images cannot be read and write no file.
-
-    Finished rows stay in `partial`, from where a later call continues. They need as much disk space as the files.
+    skip_unreadable: bool = False,
+) -> Iterator[Extraction]:
+    """Yield the features of all files that can be read.
 
     Args:
-        images: N images with labels.
+        images: N files with labels.
         backbone: the network.
-        partial: record of the finished rows, see `ResumableRows`.
-        pooled: .mat file to write: features (P, N), labels, image_files, backbone, class names where known.
-        regions: HDF5 file to write, which needs `split`.
-        split: class attributes and lists of these images.
-        attribute_names: A names to store with the region maps.
-        word_vectors: (A, v) to store with the region maps.
-        dtype: precision of the region maps, "float16" or "float32".
-        batch_size: images in the network at a time. Another one may change the last bits of the features.
-        workers: threads that open images.
+        partial: folder of the finished batches, from where a later call continues; they need as much disk space as the files.
+        maps: precision of region maps to keep as well, "float16" or "float32".
+        batch_size: files in the network at a time. Another one may change the last bits of the features.
+        workers: threads that open files.
         max_pixels: an image with more is not opened.
-
-    Returns:
-        index -> reason for the images that cannot be read; empty if the files were written.
+        skip_unreadable: go on where files are missing, which otherwise are told before anything is computed.
 
     Raises:
-        InputError: the finished rows belong to other settings, a feature is not finite, or the disk is full.
+        InputError: a feature is not finite, the disk is full, or another process works on the same.
     """
-    keys, missing = _file_keys(images)
-    if missing:
-        return missing
-    fields: list[tuple[str, str, tuple[int, ...]]] = [("pooled", "float32", (backbone.pooled_dim,))]
-    if regions is not None:
-        fields.append(("maps", dtype, (backbone.feature_dim, *backbone.grid)))
-    with ResumableRows(partial, np.dtype(fields), backbone.identity()) as finished:
-        unreadable = _compute(images, backbone, keys, finished, batch_size, workers, max_pixels)
-        if unreadable:
-            return unreadable
-        rows, order = finished.rows(), np.array([finished.positions[key] for key in keys])
-        vectors = rows["pooled"][order]
-        if pooled is not None:
-            classes = images.classes or (split.class_names if split else None)
-            write_features(pooled, vectors, images.labels, images.files, classes, backbone=backbone.describe())
-        if regions is not None:
-            if split is None:
-                raise ValueError("region maps are stored with a split")
-            write_region_file(
-                regions,
-                (rows["maps"][order[start : start + MAPS_AT_ONCE]] for start in range(0, len(order), MAPS_AT_ONCE)),
-                shape=(len(images), backbone.feature_dim, *backbone.grid),
-                dtype=dtype,
-                labels=images.labels - 1,
-                locations=split.locations,
-                att=split.attributes,
-                pooled=vectors,
-                original_att=split.original_attributes,
-                w2v_att=word_vectors,
-                class_names=split.class_names,
-                attribute_names=attribute_names,
-                image_files=[printable(name) for name in images.files],
-                backbone=backbone.describe(),
-            )
-        del rows  # Windows does not delete a mapped file
-        finished.remove()
-    return {}
-
-
-def _file_keys(images: Images) -> tuple[list[FileKey], dict[int, str]]:
-    """Return the key of every image file, and index -> reason for those that are not there."""
-    keys, missing = [], {}
+    keys: list[object] = []
+    missing: dict[int, str] = {}
     for index, name in enumerate(images.files):
         try:
             keys.append(file_key(images.path(index), name))
         except OSError as error:
-            missing[index] = "no such file" if isinstance(error, FileNotFoundError) else str(error)
-    return keys, missing
+            keys.append(name)
+            missing[index] = error.strerror or str(error)
+    paths = [images.path(index) for index in range(len(images))]
+    backbone = backbone.for_files(paths, max_pixels=max_pixels, workers=workers)
+    fields: list[tuple[str, str, tuple[int, ...]]] = [("index", "int64", ()), ("pooled", "float32", (backbone.pooled_dim,))]
+    if maps is not None:
+        fields.append(("maps", maps, (backbone.feature_dim, *backbone.grid)))
+    row_type = np.dtype(fields)
+    if missing and not skip_unreadable:
+        yield Extraction(backbone, None, missing, np.zeros((0, backbone.pooled_dim), np.float32))
+        return
+    with shards(partial, keys, batch_size, {**backbone.identity(), "rows": str(row_type)}) as finished:
+        pooled, unreadable = _compute(images, backbone, finished, row_type, workers, max_pixels)
+        yield Extraction(backbone, finished, unreadable, pooled)
 
 
 def _compute(
-    images: Images,
-    backbone: ImageBackbone,
-    keys: Sequence[FileKey],
-    finished: ResumableRows,
-    batch_size: int,
-    workers: int,
-    max_pixels: int,
-) -> dict[int, str]:
-    """Compute the batches that are not finished; return index -> reason for unreadable images."""
-    batches = [range(start, min(start + batch_size, len(images))) for start in range(0, len(images), batch_size)]
-    batches = [batch for batch in batches if not all(keys[index] in finished.positions for index in batch)]
-    indices = [index for batch in batches for index in batch]
-    unreadable: dict[int, str] = {}
+    images: Images, backbone: Backbone, finished: Shards, row_type: np.dtype, workers: int, max_pixels: int
+) -> tuple[np.ndarray, dict[int, str]]:
+    """Compute the batches that are not finished; return pooled vectors and index -> reason for unreadable files."""
 
     def load(index: int) -> Tensor | str:
         try:
-            return backbone.prepare(open_image(images.path(index), max_pixels=max_pixels))
+            return backbone.read(images.path(index), max_pixels=max_pixels)[0]
         except InputError as error:
-            return str(error)
+            return f"{error.must}, {error.got}"
 
-    n_finished = len(images) - len(indices)
+    unreadable: dict[int, str] = {}
+    kept = {}
+    for number in set(range(len(finished.batches))) - set(finished.missing()):
+        rows = finished.read(number)
+        if len(rows) == len(finished.batches[number]):  # otherwise a file could not be read, which may have been mended
+            kept[number] = rows["pooled"].copy()
+    to_do = [(number, batch) for number, batch in enumerate(finished.batches) if number not in kept]
+    n_done = len(images) - sum(len(batch) for _, batch in to_do)
     with (
         ThreadPoolExecutor(workers) as pool,
-        tqdm(desc=backbone.spec.name, unit="image", total=len(images), initial=n_finished, disable=None) as progress,
+        tqdm(desc=backbone.spec.name, total=len(images), initial=n_done, disable=None) as bar,
     ):
-        loaded = _in_order(pool, load, indices, (1 + BATCHES_AHEAD) * batch_size)
-        for batch in batches:
-            inputs: dict[int, Tensor] = {}
-            for index, image in zip(batch, islice(loaded, len(batch))):
-                if isinstance(image, str):
-                    unreadable[index] = image
-                else:
-                    inputs[index] = image
-            if inputs:
-                vectors, maps = backbone.features(torch.stack(list(inputs.values())))
-                rows = np.empty(len(inputs), finished.row_type)
+        following = pool.map(load, to_do[0][1]) if to_do else iter(())
+        for (number, batch), (_, next_batch) in zip(to_do, [*to_do[1:], (0, range(0))]):
+            loaded, following = following, pool.map(load, next_batch)
+            inputs = dict(zip(batch, loaded))
+            unreadable |= {index: reason for index, reason in inputs.items() if isinstance(reason, str)}
+            tensors = {index: tensor for index, tensor in inputs.items() if not isinstance(tensor, str)}
+            if tensors:
+                rows = np.empty(len(tensors), row_type)
+                rows["index"] = list(tensors)
                 with np.errstate(over="ignore"):
-                    for name, values in zip(rows.dtype.names or (), (vectors, maps)):
-                        rows[name] = values
-                _check_finite(rows, [images.files[index] for index in inputs])
-                finished.add([keys[index] for index in inputs], rows)
-            progress.update(len(batch))
-    return unreadable
+                    for name, values in zip(("pooled", "maps"), backbone.features(torch.stack(list(tensors.values())))):
+                        if name in (row_type.names or ()):
+                            rows[name] = values
+                            _check_finite(rows[name], [images.files[index] for index in tensors])
+                finished.write(number, rows)
+                kept[number] = rows["pooled"].copy()
+            bar.update(len(batch))
+    none = np.zeros((0, backbone.pooled_dim), np.float32)
+    return np.concatenate([none, *(kept[number] for number in sorted(kept))]), unreadable
 
 
-def _in_order(
-    pool: ThreadPoolExecutor, function: Callable[[Item], Result], items: Sequence[Item], n_ahead: int
-) -> Iterator[Result]:
-    """Yield function(item) in the order of the items; at most `n_ahead` calls are begun and not yet taken."""
-    waiting: deque[Future[Result]] = deque()
-    try:
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= n_ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def _check_finite(rows: np.ndarray, files: Sequence[str]) -> None:
-    for name in rows.dtype.names or ():
-        finite = np.isfinite(rows[name]).reshape(len(rows), -1).all(axis=1)
-        if not finite.all():
-            raise InputError(
-                "the network gives features that cannot be stored",
-                where=files[int(np.flatnonzero(~finite)[0])],
-                found="NaN or infinity",
-                expected=f"finite numbers that {rows[name].dtype.name} can hold",
-                fix="Check --weights, --padding and --normalization; --region_type float32 holds larger numbers.",
-            )
+def _check_finite(values: np.ndarray, files: Sequence[str]) -> None:
+    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    if not finite.all():
+        where, must = (
+            files[int(np.flatnonzero(~finite)[0])],
+            f"features must be finite numbers that {values.dtype.name} can hold",
+        )
+        fix = "Check --weights, --padding and --normalization; --region_type float32 holds larger numbers."
+        raise InputError(must, where=where, got="NaN or infinity", fix=fix)
 
 
 def write_unreadable(path: Path, images: Images, unreadable: dict[int, str]) -> None:
-    """Write a line for each image that cannot be read; remove the file if there is none."""
+    """Write a line for each file that cannot be read; remove the list if there is none."""
     path.unlink(missing_ok=True)
-    if unreadable:
-        write_text(
-            path,
-            "".join(f"{printable(images.files[index])}: {printable(reason)}\n" for index, reason in sorted(unreadable.items())),
-        )
+    lines = (f"{printable(images.files[index])}: {printable(reason)}\n" for index, reason in sorted(unreadable.items()))
+    if text := "".join(lines):
+        write_text(path, text)

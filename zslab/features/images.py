@@ -3,30 +3,32 @@
 Files are judged by their content, never by their suffix, and by their announced size before a pixel is decoded.
 
     image = open_image(Path("photo.jpg"))
-    for path in find_images([Path("folder"), Path("one_more.png")]): ...
+
+Images of more than 8 bits a channel (PNG, TIFF, arrays) need the value that is white. Cameras and microscopes store 10 or 12
+bits in 16, and floating-point images run from 0 to 1 or to 255. A file that tells its depth is believed. Otherwise the value is
+decided once for a data set, `white = find_white(paths)`, and kept beside its features; for a single image it is guessed from
+its largest value.
 """
 
 from __future__ import annotations
 
-import importlib
 import io
 import logging
-import os
 import re
+import sys
 import warnings
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, PHOTOMETRIC_INTERPRETATION, PLANAR_CONFIGURATION, TiffImageFile
 
-from zslab.errors import REFUSALS, InputError, examples
+from zslab.errors import InputError, examples, first_line, readable
 from zslab.utils.file_kinds import kind_of_file
 
 log = logging.getLogger(__name__)
@@ -37,327 +39,290 @@ SUFFIXES = (
     ".heic", ".heif",
 )  # fmt: skip
 
-HIDDEN = (".", "@eaDir", "__MACOSX")  # how names begin that the system, a Synology disk or an archive of macOS added
-
 # Pillow knows many more formats; some of them start other programs (EPS) or are read by code that few ever run.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
 
 MAX_PIXELS = 80_000_000  # such a photo needs 240 MB once it is decoded; Pillow itself warns of somewhat larger ones
 MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
-LARGEST_FILE = 2**30  # bytes; 110 megapixels of 16 bits a channel need 660 MB
-REDUCED = 8  # the JPEG decoder gives an image of 1 / 8 of the sides without decoding the whole
-MAX_SCANS = 64  # of a progressive JPEG, which is decoded once for each scan; common encoders write about 10
-MAX_SCANNED = 1_500_000_000  # pixels times scans, decoded in some 3 seconds
 
-NEW_SUBFILE_TYPE, DNG_VERSION = 254, 50706  # tags of TIFF
-EXIF_ORIENTATION = 0x0112
-# EXIF's numbers for how the camera was held -> what brings the image upright
-UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
+WHITES = (255, 1023, 4095, 16383, 65535)  # largest values of 8, 10, 12, 14 and 16 bits
+OVERSHOOT = 1.25  # a resized floating-point image may exceed its white by so much
+MAX_SAMPLE_VALUES = (281, 341)  # TIFF tags of whole numbers and of floating-point numbers
+SCALED = ("PPM", "JPEG2000")  # formats that Pillow brings to 16 bits
 
 
-def open_image(source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+def open_image(
+    source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS, white: float | None = None
+) -> Image.Image:
     """Return an image as RGB with 8 bits a channel, decoded and turned upright.
 
-    An animation gives its first frame. 16 bits are scaled to 8; transparent pixels are laid over white; CMYK, palettes and
-    gray values become RGB. The result has no metadata, so opening it again changes nothing.
+    An animation gives its first frame. More than 8 bits are scaled to 8; transparent pixels are laid over white; CMYK,
+    palettes and gray values become RGB. The result has no metadata, so opening it again changes nothing.
 
     Args:
-        source: a file, its open stream, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) of uint8 or
-            uint16.
+        source: a file, its open stream, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) of uint8, uint16
+            or floating-point numbers.
         max_pixels: largest width times height that is decoded; a larger JPEG is decoded at a fraction of its size.
+        white: the value that is white in images of more than 8 bits whose files do not tell: an int of those of whole numbers,
+            a float of floating-point ones. None, or for the other ones: a guess.
 
     Raises:
-        InputError: the image is missing, empty, no image, damaged, cut short, or too large.
+        InputError: the image is missing, empty, no image, damaged, cut short, or too large, or exceeds its white.
     """
-    if isinstance(source, np.ndarray):
-        return _from_array(source, max_pixels)
-    where = source if isinstance(source, str | Path) else getattr(source, "filename", None) or getattr(source, "name", None)
-    where = where or "the image"
-    try:
-        if isinstance(source, Image.Image):
-            return _decode(source, where, max_pixels)
-        with _open(source) as image:
-            return _decode(image, where, max_pixels)
-    except InputError:
-        raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        size = re.search(r"\d+", str(error))  # Pillow names its own limit as well, which is not ours
-        raise _too_large(where, f"{int(size[0]):,} pixels" if size else "more than can be decoded", max_pixels) from None
-    except FileNotFoundError:
-        what, found, cure = "the image is missing", "no such file", "Check the path."
-    except IsADirectoryError:
-        what, found, cure = "the file is not an image", "a folder", "Name a file."
-    except UnidentifiedImageError:
-        found, cure = kind_of_file(source), _how_to_open(source)
-        what = "the file is not an image of a kind that is read"
-    # A damaged file makes Pillow raise almost anything: OSError, SyntaxError, ValueError, struct.error, IndexError...
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno in REFUSALS:
-            what, found, cure = "the image cannot be read", os.strerror(error.errno), "Check the permissions of the file."
-        else:
-            what, found = "the image is damaged", f"{type(error).__name__}: {error}".rstrip(": ")
-            cure = "It is probably cut short; copy or download it again, or leave it out."
-    raise InputError(what, where=where, found=found, expected=f"a whole image ({', '.join(FORMATS)})", fix=cure) from None
-
-
-@lru_cache(maxsize=1)
-def known_formats() -> tuple[str, ...]:
-    """Return the formats that the installed Pillow reads, with HEIF where pillow-heif is installed."""
-    with suppress(ImportError):
-        importlib.import_module("pillow_heif").register_heif_opener()
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
-
-
-def _open(source: Path | str | BinaryIO) -> Image.Image:
-    """Open a file by its content. JPEGs of any size are opened, since they can be decoded at a fraction of it."""
-    if _first_bytes(source, 3) == b"\xff\xd8\xff":
-        return JpegImageFile(source)
-    # From memory, where a length that lies costs nothing: Pillow asks a file for as many bytes as the image claims to have.
-    if isinstance(source, str | Path) and os.path.getsize(source) > LARGEST_FILE:
-        raise OSError(f"more than {LARGEST_FILE:,} bytes")
-    content = Path(source).read_bytes() if isinstance(source, str | Path) else source.read()
-    image = Image.open(io.BytesIO(content), formats=known_formats())
-    if isinstance(image, TiffImageFile):
-        _check_tiff(image, content, source)
-    return image
-
-
-def _check_tiff(image: TiffImageFile, content: bytes, where: object) -> None:
-    """Refuse TIFFs of which Pillow would read a thumbnail, or pixels in a wrong order."""
-    tags = image.tag_v2
-    bits = max(tags.get(BITSPERSAMPLE, (1,)))
-    if DNG_VERSION in tags or content[8:10] == b"CR" or tags.get(NEW_SUBFILE_TYPE) == 1:
-        found = "a raw photo, whose first image is a preview"
-    elif tags.get(PHOTOMETRIC_INTERPRETATION) == 6 and image.tile[0].codec_name == "raw":
-        found = "a TIFF of uncompressed YCbCr"
-    elif tags.get(PLANAR_CONFIGURATION) == 2 and bits > 8:
-        found = f"a TIFF of {bits} bits with a plane for each color"
-    else:
-        return
-    raise InputError(
-        "this kind of image cannot be read",
-        where=where if isinstance(where, str | Path) else "the image",
-        found=found,
-        expected=f"a whole image ({', '.join(FORMATS)})",
-        fix="Save it as JPEG or PNG.",
-    )
-
-
-def _first_bytes(source: Path | str | BinaryIO, length: int) -> bytes:
-    if isinstance(source, str | Path):
-        with open(source, "rb") as file:
-            return file.read(length)
-    source.seek(0)
-    start = source.read(length)
-    source.seek(0)
-    return start
-
-
-def _reduce(image: Image.Image, where: object, max_pixels: int) -> None:
-    """Make a large JPEG decode at 1/2, 1/4 or 1/8 of its sides, and refuse one that takes long to decode."""
-    if not isinstance(image, JpegImageFile):
-        return
-    progressive = "progressive" in image.info or "progression" in image.info
-    if progressive and image.fp is not None:
-        position = image.fp.tell()
-        image.fp.seek(0)
-        n_scans = image.fp.read().count(b"\xff\xda")
-        image.fp.seek(position)
-        if n_scans > min(MAX_SCANS, MAX_SCANNED // (image.width * image.height)):
-            raise InputError(
-                "the image takes too long to decode",
-                where=where,
-                found=f"{n_scans} scans of a progressive JPEG of {image.width} x {image.height} pixels",
-                expected=f"at most {MAX_SCANS} scans and {MAX_SCANNED:,} pixels in all scans",
-                fix="Save the image again.",
-            )
-    decoded = min(max_pixels, MAX_JPEG_PIXELS)
-    if not progressive and decoded < image.width * image.height <= REDUCED**2 * decoded:
-        factor = next(n for n in (2, 4, 8) if image.width * image.height <= n * n * decoded)
-        image.draft("RGB", (image.width // factor, image.height // factor))
-
-
-def find_images(paths: Iterable[Path | str]) -> list[Path]:
-    """Return the image files among files and folders, see `find_files`."""
-    return find_files(paths, SUFFIXES, "image")
-
-
-def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
-    """Return the files of a kind among files and folders, in the order given; a folder gives all files below it, sorted.
-
-    A file that is named itself is taken whatever its suffix; in folders the suffix decides, and hidden files are skipped. A
-    file that is reached twice is listed once.
-
-    Args:
-        paths: files and folders.
-        suffixes: suffixes of the kind, in lower case.
-        kind: its name for messages, "image" or "video".
-
-    Raises:
-        InputError: a path is missing, or there is no such file anywhere.
-    """
-    given = [Path(path) for path in paths]
-    files: dict[Path, None] = {}
-    ignored: Counter[str] = Counter()
-    for path in given:
-        if not path.exists():
-            raise InputError(
-                f"the {kind} is missing",
-                where=path,
-                found="no such file or folder",
-                expected=f"{'an' if kind == 'image' else 'a'} {kind} or a folder of them",
-                fix="Check the path.",
-            )
-        files.update(dict.fromkeys(files_below(path, suffixes, ignored) if path.is_dir() else [path]))
-    report_ignored(ignored, kind)
-    if not files:
-        raise InputError(
-            f"there are no {kind}s",
-            where=", ".join(map(str, given)) or f"the list of {kind}s",
-            found="no file with a known suffix",
-            expected=f"files {' '.join(suffixes)}",
-            fix="Name another folder.",
-        )
-    return list(files)
-
-
-def files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -> list[Path]:
-    """Return the files with one of the suffixes in a folder and all folders below it, sorted; hidden ones are skipped.
-
-    Links to folders are followed, but not to a folder that they lie in. A folder that is reached twice counts once.
-
-    Args:
-        folder: the folder.
-        suffixes: in lower case.
-        ignored: counts the other files, by suffix.
-
-    Raises:
-        InputError: a folder cannot be read.
-    """
-
-    def refuse(error: OSError) -> NoReturn:
-        raise InputError(
-            "the folder cannot be read",
-            where=error.filename,
-            found=error.strerror,
-            expected="permission to list it",
-            fix="Change its permissions, or move it elsewhere.",
-        )
-
-    files, visited = [], set()
-    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(place)
-        is_above = place != str(folder) and os.path.realpath(os.path.dirname(place)).startswith(os.path.join(real, ""))
-        if real in visited or is_above:
-            folders.clear()
-            continue
-        visited.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-        for path in (Path(place, name) for name in names if not name.startswith(HIDDEN)):
-            if path.suffix.lower() not in suffixes:
-                ignored[path.suffix.lower() or "without a suffix"] += 1
-            elif path.is_file() or path.is_symlink():  # a link that leads nowhere is reported as a missing file
-                files.append(path)
-    return sorted(files)
-
-
-def report_ignored(ignored: Counter[str], kind: str) -> None:
-    """Log how many files were ignored because their suffix is none of an image, or of a video."""
-    if ignored:
-        counts = [f"{n} {suffix}" for suffix, n in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))]
-        log.warning("Ignored files without %s suffix: %s", "an image" if kind == "image" else "a video", examples(counts))
-
-
-def _decode(image: Image.Image, where: object, max_pixels: int) -> Image.Image:
-    _reduce(image, where, max_pixels)
-    if image.width * image.height > max_pixels:
-        raise _too_large(where, f"{image.width} x {image.height} pixels", max_pixels)
-    image.load()
-    try:
-        orientation = image.getexif().get(EXIF_ORIENTATION)  # none once Pillow has turned the image, as it does with TIFF
-    except Exception:  # damaged metadata does not make a good image bad
-        orientation = None
-    image = _to_rgb(image, where)
-    if orientation in UPRIGHT:
-        image = image.transpose(UPRIGHT[orientation])
+    where = _name(source)
+    image, deep = _decoded(source, where, max_pixels)
+    if deep is not None:
+        mode = {2: "L", 3: image.mode}[deep.values.ndim]
+        pixels = _to_8_bits(deep.values, _white_of(deep, white, where))
+        info, image = image.info, Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
+        image.info = info
+    with suppress(Exception):  # damaged metadata does not make a good image bad
+        image = ImageOps.exif_transpose(image)  # nothing where Pillow has turned it already, as it does with TIFF
+    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    image = image.convert("RGB")
     image.info = {}
     return image
 
 
-def _to_rgb(image: Image.Image, where: object) -> Image.Image:
-    """Return a new image of mode RGB."""
-    if image.mode.startswith("I") or image.mode == "F":  # grey values of more than 8 bits
-        values = np.asarray(image)
-        if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-            raise InputError(
-                "the range of the pixels is unknown",
-                where=where,
-                found=f"mode {image.mode}, {values.min():g} to {values.max():g}",
-                expected="8 or 16 bits a channel",
-                fix="Save it with 8 bits a channel.",
-            )
-        in_8_bits = image.mode == "I" and values.max() <= 255  # 32 bits a pixel that hold 8
-        image = Image.fromarray(values.astype(np.uint8) if in_8_bits else _to_8_bits(values))
-    if "A" in image.mode or "a" in image.mode or "transparency" in image.info:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
-    return image.convert("RGB")
+def find_white(files: Iterable[Path], *, max_pixels: int = MAX_PIXELS, workers: int = 1) -> float | None:
+    """Return the value that is white in those images of a data set that have more than 8 bits and do not tell it.
+
+    It is the largest value of the fewest bits that hold all of these images, and logged. Images that cannot be read are left
+    out. None without such an image.
+
+    Raises:
+        InputError: some of them have whole numbers and others floating-point numbers, or their range is unknown.
+    """
+
+    def untold(file: Path) -> tuple[Path, bool, float] | None:
+        try:
+            with open(file, "rb") as stream:
+                start = stream.read(25)
+            if start[:2] in (b"II", b"MM") or (start[:4] == b"\x89PNG" and start[24:] == b"\x10"):  # TIFF, PNG of 16 bits
+                _, deep = _decoded(file, file, max_pixels, only_deep=True)
+                if deep is not None and deep.white is None:
+                    return file, deep.is_float, float(deep.values.max())
+        except (InputError, OSError):
+            pass
+        return None
+
+    with ThreadPoolExecutor(workers) as pool:
+        found = [values for values in pool.map(untold, files) if values is not None]
+    if not found:
+        return None
+    kinds = {is_float: file for file, is_float, _ in found}
+    if len(kinds) > 1:
+        fix = "Convert one kind to 8 bits a channel."
+        must = "images of more than 8 bits must be all of whole or all of floating-point numbers"
+        raise InputError(must, where=found[0][0].parent, got=examples([file.name for file in kinds.values()]), fix=fix)
+    file, is_float, most = max(found, key=lambda values: values[2])
+    white = _guess(most, is_float, file)
+    log.warning("%d images have more than 8 bits and no stored depth: %g is taken as white in all of them.", len(found), white)
+    return white
 
 
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    """Scale 0 ... 65535 to 0 ... 255, rounded: 65535 / 257 = 255."""
-    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+# ---- decoding -------------------------------------------------------------------------------------------------------------
 
 
-def _from_array(array: np.ndarray, max_pixels: int) -> Image.Image:
-    where = "the image"
+class _Deep(NamedTuple):
+    """Samples of more than 8 bits: (h, w) or (h, w, channels), and the value of white where the file tells it."""
+
+    values: np.ndarray
+    white: float | None = None
+
+    @property
+    def is_float(self) -> bool:
+        return self.values.dtype.kind == "f"
+
+
+def _name(source: object) -> object:
+    if isinstance(source, str | Path):
+        return source
+    return getattr(source, "filename", None) or getattr(source, "name", None) or "the image"
+
+
+def _decoded(source: Any, where: object, max_pixels: int, only_deep: bool = False) -> tuple[Image.Image, _Deep | None]:
+    """Return the loaded image and its samples of more than 8 bits; with `only_deep`, others are not loaded."""
+    formats = ", ".join(FORMATS)
+    fix = "It is probably cut short: copy or download it again, or leave it out."
+    if isinstance(source, str | Path) and not Path(source).is_file():
+        got = "a folder" if Path(source).is_dir() else "no such file"
+        raise InputError("the image must be a file", where=where, got=got, fix="Check the path.")
+    with readable(where, f"the file must be a complete image ({formats})", fix):
+        if isinstance(source, np.ndarray):
+            return _from_array(source, where, max_pixels)
+        if isinstance(source, Image.Image):
+            image, content = source, b""
+        else:
+            content = Path(source).read_bytes() if isinstance(source, str | Path) else _read(source)
+            try:
+                image = _open(content)
+            except Image.DecompressionBombError as error:
+                raise _too_large(where, first_line(error), max_pixels) from None
+            except UnidentifiedImageError:
+                must = f"the file must be an image of a kind that is read ({formats})"
+                raise InputError(must, where=where, got=kind_of_file(io.BytesIO(content)), fix=_how_to_open(content)) from None
+        _reduce(image, max_pixels)
+        if image.width * image.height > max_pixels:
+            raise _too_large(where, f"{image.width} x {image.height}", max_pixels)
+        deep = _deep(image, content, where)
+        if not only_deep:
+            image.load()
+    return image, deep
+
+
+def _read(stream: BinaryIO) -> bytes:
+    stream.seek(0)
+    return stream.read()
+
+
+def _open(content: bytes) -> Image.Image:
+    """Open a file by its content. JPEGs of any size are opened, since they can be decoded at a fraction of it."""
+    file = io.BytesIO(content)
+    return JpegImageFile(file) if content[:3] == b"\xff\xd8\xff" else Image.open(file, formats=known_formats())
+
+
+@cache
+def known_formats() -> tuple[str, ...]:
+    """Return the formats that the installed Pillow reads, with HEIF where pillow-heif is installed."""
+    with suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _reduce(image: Image.Image, max_pixels: int) -> None:
+    """Make a large JPEG decode at 1/2, 1/4 or 1/8 of its sides."""
+    most, n_pixels = min(max_pixels, MAX_JPEG_PIXELS), image.width * image.height
+    if isinstance(image, JpegImageFile) and n_pixels > most:
+        factor = next((n for n in (2, 4) if n_pixels <= n * n * most), 8)
+        image.draft("RGB", (image.width // factor, image.height // factor))
+
+
+def _from_array(array: np.ndarray, where: object, max_pixels: int) -> tuple[Image.Image, _Deep | None]:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
-    shape_known = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if not shape_known or array.dtype not in (np.uint8, np.uint16) or array.size == 0:
-        raise InputError(
-            "the array is not an image",
-            where=where,
-            found=f"{array.dtype} array of shape {array.shape}",
-            expected="uint8 or uint16 (height, width), (height, width, 3) or (height, width, 4)",
-            fix="Convert the array to uint8.",
-        )
-    if array.shape[0] * array.shape[1] > max_pixels:
-        raise _too_large(where, f"{array.shape[1]} x {array.shape[0]} pixels", max_pixels)
-    return _to_rgb(Image.fromarray(_to_8_bits(array) if array.dtype == np.uint16 else array), where)
+    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
+    if not is_image or not array.size or (array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f"):
+        must = "an array must be (height, width), (height, width, 3) or (height, width, 4) of uint8, uint16 or float"
+        raise InputError(must, where=where, got=f"{array.dtype} {array.shape}", fix="Convert the array to uint8.")
+    height, width = array.shape[:2]
+    if height * width > max_pixels:
+        raise _too_large(where, f"{width} x {height}", max_pixels)
+    if array.dtype == np.uint8:
+        return Image.fromarray(array), None
+    return Image.new({2: "L", 3: "RGB" if array.shape[-1] == 3 else "RGBA"}[array.ndim], (1, 1)), _Deep(array)
 
 
-def _too_large(where: object, found: str, max_pixels: int) -> InputError:
-    return InputError(
-        "the image is too large",
-        where=where,
-        found=found,
-        expected=f"at most {max_pixels:,} pixels",
-        fix="Make it smaller; commands that extract features take --max_pixels.",
-    )
+def _too_large(where: object, got: str, max_pixels: int) -> InputError:
+    fix = "Make it smaller; commands that extract features take --max_pixels."
+    return InputError(f"the image must have at most {max_pixels:,} pixels", where=where, got=got, fix=fix)
 
 
-def _how_to_open(source: object) -> str:
-    if isinstance(source, str | Path) and Path(source).suffix.lower() in (".heic", ".heif") and "HEIF" not in known_formats():
+def _how_to_open(content: bytes) -> str:
+    if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") and "HEIF" not in known_formats():
         return "For photos of iPhones, in the project's folder: pip install -e '.[images]'."
     return "Leave it out, or save it as JPEG or PNG."
 
 
-def is_image(path: Path | str) -> bool:
-    """Return whether a file claims to be an image of a known format; no pixel is decoded."""
-    try:
-        with Image.open(path, formats=known_formats()):
-            return True
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        return True
-    except Exception:  # as in open_image, almost anything
-        return False
+# ---- more than 8 bits -----------------------------------------------------------------------------------------------------
+
+
+def _deep(image: Image.Image, content: bytes, where: object) -> _Deep | None:
+    """Return the samples of an image that has more than 8 bits a channel; it must not have been loaded."""
+    tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
+    bits = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (0,)))
+    if bits > 8 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2:  # Pillow would take bytes of one color for another's
+        got, fix = f"{bits} bits with a plane for each color", "Save it with the colors of a pixel side by side, or as PNG."
+        raise InputError("the TIFF must be of a kind that is read", where=where, got=got, fix=fix)
+    tiles = getattr(image, "tile", None)
+    raw_mode = _raw_mode(tiles[0]) if tiles else ""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image)
+    elif content and re.fullmatch(r"(RGB|RGBX|RGBA|CMYK);16[BLN]", raw_mode):
+        values = _both_bytes(image, content)
+    elif re.search(r";16[BLN]$", raw_mode):
+        values = np.asarray(image).astype(np.uint16) * 257  # Pillow has the high bytes alone
+    else:
+        return None
+    most = values.max()
+    told = [max(np.atleast_1d(tags[tag])) for tag in MAX_SAMPLE_VALUES if tag in tags]  # or the largest value that occurs
+    if image.format in SCALED and image.mode != "F":
+        return _Deep(values, 65535)
+    if 8 < bits < 16:
+        return _Deep(values, 2**bits - 1)
+    if told and most <= told[0] and told[0] in WHITES[:-1]:
+        return _Deep(values, float(told[0]))
+    if depth := _significant_bits(content) if image.format == "PNG" else 0:
+        # PNG's standard asks writers to scale the values to all 16 bits, but not all do.
+        return _Deep(values, 2**depth - 1 if most < 2**depth else 65535)
+    return _Deep(values)
+
+
+def _raw_mode(tile: tuple[object, ...]) -> str:
+    """Return how the bytes of a tile are laid out, in Pillow's words: "RGB;16B"."""
+    arguments = tile[3]
+    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+
+
+def _both_bytes(image: Image.Image, content: bytes) -> np.ndarray:
+    """Return 16-bit colors, of which Pillow keeps the high bytes alone: told the other byte order, it keeps the low ones."""
+    low: Any = _open(content)
+    native, other = ("L", "B") if sys.byteorder == "little" else ("B", "L")
+    swap = {native: other, other: native, "N": other}
+    tiles = []
+    for tile in low.tile:
+        raw_mode = _raw_mode(tile)
+        swapped = raw_mode[:-1] + swap[raw_mode[-1]]
+        tiles.append(tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped))
+    low.tile = tiles
+    values: np.ndarray = np.asarray(image).astype(np.uint16) * 256 + np.asarray(low)
+    return values
+
+
+def _significant_bits(content: bytes) -> int:
+    """Return the largest number in a PNG's chunk sBIT if it is less than 16, else 0."""
+    start = 8
+    while start + 8 <= len(content) and (kind := content[start + 4 : start + 8]) != b"IDAT":
+        length = int.from_bytes(content[start : start + 4], "big")
+        if kind == b"sBIT":
+            bits = max(content[start + 8 : start + 8 + length], default=0)
+            return bits if 8 <= bits < 16 else 0
+        start += 12 + length
+    return 0
+
+
+def _white_of(deep: _Deep, decided: float | None, where: object) -> float:
+    """Return what is white: as the file tells, as decided for the data set, else a guess."""
+    least, most, white = float(deep.values.min()), float(deep.values.max()), deep.white
+    if white is None and isinstance(decided, float) == deep.is_float:
+        white = decided
+    if white is None:
+        white = _guess(most, deep.is_float, where)
+        if white < WHITES[-1]:
+            log.warning("%s: more than 8 bits and no stored depth; %g is taken as white.", where, white)
+    margin = (OVERSHOOT - 1) * white if deep.is_float else 0
+    if not (least >= -margin and most <= white + margin):
+        must, fix = f"pixels must be from 0 to {white:g}", "Save the image with 8 bits a channel."
+        raise InputError(must, where=where, got=f"{least:g} to {most:g}", fix=fix)
+    return white
+
+
+def _guess(most: float, is_float: bool, where: object) -> float:
+    """Return the largest value of the fewest bits that hold `most`; 1.0 of floating-point numbers up to about 1."""
+    for white in (1, *WHITES) if is_float else WHITES:
+        if most <= white * (OVERSHOOT if is_float else 1):
+            return float(white) if is_float else white
+    fix = "Save it with 8 bits a channel."
+    raise InputError(f"pixels must be from 0 to {WHITES[-1]}", where=where, got=f"up to {most:g}", fix=fix)
+
+
+def _to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
+    """Scale 0 ... white to 0 ... 255, rounded."""
+    if values.dtype.kind == "f":
+        return (np.clip(values / white, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return ((values.astype(np.int64) * 255 + int(white) // 2) // int(white)).astype(np.uint8)

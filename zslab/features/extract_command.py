@@ -1,0 +1,247 @@
+r"""Extract features of images for TF-VAEGAN (pooled vectors, .mat) and DAZLE (region maps, .hdf5), or of videos.
+
+    zslab extract --dataset CUB --images CUB_images --image_list CUB/res101.mat --drop_leading 5 \
+        --attribute_names CUB/attributes.txt --word_vectors CUB/attribute_w2v.npy
+    zslab extract --dataset my_birds --images my_photos --write pooled --backbone timm:resnet50
+    zslab extract --dataset my_clips --videos my_clips --backbone r2plus1d_18
+
+The first command is DAZLE's recipe: torchvision's ResNet-101 (IMAGENET1K_V1), shorter side 224, center crop 224,
+2048 x 7 x 7 region maps in half precision. --images and --videos hold a folder for each class, or --image_list tells the class
+of each image. Images and labels must fit the split file, <dataroot>/<dataset>/att_splits.mat unless --splits is given.
+
+The command writes <dataroot>/<dataset>/<image_embedding>.mat and feature_map_<backbone>_<dataset>.hdf5, which also describe the
+backbone, so that an exported model can extract features of new files. Files that cannot be read are listed in
+<image_embedding>-unreadable.txt. Images among them stop the command: replace them and pass --resume, or leave them out with
+--skip_unreadable; videos are left out. Until the end, finished features lie in <image_embedding>-partial.
+Exit status: 0 all files, 3 features written but some files left out, 1 an error, 130 stopped.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from zslab.errors import InputError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zslab.features.backbones import Backbone
+    from zslab.features.sources import Images, Split
+
+RELEASE_NAMES = {"resnet101": "ResNet_101"}  # what the DAZLE release calls a backbone in file names
+
+
+@dataclass(frozen=True)
+class ExtractConfig:
+    """Flags of `zslab extract`."""
+
+    images: Path | None = None
+    """folder with a folder of images for each class, or the folder that the paths of --image_list are relative to"""
+    videos: Path | None = None
+    """folder with a folder of clips for each class, instead of images"""
+    image_list: Path | None = None
+    """text file of paths and labels (numbers from 1, or names), or a .mat file with image_files and labels"""
+    drop_leading: int = 0
+    """leading parts of every listed path to leave off: 5 for the published res101.mat, 7 for SUN's"""
+    dataset: str = "OWN"
+    """folder of the data set under --dataroot"""
+    dataroot: Path | None = None
+    """folder of the data sets; by default data/ of the clone's tree for images or actions, without a clone ./data"""
+    splits: Path | None = None
+    """split file of these images; default: <dataroot>/<dataset>/att_splits.mat, if it exists"""
+    attribute_names: Path | None = None
+    """names of the attributes, to store with the region maps: text, one a line, or .csv"""
+    word_vectors: Path | None = None
+    """word vectors of the attributes, to store with the region maps: .npy, one row an attribute"""
+    write: Literal["both", "pooled", "regions"] = "both"
+    """pooled vectors, region maps or both; of videos always pooled"""
+    image_embedding: str | None = None
+    """feature file to write, without .mat; default: the name of the backbone"""
+    regions: str | None = None
+    """region file to write, without .hdf5; default: feature_map_<backbone>_<dataset>, with ResNet_101 for resnet101"""
+    region_type: Literal["float16", "float32"] = "float16"
+    """precision of the stored region maps"""
+    backbone: str | None = None
+    """a network of torchvision, timm:NAME, or descriptor (the toy set's); default: resnet101, for videos r2plus1d_18"""
+    weights: str = "default"
+    """default (downloaded once), a name of torchvision's weights, or a file (.safetensors, or a .pth state dict)"""
+    random_weights: bool = False
+    """with --weights none: use an untrained network, to try out the commands; its features mean little"""
+    padding: Literal["torch", "tensorflow"] = "torch"
+    """tensorflow: pad convolutions of stride 2 as TensorFlow does, for weights that come from there"""
+    normalization: Literal["imagenet", "half", "timm"] | None = None
+    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm's networks default to timm"""
+    resize: int | None = None
+    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
+    crop: int | None = None
+    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    """interpolation of the resize"""
+    windows: int = 4
+    """number of windows of a video, evenly spaced, whose features are averaged"""
+    batch_size: int | None = None
+    """images, or windows of a video, in the network at a time; default: 32 images, 4 windows"""
+    workers: int = 2
+    """number of threads that open images"""
+    max_pixels: int = 80_000_000
+    """largest number of pixels of an image; a larger image counts as unreadable"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps"""
+    skip_unreadable: bool = False
+    """leave out images that cannot be read; a split file without them is written too"""
+    resume: bool = False
+    """continue an extraction that was stopped"""
+    overwrite: bool = False
+    """replace earlier files and discard an unfinished extraction of the same names"""
+
+
+def extract_features(config: ExtractConfig) -> int:
+    """Write the files and return the exit status."""
+    from zslab.data.formats.names import read_names
+    from zslab.features.extraction import extract, write_unreadable
+    from zslab.features.sources import leave_out, read_attribute_vectors
+    from zslab.utils.environment import dataset_folder, shown
+    from zslab.utils.flags import check_at_least, check_file_names
+
+    check_file_names(config, "image_embedding", "regions")
+    check_at_least(1, config, "workers", "max_pixels", *(["batch_size"] if config.batch_size is not None else []))
+    check_at_least(0, config, "drop_leading")
+    if (config.images is None) == (config.videos is None):
+        got = "neither" if config.images is None else "both"
+        raise InputError("there must be a folder of one kind", where="--images / --videos", got=got, fix="Pass one of them.")
+    is_video = config.videos is not None
+    folder = dataset_folder(config.dataset, config.dataroot, "zero-shot-actions" if is_video else "zero-shot-images")
+    backbone_name = config.backbone or ("r2plus1d_18" if is_video else "resnet101")
+    short = re.sub(r"[^\w.-]", "_", backbone_name)
+    name = config.image_embedding or short
+    region_name = config.regions or f"feature_map_{RELEASE_NAMES.get(backbone_name, short)}_{config.dataset}"
+    pooled = folder / f"{name}.mat" if is_video or config.write != "regions" else None
+    regions = folder / f"{region_name}.hdf5" if not is_video and config.write != "pooled" else None
+    base = name if pooled else region_name
+    listing, partial = folder / f"{base}-unreadable.txt", folder / f"{base}-partial"
+    _check_outputs(config, [path for path in (pooled, regions) if path], partial)
+
+    splits = config.splits or folder / "att_splits.mat"
+    files, split = _read_sources(config, splits, regions is not None)
+    n_attributes = split.attributes.shape[1] if split else 0
+    names = read_names(config.attribute_names, n_attributes) if config.attribute_names and regions else None
+    vectors = read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors and regions else None
+    backbone = _load_backbone(config, backbone_name)
+    kind = "videos" if is_video else "images"
+    print(
+        f"{len(files)} {kind} of {len(set(files.labels.tolist()))} classes; {backbone_name}, {backbone.weights}, "
+        f"{backbone.feature_dim} x {backbone.grid[0]} x {backbone.grid[1]}"
+    )
+    if config.random_weights:
+        print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
+
+    start, skip = time.perf_counter(), config.skip_unreadable or is_video
+    with extract(
+        files,
+        backbone,
+        partial,
+        maps=config.region_type if regions else None,
+        batch_size=1 if is_video else config.batch_size or 32,
+        workers=1 if is_video else config.workers,
+        max_pixels=config.max_pixels,
+        skip_unreadable=skip,
+    ) as extraction:
+        unreadable = extraction.unreadable
+        write_unreadable(listing, files, unreadable)
+        if unreadable and not skip:
+            must, first = f"all {len(files)} images must be readable", min(unreadable)
+            got = f"{len(unreadable)} that are not, such as {files.files[first]}: {unreadable[first]}"
+            fix = f"{shown(listing)} lists them. Replace them and pass --resume, or pass --skip_unreadable."
+            raise InputError(must, where=files.root, got=got, fix=fix)
+        readable, readable_split = leave_out(files, split, unreadable)
+        if pooled:
+            classes = split.class_names if split else files.classes
+            extraction.write_features(pooled, readable, classes, _copies(readable, split))
+        if regions and readable_split:
+            extraction.write_regions(regions, readable, readable_split, config.region_type, names, vectors)
+        extraction.remove()
+    for path in filter(None, (pooled, regions)):
+        print(f"{shown(path)}: {len(readable)} {kind}")
+    print(f"{time.perf_counter() - start:.0f} s")
+    if not unreadable:
+        return 0
+    print(f"Left out {len(unreadable)} {kind} that cannot be read, listed in {shown(listing)}.", file=sys.stderr)
+    if readable_split and pooled:
+        _write_readable_split(folder, splits, readable_split)
+    return 3
+
+
+def _load_backbone(config: ExtractConfig, name: str) -> Backbone:
+    """Return the backbone of the flags."""
+    from zslab.features import video
+    from zslab.features.backbones import BackboneSpec, load_backbone
+    from zslab.utils.environment import resolve_device
+
+    device = resolve_device(config.device)
+    if config.videos is not None:
+        spec, batch_size = video.VideoSpec(name, config.windows), config.batch_size or video.AT_A_TIME
+        random = config.random_weights
+        return video.load_backbone(spec, config.weights, random_weights=random, device=device, batch_size=batch_size)
+    settings = (config.padding, config.normalization, config.resize, config.crop, config.interpolation)
+    return load_backbone(BackboneSpec(name, *settings), config.weights, random_weights=config.random_weights, device=device)
+
+
+def _read_sources(config: ExtractConfig, splits: Path, needs_split: bool) -> tuple[Images, Split | None]:
+    """Return the files and, where there is a split file, their split."""
+    from zslab.features import images, video_files
+    from zslab.features.sources import read_class_folders, read_class_names, read_image_list, read_split
+    from zslab.utils.environment import resolve_folder
+
+    if config.videos is not None:
+        return read_class_folders(resolve_folder(config.videos), video_files.SUFFIXES, "video"), None
+    has_split = splits.exists() or config.splits is not None
+    if needs_split and not has_split:
+        must = "region maps must have a split file, whose attributes and lists are stored with them"
+        raise InputError(must, where="--splits", got=f"no {splits}", fix="Pass --splits FILE, or --write pooled.")
+    folder, class_names = resolve_folder(config.images or Path()), read_class_names(splits) if has_split else None
+    if config.image_list is not None:
+        files = read_image_list(config.image_list, folder, config.drop_leading, class_names)
+    else:
+        files = read_class_folders(folder, images.SUFFIXES, "image", class_names)
+    return files, read_split(splits, files) if has_split else None
+
+
+def _copies(files: Images, split: Split | None) -> np.ndarray | None:
+    """Return which files are copies, for splits that are still to be drawn, and print notes about them."""
+    from zslab.features.copies import describe_copies, find_copies
+
+    if split is not None:
+        return None
+    copy_of = find_copies(files)
+    print(*(f"Note: {note}\n" for note in describe_copies(files, copy_of)), sep="", end="")
+    return copy_of
+
+
+def _write_readable_split(folder: Path, splits: Path, split: Split) -> None:
+    """Write the split without the images that were left out."""
+    from zslab.data.splits import write_split
+    from zslab.utils.environment import shown
+
+    path = folder / f"{splits.name.removesuffix('.mat').removesuffix('_splits')}_readable_splits.mat"
+    locations = {f"{key}_loc": location + 1 for key, location in split.locations.items()}
+    write_split(path, split.attributes, split.class_names, locations)
+    name = path.stem.removesuffix("_splits")
+    print(f"{shown(path)} has the lists without them: train with --class_embedding {name}.", file=sys.stderr)
+
+
+def _check_outputs(config: ExtractConfig, outputs: list[Path], partial: Path) -> None:
+    """Refuse to touch files of an earlier extraction unless a flag says what to do with them."""
+    if config.overwrite:
+        shutil.rmtree(partial, ignore_errors=True)
+        return
+    existing = [partial] if partial.exists() else [path for path in outputs if path.exists()]
+    if existing and not (config.resume and existing == [partial]):
+        fix = "Pass --overwrite to replace it, --resume to continue an unfinished extraction, or other names "
+        fix += "(--image_embedding, --regions)."
+        raise InputError("the file must not exist yet", where=existing[0], got="an earlier extraction", fix=fix)

@@ -1,0 +1,206 @@
+r"""Make class splits for labeled features: split_<k>/att_splits.mat beside the feature file, k = 1 ... 30.
+
+    zslab splits --dataset ucf101_i3d --class_vectors class_w2v.npy --class_names classes.txt
+    zslab splits --dataset ucf101_i3d --class_vectors class_w2v.npy --class_names classes.txt \
+        --exclude_pretrained kinetics400 --seen 0.7 --class_embedding clean
+    zslab splits --dataset my_clips --image_embedding r3d_18 --word_vectors glove.6B.300d.txt --splits 1 \
+        --unseen "ride bike" swim
+
+The unseen classes are drawn, or named by --unseen. The class vectors come from a matrix with a row for each label (a .npy
+file, or att of a .mat file), or from the words of the class names. Where two files name the classes, they are matched by
+name. The 30 splits of the published numbers came with the authors' data; these are others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeVar
+
+from zslab.errors import InputError, examples
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from zslab.features.text import TextRecord
+
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True)
+class SplitsConfig:
+    """Flags of `zslab splits`."""
+
+    dataset: str = "hmdb_i3d"
+    """folder of the data set under --dataroot"""
+    dataroot: Path | None = None
+    """folder of the data sets; by default data/ of the tree of this clone that has the data set, without a clone ./data"""
+    image_embedding: str = "i3d"
+    """feature file, without .mat; its labels are split"""
+    class_embedding: str = "att"
+    """name of the files to write, without _splits.mat"""
+    class_vectors: Path | None = None
+    """matrix of class vectors, a row a label (.npy), or a .mat file with att, and with names where they are in another order"""
+    word_vectors: Path | None = None
+    """word vectors to make class vectors of: word2vec's .bin or text format, GloVe's, fastText's .vec ..."""
+    combine: Literal["mean", "sum"] = "mean"
+    """how the vectors of a name's words become one"""
+    class_names: Path | None = None
+    """text file or table of class names, in any order if the feature file has names, otherwise in the order of the labels"""
+    splits: str = "1-30"
+    """numbers of the splits to make"""
+    seed: int = 0
+    """split k is drawn from this seed and k alone"""
+    seen: float = 0.5
+    """share of the classes that is seen"""
+    unseen: tuple[str, ...] = ()
+    """names, or numbers from 1 on, of the unseen classes, or a text file or table of names, instead of a drawn share of them"""
+    exclude_pretrained: str | None = None
+    """draw the unseen classes from those that this pretraining lacks, as TruZe does: kinetics400, imagenet1k, or a file"""
+    hold_out: float = 0.2
+    """share of every seen class's samples to test on"""
+    validation: float = 0.25
+    """share of the seen classes that validation treats as unseen"""
+    overwrite: bool = False
+    """replace split files that are there"""
+
+
+def make_splits(config: SplitsConfig) -> None:
+    """Write all split files."""
+    import numpy as np
+
+    from zslab.data.formats.matfile import read_mat
+    from zslab.data.formats.names import listed_names
+    from zslab.data.splits import random_class_split, write_split
+    from zslab.data.xlsa17 import read_features
+    from zslab.utils.environment import dataset_folder, shown
+    from zslab.utils.files import refuse_existing
+    from zslab.utils.flags import check_at_least, check_file_names
+    from zslab.utils.int_ranges import parse_numbers
+
+    check_at_least(1e-9, config, "seen", "hold_out", "validation", below=1)
+    check_at_least(0, config, "seed")
+    check_file_names(config, "image_embedding", "class_embedding")
+    folder = dataset_folder(config.dataset, config.dataroot, "zero-shot-actions")
+    numbers = parse_numbers(config.splits, "--splits")
+    files = {number: folder / f"split_{number}" / f"{config.class_embedding}_splits.mat" for number in numbers}
+    refuse_existing(*files.values(), overwrite=config.overwrite)
+    feature_file = folder / f"{config.image_embedding}.mat"
+    _, labels = read_features(feature_file)
+    vectors, names, record = vectors_and_names(config, int(labels.max()), feature_file)
+    copy_of = read_mat(feature_file, [], ["copy_of"]).get("copy_of")
+    for number, path in files.items():
+        generator = np.random.default_rng((config.seed, number))
+        unseen_classes = unseen_labels(listed_names(config.unseen), names)
+        if config.exclude_pretrained is not None:
+            unseen_classes = clean_unseen_labels(config, names, generator)
+        locations = random_class_split(
+            labels,
+            generator,
+            seen=config.seen,
+            hold_out=config.hold_out,
+            validation=config.validation,
+            unseen_classes=unseen_classes,
+            copy_of=None if copy_of is None else copy_of.ravel().astype(np.int64) - 1,
+        )
+        write_split(path, vectors, names, locations, **(record.variable() if record else {}))
+        seen, unseen = (len(np.unique(labels[locations[key] - 1])) for key in ("trainval_loc", "test_unseen_loc"))
+        sizes = " / ".join(str(len(locations[key])) for key in ("trainval_loc", "test_seen_loc", "test_unseen_loc"))
+        print(f"{shown(path)}: {seen} seen and {unseen} unseen classes, trainval / test_seen / test_unseen {sizes}")
+
+
+def vectors_and_names(
+    config: SplitsConfig, n_classes: int, feature_file: Path
+) -> tuple[np.ndarray, list[str], TextRecord | None]:
+    """Return (C, A) class vectors and C names in the order of the labels, and the record of the word vectors they came from.
+
+    Args:
+        config: where they come from.
+        n_classes: how many classes the labels have.
+        feature_file: file of the features, which may hold the names.
+
+    Raises:
+        InputError: a file is missing or does not fit the labels.
+    """
+    import numpy as np
+
+    from zslab.data.checks import check_attributes
+    from zslab.data.formats.names import read_names
+    from zslab.data.splits import read_class_vectors
+    from zslab.features.sources import read_class_names
+    from zslab.features.text import word_record
+    from zslab.features.word_vectors import class_vectors
+
+    if (config.class_vectors is None) == (config.word_vectors is None):
+        got = "both" if config.class_vectors else "neither"
+        both = "--class_vectors / --word_vectors"
+        raise InputError("class vectors must have one source", where=both, got=got, fix="Pass exactly one.")
+    names, record = read_class_names(feature_file), None
+    if config.class_names is not None:
+        listed = read_names(config.class_names)
+        names = _in_order(names, listed, listed, config.class_names)
+    if config.class_vectors is not None:
+        vectors, stored_names = read_class_vectors(config.class_vectors)
+        check_attributes(vectors.T, config.class_vectors)
+        vectors = np.array(_in_order(names, stored_names, list(vectors), config.class_vectors))
+        names = names or stored_names or [f"class {number}" for number in range(1, len(vectors) + 1)]
+    elif config.word_vectors is not None and names is not None:
+        vectors, notes = class_vectors(names, config.word_vectors, config.combine)
+        record = word_record(config.word_vectors, names[0], vectors[0])
+        print(*(f"Note: {note}\n" for note in notes), sep="", end="")
+    else:
+        fix = "Pass --class_names, a text file with one name per line, with --word_vectors."
+        raise InputError("there must be class names to look up", where="--class_names", got="nothing", fix=fix)
+    if not len(vectors) == len(names) == n_classes:
+        must, got = f"there must be {n_classes} class vectors and names, one for each label", f"{len(vectors)} and {len(names)}"
+        where, fix = config.class_vectors or config.class_names or feature_file, "Give one row or line for each label."
+        raise InputError(must, where=where, got=got, fix=fix)
+    return vectors, names, record
+
+
+def _in_order(names: list[str] | None, given: list[str] | None, values: list[Value], where: Path) -> list[Value]:
+    """Return values in the order of `names` by their own names, `given`; as they are, with a note, where one side has none."""
+    from zslab.utils.names import places_by_name, repeated
+
+    if twice := repeated(given or []):
+        got = examples([" = ".join(group) for group in twice])
+        must = "every name must differ from the others by more than case, spaces and underscores"
+        raise InputError(must, where=where, got=got, fix="Rename one of them.")
+    places = places_by_name(names, given, where) if names and given else None
+    if places is None and names:
+        reason = "other names than the features" if given else "no names"
+        print(f"Note: {where.name} has {reason}: it is taken in the order of the labels.")
+    return values if places is None else [values[place] for place in places]
+
+
+def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
+    """Return the 1-based labels of classes given by name or by number from 1 on."""
+    from zslab.utils.names import find_names
+
+    numbers = {str(label): name for label, name in enumerate(names, start=1) if str(label) not in names}
+    places = find_names(
+        [numbers.get(name, name) for name in chosen], names, "--unseen", fix="Pass names, or numbers from 1 on."
+    )
+    return sorted(place + 1 for place in places)
+
+
+def clean_unseen_labels(config: SplitsConfig, names: Sequence[str], generator: np.random.Generator) -> list[int]:
+    """Draw the 1-based labels of unseen classes from those that the pretraining neither contains nor is related to."""
+    import numpy as np
+
+    from zslab.features.pretraining import find_matches, pretraining_classes
+
+    if config.unseen:
+        got = f"--unseen {' '.join(config.unseen)}"
+        raise InputError(
+            "--unseen must not name the classes", where="--exclude_pretrained", got=got, fix="Leave out one of them."
+        )
+    matches = find_matches(names, pretraining_classes(str(config.exclude_pretrained)))
+    clean = [label for label, name in enumerate(names, start=1) if name not in matches]
+    n_unseen = len(names) - int(np.ceil(config.seen * len(names)))
+    if len(clean) < n_unseen:
+        must, got = f"{n_unseen} classes must be outside the pretraining", f"{len(clean)} of {len(names)}"
+        raise InputError(must, where="--exclude_pretrained", got=got, fix=f"Raise --seen, now {config.seen:g}.")
+    return sorted(generator.permutation(clean)[:n_unseen].tolist())
