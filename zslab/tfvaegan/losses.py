@@ -6,11 +6,11 @@ D feature_dim, A attribute_dim, Z latent_dim.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+
+from zslab.utils.precision import autocast
 
 
 def reconstruction_loss(x_hat: Tensor, x: Tensor) -> Tensor:
@@ -26,7 +26,8 @@ def reconstruction_loss(x_hat: Tensor, x: Tensor) -> Tensor:
     Returns:
         0-d: summed over dimensions, averaged over the batch.
     """
-    return F.binary_cross_entropy(x_hat, x, reduction="sum") / len(x)
+    with autocast(x.device, False):  # PyTorch refuses this loss otherwise on CUDA, where x_hat could be bfloat16; here it is not
+        return F.binary_cross_entropy(x_hat, x, reduction="sum") / len(x)
 
 
 def kl_divergence(mean: Tensor, log_variance: Tensor) -> Tensor:
@@ -88,24 +89,12 @@ def wasserstein_distance(score_real: Tensor, score_fake: Tensor) -> Tensor:
     return score_real.mean() - score_fake.mean()
 
 
-def gradient_penalty(critic: Callable[[Tensor], Tensor], x: Tensor, x_hat: Tensor, alpha: Tensor) -> Tensor:
-    """Return the gradient penalty mean((‖∇D(x̄)‖₂ − 1)²) at x̄ = αx + (1 − α)x̂.
+def gradient_penalty(slope: Tensor) -> Tensor:
+    """Return the gradient penalty mean((‖∇D‖₂ − 1)²), 0-d, of the critic's gradients (B, D) between real and generated features.
 
     Source: WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3; eq. 2 of TF-VAEGAN.
-
-    Args:
-        critic: maps features (B, D) to scores (B,); attributes, if any, are bound to it and not interpolated.
-        x: (B, D) real features; no gradient flows into them.
-        x_hat: (B, D) generated features; no gradient flows into them.
-        alpha: (B, 1) in [0, 1], one number per sample.
-
-    Returns:
-        0-d: the penalty without its weight, differentiable in the critic's parameters.
     """
-    interpolated = (alpha * x + (1 - alpha) * x_hat).detach().requires_grad_()
-    (gradient,) = torch.autograd.grad(critic(interpolated).sum(), interpolated, create_graph=True)
-    penalty: Tensor = (gradient.norm(dim=1) - 1).square().mean()
-    return penalty
+    return (slope.norm(dim=1) - 1).square().mean()
 
 
 def adapt_penalty_weight(penalty_weight: Tensor, penalty: Tensor) -> Tensor:

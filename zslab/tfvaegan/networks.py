@@ -6,8 +6,7 @@ as N(0, 0.02), every bias as 0, every LeakyReLU has slope 0.2. Networks hold no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -33,23 +32,11 @@ def leaky_relu(x: Tensor) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear layer whose matrix products can be computed in bfloat16.
-
-    Attributes:
-        bf16_weight: a bfloat16 copy of the weight, or None to compute with the weight itself. It is not part of the saved
-            state, and must be updated whenever the weight changes (`zslab.tfvaegan.steps.TrainingState.update_bf16`).
-    """
-
-    bf16_weight: Tensor | None = None
-
-    @property
-    def operand(self) -> Tensor:
-        """The weight (out, in) that products use."""
-        return self.weight if self.bf16_weight is None else self.bf16_weight
+    """A linear layer whose result has its input's precision, also where autocast computes the product in bfloat16."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x (n, in) to (n, out)."""
-        return linear(x, self.operand, self.bias)
+        return linear(x, self.weight, self.bias)
 
 
 class Encoder(nn.Module):
@@ -107,8 +94,73 @@ class Critic(nn.Module):
     def forward(self, x: Tensor, a: Tensor | None = None) -> Tensor:
         """Map features x (B, D) and attributes a (B, A), or None, to unbounded scores (B,), higher for real features."""
         joint = x if a is None else torch.cat([x, a], dim=1)
-        scores: Tensor = self.output(leaky_relu(self.hidden(joint)))
-        return scores.squeeze(1)
+        return score(leaky_relu(self.hidden(joint)), self.output.weight, self.output.bias)
+
+    def compare(self, x: Tensor, x_hat: Tensor, alpha: Tensor, a: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Score real and generated features, and differentiate D between them; no gradient flows into the arguments.
+
+        Args:
+            x: (B, D) real features.
+            x_hat: (B, D) generated features.
+            alpha: (B, 1) in [0, 1].
+            a: (B, A) attributes, or None for D2.
+
+        Returns:
+            Scores of real and of generated features, both (B,), and ∇D (B, D) at αx + (1 − α)x̂, for the gradient penalty.
+        """
+        a = x[:, :0] if a is None else a
+        scores, slope = Comparison.apply(x, x_hat, alpha, a, *self.hidden.parameters(), *self.output.parameters())
+        return scores[0], scores[1], slope
+
+
+def score(h: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return w · h + b (...) for h (..., H), weight (1, H) and bias (1,); no matrix product, so always in full precision."""
+    return (h * weight).sum(dim=-1) + bias
+
+
+def times_slope(x: Tensor, p: Tensor) -> Tensor:
+    """Return x ⊙ slope(p), where the slope is LeakyReLU's: 1 for p > 0 and 0.2 elsewhere."""
+    product: Tensor = torch.ops.aten.leaky_relu_backward(x, p, SLOPE, False)
+    return product
+
+
+class Comparison(torch.autograd.Function):
+    """`Critic.compare` with gradients in closed form.
+
+    With p = W₁ₓ x + W₁ₐ a + b₁, the critic is D(x, a) = w₂ · leaky_relu(p) + b₂. Let s = w₂ ⊙ slope(p).
+
+    - p is linear in x. At x̄ = αx + (1 − α)x̂ it is p̄ = αp + (1 − α)p̂, which needs no matrix product.
+    - ∇D(x̄) = W₁ₓᵀ s̄. The slope is constant almost everywhere, so no second derivative is needed.
+    - For a loss with gradients d_score and d_∇: d_p = d_score · s, d_W₁ₓ = Σ d_p xᵀ + Σ s̄ d_∇ᵀ, d_W₁ₐ = Σ d_p aᵀ,
+      d_w₂ = Σ d_score · leaky_relu(p) + Σ slope(p̄) ⊙ (W₁ₓ d_∇).
+
+    Autograd would find the same by itself, but fill, copy and add three gradients as large as W₁ (38 MB for CUB), which takes a
+    sixth of the time on a CPU. Here one product of [d_p; d_p̂; s̄] and [x; x̂; d_∇] makes the sum.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, x_hat: Tensor, alpha: Tensor, a: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return scores (2, B) of x and x̂, and ∇D (B, D)."""
+        w_features, w_attributes = w1.split([x.shape[1], a.shape[1]], dim=1)
+        features = torch.cat([x, x_hat])
+        p = linear(features, w_features).view(2, len(x), -1) + linear(a, w_attributes, b1)
+        p = torch.cat([p, torch.lerp(p[1], p[0], alpha)[None]])
+        h, s = leaky_relu(p[:2]), times_slope(w2.expand_as(p), p)
+        ctx.save_for_backward(features, a, w_features, p, h, s)
+        return score(h, w2, b2), linear(s[2], w_features.T)
+
+    @staticmethod
+    def backward(ctx: Any, d_scores: Tensor, d_slope: Tensor) -> tuple[Tensor | None, ...]:
+        """Return the gradients of w1, b1, w2 and b2, for d_scores (2, B) and d_slope (B, D)."""
+        features, a, w_features, p, h, s = ctx.saved_tensors
+        d_score = d_scores.unsqueeze(2)
+        d_p = d_score * s[:2]
+        left, right = torch.cat([*d_p, s[2]]), torch.cat([features, d_slope])
+        d_w1 = torch.cat([linear(left.T, right.T), linear(d_p.sum(dim=0).T, a.T)], dim=1)
+        d_w2 = (d_score * h).sum(dim=(0, 1)) + times_slope(linear(d_slope, w_features), p[2]).sum(dim=0)
+        return None, None, None, None, d_w1, d_p.sum(dim=(0, 1)), d_w2[None], d_scores.sum()[None]
 
 
 class Feedback(nn.Module):
@@ -144,24 +196,30 @@ class SemanticDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Map features x (B, D) to attributes â (B, A) and the hidden layer h (B, H)."""
-        h = leaky_relu(self.hidden(x))
-        return self.activate(self.attributes(h)), h
+        h = self.hidden_features(x)
+        a = self.attributes(h)
+        return torch.sigmoid(a) if self.output == "sigmoid" else F.normalize(a, dim=1), h
 
-    def activate(self, a: Tensor) -> Tensor:
-        """Apply the output function to the last layer's sums (B, A); returns â (B, A)."""
-        return torch.sigmoid(a) if self.output == "sigmoid" else F.normalize(a, dim=1)
+    def hidden_features(self, x: Tensor) -> Tensor:
+        """Map features x (B, D) to the hidden layer h (B, H)."""
+        return leaky_relu(self.hidden(x))
 
 
-@dataclass
-class Networks:
+class Networks(nn.Module):
     """The networks of one model; `critic_unseen`, D2, exists in the transductive variant only."""
 
-    encoder: Encoder
-    generator: Generator
-    critic: Critic
-    feedback: Feedback
-    decoder: SemanticDecoder
-    critic_unseen: Critic | None = None
+    def __init__(
+        self,
+        encoder: Encoder,
+        generator: Generator,
+        critic: Critic,
+        feedback: Feedback,
+        decoder: SemanticDecoder,
+        critic_unseen: Critic | None = None,
+    ):
+        super().__init__()
+        self.encoder, self.generator, self.critic, self.feedback, self.decoder = encoder, generator, critic, feedback, decoder
+        self.critic_unseen = critic_unseen
 
     @classmethod
     def build(cls, config: TfvaeganConfig, feature_dim: int, attribute_dim: int) -> Networks:
@@ -175,23 +233,3 @@ class Networks:
             SemanticDecoder(feature_dim, attribute_dim, h, "sigmoid" if config.bce_att else "unit_norm"),
             Critic(feature_dim, 0, config.ndh) if isinstance(config, ImageConfig) and config.transductive else None,
         )
-
-    def items(self) -> list[tuple[str, nn.Module]]:
-        """Return (name, network) for the networks that exist."""
-        return [(f.name, getattr(self, f.name)) for f in fields(self) if getattr(self, f.name) is not None]
-
-    def to(self, device: torch.device) -> Networks:
-        """Move all networks to a device, in place."""
-        for _, network in self.items():
-            network.to(device)
-        return self
-
-    def state_dict(self) -> dict[str, Tensor]:
-        """Return all parameters under names such as "generator.hidden.weight"."""
-        return {f"{name}.{key}": value for name, net in self.items() for key, value in net.state_dict().items()}
-
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Copy the parameters in from what `state_dict` returned."""
-        for name, network in self.items():
-            prefix = f"{name}."
-            network.load_state_dict({k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)})

@@ -1,24 +1,26 @@
-"""The training steps of TF-VAEGAN in plain PyTorch: the reference that a faster engine must agree with.
+"""The training steps of TF-VAEGAN.
 
 Source: Narayan et al., ECCV 2020, and the authors' release. Every random number of an iteration is drawn beforehand into
-`Draws`, so a step is a function of weights and draws. The networks that a loss trains are the names passed to
-`TrainingState.update`.
+`Draws`, so a step is a function of weights and draws. Everything is differentiated by autograd: a term that is added to a step's
+loss trains. The networks that a loss trains are the names passed to `TrainingState.update`.
+
+Two things make an iteration fast. Encoder and generator do not change during the critic steps, so their features are generated
+in one pass (`decode_and_generate`). And the critic compares real and generated features in one product, with the gradient
+penalty in closed form (`zslab.tfvaegan.networks.Comparison`). Shapes are static, nothing is read back to the host, and parameters
+and λ1 change in place, so that a GPU can capture an iteration as a CUDA graph.
 
 Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent_dim, K critic_iter.
 """
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from zslab.config import ImageConfig, TfvaeganConfig
-from zslab.data.dataset import StageData
+from zslab.data.dataset import Samples, StageData
 from zslab.tfvaegan.losses import (
     adapt_penalty_weight,
     attribute_cross_entropy,
@@ -28,7 +30,7 @@ from zslab.tfvaegan.losses import (
     reconstruction_loss,
     wasserstein_distance,
 )
-from zslab.tfvaegan.networks import Linear, Networks
+from zslab.tfvaegan.networks import Networks
 from zslab.utils.cuda_graphs import moments
 
 Losses = dict[str, Tensor]
@@ -96,11 +98,23 @@ def draw(data: StageData, config: TfvaeganConfig, latent_dim: int, generator: to
 
 @dataclass(frozen=True)
 class Batch:
-    """Features x (B, D), their attributes a (B, A), and the decoder's target (B, A)."""
+    """A batch of samples, or K of them with one more dimension in front.
+
+    Attributes:
+        x: (B, D) real features. Those of D2 are unlabeled: they belong to other classes than `labels`.
+        labels: (B,) the classes to generate features of.
+        a: (B, A) attributes of these classes.
+        target: (B, A) what the decoder is trained to find in features of these classes.
+    """
 
     x: Tensor
+    labels: Tensor
     a: Tensor
     target: Tensor
+
+    def __getitem__(self, k: int) -> Batch:
+        """Return the k-th of K batches."""
+        return Batch(self.x[k], self.labels[k], self.a[k], self.target[k])
 
 
 class TrainingState:
@@ -108,79 +122,30 @@ class TrainingState:
 
     Args:
         networks: are moved to `device`.
-        bf16: whether the layers compute their products with bfloat16 copies of the weights, updated after every step of an
-            optimizer. Weights, gradients, Adam's moments, losses and λ1 keep their precision.
     """
 
-    def __init__(self, networks: Networks, config: TfvaeganConfig, device: torch.device, bf16: bool = False):
+    def __init__(self, networks: Networks, config: TfvaeganConfig, device: torch.device):
         self.networks = networks.to(device)
         self.config = config
         # In double precision λ1 can shrink in every iteration of a whole run without reaching zero.
         self.penalty_weight = torch.tensor(config.lambda1, dtype=torch.float64, device=device)
-        self.attribute_loss_function = attribute_cross_entropy if config.bce_att else cycle_loss
-        s = config
-        hyper = {
-            "encoder": (s.lr, 0.9),
-            "generator": (s.lr, s.beta1),
-            "critic": (s.lr, s.beta1),
-            "feedback": (s.feed_lr, s.beta1),
-            "decoder": (s.dec_lr, s.beta1),
-            "critic_unseen": (s.lr, s.beta1),
-        }
+        rates = {"feedback": config.feed_lr, "decoder": config.dec_lr}
         self.optimizers = {
             name: torch.optim.Adam(
                 network.parameters(),
-                lr=hyper[name][0],
-                betas=(hyper[name][1], 0.999),
+                lr=rates.get(name, config.lr),
+                betas=(0.9 if name == "encoder" else config.beta1, 0.999),
                 fused=True,
                 capturable=device.type == "cuda",
             )
-            for name, network in networks.items()
+            for name, network in networks.named_children()
         }
-        # A critic's output layer stays float32: its product is small, and the losses average its scores.
-        self.bf16_layers = {
-            name: [layer for layer in network.modules() if isinstance(layer, Linear) and layer.out_features > 1]
-            for name, network in networks.items()
-            if bf16
-        }
-        for layer in itertools.chain(*self.bf16_layers.values()):
-            layer.bf16_weight = layer.weight.detach().bfloat16()
-
-    def step(self, name: str) -> None:
-        """Make one Adam step of a network, with the gradients that its parameters hold."""
-        self.optimizers[name].step()
-        self.update_bf16(name)
-
-    @torch.no_grad()
-    def update_bf16(self, *names: str) -> None:
-        """Update the bfloat16 weights of the named networks, or of all; to be called whenever weights have changed."""
-        for name in names or self.bf16_layers:
-            for layer in self.bf16_layers.get(name, ()):
-                assert layer.bf16_weight is not None
-                layer.bf16_weight.copy_(layer.weight)
-
-    @contextmanager
-    def full_precision(self) -> Iterator[None]:
-        """Let the networks compute with their float32 weights inside the context."""
-        layers = list(itertools.chain(*self.bf16_layers.values()))
-        copies = [layer.bf16_weight for layer in layers]
-        for layer in layers:
-            layer.bf16_weight = None
-        try:
-            yield
-        finally:
-            for layer, copy in zip(layers, copies):
-                layer.bf16_weight = copy
 
     def tensors(self) -> dict[str, Tensor]:
         """Return everything that an iteration changes, by name; an optimizer's moments exist after its first step."""
-        tensors = {"lambda1": self.penalty_weight}
-        for name, network in self.networks.items():
-            tensors |= {f"{name}.{key}": value for key, value in network.named_parameters()}
-            tensors |= {f"{name}, Adam's {key}": value for key, value in moments(self.optimizers[name]).items()}
-            for i, layer in enumerate(self.bf16_layers.get(name, ())):
-                if layer.bf16_weight is not None:
-                    tensors[f"{name}, bf16 weight {i}"] = layer.bf16_weight
+        tensors = {"lambda1": self.penalty_weight, **dict(self.networks.named_parameters())}
+        for name, optimizer in self.optimizers.items():
+            tensors |= {f"{name}, Adam's {key}": value for key, value in moments(optimizer).items()}
         return tensors
 
     @property
@@ -204,16 +169,17 @@ class TrainingState:
 
     def update(self, loss: Tensor, *names: str) -> None:
         """Make one Adam step of the named networks, and of no others, on the gradient of a 0-d `loss`."""
-        networks = dict(self.networks.items())
-        parameters = [p for name in names for p in networks[name].parameters()]
+        parameters = [p for name in names for p in getattr(self.networks, name).parameters()]
         for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
             parameter.grad = gradient
         for name in names:
-            self.step(name)
+            self.optimizers[name].step()
+            self.optimizers[name].zero_grad()  # frees the memory before the next gradients come
 
     def attribute_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """Return the decoder's loss, 0-d, for features x (B, D) and `target` (B, A)."""
-        return self.attribute_loss_function(self.networks.decoder(x)[0], target)
+        loss = attribute_cross_entropy if self.config.bce_att else cycle_loss
+        return loss(self.networks.decoder(x)[0], target)
 
 
 def generate(networks: Networks, z: Tensor, a: Tensor, feedback_weight: float | None, source: Tensor | None = None) -> Tensor:
@@ -232,13 +198,12 @@ def generate(networks: Networks, z: Tensor, a: Tensor, feedback_weight: float | 
     Returns:
         x̂ (B, D) in (0, 1).
     """
-    feedback = None
+    g, feedback = networks.generator.hidden_features(z, a), None
     if feedback_weight is not None:
         with torch.no_grad():
-            _, hidden = networks.decoder(networks.generator(z, a) if source is None else source)
-        feedback = feedback_weight * networks.feedback(hidden)
-    x_hat: Tensor = networks.generator(z, a, feedback)
-    return x_hat
+            h = networks.decoder.hidden_features(networks.generator.output_from_hidden(g) if source is None else source)
+        feedback = feedback_weight * networks.feedback(h)
+    return networks.generator.output_from_hidden(g, feedback)
 
 
 def encode(networks: Networks, x: Tensor, a: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -248,12 +213,7 @@ def encode(networks: Networks, x: Tensor, a: Tensor, noise: Tensor) -> tuple[Ten
         Latents z = μ + σ·noise, μ and log σ², all (B, Z).
     """
     mean, log_variance = networks.encoder(x, a)
-    return sample_latent(mean, log_variance, noise), mean, log_variance
-
-
-def sample_latent(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
-    """Return z = μ + σ·noise for μ, log σ² and noise, all (B, Z)."""
-    return mean + (0.5 * log_variance).exp() * noise
+    return mean + (0.5 * log_variance).exp() * noise, mean, log_variance
 
 
 def decoder_step(state: TrainingState, batch: Batch) -> Losses:
@@ -263,33 +223,63 @@ def decoder_step(state: TrainingState, batch: Batch) -> Losses:
     return {"cycle_decoder": loss.detach()}
 
 
-def critic_step(state: TrainingState, batch: Batch, noise: Tensor, alpha: Tensor, feedback: float | None) -> Losses:
-    """Train D on real against generated features of the same classes (eq. 2), with noise (B, Z) and alpha (B, 1)."""
+def decode_and_generate(
+    state: TrainingState, batches: Batch, noise: Tensor, feedback: float | None
+) -> tuple[Tensor, list[Losses]]:
+    """Make the K decoder steps, and generate the features for the K critic steps.
+
+    The decoder does not depend on the critic, so all its steps can come first. With feedback, the features of step k use the decoder
+    after its own step k; everything but its hidden layer is computed for all steps at once.
+
+    Args:
+        state: its decoder changes in place.
+        batches: K batches.
+        noise: (K, B, Z).
+        feedback: δ, or None where feedback is not active.
+
+    Returns:
+        x̂ (K, B, D), without gradients, and the losses of every step.
+    """
     networks, s = state.networks, state.config
+    a, z = batches.a.flatten(0, 1), noise.flatten(0, 1)
     with torch.no_grad():
-        z = encode(networks, batch.x, batch.a, noise)[0] if s.encoded_noise else noise
-        x_hat = generate(networks, z, batch.a, feedback)
-    distance = wasserstein_distance(networks.critic(batch.x, batch.a), networks.critic(x_hat, batch.a))
-    penalty = gradient_penalty(lambda x: networks.critic(x, batch.a), batch.x, x_hat, alpha)
-    loss = s.gammaD * (state.penalty_factor * penalty - distance)
-    state.update(loss, "critic")
-    return {"critic": loss.detach(), "wasserstein": distance.detach(), "penalty": penalty.detach()}
+        if s.encoded_noise:
+            z = encode(networks, batches.x.flatten(0, 1), a, z)[0]
+        g = networks.generator.hidden_features(z, a)
+        x_hat = networks.generator.output_from_hidden(g).view_as(batches.x)
+    losses, h = list[Losses](), list[Tensor]()
+    for k in range(s.critic_iter):
+        losses.append(decoder_step(state, batches[k]) if s.recons_weight > 0 else {})
+        if feedback is not None:
+            with torch.no_grad():
+                h.append(networks.decoder.hidden_features(x_hat[k]))
+    if feedback is not None:
+        with torch.no_grad():
+            x_hat = networks.generator.output_from_hidden(g, feedback * networks.feedback(torch.cat(h))).view_as(batches.x)
+    return x_hat, losses
 
 
-def critic_unseen_step(
-    state: TrainingState, x: Tensor, a: Tensor, noise: Tensor, alpha: Tensor, feedback: float | None
+def critic_step(
+    state: TrainingState, name: str, weight: float, x: Tensor, x_hat: Tensor, alpha: Tensor, a: Tensor | None = None
 ) -> Losses:
-    """Train D2 on unlabeled real features x (B, D) against those generated for unseen attributes a (B, A)."""
-    networks, s = state.networks, state.config
-    with torch.no_grad():
-        x_hat = generate(networks, noise, a, feedback)
-    critic = networks.critic_unseen
-    assert critic is not None and isinstance(s, ImageConfig)
-    distance = wasserstein_distance(critic(x), critic(x_hat))
-    penalty = gradient_penalty(critic, x, x_hat, alpha)
-    loss = s.gammaD2 * (state.penalty_factor * penalty - distance)
-    state.update(loss, "critic_unseen")
-    return {"critic_unseen": loss.detach(), "wasserstein_unseen": distance.detach(), "penalty_unseen": penalty.detach()}
+    """Train a critic on real against generated features (eq. 2).
+
+    Args:
+        state: the critic changes in place.
+        name: "critic", or "critic_unseen" for D2.
+        weight: of the loss.
+        x: (B, D) real features.
+        x_hat: (B, D) generated features.
+        alpha: (B, 1) in [0, 1], the interpolation of the gradient penalty.
+        a: (B, A) attributes; none for D2.
+    """
+    real, generated, slope = getattr(state.networks, name).compare(x, x_hat, alpha, a)
+    distance, penalty = wasserstein_distance(real, generated), gradient_penalty(slope)
+    loss = weight * (state.penalty_factor * penalty - distance)
+    state.update(loss, name)
+    suffix = name.removeprefix("critic")
+    losses = {"critic": loss, "wasserstein": distance, "penalty": penalty}
+    return {f"{key}{suffix}": value.detach() for key, value in losses.items()}
 
 
 def generator_step(state: TrainingState, batch: Batch, draws: Draws, unseen: Batch | None, feedback: float | None) -> Losses:
@@ -299,7 +289,7 @@ def generator_step(state: TrainingState, batch: Batch, draws: Draws, unseen: Bat
         state: changed in place.
         batch: the last of the critic steps' batches.
         draws: the iteration's random numbers.
-        unseen: attributes and targets to generate unseen features for; its x is not read. Transductive variant only.
+        unseen: what to generate unseen features for; its x is not read. Transductive variant only.
         feedback: δ, or None where feedback is not active.
 
     Returns:
@@ -307,43 +297,35 @@ def generator_step(state: TrainingState, batch: Batch, draws: Draws, unseen: Bat
     """
     networks, s = state.networks, state.config
     z, mean, log_variance = encode(networks, batch.x, batch.a, draws.vae_noise)
-    reconstruction = generate(networks, z, batch.a, feedback)
-    losses = {"reconstruction": reconstruction_loss(reconstruction, batch.x), "kl": kl_divergence(mean, log_variance)}
-    if s.encoded_noise:
-        x_hat = reconstruction
-    else:
+    x_hat = reconstruction = generate(networks, z, batch.a, feedback)
+    if not s.encoded_noise:
         source = reconstruction if s.stale_feedback else None
         x_hat = generate(networks, draws.generator_noise, batch.a, feedback, source)
-    losses["adversarial"] = -networks.critic(x_hat, batch.a).mean()
-    weights = {"reconstruction": 1.0, "kl": 1.0, "adversarial": s.gammaG}
+    terms = {  # name -> weight, loss
+        "reconstruction": (1.0, reconstruction_loss(reconstruction, batch.x)),
+        "kl": (1.0, kl_divergence(mean, log_variance)),
+        "adversarial": (s.gammaG, -networks.critic(x_hat, batch.a).mean()),
+    }
     if s.recons_weight > 0:
-        losses["cycle_generator"] = state.attribute_loss(x_hat, batch.target)
-        weights["cycle_generator"] = s.recons_weight
+        terms["cycle_generator"] = s.recons_weight, state.attribute_loss(x_hat, batch.target)
     if unseen is not None:
         assert draws.unseen is not None and networks.critic_unseen is not None and isinstance(s, ImageConfig)
         x_hat = generate(networks, draws.unseen.generator_noise, unseen.a, feedback)
-        losses["adversarial_unseen"] = -networks.critic_unseen(x_hat).mean()
-        weights["adversarial_unseen"] = s.gammaG_D2
+        terms["adversarial_unseen"] = s.gammaG_D2, -networks.critic_unseen(x_hat).mean()
         if s.recons_weight > 0:
-            losses["cycle_unseen"] = state.attribute_loss(x_hat, unseen.target)
-            weights["cycle_unseen"] = s.recons_weight
-    total = weighted_sum(losses, weights)
+            terms["cycle_unseen"] = s.recons_weight, state.attribute_loss(x_hat, unseen.target)
+    total = torch.stack([weight * loss for weight, loss in terms.values()]).sum()
     learners = ["encoder", "generator"]
     if feedback is not None:
         learners.append("feedback")
     if s.recons_weight > 0 and not s.freeze_dec:
         learners.append("decoder")
     state.update(total, *learners)
-    return {name: loss.detach() for name, loss in losses.items()} | {"generator": total.detach()}
-
-
-def weighted_sum(losses: Losses, weights: dict[str, float]) -> Tensor:
-    """Return Σ weight · loss, 0-d, over the names in `weights`."""
-    return torch.stack([weight * losses[name] for name, weight in weights.items()]).sum()
+    return {name: loss.detach() for name, (_, loss) in terms.items()} | {"generator": total.detach()}
 
 
 def iteration(state: TrainingState, data: StageData, targets: Tensor, draws: Draws, feedback_active: bool) -> Losses:
-    """Make one iteration: `critic_iter` critic steps, the λ1 rule, one generator step.
+    """Make one iteration: `critic_iter` decoder and critic steps, the λ1 rule, one generator step.
 
     Args:
         state: changed in place.
@@ -354,21 +336,25 @@ def iteration(state: TrainingState, data: StageData, targets: Tensor, draws: Dra
     Returns:
         name -> 0-d loss; those of the critic steps are averages over the steps.
     """
-    s = state.config
-    feedback = s.a1 if feedback_active else None
-    steps: list[Losses] = []
+
+    def batches(samples: Samples, indices: Tensor, labels: Tensor) -> Batch:
+        return Batch(samples.features[indices], labels, data.attributes[labels], targets[labels])
+
+    s, feedback = state.config, state.config.a1 if feedback_active else None
+    seen = batches(data.train, draws.indices, data.train.labels[draws.indices])
+    x_hat, steps = decode_and_generate(state, seen, draws.noise, feedback)
     for k in range(s.critic_iter):
-        labels = data.train.labels[draws.indices[k]]
-        batch = Batch(data.train.features[draws.indices[k]], data.attributes[labels], targets[labels])
-        losses = decoder_step(state, batch) if s.recons_weight > 0 else {}
-        steps.append(losses | critic_step(state, batch, draws.noise[k], draws.alpha[k], feedback))
-    unseen = None
+        steps[k] |= critic_step(state, "critic", s.gammaD, seen.x[k], x_hat[k], draws.alpha[k], seen.a[k])
+    last_unseen = None
     if draws.unseen is not None:
-        u = draws.unseen
+        assert isinstance(s, ImageConfig)
+        unseen = batches(data.test_unseen, draws.unseen.indices, draws.unseen.classes)
+        with torch.no_grad():
+            x_hat = generate(state.networks, draws.unseen.noise.flatten(0, 1), unseen.a.flatten(0, 1), feedback).view_as(unseen.x)
         for k in range(s.critic_iter):
-            unseen = Batch(data.test_unseen.features[u.indices[k]], data.attributes[u.classes[k]], targets[u.classes[k]])
-            steps[k] |= critic_unseen_step(state, unseen.x, unseen.a, u.noise[k], u.alpha[k], feedback)
+            steps[k] |= critic_step(state, "critic_unseen", s.gammaD2, unseen.x[k], x_hat[k], draws.unseen.alpha[k])
+        last_unseen = unseen[-1]
     means = {name: torch.stack([step[name] for step in steps]).mean() for name in steps[0]}
-    penalty = means["penalty"] if unseen is None else (means["penalty"] + means["penalty_unseen"]) / 2
-    state.penalty_weight = adapt_penalty_weight(state.penalty_weight, penalty)
-    return means | generator_step(state, batch, draws, unseen, feedback)
+    penalty = means["penalty"] if last_unseen is None else (means["penalty"] + means["penalty_unseen"]) / 2
+    state.penalty_weight.copy_(adapt_penalty_weight(state.penalty_weight, penalty))
+    return means | generator_step(state, seen[-1], draws, last_unseen, feedback)

@@ -18,16 +18,15 @@ from zslab.protocol.loop import mean_losses
 from zslab.results.checkpoint import check_tensors, checked_sums, load_optimizer
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead
-from zslab.tfvaegan import fast, steps
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Networks
-from zslab.tfvaegan.steps import Losses, TrainingState, draw
+from zslab.tfvaegan.steps import Losses, TrainingState, draw, iteration
+from zslab.utils.allocator import reuse_freed_memory
 from zslab.utils.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
-from zslab.utils.precision import set_precision
+from zslab.utils.precision import autocast, set_precision
 from zslab.utils.seeds import EVALUATION, TRAINING, stream
 
 ADVICE = "a lower --lr or lower --gammaD and --gammaG usually help"
-ITERATIONS = {"fast": fast.iteration, "eager": steps.iteration}
 
 
 class TfvaeganTrainer:
@@ -42,7 +41,7 @@ class TfvaeganTrainer:
         gzsl: classifies over all classes, see `zslab.tfvaegan.evaluate.evaluate`.
 
     Raises:
-        InputError: a batch is larger than the data, features lie outside [0, 1], or device or engine lack the precision.
+        InputError: a batch is larger than the data, features lie outside [0, 1], or the device lacks the precision.
 
     Attributes:
         epoch: epochs completed; within an epoch, `position` iterations of it are done.
@@ -59,18 +58,16 @@ class TfvaeganTrainer:
         device: torch.device,
     ):
         set_precision(config.precision, device)
-        if config.precision == "bf16" and config.engine == "eager":
-            fix = "Pass --engine fast or --precision fp32."
-            raise InputError("the eager engine must compute in fp32 or tf32", where="--precision", got="bf16", fix=fix)
         config = config.fitted(len(data.train), data.stage)
         _check(data, config, networks.critic_unseen is not None)
         self.data, self.config, self.seed = data.to(device), config, config.manualSeed
         self.zsl_head, self.gzsl = zsl_head, gzsl
-        self.state = TrainingState(networks, config, device, bf16=config.precision == "bf16")
-        self.iteration = ITERATIONS[config.engine]
+        self.state = TrainingState(networks, config, device)
+        if device.type == "cpu":
+            reuse_freed_memory(max(parameter.nbytes for parameter in networks.parameters()))
         # The host reads features from disk, and a CUDA graph cannot contain that.
         resident = not isinstance(data.train.features, LazyFeatures) and not isinstance(data.test_unseen.features, LazyFeatures)
-        captures = can_capture(device) and config.engine == "fast" and config.cuda_graphs and resident
+        captures = can_capture(device) and config.cuda_graphs and resident
         self.capture = capture_cuda if captures else None
         self.steps: dict[bool, Step] = {}
         self.targets = self._decoder_targets()
@@ -121,7 +118,8 @@ class TfvaeganTrainer:
 
     def _iterate(self, feedback_active: bool) -> Losses:
         draws = draw(self.data, self.config, self.state.latent_dim, self.generator, self.state.transductive)
-        return self.iteration(self.state, self.data, self.targets, draws, feedback_active=feedback_active)
+        with autocast(self.generator.device, self.config.precision == "bf16"):
+            return iteration(self.state, self.data, self.targets, draws, feedback_active)
 
     @contextmanager
     def _refused_nan_explained(self) -> Iterator[None]:
@@ -164,10 +162,9 @@ class TfvaeganTrainer:
         It draws from a stream of its own, fixed by seed and epoch, so that evaluating does not change the training.
         """
         generator = stream(self.seed, EVALUATION, self.epoch, self.data.attributes.device)
-        with self.state.full_precision():
-            return evaluate(
-                self.state.networks, self.data, self.config, self.zsl_head, self.gzsl, generator, keep, constant, progress
-            )
+        return evaluate(
+            self.state.networks, self.data, self.config, self.zsl_head, self.gzsl, generator, keep, constant, progress
+        )
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return all network parameters, by name."""
@@ -198,7 +195,6 @@ class TfvaeganTrainer:
         for name, optimizer in self.state.optimizers.items():
             load_optimizer(optimizer, state["optimizers"][name], n_steps.get(name))
         self.state.penalty_weight.copy_(state["lambda1"])
-        self.state.update_bf16()
         self.steps = {}  # a captured iteration uses the optimizers' former tensors
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.position = epoch, position

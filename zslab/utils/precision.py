@@ -1,11 +1,8 @@
-"""Matrix products in the precision of the weights, with sums and results in the precision of the activations.
-
-With float32 weights these are PyTorch's own products. With bfloat16 weights the product is computed in bfloat16 and its
-result converted back to float32.
-"""
+"""The precision of matrix products: float32, TF32, or bfloat16 by PyTorch's autocast; all else stays float32."""
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 
 import torch
@@ -27,13 +24,7 @@ def set_precision(precision: Precision, device: torch.device) -> None:
         InputError: TF32 is requested on a device other than CUDA.
     """
     if precision == "tf32" and device.type != "cuda":
-        raise InputError(
-            "TF32 is a format of CUDA devices",
-            where="--precision",
-            found=f"tf32 on {device}",
-            expected="fp32 or bf16 on a CPU",
-            fix="Pass --precision fp32.",
-        )
+        raise InputError("tf32 must have a CUDA device", where="--precision", got=f"tf32 on {device}", fix="Pass fp32 or bf16.")
     matmul = torch.backends.cuda.matmul
     if hasattr(matmul, "fp32_precision"):  # PyTorch 2.9 and later
         matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
@@ -41,46 +32,17 @@ def set_precision(precision: Precision, device: torch.device) -> None:
         matmul.allow_tf32 = precision == "tf32"
 
 
+def autocast(device: torch.device, bf16: bool) -> AbstractContextManager[object]:
+    """Return a context in which matrix products on `device` are computed in bfloat16, or in their own precision without `bf16`.
+
+    PyTorch can keep its bfloat16 copies of the weights until the context ends. But these would miss the steps of an optimizer,
+    and a copy made under `no_grad` would cut off the gradients of later products, so every product makes its own.
+    """
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16, enabled=bf16, cache_enabled=False)
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """Return x Wᵀ + b: the product in the precision of W, sum and result in that of x.
-
-    Args:
-        x: (n, in).
-        weight: W (out, in).
-        bias: b (out,).
-
-    Returns:
-        (n, out).
-    """
-    if weight.dtype == x.dtype:
-        return F.linear(x, weight, bias)
-    product = F.linear(x.to(weight.dtype), weight).to(x.dtype)
-    return product if bias is None else product + bias
-
-
-def linear_backward_input(d_out: Tensor, weight: Tensor) -> Tensor:
-    """Return the gradient of x in y = x Wᵀ, computed in the precision of W.
-
-    Args:
-        d_out: d_y (n, out), the gradient of y.
-        weight: W (out, in).
-
-    Returns:
-        d_x = d_y W (n, in), in the precision of d_y.
-    """
-    return (d_out.to(weight.dtype) @ weight).to(d_out.dtype)
-
-
-def matmul_into(out: Tensor, d_out: Tensor, x: Tensor, precision: torch.dtype) -> None:
-    """Write the gradient of W in y = x Wᵀ, d_W = d_yᵀ x, into existing memory.
-
-    Args:
-        out: d_W (out, in).
-        d_out: d_y (n, out), the gradient of y.
-        x: (n, in).
-        precision: of the product.
-    """
-    if precision == out.dtype:
-        torch.mm(d_out.T, x, out=out)
-    else:
-        out.copy_(d_out.to(precision).T @ x.to(precision))
+    """Return x Wᵀ + b (n, out) in the precision of x, also inside `autocast`, for x (n, in), W (out, in) and b (out,)."""
+    return F.linear(x, weight, bias).to(x.dtype)
