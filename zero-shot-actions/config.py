@@ -70,7 +70,6 @@ TFVAEGAN = ActionConfig(
     baselines=True,
     report=True,
     device="auto",
-    engine="fast",
     precision="fp32",
     cuda_graphs=True,
     threads=0,

@@ -66,7 +66,6 @@ TFVAEGAN = ImageConfig(
     baselines=True,
     report=True,
     device="auto",
-    engine="fast",
     precision="fp32",
     cuda_graphs=True,
     threads=0,

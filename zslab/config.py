@@ -33,7 +33,7 @@ Config = TypeVar("Config", bound="DataclassInstance")
 Value = str | int | float | bool | None
 VALIDATION_ONLY: Final = "only_val"  # value of --select: train and measure on the validation split alone
 NOTED = ("standardization", "resSize", "attSize", "nclass_all")  # flags of the release that change nothing here
-REMOVED: dict[str, str] = {}  # flag of an earlier version -> why it is gone
+REMOVED = {"engine": "there is one engine, as fast as the former default"}  # flag of an earlier version -> why it is gone
 
 
 def flag(low: float | None = None, affects_result: bool = True) -> Any:
@@ -197,8 +197,6 @@ class TfvaeganConfig(RunConfig):
     """learning rate of the softmax heads"""
     classifier_epochs: int = flag(low=1)
     """epochs of the softmax heads"""
-    engine: Literal["fast", "eager"]
-    """how an iteration is computed: fast, or eager, the plain reference; they agree up to rounding"""
     cuda_graphs: bool
     """on CUDA, record iterations and head steps once and replay them; a step that cannot be recorded runs without"""
 

@@ -87,7 +87,6 @@ FLAGS = ImageConfig(
     baselines=True,
     report=True,
     device="auto",
-    engine="fast",
     precision="fp32",
     cuda_graphs=True,
     threads=0,

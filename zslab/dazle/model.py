@@ -26,7 +26,7 @@ from torch.nn import functional as F
 
 from zslab.config import DazleOptions
 from zslab.errors import InputError
-from zslab.utils.precision import linear
+from zslab.utils.precision import autocast, linear
 
 SMALLEST_NORM = 1e-12  # a region of zeros stays one
 
@@ -158,8 +158,8 @@ class Dazle(nn.Module):
         # Weights first: (A, v) times (v, f) is small, and then the features are read once for all three.
         weights = [v @ w for w in (self.score, self.attention, self.importance) if w is not None]
         rows = regions.reshape(n * r, f)
-        stacked = torch.cat(weights)
-        product = linear(rows, stacked.bfloat16() if self.bf16 and self.training else stacked)
+        with autocast(rows.device, self.bf16 and self.training):
+            product = linear(rows, torch.cat(weights))
         if options.normalize_F and self.convolution is None:
             # Of the product rather than of the features, which are the larger by far.
             product = product / torch.linalg.vector_norm(rows, dim=1, keepdim=True).clamp_min(SMALLEST_NORM)

@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.utils.cuda_graphs import can_capture, capture_verified, moments
-from zslab.utils.precision import linear
+from zslab.utils.precision import autocast, linear
 
 
 @dataclass
@@ -25,8 +25,7 @@ class SoftmaxHead:
         lr: Adam's learning rate; its betas are (0.5, 0.999) as in the release.
         epochs: passes over the samples.
         batch_size: samples per update; the last batch of an epoch may be smaller.
-        bf16: whether training computes its matrix products in bfloat16. Weights, gradients, Adam's moments and scores are
-            float32.
+        bf16: whether training computes its matrix products in bfloat16; scores are float32 all the same.
         cuda_graphs: whether training on CUDA replays a captured step for every full batch.
         classes_: (k,) class index of every output, ascending; set by `fit`.
         weight_: (k, d); set by `fit`.
@@ -77,12 +76,11 @@ class SoftmaxHead:
         bias = torch.zeros(len(self.classes_), dtype=dtype, device=device, requires_grad=True)
         self.weight_, self.bias_ = weight.detach(), bias.detach()  # share the parameters' memory
         adam = torch.optim.Adam([weight, bias], lr=self.lr, betas=(0.5, 0.999), fused=True, capturable=device.type == "cuda")
-        precision = torch.bfloat16 if self.bf16 else dtype
 
         def update(batch: Tensor) -> None:
             weight.grad = bias.grad = None  # before the next ones exist: of 21,000 classes they take half a gigabyte
-            with torch.enable_grad():
-                loss = F.cross_entropy(linear(features[batch], weight.to(precision), bias), targets[batch])
+            with torch.enable_grad(), autocast(device, self.bf16):
+                loss = F.cross_entropy(linear(features[batch], weight, bias), targets[batch])
             weight.grad, bias.grad = torch.autograd.grad(loss, (weight, bias))
             adam.step()
 

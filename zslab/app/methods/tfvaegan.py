@@ -110,7 +110,7 @@ class TfvaeganMethod:
             decoder = SemanticDecoder(d, a, h, "sigmoid" if output == "sigmoid" else "unit_norm")
             networks = Encoder(d, a, z, h), Generator(z, a, d, h), Critic(d, a, h), Feedback(h), decoder
             self.networks = Networks(*networks)
-        for name, network in self.networks.items():
+        for name, network in self.networks.named_children():
             if name in SERVED:
                 shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
                 state = take_tensors(name, shapes, model.weights, where)
