@@ -2,49 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 
+from zslab.config import ImageConfig
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.shared.heads import SoftmaxHead
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 
+from helpers.configs import tfvaegan
+
 CPU = torch.device("cpu")
-SETTINGS = TfvaeganSettings(batch_size=10, critic_iter=2, n_synthetic=5, lr=1e-3)  # 36 samples: 4 iterations a loop, 8 an epoch
+# 36 training samples: 4 iterations a loop, 8 an epoch.
+CONFIG = tfvaegan(batch_size=10, critic_iter=2, syn_num=5, lr=1e-3, ngh=8, ndh=8, manualSeed=4)
 
 
-def build(
-    root,
-    transductive: bool = False,
-    settings: TfvaeganSettings = SETTINGS,
-    seed: int = 4,
-    device: torch.device = CPU,
-    **options,
-) -> TfvaeganTrainer:
+def build(root, transductive: bool = False, config: ImageConfig = CONFIG, device: torch.device = CPU) -> TfvaeganTrainer:
+    config = replace(config, transductive=transductive)
     data = read_xlsa17(root, "TINY", "res101", "att").stage("test")
-    torch.manual_seed(seed)
-    d, a, h = data.feature_dim, data.attribute_dim, 8
-    output = "unit_norm" if settings.attribute_loss == "cycle" else "sigmoid"
-    networks = Networks(
-        Encoder(d, a, a, h),
-        Generator(a, a, d, h),
-        Critic(d, a, h),
-        Feedback(h),
-        SemanticDecoder(d, a, h, output),
-        Critic(d, 0, h) if transductive else None,
-    )
+    torch.manual_seed(config.manualSeed)
+    networks = Networks.build(config, data.feature_dim, data.attribute_dim)
     heads = (SoftmaxHead(epochs=2, batch_size=5) for _ in range(2))
-    return TfvaeganTrainer(networks, data, settings, *heads, device, seed, **options)
+    return TfvaeganTrainer(networks, data, config, *heads, device)
 
 
 def assert_same(first: TfvaeganTrainer, second: TfvaeganTrainer) -> None:
-    for (key, p), (_, q) in zip(first.weights().items(), second.weights().items()):
-        assert torch.equal(p, q), key
-    for name, optimizer in first.state.optimizers.items():
-        other = second.state.optimizers[name].state_dict()["state"]
-        for index, moments in optimizer.state_dict()["state"].items():
-            for key, value in moments.items():
-                assert torch.equal(value, other[index][key]), f"{name} {key}"
-    assert torch.equal(first.state.penalty_weight, second.state.penalty_weight)
+    others = second.state.tensors()
+    for name, value in first.state.tensors().items():
+        assert torch.equal(value, others[name]), name
     assert torch.equal(first.generator.get_state(), second.generator.get_state())
