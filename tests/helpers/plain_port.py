@@ -68,9 +68,7 @@ class PlainTraining:
             self.adam[name].step()
         return loss.item()
 
-    def critic_losses(
-        self, critic: Critic, x: Tensor, x_hat: Tensor, alpha: Tensor, a: Tensor | None
-    ) -> tuple[Tensor, Tensor]:
+    def critic_losses(self, critic: Critic, x: Tensor, x_hat: Tensor, alpha: Tensor, a: Tensor | None) -> tuple[Tensor, Tensor]:
         """Wasserstein distance and gradient penalty."""
         distance = critic(x, a).mean() - critic(x_hat, a).mean()
         between = (alpha * x + (1 - alpha) * x_hat).requires_grad_()

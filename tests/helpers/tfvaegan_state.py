@@ -15,9 +15,7 @@ from helpers.configs import tfvaegan
 D, A, Z, B, K = 23, 7, 5, 8, 3
 N_SEEN, N_UNSEEN = 6, 4
 CPU = torch.device("cpu")
-CONFIG = tfvaegan(
-    nz=Z, ngh=19, ndh=21, batch_size=B, critic_iter=K, recons_weight=0.3, lr=1e-3, feed_lr=1e-3, dec_lr=1e-3
-)
+CONFIG = tfvaegan(nz=Z, ngh=19, ndh=21, batch_size=B, critic_iter=K, recons_weight=0.3, lr=1e-3, feed_lr=1e-3, dec_lr=1e-3)
 
 
 def toy_data() -> StageData:

@@ -8,14 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 
+from zslab.config import ImageConfig
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.tfvaegan import losses
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
+from zslab.tfvaegan.networks import Generator, Networks
 from zslab.tfvaegan.steps import (
     Batch,
     TrainingState,
     critic_step,
+    decode_and_generate,
     decoder_step,
     draw,
     encode,
@@ -24,25 +25,18 @@ from zslab.tfvaegan.steps import (
     iteration,
 )
 
+from helpers.configs import tfvaegan
+
 CPU = torch.device("cpu")
-SETTINGS = TfvaeganSettings(batch_size=6, critic_iter=2, n_synthetic=4, cycle_weight=0.3, lr=1e-3, feedback_lr=1e-3)
+CONFIG = tfvaegan(batch_size=6, critic_iter=2, ngh=8, ndh=8, recons_weight=0.3, lr=1e-3, feed_lr=1e-3)
 
 
-def build(data, settings: TfvaeganSettings = SETTINGS, transductive: bool = False, seed: int = 0) -> TrainingState:
-    torch.manual_seed(seed)
-    d, a, h = data.feature_dim, data.attribute_dim, 8
-    networks = Networks(
-        Encoder(d, a, a, h),
-        Generator(a, a, d, h),
-        Critic(d, a, h),
-        Feedback(h),
-        SemanticDecoder(d, a, h, "unit_norm"),
-        Critic(d, 0, h) if transductive else None,
-    )
-    for _, network in networks.items():  # large weights, so that no gradient is lost in the noise
-        for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.5)
-    return TrainingState(networks, settings, CPU)
+def build(data, config: ImageConfig = CONFIG) -> TrainingState:
+    torch.manual_seed(0)
+    networks = Networks.build(config, data.feature_dim, data.attribute_dim)
+    for parameter in networks.parameters():  # large weights, so that no gradient is lost in the noise
+        torch.nn.init.normal_(parameter, std=0.5)
+    return TrainingState(networks, config, CPU)
 
 
 @pytest.fixture
@@ -52,8 +46,14 @@ def data(tiny):
 
 @pytest.fixture
 def batch(data) -> Batch:
-    a = data.attributes[data.train.labels[:6]]
-    return Batch(data.train.features[:6], a, a)
+    labels = data.train.labels[:6]
+    return Batch(data.train.features[:6], labels, data.attributes[labels], data.attributes[labels])
+
+
+def gradients(state: TrainingState, name: str) -> list[torch.Tensor]:
+    """The gradients of a network's first step of Adam, whose first moment is (1 − β1) times the gradient."""
+    (group,) = state.optimizers[name].param_groups
+    return [state.optimizers[name].state[p]["exp_avg"] / (1 - group["betas"][0]) for p in group["params"]]
 
 
 def changed(state: TrainingState, before: dict[str, torch.Tensor]) -> set[str]:
@@ -90,26 +90,25 @@ def test_feedback_of_weight_zero_changes_nothing(data) -> None:
 @pytest.mark.parametrize("feedback", [None, 0.5])
 @pytest.mark.parametrize("encoded_noise", [True, False])
 def test_every_parameter_of_a_learner_gets_a_gradient_and_no_other_moves(data, batch, feedback, encoded_noise) -> None:
-    state = build(data, replace(SETTINGS, encoded_noise=encoded_noise))
+    state = build(data, replace(CONFIG, encoded_noise=encoded_noise))
     before = snapshot(state)
     decoder_step(state, batch)
     assert changed(state, before) == {"decoder"}
     before = snapshot(state)
-    critic_step(state, batch, torch.randn(6, 5), torch.rand(6, 1), feedback)
+    critic_step(state, "critic", 10.0, batch.x, torch.rand(6, 7), torch.rand(6, 1), batch.a)
     assert changed(state, before) == {"critic"}
     before = snapshot(state)
-    draws = draw(data, state.settings, 5, torch.Generator().manual_seed(1), False)
+    draws = draw(data, state.config, 5, torch.Generator().manual_seed(1), False)
     generator_step(state, batch, draws, None, feedback)
     learners = {"encoder", "generator", "decoder"} | ({"feedback"} if feedback else set())
     assert changed(state, before) == learners
     for name in learners:
-        for key, parameter in dict(state.networks.items())[name].named_parameters():
-            assert parameter.grad.abs().sum() > 0, f"no gradient for {name}.{key}"
+        assert all(gradient.abs().sum() > 0 for gradient in gradients(state, name)), name
 
 
 def test_a_frozen_decoder_learns_from_real_features_only(data, batch) -> None:
-    state = build(data, replace(SETTINGS, freeze_decoder=True))
-    draws = draw(data, state.settings, 5, torch.Generator().manual_seed(1), False)
+    state = build(data, replace(CONFIG, freeze_dec=True))
+    draws = draw(data, state.config, 5, torch.Generator().manual_seed(1), False)
     before = snapshot(state)
     generator_step(state, batch, draws, None, 1.0)
     assert changed(state, before) == {"encoder", "generator", "feedback"}
@@ -118,38 +117,52 @@ def test_a_frozen_decoder_learns_from_real_features_only(data, batch) -> None:
 
 
 def test_without_cycle_loss_there_is_no_decoder(data) -> None:
-    state = build(data, replace(SETTINGS, cycle_weight=0.0, feedback_loop=1))
+    state = build(data, replace(CONFIG, recons_weight=0.0, feedback_loop=1))
     before = snapshot(state)
-    draws = draw(data, state.settings, 5, torch.Generator().manual_seed(1), False)
+    draws = draw(data, state.config, 5, torch.Generator().manual_seed(1), False)
     found = iteration(state, data, data.attributes, draws, feedback_active=False)
     assert changed(state, before) == {"encoder", "generator", "critic"}
     assert not any("cycle" in name for name in found)
 
 
 @pytest.mark.parametrize("encoded_noise", [True, False])
-def test_one_critic_step_against_its_definition(data, batch, encoded_noise) -> None:
+def test_features_for_the_critic_steps_come_from_the_decoder_of_their_own_step(data, encoded_noise) -> None:
+    """Generated in one pass, they are those that step after step would have generated."""
+    config = replace(CONFIG, encoded_noise=encoded_noise)
+    state, reference = build(data, config), build(data, config)
+    labels, noise = data.train.labels[:12].view(2, 6), torch.randn(2, 6, 5)
+    batches = Batch(data.train.features[:12].view(2, 6, -1), labels, data.attributes[labels], data.attributes[labels])
+    x_hat, _ = decode_and_generate(state, batches, noise, 0.5)
+    assert not x_hat.requires_grad
+    for k in range(2):
+        decoder_step(reference, batches[k])
+        z = encode(reference.networks, batches.x[k], batches.a[k], noise[k])[0] if encoded_noise else noise[k]
+        torch.testing.assert_close(x_hat[k], generate(reference.networks, z, batches.a[k], 0.5))
+    assert changed(state, snapshot(reference)) == set()
+
+
+@pytest.mark.parametrize("name", ["critic", "critic_unseen"])
+def test_one_critic_step_against_its_definition(data, batch, name) -> None:
     """Real, fake and penalty terms are one update; its gradient is summed up here term by term."""
-    state = build(data, replace(SETTINGS, encoded_noise=encoded_noise))
+    state = build(data, replace(CONFIG, transductive=True))
     state.penalty_weight.fill_(0.8)
-    noise, alpha = torch.randn(6, 5), torch.rand(6, 1)
-    networks, critic = state.networks, copy.deepcopy(state.networks.critic)
-    mean, log_variance = networks.encoder(batch.x, batch.a)
-    z = mean + log_variance.div(2).exp() * noise if encoded_noise else noise
-    hidden = networks.decoder(networks.generator(z, batch.a))[1]
-    x_hat = networks.generator(z, batch.a, 0.5 * networks.feedback(hidden)).detach()
-    (10.0 * critic(x_hat, batch.a).mean()).backward()
-    (-10.0 * critic(batch.x, batch.a).mean()).backward()
-    (10.0 * 0.8 * losses.gradient_penalty(lambda x: critic(x, batch.a), batch.x, x_hat, alpha)).backward()
-    critic_step(state, batch, noise, alpha, 0.5)
-    for parameter, expected in zip(networks.critic.parameters(), critic.parameters()):
-        assert torch.allclose(parameter.grad, expected.grad, rtol=1e-4, atol=1e-6)
+    critic, a = copy.deepcopy(getattr(state.networks, name)), batch.a if name == "critic" else None
+    x_hat, alpha = torch.rand_like(batch.x), torch.rand(6, 1)
+    (10.0 * critic(x_hat, a).mean()).backward()
+    (-10.0 * critic(batch.x, a).mean()).backward()
+    between = (alpha * batch.x + (1 - alpha) * x_hat).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(between, a).sum(), between, create_graph=True)
+    (10.0 * 0.8 * (slope.norm(dim=1) - 1).square().mean()).backward()
+    critic_step(state, name, 10.0, batch.x, x_hat, alpha, a)
+    for gradient, expected in zip(gradients(state, name), critic.parameters(), strict=True):
+        assert torch.allclose(gradient, expected.grad, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("stale", [False, True])
 def test_one_generator_step_against_its_definition(data, batch, stale) -> None:
     """FLO's variant: VAE terms on z from the encoder, adversarial and cycle terms on features from pure noise."""
-    state = build(data, replace(SETTINGS, encoded_noise=False, stale_feedback=stale))
-    draws = draw(data, state.settings, 5, torch.Generator().manual_seed(1), False)
+    state = build(data, replace(CONFIG, encoded_noise=False, stale_feedback=stale))
+    draws = draw(data, state.config, 5, torch.Generator().manual_seed(1), False)
     reference = copy.deepcopy(state.networks)
     z, mean, log_variance = encode(reference, batch.x, batch.a, draws.vae_noise)
     hidden = reference.decoder(reference.generator(z, batch.a))[1].detach()
@@ -167,16 +180,16 @@ def test_one_generator_step_against_its_definition(data, batch, stale) -> None:
     found = generator_step(state, batch, draws, None, 0.5)
     assert found["generator"].item() == pytest.approx(total.item(), rel=1e-6)
     for name in ("encoder", "generator", "feedback", "decoder"):
-        for (key, p), q in zip(getattr(state.networks, name).named_parameters(), getattr(reference, name).parameters()):
-            assert torch.allclose(p.grad, q.grad, rtol=1e-4, atol=1e-5), f"{name}.{key}"
+        for gradient, expected in zip(gradients(state, name), getattr(reference, name).parameters(), strict=True):
+            assert torch.allclose(gradient, expected.grad, rtol=1e-4, atol=1e-5), name
 
 
 def test_the_transductive_step_adds_its_two_terms(data, batch) -> None:
-    settings = replace(SETTINGS, adversarial_unseen_weight=3.0)
-    draws = draw(data, settings, 5, torch.Generator().manual_seed(1), True)
+    config = replace(CONFIG, gammaG_D2=3.0, transductive=True)
+    draws = draw(data, config, 5, torch.Generator().manual_seed(1), True)
     labels = draws.unseen.classes[-1]
-    unseen = Batch(batch.x, data.attributes[labels], data.attributes[labels])
-    state, plain = build(data, settings, True), build(data, settings, True)
+    unseen = Batch(batch.x, labels, data.attributes[labels], data.attributes[labels])
+    state, plain = build(data, config), build(data, config)
     x_hat = generate(state.networks, draws.unseen.generator_noise, unseen.a, 0.5)
     extra = (
         -3.0 * state.networks.critic_unseen(x_hat).mean() + 0.3 * losses.cycle_loss(state.networks.decoder(x_hat)[0], unseen.a)
@@ -186,8 +199,8 @@ def test_the_transductive_step_adds_its_two_terms(data, batch) -> None:
 
 
 def test_both_critics_penalties_are_averaged_for_the_rule(data) -> None:
-    state = build(data, SETTINGS, True)
-    draws = draw(data, SETTINGS, 5, torch.Generator().manual_seed(1), True)
+    state = build(data, replace(CONFIG, transductive=True))
+    draws = draw(data, CONFIG, 5, torch.Generator().manual_seed(1), True)
     found = iteration(state, data, data.attributes, draws, feedback_active=True)
     mean = (found["penalty"] + found["penalty_unseen"]) / 2
     expected = losses.adapt_penalty_weight(torch.tensor(10.0, dtype=torch.float64), mean)
@@ -196,7 +209,7 @@ def test_both_critics_penalties_are_averaged_for_the_rule(data) -> None:
 
 
 def test_draws_are_without_replacement_and_independent(data) -> None:
-    draws = draw(data, replace(SETTINGS, critic_iter=4), 5, torch.Generator().manual_seed(0), True)
+    draws = draw(data, replace(CONFIG, critic_iter=4), 5, torch.Generator().manual_seed(0), True)
     assert draws.indices.shape == (4, 6)
     for row in draws.indices:
         assert row.unique().numel() == 6
@@ -208,7 +221,7 @@ def test_the_unseen_prior_is_uniform_unless_the_labels_are_asked_for(data) -> No
     """Class 8 makes up all unlabeled samples here, which only `labels` may know."""
     lopsided = replace(data, test_unseen=replace(data.test_unseen, labels=torch.full_like(data.test_unseen.labels, 8)))
     uniform, leaked = (
-        draw(lopsided, replace(SETTINGS, critic_iter=9, unseen_prior=prior), 5, torch.Generator().manual_seed(0), True)
+        draw(lopsided, replace(CONFIG, critic_iter=9, unseen_prior=prior), 5, torch.Generator().manual_seed(0), True)
         for prior in ("uniform", "labels")
     )
     assert uniform.unseen.classes.unique().tolist() == [6, 7, 8]
@@ -245,7 +258,7 @@ def test_networks_follow_the_description(data) -> None:
 
 
 def test_adam_is_set_up_as_the_release_has_it(data) -> None:
-    state = build(data, replace(SETTINGS, lr=1e-4, feedback_lr=2e-5, decoder_lr=3e-4, beta1=0.5), True)
+    state = build(data, replace(CONFIG, lr=1e-4, feed_lr=2e-5, dec_lr=3e-4, beta1=0.5, transductive=True))
     groups = {name: optimizer.param_groups[0] for name, optimizer in state.optimizers.items()}
     assert {name: (g["lr"], g["betas"]) for name, g in groups.items()} == {
         "encoder": (1e-4, (0.9, 0.999)),

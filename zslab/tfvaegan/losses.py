@@ -26,7 +26,9 @@ def reconstruction_loss(x_hat: Tensor, x: Tensor) -> Tensor:
     Returns:
         0-d: summed over dimensions, averaged over the batch.
     """
-    with autocast(x.device, False):  # PyTorch refuses this loss otherwise on CUDA, where x_hat could be bfloat16; here it is not
+    with autocast(
+        x.device, False
+    ):  # PyTorch refuses this loss otherwise on CUDA, where x_hat could be bfloat16; here it is not
         return F.binary_cross_entropy(x_hat, x, reduction="sum") / len(x)
 
 

@@ -350,7 +350,9 @@ def iteration(state: TrainingState, data: StageData, targets: Tensor, draws: Dra
         assert isinstance(s, ImageConfig)
         unseen = batches(data.test_unseen, draws.unseen.indices, draws.unseen.classes)
         with torch.no_grad():
-            x_hat = generate(state.networks, draws.unseen.noise.flatten(0, 1), unseen.a.flatten(0, 1), feedback).view_as(unseen.x)
+            x_hat = generate(state.networks, draws.unseen.noise.flatten(0, 1), unseen.a.flatten(0, 1), feedback).view_as(
+                unseen.x
+            )
         for k in range(s.critic_iter):
             steps[k] |= critic_step(state, "critic_unseen", s.gammaD2, unseen.x[k], x_hat[k], draws.unseen.alpha[k])
         last_unseen = unseen[-1]
