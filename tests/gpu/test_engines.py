@@ -1,4 +1,4 @@
-"""What only a GPU can show: the engines agree on it, and iterations are captured and replayed. Skipped without one."""
+"""What only a GPU can show: iterations are captured and replayed, and train as on the CPU. Skipped without one."""
 
 from __future__ import annotations
 
@@ -14,26 +14,28 @@ import torch
 from zslab.shared.heads import SoftmaxHead
 
 from helpers import dazle_trainer
-from helpers.tfvaegan_trainer import SETTINGS, build
+from helpers.tfvaegan_trainer import CONFIG, build
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 VARIANTS = {
     "default": {},
     "noise": {"encoded_noise": False, "stale_feedback": True},
-    "frozen": {"freeze_decoder": True},
-    "sigmoid": {"attribute_loss": "cross_entropy"},
+    "frozen": {"freeze_dec": True},
+    "sigmoid": {"bce_att": True},
+    "bf16": {"precision": "bf16"},
 }
 
 
 @pytest.mark.parametrize("transductive", [False, True])
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_engines_agree_and_iterations_are_captured(tiny, caplog, variant: str, transductive: bool) -> None:
-    device, losses = torch.device("cuda"), {}
-    for engine in ("fast", "eager"):
-        trainer = build(tiny, transductive, replace(SETTINGS, **VARIANTS[variant]), device=device, engine=engine)
-        losses[engine] = trainer.train_epoch(lambda: True)
+def test_iterations_are_captured_and_train_as_without_graphs(tiny, caplog, variant: str, transductive: bool) -> None:
+    config = replace(CONFIG, **VARIANTS[variant])
+    found, expected = (
+        build(tiny, transductive, replace(config, cuda_graphs=graphs), torch.device("cuda")).train_epoch(lambda: True)
+        for graphs in (True, False)
+    )
     assert not caplog.records, "an iteration runs without a CUDA graph"
-    assert losses["fast"] == {name: pytest.approx(loss, rel=1e-2, abs=1e-3) for name, loss in losses["eager"].items()}
+    assert found == {name: pytest.approx(loss, rel=1e-2, abs=1e-3) for name, loss in expected.items()}
 
 
 def test_a_captured_head_is_the_ordinary_one(caplog) -> None:
@@ -50,9 +52,8 @@ def test_a_captured_head_is_the_ordinary_one(caplog) -> None:
 @pytest.mark.parametrize(("cached", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
 def test_dazle_is_captured_and_trains_as_on_the_cpu(tmp_path, caplog, cached: bool, precision: str) -> None:
     path = dazle_trainer.write_regions(tmp_path)
-    found, expected = (
-        dazle_trainer.build(path, cached=cached, device=torch.device(name), precision=precision) for name in ("cuda", "cpu")
-    )
+    config = replace(dazle_trainer.CONFIG, precision=precision)
+    found, expected = (dazle_trainer.build(path, config, cached=cached, device=torch.device(name)) for name in ("cuda", "cpu"))
     for _ in range(3):
         losses, on_cpu = found.train_epoch(lambda: True), expected.train_epoch(lambda: True)
     assert not caplog.records, "a step runs without a CUDA graph"
@@ -76,9 +77,8 @@ DIVERGING = """
 import sys, torch
 from dataclasses import replace
 from pathlib import Path
-from helpers.tfvaegan_trainer import SETTINGS, build
-settings = replace(SETTINGS, lr=1e4, decoder_lr=1e4)
-trainer = build(Path(sys.argv[1]), settings=settings, device=torch.device("cuda"))
+from helpers.tfvaegan_trainer import CONFIG, build
+trainer = build(Path(sys.argv[1]), config=replace(CONFIG, lr=1e4, dec_lr=1e4), device=torch.device("cuda"))
 for _ in range(10):
     trainer.train_epoch(lambda: True)
 """

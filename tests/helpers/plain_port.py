@@ -1,9 +1,9 @@
 """TF-VAEGAN's training written down straight from the paper, without any care for speed: what the engine is held to, and what
 `benchmarks/speed.py` times as "plain".
 
-Autograd throughout, with a second backward pass for the gradient penalty; PyTorch's default Adam; batches gathered on the host and
-sent to the device one by one; every loss read back as it arises. The loss functions and the networks' forward passes are the project's
-own; what is plain is the loop.
+Autograd throughout, with a second backward pass for the gradient penalty; PyTorch's default Adam; batches gathered on the
+host and sent to the device one by one; every loss read back as it arises. The loss functions and the networks' forward
+passes are the project's own; what is plain is the loop.
 """
 
 from __future__ import annotations

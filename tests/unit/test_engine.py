@@ -1,4 +1,4 @@
-"""The engine against the plain loop of `helpers/plain_port.py`: same weights, same random draws, many iterations, every option."""
+"""The engine against the plain loop of `helpers/plain_port.py`: same weights and draws, many iterations, every option."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ Source: Narayan et al., ECCV 2020, and the authors' release. Every random number
 `Draws`, so a step is a function of weights and draws. Everything is differentiated by autograd: a term that is added to a step's
 loss trains. The networks that a loss trains are the names passed to `TrainingState.update`.
 
-Two things make an iteration fast. Encoder and generator do not change during the critic steps, so their features are generated
-in one pass (`decode_and_generate`). And the critic compares real and generated features in one product, with the gradient
-penalty in closed form (`zslab.tfvaegan.networks.Comparison`). Shapes are static, nothing is read back to the host, and parameters
-and λ1 change in place, so that a GPU can capture an iteration as a CUDA graph.
+Two things make an iteration fast. Encoder and generator do not change during the critic steps, so the features for all of
+them are generated in one pass (`decode_and_generate`). And a critic compares real and generated features in one product, with
+its gradient between them in closed form (`zslab.tfvaegan.networks.Comparison`). Shapes are static, nothing is read back to the
+host, and parameters and λ1 change in place, so that a GPU can capture an iteration as a CUDA graph.
 
 Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent_dim, K critic_iter.
 """
@@ -228,8 +228,8 @@ def decode_and_generate(
 ) -> tuple[Tensor, list[Losses]]:
     """Make the K decoder steps, and generate the features for the K critic steps.
 
-    The decoder does not depend on the critic, so all its steps can come first. With feedback, the features of step k use the decoder
-    after its own step k; everything but its hidden layer is computed for all steps at once.
+    The decoder does not depend on the critic, so all its steps can come first. With feedback, the features for critic step k
+    use the decoder after its step k; everything but the decoder's hidden layer is computed for all steps at once.
 
     Args:
         state: its decoder changes in place.
