@@ -92,7 +92,7 @@ def wasserstein_distance(score_real: Tensor, score_fake: Tensor) -> Tensor:
 
 
 def gradient_penalty(slope: Tensor) -> Tensor:
-    """Return the gradient penalty mean((‖∇D‖₂ − 1)²), 0-d, of the critic's gradients (B, D) between real and generated features.
+    """Return the gradient penalty mean((‖∇D‖₂ − 1)²), 0-d, for ∇D (B, D) between real and generated features.
 
     Source: WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3; eq. 2 of TF-VAEGAN.
     """

@@ -1,8 +1,8 @@
 """The training steps of TF-VAEGAN.
 
 Source: Narayan et al., ECCV 2020, and the authors' release. Every random number of an iteration is drawn beforehand into
-`Draws`, so a step is a function of weights and draws. Everything is differentiated by autograd: a term that is added to a step's
-loss trains. The networks that a loss trains are the names passed to `TrainingState.update`.
+`Draws`, so a step is a function of weights and draws. Autograd differentiates every loss, so a term that is added to a step
+trains. The networks that a loss trains are the names passed to `TrainingState.update`.
 
 Two things make an iteration fast. Encoder and generator do not change during the critic steps, so the features for all of
 them are generated in one pass (`decode_and_generate`). And a critic compares real and generated features in one product, with
