@@ -159,9 +159,7 @@ def test_the_flag_reaches_the_heads(tree: str) -> None:
 
 def test_dazle_in_bfloat16_is_near_float32_and_is_measured_in_float32(tmp_path) -> None:
     path = dazle_trainer.write_regions(tmp_path)
-    plain, rounded = (
-        dazle_trainer.build(path, replace(dazle_trainer.CONFIG, precision=precision)) for precision in ("fp32", "bf16")
-    )
+    plain, rounded = (dazle_trainer.build(path, precision=precision) for precision in ("fp32", "bf16"))
     regions, targets = next(plain._batches(torch.Generator().manual_seed(0)))
     for model in (plain.model, rounded.model):
         model(regions, plain.attributes).scores.square().sum().backward()
@@ -180,9 +178,6 @@ def test_dazle_in_bfloat16_is_near_float32_and_is_measured_in_float32(tmp_path) 
 
 def test_tf32_without_cuda_is_refused(tiny, tmp_path) -> None:
     path = dazle_trainer.write_regions(tmp_path)
-    for build in (
-        lambda: trainer(tiny, "tf32"),
-        lambda: dazle_trainer.build(path, replace(dazle_trainer.CONFIG, precision="tf32")),
-    ):
+    for build in (lambda: trainer(tiny, "tf32"), lambda: dazle_trainer.build(path, precision="tf32")):
         with pytest.raises(InputError, match="--precision: .*tf32 on cpu"):
             build()

@@ -52,8 +52,9 @@ def test_a_captured_head_is_the_ordinary_one(caplog) -> None:
 @pytest.mark.parametrize(("cached", "precision"), [(False, "fp32"), (True, "fp32"), (True, "bf16")])
 def test_dazle_is_captured_and_trains_as_on_the_cpu(tmp_path, caplog, cached: bool, precision: str) -> None:
     path = dazle_trainer.write_regions(tmp_path)
-    config = replace(dazle_trainer.CONFIG, precision=precision)
-    found, expected = (dazle_trainer.build(path, config, cached=cached, device=torch.device(name)) for name in ("cuda", "cpu"))
+    found, expected = (
+        dazle_trainer.build(path, cached=cached, device=torch.device(name), precision=precision) for name in ("cuda", "cpu")
+    )
     for _ in range(3):
         losses, on_cpu = found.train_epoch(lambda: True), expected.train_epoch(lambda: True)
     assert not caplog.records, "a step runs without a CUDA graph"
