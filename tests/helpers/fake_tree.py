@@ -31,7 +31,8 @@ class FakeConfig(RunConfig):
 
 SHARED = dict.fromkeys([field.name for field in fields(RunConfig)], 0) | {
     "dataset": "DATA", "dataroot": Path("data"), "image_embedding": "x", "class_embedding": "att", "partition": None,
-    "nepoch": 4, "select": "none", "device": "cpu", "output": Path("out"), "resume": False, "overwrite": False, "fit_batch_size": False,
+    "nepoch": 4, "select": "none", "device": "cpu", "output": Path("out"), "resume": False, "overwrite": False,
+    "fit_batch_size": False,
 }
 CONFIG = FakeConfig(**SHARED, seconds=0.0, fate="", syn_num=1, nz=3)
 

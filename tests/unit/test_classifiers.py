@@ -11,9 +11,10 @@ from zslab.metrics import harmonic_mean, mean_class_accuracy
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import generate
 from zslab.tfvaegan.synthesis import synthesize, transform
+
+from helpers.configs import tfvaegan
 
 
 @pytest.fixture
@@ -67,18 +68,11 @@ def test_the_head_against_softmax_regression_written_out() -> None:
 
 def test_synthesis_makes_n_of_every_class_with_the_feedback_of_synthesis() -> None:
     nets, attributes = networks(), torch.rand(9, 5)
-    settings = TfvaeganSettings(n_synthetic=3, feedback_synthesis=0.4)
-    made = synthesize(nets, attributes, torch.tensor([2, 7]), settings, torch.Generator().manual_seed(5))
+    made = synthesize(nets, attributes, torch.tensor([2, 7]), 3, 0.4, torch.Generator().manual_seed(5))
     assert made.labels.tolist() == [2, 2, 2, 7, 7, 7]
     z = torch.randn(6, 5, generator=torch.Generator().manual_seed(5))
     assert torch.equal(made.features, generate(nets, z, attributes[made.labels], 0.4))
-    without = synthesize(
-        nets,
-        attributes,
-        torch.tensor([2, 7]),
-        TfvaeganSettings(n_synthetic=3, feedback_loop=1),
-        torch.Generator().manual_seed(5),
-    )
+    without = synthesize(nets, attributes, torch.tensor([2, 7]), 3, None, torch.Generator().manual_seed(5))
     assert torch.equal(without.features, generate(nets, z, attributes[made.labels], None))
 
 
@@ -92,10 +86,10 @@ def test_transformation_is_feature_attributes_hidden_layer() -> None:
 
 @pytest.mark.parametrize("stage", ["test", "validation"])
 def test_evaluation_records_what_its_heads_predict(dataset, stage) -> None:
-    data, settings = dataset.stage(stage), TfvaeganSettings(n_synthetic=6)
+    data, config = dataset.stage(stage), tfvaegan(syn_num=6)
     heads = [SoftmaxHead(lr=0.01, epochs=3, batch_size=8) for _ in range(2)]
     nets = networks()
-    found = evaluate(nets, data, settings, *heads, torch.Generator().manual_seed(0), keep=(2,), constant=0.05)
+    found = evaluate(nets, data, config, *heads, torch.Generator().manual_seed(0), keep=(2,), constant=0.05)
     record = found.metrics
     assert {len(values) for group in record.values() for values in group.values()} == {3}
     assert ("constant" in record["gzsl"]) == (stage == "validation")

@@ -29,7 +29,6 @@ from zslab.protocol.evaluation import Snapshot
 from zslab.shared.gate import EntropyDetector
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.steps import generate
 from zslab.tfvaegan.synthesis import synthesize
 
@@ -246,17 +245,17 @@ def test_features_of_large_label_sets_are_synthesized_on_demand(monkeypatch) -> 
     torch.manual_seed(0)
     decoder = SemanticDecoder(6, 4, 8, "unit_norm")
     networks = Networks(Encoder(6, 4, 4, 8), Generator(4, 4, 6, 8), Critic(6, 4, 8), Feedback(8), decoder)
-    attributes, classes, settings = torch.rand(9, 4), torch.tensor([2, 5, 7]), TfvaeganSettings(n_synthetic=10)
+    attributes, classes = torch.rand(9, 4), torch.tensor([2, 5, 7])
     monkeypatch.setattr("zslab.tfvaegan.synthesis.NOISE_ROWS", 16)
-    held = synthesize(networks, attributes, classes, settings, torch.Generator().manual_seed(3))
+    held = synthesize(networks, attributes, classes, 10, 1.0, torch.Generator().manual_seed(3))
     monkeypatch.setattr(rows, "IN_MEMORY", 0)
-    streamed = synthesize(networks, attributes, classes, settings, torch.Generator().manual_seed(3))
+    streamed = synthesize(networks, attributes, classes, 10, 1.0, torch.Generator().manual_seed(3))
     assert isinstance(held.features, torch.Tensor) and isinstance(streamed.features, LazyFeatures)
     assert torch.equal(held.labels, streamed.labels) and streamed.features.shape == held.features.shape
     noise = torch.randn(16, 4, generator=torch.Generator().manual_seed(3))
     index = torch.tensor([29, 0, 17, 1])
     with torch.no_grad():
-        expected = generate(networks, noise[[13, 0, 1, 1]], attributes[[7, 2, 5, 2]], settings.feedback_synthesis)
+        expected = generate(networks, noise[[13, 0, 1, 1]], attributes[[7, 2, 5, 2]], 1.0)
     torch.testing.assert_close(streamed.features[index], expected)
     torch.testing.assert_close(streamed.features[:][index], streamed.features[index])
     assert streamed.features.to(torch.device("cpu")) is streamed.features
@@ -274,7 +273,7 @@ def test_a_head_learns_from_streamed_features_what_it_learns_from_the_same_in_me
     made = Samples(streamed.synthetic.features[:], streamed.synthetic.labels)
     weights = trainer.gzsl.weight_.clone()
 
-    def as_streamed(networks, attributes, classes, settings, generator) -> Samples:
+    def as_streamed(networks, attributes, classes, n, feedback_weight, generator) -> Samples:
         torch.randn(len(made), 5, generator=generator)  # the numbers that were drawn for the noise
         return made
 

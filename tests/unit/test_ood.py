@@ -16,7 +16,8 @@ from zslab.shared.gate import EntropyDetector, GatedClassifier, detector_loss, s
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
-from zslab.tfvaegan.settings import TfvaeganSettings
+
+from helpers.configs import actions
 
 
 def generator(seed: int = 0) -> torch.Generator:
@@ -191,9 +192,9 @@ def measure(data: StageData, gated: bool, rule: str = "release", constant: float
     zsl = SoftmaxHead(epochs=3, batch_size=20)
     other = SoftmaxHead(epochs=3, batch_size=20)
     gzsl = GatedClassifier(EntropyDetector(epochs=2, hidden_dim=6), other, zsl, rule) if gated else other
-    settings = TfvaeganSettings(n_synthetic=10, attribute_loss="cross_entropy")
+    config = actions(syn_num=10)
     return SimpleNamespace(
-        gzsl=gzsl, found=evaluate(networks, data, settings, zsl, gzsl, generator(5), keep={2}, constant=constant)
+        gzsl=gzsl, found=evaluate(networks, data, config, zsl, gzsl, generator(5), keep={2}, constant=constant)
     )
 
 
