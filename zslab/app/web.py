@@ -32,7 +32,7 @@ from zslab.app.prediction import Prediction
 from zslab.app.predictor import Predictor, UnusualAttributesWarning
 from zslab.errors import InputError, readable
 from zslab.features.backbones import WHOLE
-from zslab.features.images import find_images, open_image
+from zslab.features.images import open_image
 from zslab.features.modality import IMAGES
 from zslab.report.attention import attribute_name
 from zslab.report.overlay import overlay
@@ -503,7 +503,7 @@ def _examples(predictor: Predictor, examples: str | Path | None, folder: Path) -
     """Copy images to try into `folder`: at most `MAX_EXAMPLES` of `examples`, or toy birds for a model of the toy set."""
     images: dict[str, Image.Image] = {}
     if examples is not None:
-        images = {path.stem: open_image(path) for path in find_images([examples])[:MAX_EXAMPLES]}
+        images = {path.stem: open_image(path) for path in IMAGES.find([examples])[:MAX_EXAMPLES]}
     elif set(predictor.attribute_names) == set(ATTRIBUTES):
         seen = [name for name in SPECIES if name not in UNSEEN_CLASSES]
         names, labels = [*UNSEEN_CLASSES[::2], *seen[3::9]], readable_names(list(SPECIES))
