@@ -68,9 +68,6 @@ CSS = """
 """
 
 
-# ---- what a visitor sees and changes, without a browser -----------------------------------------------------------------
-
-
 @dataclass(frozen=True, eq=False)
 class Visit:
     """The served model, or a copy of it with a visitor's changes.
@@ -123,12 +120,7 @@ class Visit:
 
 
 def changed(visit: Visit, act: Callable[[Predictor], object], sentence: str) -> Visit:
-    """Return a visit in which `act` has changed a copy of the predictor, with its heads fitted again.
-
-    Args:
-        act: changes the classes of the predictor that it is given.
-        sentence: says what was done.
-    """
+    """Return a visit in which `act`, as `sentence` says, has changed a copy of the predictor, with its heads fitted again."""
     predictor = visit.predictor.copy()
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UnusualAttributesWarning)
@@ -144,13 +136,9 @@ def changed(visit: Visit, act: Callable[[Predictor], object], sentence: str) -> 
 
 
 def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None], sentence: str = "") -> Visit:
-    """Return the visit with a new class.
+    """Return the visit with a new class: attributes of class `copied`, or zeros for `NONE`, but for `values` by attribute.
 
-    Args:
-        name: of the new class.
-        copied: name of the class whose attributes it has, but for `values`; "" for zeros.
-        values: attribute -> value.
-        sentence: instead of all these, where class vectors came from text.
+    Where class vectors came from text, it is known by a sentence instead.
     """
     where = "the name of the new class"
     name = " ".join(clean_name(name or "").split())
@@ -188,8 +176,7 @@ def _row(visit: Visit, name: str, values: Mapping[str, float | None]) -> np.ndar
         if value is None:
             raise InputError("there must be a number", where=attribute_name(attribute), got="nothing", fix="Type a number.")
         place = visit.predictor.attribute_names.index(attribute)
-        if value != shown(row[place]):  # what still reads as it was shown is not rounded to that
-            row[place] = value
+        row[place] = row[place] if value == shown(row[place]) else value  # what reads as it was shown is not rounded to that
     return row
 
 
@@ -453,15 +440,13 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
 
 def launch(predictor: Predictor, *, host: str, port: int, examples: str | Path | None = None) -> None:
     """Serve the page until Ctrl-C or SIGTERM. Arguments as for `serving`."""
-    handler = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with serving(predictor, host=host, port=port, examples=examples) as url:
             print(f"The page is at {url} (Ctrl-C stops it and removes all uploads).", flush=True)
             threading.Event().wait()
     except KeyboardInterrupt:
         print("\nStopped; uploads are removed.")
-    finally:
-        signal.signal(signal.SIGTERM, handler)
 
 
 @contextmanager
