@@ -9,22 +9,23 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from weakref import ref
 
 import pytest
 import torch
 
 from zslab.app.predictor import Predictor
+from zslab.config import RunConfig
 from zslab.protocol.loop import Interrupted
-from zslab.results.config import parse_config
+from zslab.results.record import read_records
 from zslab.shared.gate import EntropyDetector, GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.steps import iteration
 from zslab.tfvaegan.trainer import TfvaeganTrainer
+from zslab.train import train as train_method
 from zslab.utils.cuda_graphs import Replay, capture_cuda
 
-from helpers import dazle_trainer
+from helpers import configs, dazle_trainer
 from helpers.action_features import write_features
 from helpers.fake_cuda import DEVICE, FakeCuda, Graph, OnGpu, fake_cuda
 from helpers.interruptible import run, without_times
@@ -276,85 +277,35 @@ def test_a_stopped_run_continues_bit_for_bit(tiny, tmp_path, monkeypatch) -> Non
         assert_equal_to_the_cpus(resumed, on_cpu)
 
 
-def train(tree: str, script: str, root: Path, output: Path, *flags: str) -> dict:
-    """What a training script leaves, run in this process: rows and records."""
+def train(tree: str, module: str, config: RunConfig) -> dict:
+    """What a training leaves, run in this process: rows and records."""
     with tree_modules(tree) as load:
-        config, module = load("config"), load(script.removesuffix(".py"))
-        places = ["--dataroot", str(root), "--output", str(output)]
-        parsed = parse_config(config.DEFAULTS[script], [*flags, *places], script, "")
-        assert module.train(parsed) == 0, "see the captured stderr"
-    (folder,) = (path.parent for path in output.glob("*/result.json"))
-    (folder / "report.html").read_text()
-    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        assert train_method(config, load(module).METHOD) == 0, "see the captured stderr"
+    (folder,) = (path.parent for path in config.output.glob("*/result.json"))
     return {
         "rows": json.loads((folder / "result.json").read_text())["rows"],
-        "records": [{**record, "seconds": 0.0} for record in records],
+        "records": without_times(read_records(folder / "metrics.jsonl")),
     }
 
 
-TFVAEGAN = [
-    "--ngh",
-    "8",
-    "--ndh",
-    "8",
-    "--nepoch",
-    "2",
-    "--batch_size",
-    "10",
-    "--critic_iter",
-    "2",
-    "--syn_num",
-    "5",
-    "--classifier_epochs",
-    "3",
-    "--deterministic",
-]
-IMAGES = ["--dataset", "TINY", "--image_embedding", "res101", *TFVAEGAN]
+TFVAEGAN = {
+    **{"ngh": 8, "ndh": 8, "nepoch": 2, "batch_size": 10, "critic_iter": 2, "syn_num": 5, "classifier_epochs": 3},
+    **{"deterministic": True, "report": False},
+}
+IMAGES = {"dataset": "TINY", "image_embedding": "res101", **TFVAEGAN}
+GATE = {"dataset": "hmdb_i3d", "split": 1, "nz": 4, "ood_threshold": "val", "ood_epochs": 2, "select": "val", **TFVAEGAN}
+DAZLE = {"dataset": "TINY", "image_embedding": "regions", "nepoch": 2, "batch_size": 10, "deterministic": True, "report": False}
 RUNS = {
-    "inductive": ("zero-shot-images", "train_tfvaegan_inductive.py", [*IMAGES, "--select", "val"]),
-    "transductive": ("zero-shot-images", "train_tfvaegan_transductive.py", IMAGES),
-    "gate": (
-        "zero-shot-actions",
-        "train_tfvaegan.py",
-        [
-            *TFVAEGAN,
-            "--dataset",
-            "hmdb_i3d",
-            "--split",
-            "1",
-            "--nz",
-            "4",
-            "--ood_threshold",
-            "val",
-            "--select",
-            "val",
-            "--ood_epochs",
-            "2",
-        ],
-    ),
-    "dazle": (
-        "zero-shot-images",
-        "train_dazle.py",
-        [
-            "--dataset",
-            "TINY",
-            "--image_embedding",
-            "regions",
-            "--nepoch",
-            "2",
-            "--batch_size",
-            "10",
-            "--select",
-            "val",
-            "--deterministic",
-        ],
-    ),
+    "inductive": ("zero-shot-images", "train_tfvaegan_inductive", configs.tfvaegan(**IMAGES, select="val")),
+    "transductive": ("zero-shot-images", "train_tfvaegan_inductive", configs.tfvaegan(**IMAGES, transductive=True)),
+    "gate": ("zero-shot-actions", "train_tfvaegan", configs.actions(**GATE)),
+    "dazle": ("zero-shot-images", "train_dazle", configs.dazle(**DAZLE, select="val")),
 }
 
 
 @pytest.mark.parametrize("name", RUNS)
 def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, name) -> None:
-    tree, script, flags = RUNS[name]
+    tree, module, config = RUNS[name]
     root = tmp_path / "data"
     write_tiny(root)
     dazle_trainer.write_regions(root)
@@ -366,14 +317,14 @@ def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, n
             splits.SplitsConfig(dataset="hmdb_i3d", dataroot=root, class_vectors=root / "hmdb_i3d" / "vectors.npy", splits="1")
         )
     with deterministic():
-        expected = train(tree, script, root, tmp_path / "cpu", *flags, "--device", "cpu")
-    for module in ("zslab.config", "zslab.train"):
-        monkeypatch.setattr(f"{module}.resolve_device", lambda device: DEVICE)
-    for module in ("zslab.tfvaegan.trainer", "zslab.dazle.trainer", "zslab.shared.heads"):
-        monkeypatch.setattr(f"{module}.can_capture", lambda device: device == DEVICE)
+        expected = train(tree, module, replace(config, dataroot=root, output=tmp_path / "cpu"))
+    for name in ("zslab.train", "zslab.plan"):
+        monkeypatch.setattr(f"{name}.resolve_device", lambda device: DEVICE)
+    for name in ("zslab.tfvaegan.trainer", "zslab.dazle.trainer", "zslab.shared.heads"):
+        monkeypatch.setattr(f"{name}.can_capture", lambda device: device == DEVICE)
     monkeypatch.setattr("zslab.data.region_file.ThreadPoolExecutor", AtOnce)
     with deterministic(), fake_cuda() as gpu:
-        found = train(tree, script, root, tmp_path / "gpu", *flags, "--device", "cuda")
+        found = train(tree, module, replace(config, dataroot=root, output=tmp_path / "gpu", device="cuda"))
     assert found == expected
     assert gpu.counts["replays"] > 0
 
