@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -21,19 +21,20 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "zero-shot-actions"))
 
-from zslab.config import read_dataset  # noqa: E402
+from zslab.config import ActionConfig, override  # noqa: E402
 from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
+from zslab.train import open_dataset  # noqa: E402
 from zslab.utils.files import read_json  # noqa: E402
 
 from classifier import build_heads  # noqa: E402
-from config import TfvaeganConfig  # noqa: E402
+from config import TFVAEGAN  # noqa: E402
 from model import build_networks  # noqa: E402
+from train_tfvaegan import METHOD  # noqa: E402
 
 
-def read_config(run: Path, dataroot: Path | None) -> TfvaeganConfig:
-    known = {field.name: field.type for field in fields(TfvaeganConfig)}
-    found = {key: Path(value) if known[key] == "Path" else value for key, value in read_json(run / "config.json").items()}
-    return replace(TfvaeganConfig(**found), gzsl=True, **({"dataroot": dataroot} if dataroot else {}))
+def read_config(run: Path, dataroot: Path | None) -> ActionConfig:
+    config = override(TFVAEGAN, read_json(run / "config.json"), run / "config.json")
+    return replace(config, gzsl=True, **({"dataroot": dataroot} if dataroot else {}))
 
 
 def best_h(curve: torch.Tensor) -> tuple[float, float, float]:
@@ -46,15 +47,13 @@ def best_h(curve: torch.Tensor) -> tuple[float, float, float]:
 def measure(run: Path, dataroot: Path | None) -> dict[str, tuple[float, ...]]:
     """Row -> fractions (T1, u, s, H, area) of one run; the area is that of the gate's ROC or of the single head's curve."""
     config, rows = read_config(run, dataroot), {}
-    data = read_dataset(config).stage("test", seed=config.manualSeed)
+    data = open_dataset(config, METHOD.source(config)).stage("test", seed=config.manualSeed)
     for gated, rules in ((True, ("release", "mean")), (False, ("",))):
         for rule in rules:
             changed = replace(config, gzsl_od=gated, ood_threshold=rule or "release")
             networks = build_networks(changed, data)
             networks.load_state_dict(load_file(run / "model_last.safetensors"))
-            trainer = TfvaeganTrainer(
-                networks, data, changed.settings(), *build_heads(changed), torch.device("cpu"), config.manualSeed
-            )
+            trainer = TfvaeganTrainer(networks, data, changed, *build_heads(changed), torch.device("cpu"))
             trainer.epoch = config.nepoch  # evaluation draws from the stream of its epoch
             found = trainer.evaluate(keep={config.classifier_epochs - 1})
             t1, gzsl = found.metrics["zsl"]["acc"][-1], {key: values[-1] for key, values in found.metrics["gzsl"].items()}

@@ -7,14 +7,14 @@
 Each step is a process with a time limit of its own. The JSON is written anew after every step, and a step that fails or
 runs out of time does not stop the others. Nothing is downloaded.
 
-| step          | limit | what                                                                         |
-|---------------|-------|------------------------------------------------------------------------------|
-| tests         |  60 s | tests/gpu: engines agree on the device, iterations are captured and replayed |
-| speed-<p>     |  60 s | speed.py in fp32, tf32 and bf16: plain, eager, uncaptured, fast              |
-| profile       |  30 s | engines.py: the kernels of an iteration, and how much of the time they fill  |
-| dazle         |  60 s | dazle_cub.py: DAZLE at CUB's size, generated regions held in memory          |
-| splits        |  60 s | splits.py: several action splits by three workers that share the device      |
-| cub           | 240 s | the release's settings at full width, as many of 300 epochs as fit           |
+| step          | limit | what                                                                          |
+|---------------|-------|-------------------------------------------------------------------------------|
+| tests         |  60 s | tests/gpu: iterations are captured and replayed, and train as without graphs  |
+| speed-<p>     |  60 s | speed.py in fp32, tf32 and bf16: with and without graphs, and the plain loop  |
+| profile       |  30 s | operators.py: the kernels of an iteration, and how much of the time they fill |
+| dazle         |  60 s | dazle_cub.py: DAZLE at CUB's size, generated regions held in memory           |
+| splits        |  60 s | splits.py: several action splits by three workers that share the device       |
+| cub           | 240 s | the release's settings at full width, as many of 300 epochs as fit            |
 
 --seconds limits all steps together; the last one gets what is left.
 """
@@ -62,7 +62,7 @@ def plan(device: str, toy: bool, dataroot: Path | None, folder: Path) -> list[St
         speed = ["--device", device, "--repeats", "2", "--no-memory", "--precision", precision, *quick, "--rows", *rows]
         steps.append(Step(f"speed-{precision}", [str(scripts / "speed.py"), *speed], 60))
     if device != "cpu":
-        steps.append(Step("profile", [str(scripts / "engines.py"), "profile", "--device", device], 30))
+        steps.append(Step("profile", [str(scripts / "operators.py"), "--device", device], 30))
     regions = ["--images", "400", "--dim", "32", "--nepoch", "1"] if toy else ["--nepoch", "8", "--eval_every", "4"]
     steps.append(Step("dazle", [str(scripts / "dazle_cub.py"), "--cache", "memory", *regions, *out], 60))
     splits = ["--splits", "2" if toy else "6", "--workers", "1" if toy else "3", "--nepoch", "1", "--device", device]

@@ -35,7 +35,6 @@ from zslab.data.lazy import LazyFeatures, limit_memory, transformed
 from zslab.features.backbones import WHOLE
 from zslab.report.style import BLUE, GREEN, STYLE, to_png
 from zslab.shared.heads import SoftmaxHead
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.synthesis import synthesize, transform
 
 CLASSES = (1000, 5000, 10_000, 21_000)
@@ -67,7 +66,7 @@ def train(n_classes: int, threads: int) -> dict[str, float]:
     limit_memory(MEMORY)
     generator = torch.Generator().manual_seed(0)
     networks, attributes = build_networks(SHAPES), torch.rand(n_classes, SHAPES.attribute_dim, generator=generator)
-    samples = synthesize(networks, attributes, torch.arange(n_classes), TfvaeganSettings(n_synthetic=300), generator)
+    samples = synthesize(networks, attributes, torch.arange(n_classes), 300, 1.0, generator)
     x = transformed(samples.features, partial(transform, networks.decoder), WIDTH)
     assert isinstance(x, LazyFeatures), "the features fit in memory, so nothing is streamed"
     timed, batch = Timed(x), torch.randint(len(samples), (300,), generator=generator)

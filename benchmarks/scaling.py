@@ -29,7 +29,7 @@ import scipy.io
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from speed import CPU, RESULTS, ROOT, Case, Shapes, build, build_networks, commit, in_fresh_process, seconds
+from speed import CPU, RESULTS, ROOT, Case, Shapes, build, build_networks, commit, config, in_fresh_process, seconds
 
 from zslab.data import lazy as rows
 from zslab.data.dataset import Samples, StageData
@@ -38,7 +38,6 @@ from zslab.data.xlsa17 import read_xlsa17
 from zslab.report.style import BLUE, GREEN, RED, STYLE, to_png
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
-from zslab.tfvaegan.settings import TfvaeganSettings
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 from zslab.utils.environment import command_line, machine
 from zslab.utils.files import atomic_path
@@ -71,7 +70,7 @@ def measure_point(shapes: Shapes, threads: int) -> dict[str, float]:
     torch.set_num_threads(threads)
     case, found = Case(shapes), {}
     for work in WORKS:
-        run = build(work, case, "fast")
+        run = build(work, case, "zslab")
         if work == WORKS[0]:
             run()
         found[work] = median(seconds(run, case)[1] for _ in range(3 if work == WORKS[0] else 1))
@@ -182,13 +181,13 @@ def run_large(folder: Path, iterations: int, share: float, threads: int) -> dict
 
     dataset = timed("open and check", lambda: read_xlsa17(folder.parent, folder.name, "half", "att"))
     data: StageData = timed("fit the scaling", lambda: dataset.stage("test"))
-    shapes = Shapes(feature_dim=data.feature_dim, attribute_dim=data.attribute_dim)
-    settings = TfvaeganSettings(n_synthetic=100)
+    shapes = Shapes(feature_dim=data.feature_dim, attribute_dim=data.attribute_dim, n_synthetic=100)
+    flags = config(shapes)
     torch.manual_seed(0)
     heads = [SoftmaxHead(epochs=1, batch_size=300) for _ in range(2)]
-    trainer = timed("build the trainer", lambda: TfvaeganTrainer(build_networks(shapes), data, settings, *heads, CPU, 0))
+    trainer = timed("build the trainer", lambda: TfvaeganTrainer(build_networks(shapes), data, flags, *heads, CPU))
     for feedback in (False, True):
-        work = trainer.work(feedback)
+        work = trainer.step(feedback)
         work()
         name = f"an iteration {'with' if feedback else 'without'} feedback"
         timed(name, lambda work=work: [work() for _ in range(iterations)], iterations)
@@ -201,7 +200,7 @@ def run_large(folder: Path, iterations: int, share: float, threads: int) -> dict
     rows.IN_MEMORY = 0  # treats the share as the whole would be: transformed batch by batch, never made
     record = timed(
         f"evaluation, 1 head epoch, {share:.0%} of the samples",
-        lambda: evaluate(trainer.state.networks, part, settings, *heads, torch.Generator().manual_seed(0)).metrics,
+        lambda: evaluate(trainer.state.networks, part, flags, *heads, torch.Generator().manual_seed(0)).metrics,
     )
     return {
         "steps": steps,

@@ -1,13 +1,13 @@
-"""How fast the fast paths are: each timed against plain references, in alternating turns in one process.
+"""How fast training and evaluation are, each timed against a plain reference, in alternating turns in one process.
 
     python benchmarks/speed.py [--threads N]         CUB's shapes, random data; some 15 minutes on two cores
     python benchmarks/speed.py --quick               small shapes, under two minutes: shows that it works, not how fast
     python benchmarks/speed.py --device cuda         the same on a GPU; also says whether CUDA graphs were captured
-    python benchmarks/speed.py --precision bf16      the fast column with products in bfloat16
+    python benchmarks/speed.py --precision bf16      the first column with products in bfloat16
 
-Columns: "fast" is what runs by default; "eager" the project's own reference (autograd, but data on the device and fused
-Adam); "plain" the loop written down without care (tests/helpers/plain_port.py: default Adam, batches from the host); on
-CUDA also "uncaptured", the fast engine without graphs. Ratios are those of "fast", medians over the turns.
+Columns: "zslab" is what runs by default; "plain" the loop written down without care (tests/helpers/plain_port.py: default
+Adam, batches from the host); on CUDA also "uncaptured", without CUDA graphs. Ratios are those of "zslab", medians over the
+turns. against.py times two commits against each other.
 
 Prints a table and writes benchmarks/results/<name>.json: medians in wall and in CPU seconds, all samples, and the peak memory
 of a process that does nothing else (on CUDA: of the device). CPU seconds are the ones to trust where other work shares the
@@ -45,24 +45,24 @@ ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+from zslab.config import ImageConfig  # noqa: E402
 from zslab.data.dataset import Samples, StageData  # noqa: E402
 from zslab.dazle.losses import cross_entropy, self_calibration  # noqa: E402
 from zslab.dazle.model import Dazle  # noqa: E402
 from zslab.shared.heads import SoftmaxHead  # noqa: E402
 from zslab.tfvaegan.evaluate import evaluate  # noqa: E402
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder  # noqa: E402
-from zslab.tfvaegan.settings import TfvaeganSettings  # noqa: E402
+from zslab.tfvaegan.networks import Networks  # noqa: E402
 from zslab.tfvaegan.steps import TrainingState, draw  # noqa: E402
 from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
 from zslab.utils.cuda_graphs import can_capture, capture_verified, moments  # noqa: E402
 from zslab.utils.environment import command_line, machine  # noqa: E402
 from zslab.utils.precision import Precision, set_precision  # noqa: E402
 
+from helpers.configs import dazle_options, tfvaegan  # noqa: E402
 from helpers.naive_dazle import naive_step  # noqa: E402
 from helpers.plain_port import PlainTraining, fit_plain_head  # noqa: E402
 
 CPU = torch.device("cpu")
-ENGINES = ("fast", "eager")
 
 
 @dataclass(frozen=True)
@@ -118,39 +118,34 @@ def random_data(shapes: Shapes) -> StageData:
     )
 
 
+def config(shapes: Shapes, **changes: object) -> ImageConfig:
+    s = shapes
+    return tfvaegan(batch_size=s.batch_size, syn_num=s.n_synthetic, ngh=s.hidden_dim, ndh=s.hidden_dim, **changes)
+
+
 def build_networks(shapes: Shapes, device: torch.device = CPU) -> Networks:
-    d, a, h = shapes.feature_dim, shapes.attribute_dim, shapes.hidden_dim
     with device:  # a GPU draws 75 million weights at once
-        return Networks(
-            Encoder(d, a, a, h), Generator(a, a, d, h), Critic(d, a, h), Feedback(h), SemanticDecoder(d, a, h, "unit_norm")
-        )
-
-
-def settings(shapes: Shapes) -> TfvaeganSettings:
-    return TfvaeganSettings(batch_size=shapes.batch_size, n_synthetic=shapes.n_synthetic)
+        return Networks.build(config(shapes), shapes.feature_dim, shapes.attribute_dim)
 
 
 def build_state(shapes: Shapes, device: torch.device = CPU) -> TrainingState:
-    return TrainingState(build_networks(shapes), settings(shapes), device)
+    return TrainingState(build_networks(shapes), config(shapes), device)
 
 
-def build_trainer(case: Case, **options: object) -> TfvaeganTrainer:
+def build_trainer(case: Case, **changes: object) -> TfvaeganTrainer:
     networks, heads = build_networks(case.shapes, case.device), (SoftmaxHead(), SoftmaxHead())
-    return TfvaeganTrainer(networks, random_data(case.shapes), settings(case.shapes), *heads, case.device, 0, **options)
+    return TfvaeganTrainer(networks, random_data(case.shapes), config(case.shapes, **changes), *heads, case.device)
 
 
 def iteration_work(case: Case, column: str, feedback: bool) -> Work:
     if column == "plain":
         data, generator = random_data(case.shapes), torch.Generator().manual_seed(0)
-        training = PlainTraining(build_networks(case.shapes, case.device), settings(case.shapes), data, case.device)
+        training = PlainTraining(build_networks(case.shapes, case.device), config(case.shapes), data, case.device)
         return lambda: training.iteration(
-            draw(data, training.settings, case.shapes.attribute_dim, generator, transductive=False), feedback
+            draw(data, training.config, case.shapes.attribute_dim, generator, transductive=False), feedback
         )
-    # TF32 is the whole process's, so all columns have it; bfloat16 is the fast engine's alone.
-    engine = "eager" if column == "eager" else "fast"
-    precision = "fp32" if engine == "eager" and case.precision == "bf16" else case.precision
-    trainer = build_trainer(case, engine=engine, precision=precision, cuda_graphs=column == "fast")
-    return trainer.step(feedback)
+    # TF32 is the whole process's, so the plain loop has it, too.
+    return build_trainer(case, precision=case.precision, cuda_graphs=column == "zslab").step(feedback)
 
 
 def head_work(case: Case, column: str, generalized: bool, batch_size: int) -> Work:
@@ -168,7 +163,7 @@ def head_work(case: Case, column: str, generalized: bool, batch_size: int) -> Wo
 
 
 def build_head(case: Case, column: str, batch_size: int) -> SoftmaxHead:
-    bf16, captured = case.precision == "bf16", column == "fast"
+    bf16, captured = case.precision == "bf16", column == "zslab"
     return SoftmaxHead(epochs=case.shapes.head_epochs, batch_size=batch_size, bf16=bf16, cuda_graphs=captured)
 
 
@@ -189,7 +184,7 @@ def evaluation_work(case: Case, column: str) -> Work:
     networks = build_networks(s, case.device)
     plain = PlainHead(epochs=s.head_epochs, batch_size=s.n_synthetic)
     heads = [plain if column == "plain" else build_head(case, column, s.n_synthetic) for _ in range(2)]
-    return lambda: evaluate(networks, data, settings(s), *heads, torch.Generator(case.device).manual_seed(0))
+    return lambda: evaluate(networks, data, config(s), *heads, torch.Generator(case.device).manual_seed(0))
 
 
 def dazle_work(case: Case, column: str) -> Work:
@@ -222,7 +217,7 @@ def dazle_work(case: Case, column: str) -> Work:
     def changed() -> dict[str, Tensor]:
         return model.state_dict() | moments(optimizer)
 
-    if column == "fast" and can_capture(device):
+    if column == "zslab" and can_capture(device):
         return capture_verified(step, changed, torch.Generator(device), "DAZLE step")
     return step
 
@@ -243,13 +238,13 @@ def build(row: str, case: Case, column: str) -> Work:
 
 
 COLUMNS = {
-    "iteration without feedback": ("fast", "uncaptured", "eager", "plain"),
-    "iteration with feedback": ("fast", "uncaptured", "eager", "plain"),
-    "GZSL head": ("fast", "uncaptured", "plain"),
-    "GZSL head, batch 50": ("fast", "uncaptured", "plain"),
-    "ZSL head": ("fast", "plain"),
-    "evaluation": ("fast", "plain"),
-    "DAZLE step": ("fast", "uncaptured", "plain"),
+    "iteration without feedback": ("zslab", "uncaptured", "plain"),
+    "iteration with feedback": ("zslab", "uncaptured", "plain"),
+    "GZSL head": ("zslab", "uncaptured", "plain"),
+    "GZSL head, batch 50": ("zslab", "uncaptured", "plain"),
+    "ZSL head": ("zslab", "plain"),
+    "evaluation": ("zslab", "plain"),
+    "DAZLE step": ("zslab", "uncaptured", "plain"),
 }
 WARM_UP = ("iteration", "DAZLE")  # rows whose first call makes gradients and moments; a head is made anew in every call
 
@@ -270,7 +265,7 @@ def seconds(work: Work, case: Case) -> tuple[float, float]:
 
 
 def measure(row: str, columns: list[str], case: Case, repeats: int) -> dict[str, dict]:
-    """{"wall_s", "cpu_s"} -> {"median": column -> seconds, "ratio": column -> median of column / fast, "samples"}."""
+    """{"wall_s", "cpu_s"} -> {"median": column -> seconds, "ratio": column -> median of column / zslab, "samples"}."""
     works = {column: build(row, case, column) for column in columns}
     times: dict[str, list[tuple[float, float]]] = {column: [] for column in columns}
     warm_up = int(row.startswith(WARM_UP))
@@ -282,7 +277,7 @@ def measure(row: str, columns: list[str], case: Case, repeats: int) -> dict[str,
         samples = {column: [t[i] for t in times[column][warm_up:]] for column in columns}
         result[clock] = {
             "median": {column: median(values) for column, values in samples.items()},
-            "ratio": {column: median(v / f for v, f in zip(samples[column], samples["fast"])) for column in columns},
+            "ratio": {column: median(v / f for v, f in zip(samples[column], samples["zslab"])) for column in columns},
             "samples": samples,
         }
     return result
@@ -329,9 +324,9 @@ def add_epoch(rows: dict[str, dict], shapes: Shapes) -> None:
     for clock in ("wall_s", "cpu_s"):
         total = {
             column: sum(times * rows[part][clock]["median"][column] for part, times in parts.items())
-            for column in ("fast", "plain")
+            for column in ("zslab", "plain")
         }
-        rows["CUB epoch"][clock] = {"median": total, "ratio": {c: total[c] / total["fast"] for c in total}}
+        rows["CUB epoch"][clock] = {"median": total, "ratio": {c: total[c] / total["zslab"] for c in total}}
 
 
 def environment() -> dict[str, str]:
@@ -375,7 +370,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small shapes, without the peak memory")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N")
-    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of the fast column")
+    parser.add_argument("--precision", choices=["fp32", "tf32", "bf16"], default="fp32", help="of the first column")
     parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0 leaves the choice to PyTorch")
     parser.add_argument("--repeats", type=int, default=3, help="turns a row")
     parser.add_argument(
@@ -390,7 +385,7 @@ def main() -> None:
     threads, device = torch.get_num_threads(), torch.device(arguments.device)
     cuda = device.type == "cuda"
     case = Case(QUICK if arguments.quick else Shapes(), device, arguments.precision)
-    columns = ["fast", *(["uncaptured"] if cuda else []), "eager", "plain"]
+    columns = ["zslab", *(["uncaptured"] if cuda else []), "plain"]
     report = {
         "command": command_line(),
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
