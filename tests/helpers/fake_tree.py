@@ -44,27 +44,31 @@ def run(config):
     metrics = folder / ("validation" if config.select == "only_val" else "") / "metrics.jsonl"
     metrics.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(folder / ".lock", timeout=0):
-        with open(folder / "starts.txt", "a") as file:
-            file.write(f"{os.getpid()}\\n")
-        starts = len((folder / "starts.txt").read_text().split())
-        print("started", starts, flush=True)
-        value = 1 - abs(config.syn_num - 30) / 100
-        metrics.write_text(json.dumps({"epoch": 0, "metrics": {"zsl": {"acc": [value]}}, "seconds": 60.0}) + "\\n")
-        if config.fate == "fails" or (config.fate == "fails once" and starts == 1):
-            print("the reason", file=sys.stderr)
-            return 7
         try:
-            time.sleep(config.seconds)
+            return train(config, folder, metrics)
         except KeyboardInterrupt:
             (folder / "saved.txt").write_text("a checkpoint")
             return 130
-        texts = dict.fromkeys(("method", "variant", "version", "command", "device", "machine", "torch"), "x")
-        data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x")
-        data |= {"class_names": [], "seen_classes": [], "unseen_classes": [], "feature_dim": 1, "attribute_dim": 1}
-        rows = [{"rule": "validation", "T1": value, "H": value / 2}]
-        result = texts | {"rows": rows, "seconds": 1, "seed": 1, "config": {}, "data": data}
-        (folder / "result.json").write_text(json.dumps(result))
-        (folder / "report.html").write_text("a report")
+
+
+def train(config, folder, metrics):
+    with open(folder / "starts.txt", "a") as file:
+        file.write(f"{os.getpid()}\\n")
+    starts = len((folder / "starts.txt").read_text().split())
+    print("started", starts, flush=True)
+    value = 1 - abs(config.syn_num - 30) / 100
+    metrics.write_text(json.dumps({"epoch": 0, "metrics": {"zsl": {"acc": [value]}}, "seconds": 60.0}) + "\\n")
+    if config.fate == "fails" or (config.fate == "fails once" and starts == 1):
+        print("the reason", file=sys.stderr)
+        return 7
+    time.sleep(config.seconds)
+    texts = dict.fromkeys(("method", "variant", "version", "command", "device", "machine", "torch"), "x")
+    data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x")
+    data |= {"class_names": [], "seen_classes": [], "unseen_classes": [], "feature_dim": 1, "attribute_dim": 1}
+    rows = [{"rule": "validation", "T1": value, "H": value / 2}]
+    result = texts | {"rows": rows, "seconds": 1, "seed": 1, "config": {}, "data": data}
+    (folder / "result.json").write_text(json.dumps(result))
+    (folder / "report.html").write_text("a report")
     return 0
 
 

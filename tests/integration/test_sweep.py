@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -61,7 +62,7 @@ def test_a_grid_is_the_product_of_launchers_variants_and_flags(sweep, tmp_path) 
     )
     runs = read_grid(tmp_path / "sweep.toml").runs()
     assert len(runs) == 2 * 3 * 2 * 2 * 2 == len({run.name for run in runs}) == len({run.folder for run in runs})
-    assert runs[-1].name == "run_fake, no feedback, lr 0.2, syn_num 300, partition 3, manualSeed 2"
+    assert runs[-1].name == "no feedback, lr 0.2, syn_num 300, partition 3, manualSeed 2"
     words = " ".join(runs[-1].command[2:])
     assert "--finetuned" in words and "--fit_batch_size" in words and "--resume" in words and runs[-1].epochs == 3
     assert "--lr 0.2" in words and "--syn_num 300" in words and "--partition 3" in words and "--manualSeed 2" in words
@@ -157,18 +158,19 @@ def test_failed_runs_are_tried_again_named_and_the_others_go_on(sweep, capfd) ->
     assert "failed with status 7" in error and "the reason" in error and "is tried again" in out
     assert sweep("--grid", "fate=fails", "--seeds", "5", "6", "--retries", "1") == 7
     assert [starts(sweep.folder(seed)) for seed in (5, 6)] == [2, 2]
-    assert "failed with status 7: run_fake, fate fails, manualSeed 5" in capfd.readouterr().err
+    assert "failed with status 7: fate fails, manualSeed 5" in capfd.readouterr().err
     runs = Grid((str(sweep.launcher),), seeds=(7, 8), flags={"fate": "fails"}).runs()
     assert execute(runs, LocalEngine(EngineFlags()), keep_going=False) == 7
     assert "1 run left" in capfd.readouterr().err
 
 
 def test_a_sweep_shows_the_epoch_and_time_left_of_its_jobs_and_a_line_for_each_that_ended(sweep, capsys, monkeypatch) -> None:
-    monkeypatch.setattr(sweep_run, "SOON", 0.01)
+    monkeypatch.setattr(sweep_run, "SOON", 0.0)
+    monkeypatch.setattr(sweep_run, "SELDOM", 0.0)
     assert sweep("--seeds", "1", "2", "--workers", "2", "--set", "seconds=2") == 0
     out = capsys.readouterr().out
-    assert "25%|██▌       | epoch 1/4, 03:00 left  run_fake, manualSeed 2" in out  # 60 s an epoch
-    assert out.index("epoch 1/4") < out.index("1 of 2: run_fake") < out.index("2 of 2: run_fake")
+    assert re.search(r"25%\|██▌       \| epoch 2/4, 02:5\d left  manualSeed 2", out)  # 60 s an epoch
+    assert out.index("epoch 2/4") < out.index("1 of 2: manualSeed") < out.index("2 of 2: manualSeed")
 
 
 def test_a_sweep_goes_on_where_the_file_system_has_no_locks(sweep, monkeypatch) -> None:

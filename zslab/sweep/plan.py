@@ -65,9 +65,10 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
             for (variant, changes), combination in itertools.product(variants.items(), itertools.product(*self.grid.values())):
                 chosen = dict(zip(self.grid, combination))
                 flags = {**dict.fromkeys(self.switches, True), **self.flags, **chosen, **changes}
-                words = [launcher.path.stem, variant, *(f"{flag} {value}" for flag, value in chosen.items())]
+                which = launcher.path.stem if len(self.launchers) > 1 else ""
+                words = [which, variant, *(f"{flag} {value}" for flag, value in chosen.items())]
                 name = ", ".join(filter(None, words))
-                runs += [planned(run, name) for run in launcher_runs(launcher, flags, name, repeats)]
+                runs += [planned(run, name) for run in launcher_runs(launcher, flags, name or launcher.path.name, repeats)]
         return runs
 
 

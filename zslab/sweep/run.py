@@ -89,17 +89,20 @@ class PlannedRun:
 
     def progress(self) -> str:
         """Return the epoch and the time left, read from the run folder."""
-        files = (self.folder / "validation" / "metrics.jsonl", self.folder / "metrics.jsonl")
-        try:
-            seconds = [record.seconds for file in files if file.exists() for record in read_records(file)]
-        except InputError:  # the run itself will say so
-            seconds = []
+        seconds, since = list[float](), 0.0
+        with suppress(InputError, OSError):  # of which the run itself will say more
+            for file in (self.folder / "validation" / "metrics.jsonl", self.folder / "metrics.jsonl"):
+                if file.exists():
+                    seconds += [record.seconds for record in read_records(file)]
+                    since = time.time() - file.stat().st_mtime
         if not seconds:
             return "before the first epoch"
-        recent = seconds[-RECENT:]
-        left = tqdm.format_interval(sum(recent) / len(recent) * (self.epochs - len(seconds)))
         bar = tqdm.format_meter(len(seconds), self.epochs, 0, bar_format="{percentage:3.0f}%|{bar:10}|")
-        return f"{bar} epoch {len(seconds)}/{self.epochs}, {left} left"
+        if len(seconds) >= self.epochs:
+            return f"{bar} all epochs, the report follows"
+        one = sum(seconds[-RECENT:]) / len(seconds[-RECENT:])
+        left = one * (self.epochs - len(seconds)) - min(since, one)
+        return f"{bar} epoch {len(seconds) + 1}/{self.epochs}, {tqdm.format_interval(left)} left"
 
     def figures(self) -> str:
         """Return the result in a few words; nothing without one."""
