@@ -178,7 +178,7 @@ def test_checkpoints_come_back_as_they_were(folder) -> None:
 
 def test_a_checkpoint_of_another_config_is_refused(folder) -> None:
     folder.save_checkpoint({"epoch": 2})
-    with pytest.raises(InputError, match=r"another config.*got config digest-1, expected config digest-2"):
+    with pytest.raises(InputError, match=r"config digest-2 \(got config digest-1"):
         RunFolder(folder.path, "digest-2").load_checkpoint()
 
 
@@ -187,7 +187,7 @@ def test_a_truncated_checkpoint_is_refused(folder, share) -> None:
     folder.save_checkpoint({"weights": torch.rand(1000)})
     content = folder.checkpoint.read_bytes()
     folder.checkpoint.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"checkpoint\.pt: the checkpoint cannot be read"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt"):
         folder.load_checkpoint()
 
 
@@ -203,7 +203,7 @@ def test_a_flipped_bit_in_a_checkpoint_is_refused(folder) -> None:
     weights = torch.rand(1000)
     folder.save_checkpoint({"weights": weights})
     flip_bit(folder.checkpoint, folder.checkpoint.read_bytes().index(weights.numpy().tobytes()) + 2001)
-    with pytest.raises(InputError, match=r"checkpoint\.pt: the checkpoint cannot be read \(got another checksum"):
+    with pytest.raises(InputError, match=r"checkpoint\.pt: .*got another checksum"):
         folder.load_checkpoint()
 
 
@@ -214,7 +214,7 @@ def test_a_checkpoint_that_would_run_code_is_refused(folder, tmp_path) -> None:
         lambda: folder.checkpoint.write_bytes(pickle.dumps(Malicious(trap), protocol=2)),
     ):
         write()
-        with pytest.raises(InputError, match="the checkpoint cannot be read"):
+        with pytest.raises(InputError, match=r"checkpoint\.pt"):
             folder.load_checkpoint()
         assert not trap.exists()
 
@@ -237,7 +237,7 @@ def test_metrics_that_lack_an_epoch_before_the_checkpoint_are_refused(folder) ->
     for epoch in (0, 2):
         folder.append_metrics(record(epoch))
     folder.truncate_metrics(1)
-    with pytest.raises(InputError, match=r"metrics\.jsonl: records of epochs are missing \(got 1 records"):
+    with pytest.raises(InputError, match=r"metrics\.jsonl: .*2 epochs.*got 1 records"):
         folder.truncate_metrics(2)
     folder.metrics.unlink()
     folder.truncate_metrics(0)
@@ -252,7 +252,7 @@ def test_a_run_that_has_lost_what_it_wrote_before_its_checkpoint_is_not_continue
     (folder.path / ".b.host-1.tmp.npz").unlink()
     assert folder.load_checkpoint() == {"epoch": 1}
     folder.arrays.unlink()
-    with pytest.raises(InputError, match=r"files of the unfinished run are missing \(got no evaluation\.npz"):
+    with pytest.raises(InputError, match=r"got no evaluation\.npz"):
         folder.load_checkpoint()
 
 
@@ -314,7 +314,7 @@ def test_a_run_stopped_in_its_validation_stage_is_unfinished_too(folder) -> None
 
 
 def test_two_processes_cannot_use_one_folder(folder) -> None:
-    with pytest.raises(InputError, match="another process uses this run folder"):
+    with pytest.raises(InputError, match="got another process"):
         RunFolder(folder.path, "digest-1").open({}, resume=True, overwrite=False)
 
 

@@ -13,7 +13,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from zslab.protocol.evaluation import Progress
-from zslab.results.folder import UNUSABLE_STATE, RunFolder, damaged_checkpoint
+from zslab.results.folder import RunFolder, usable_checkpoint
 from zslab.results.record import EpochRecord, Metrics
 from zslab.utils.signals import stop_requests
 
@@ -210,13 +210,11 @@ def resume(trainer: Trainer, folder: RunFolder, n_epochs: int) -> None:
     state = folder.load_checkpoint()
     if state is None:
         return
-    try:
+    with usable_checkpoint(folder.checkpoint):
         for name, largest in (("epoch", n_epochs), ("position", trainer.iterations_per_epoch)):
             if type(state[name]) is not int or not 0 <= state[name] <= largest:
                 raise ValueError(f"{name} {state[name]!r} lies outside 0 to {largest}")
         trainer.load_state_dict(state)
-    except UNUSABLE_STATE as error:  # the right kind of file with a wrong value in it
-        raise damaged_checkpoint(folder.checkpoint, error) from None
     where = f"in epoch {trainer.epoch + 1}" if trainer.epoch < n_epochs else "after the last"
     log.info("Resuming %s of %d epochs.", where, n_epochs)
 

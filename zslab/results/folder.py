@@ -20,7 +20,7 @@ import logging
 import pickle
 import shutil
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,18 @@ from zslab.results.events import EventFile
 from zslab.results.finished import read_arrays
 from zslab.results.record import EpochRecord, read_records
 from zslab.results.result import Result, read_result
-from zslab.utils.files import atomic_path, flush_to_disk, make_folder, plain_disk_errors, write_json, write_text
+from zslab.utils.files import atomic_path, flush_to_disk, locked, make_folder, plain_disk_errors, write_json, write_text
 
 log = logging.getLogger("zslab")
 
 LOOK_SECONDS = 0.5  # longer than a sweep holds the lock to see whether a run is going on
-# What PyTorch and we raise over a checkpoint with a wrong value in it.
-UNUSABLE_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError)
+PUT_BACK = "Put the old files back, or pass --overwrite to start again."
+START_AGAIN = "Pass --overwrite to start again."
+# What is raised over a checkpoint that is cut short, of another kind, or has a wrong value in it.
+UNUSABLE = (
+    *(RuntimeError, ValueError, LookupError, TypeError, AttributeError, OverflowError),
+    *(EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile),
+)
 
 
 class _LogFile(logging.FileHandler):
@@ -62,7 +67,7 @@ class RunFolder:
 
     Args:
         path: the folder, which need not exist yet.
-        digest: identifies the config (`zslab.results.config.config_digest`); checkpoints of another are refused.
+        digest: identifies the config (`zslab.config.config_digest`); checkpoints of another are refused.
 
     Attributes:
         data: fingerprint of the data that are trained on; checkpoints of other data are refused.
@@ -74,9 +79,7 @@ class RunFolder:
         self.checkpoint, self.result = self.path / "checkpoint.pt", self.path / "result.json"
         self.arrays, self.report = self.path / "evaluation.npz", self.path / "report.html"
         self.data: dict[str, str] | None = None
-        self._events = EventFile(self.path / "tensorboard")
-        self._lock = filelock.FileLock(self.path / ".lock")
-        self._log: logging.Handler | None = None
+        self._events, self._open = EventFile(self.path / "tensorboard"), contextlib.ExitStack()
 
     @property
     def _checkpoints(self) -> tuple[Path, Path]:
@@ -107,46 +110,37 @@ class RunFolder:
             InputError: the folder holds an unfinished run and neither flag says what to do with it, or another process uses
                 the folder.
         """
-        try:
+        make_folder(self.path)
+        with contextlib.ExitStack() as opened:
+            try:
+                with plain_disk_errors(self.path):
+                    opened.enter_context(locked(self.path / ".lock", LOOK_SECONDS))
+            except filelock.Timeout:
+                must, fix = "one process at a time must use this run folder", "Wait for that run or stop it."
+                raise InputError(must, where=self.path, got="another process", fix=fix) from None
+            if overwrite:
+                with plain_disk_errors(self.path):
+                    self._clear()
+            elif any(path.exists() for path in self._checkpoints) and not resume:
+                raise InputError(
+                    "the folder must not hold an unfinished run",
+                    where=self.path,
+                    got=f"a checkpoint and {len(self.read_metrics())} recorded epochs",
+                    fix="Pass --resume to continue the run or --overwrite to start again.",
+                )
+            self.data = data
+            write_json(self.config, config)
             with plain_disk_errors(self.path):
-                make_folder(self.path)
-                self._lock.acquire(timeout=LOOK_SECONDS, poll_interval=LOOK_SECONDS / 10)
-        except filelock.Timeout:
-            raise InputError(
-                "another process uses this run folder",
-                where=self.path,
-                found="a locked folder",
-                expected="no other process with the same config",
-                fix="Wait for that run or stop it.",
-            ) from None
-        if overwrite:
-            with plain_disk_errors(self.path):
-                self._clear()
-        elif any(path.exists() for path in self._checkpoints) and not resume:
-            self._lock.release()
-            raise InputError(
-                "the folder holds an unfinished run",
-                where=self.path,
-                found=f"a checkpoint and {len(self.read_metrics())} recorded epochs",
-                expected="an empty folder, --resume or --overwrite",
-                fix="Pass --resume to continue the run or --overwrite to start again.",
-            )
-        self.data = data
-        write_json(self.config, config)
-        with plain_disk_errors(self.path):
-            self._log = _LogFile(self.path / "log.txt", encoding="utf-8")
-        self._log.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
-        log.addHandler(self._log)
+                handler = _LogFile(self.path / "log.txt", encoding="utf-8")
+            handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+            log.addHandler(handler)
+            opened.callback(_close_log, handler)
+            self._open = opened.pop_all()
 
     def close(self) -> None:
         """Close the log and release the lock."""
-        if self._log is not None:
-            log.removeHandler(self._log)
-            with contextlib.suppress(OSError):  # of a full disk, which the line before was told
-                self._log.close()
-            self._log = None
+        self._open.close()
         self._events = EventFile(self.path / "tensorboard")
-        self._lock.release()
 
     def _clear(self) -> None:
         for path in (self.result, *self._checkpoints):  # first, so that a kill leaves neither a result nor a continuation
@@ -155,7 +149,7 @@ class RunFolder:
             if entry.name != ".lock":
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
-    def _results(self) -> list[str]:
+    def _written(self) -> list[str]:
         """Return the names of the arrays and weights written so far."""
         return sorted(path.name for path in self.path.glob("[!.]*") if path.suffix in (".npz", ".safetensors"))
 
@@ -163,7 +157,7 @@ class RunFolder:
         """Write a checkpoint in place of the one before."""
         with atomic_path(self.checkpoint) as temporary, open(temporary, "wb") as file:
             try:
-                torch.save({"digest": self.digest, "data": self.data, "files": self._results(), "state": state}, file)
+                torch.save({"digest": self.digest, "data": self.data, "files": self._written(), "state": state}, file)
             except RuntimeError as error:  # PyTorch hides a full disk behind a message of its own
                 if isinstance(error.__context__, OSError):
                     raise error.__context__ from None
@@ -178,33 +172,21 @@ class RunFolder:
         """
         if not self.checkpoint.exists():
             return None
-        try:
+        with usable_checkpoint(self.checkpoint):
             check_archive(self.checkpoint)
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             digest, state, data = content["digest"], content["state"], content["data"]
-            missing = {str(name) for name in content["files"]}.difference(self._results())
+            missing = {str(name) for name in content["files"]}.difference(self._written())
             if not isinstance(state, dict) or not isinstance(data, dict | None):
                 raise TypeError("the state or the fingerprint of the data is no dictionary")
-        except (*UNUSABLE_STATE, EOFError, OSError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-            raise damaged_checkpoint(self.checkpoint, error) from None
         if digest != self.digest:
-            raise InputError(
-                "the checkpoint belongs to another config",
-                where=self.checkpoint,
-                found=f"config {digest}",
-                expected=f"config {self.digest}",
-                fix="Pass --overwrite to start again.",
-            )
+            must = f"the checkpoint must belong to config {self.digest}"
+            raise InputError(must, where=self.checkpoint, got=f"config {digest}", fix=START_AGAIN)
         if data != self.data:
             raise changed_data(self.checkpoint, data, self.data)
         if missing:
-            raise InputError(
-                "files of the unfinished run are missing",
-                where=self.path,
-                found=f"no {examples(sorted(missing))}",
-                expected="what was written before the checkpoint",
-                fix="Put them back, or pass --overwrite to start again.",
-            )
+            must = "the folder must hold what was written before the checkpoint"
+            raise InputError(must, where=self.path, got=f"no {examples(sorted(missing))}", fix=PUT_BACK)
         return state
 
     def append_metrics(self, record: EpochRecord) -> None:
@@ -227,28 +209,22 @@ class RunFolder:
         """
         records = [record for record in self.read_metrics() if record.epoch < epoch]
         if [record.epoch for record in records] != list(range(epoch)):
-            raise InputError(
-                "records of epochs are missing",
-                where=self.metrics,
-                found=f"{len(records)} records",
-                expected=f"one for each of the {epoch} epochs before the checkpoint",
-                fix="Put the file back, or pass --overwrite to start again.",
-            )
+            must = f"there must be a record of each of the {epoch} epochs before the checkpoint"
+            raise InputError(must, where=self.metrics, got=f"{len(records)} records", fix=PUT_BACK)
         if self.metrics.exists():
             write_text(self.metrics, "".join(record.to_line() for record in records))
 
     def update_arrays(self, arrays: Mapping[str, npt.NDArray[Any]]) -> None:
         """Add arrays to evaluation.npz, replacing those of the same name."""
-        earlier = read_arrays(self.arrays, "Pass --overwrite to start again.") if self.arrays.exists() else {}
+        earlier = read_arrays(self.arrays, START_AGAIN) if self.arrays.exists() else {}
         with atomic_path(self.arrays) as temporary, open(temporary, "wb") as file:
             np.savez_compressed(file, allow_pickle=False, **earlier | dict(arrays))
 
     def save_weights(self, name: str, weights: Mapping[str, torch.Tensor], metadata: Mapping[str, object]) -> None:
         """Write `<name>.safetensors`, which can hold no code, with `metadata` and a digest as the JSON of its entry "run"."""
-        digest = content_digest(metadata, weights)
+        # One entry: the library orders several differently in each process.
+        about = {"run": json.dumps({**metadata, "digest": content_digest(metadata, weights)})}
         with atomic_path(self.path / f"{name}.safetensors") as temporary:
-            # One entry: the library orders several differently in each process.
-            about = {"run": json.dumps({**metadata, "digest": digest})}
             # In memory first, because safetensors' own writer does not report a full disk as such.
             temporary.write_bytes(save({key: value.contiguous() for key, value in weights.items()}, about))
 
@@ -268,15 +244,20 @@ class RunFolder:
         return read_result(self.result)
 
 
-def damaged_checkpoint(where: Path, error: Exception) -> InputError:
-    """Return the error of a checkpoint that cannot be read or does not fit the trainer."""
-    return InputError(
-        "the checkpoint cannot be read",
-        where=where,
-        found=first_line(error),
-        expected="a whole file written by this program, with tensors and plain values only",
-        fix="Pass --overwrite to start again.",
-    )
+def _close_log(handler: logging.Handler) -> None:
+    log.removeHandler(handler)
+    with contextlib.suppress(OSError):  # of a full disk, of which the line before was told
+        handler.close()
+
+
+@contextlib.contextmanager
+def usable_checkpoint(path: Path) -> Iterator[None]:
+    """Turn what is raised over a checkpoint that is damaged or does not fit the trainer into an InputError."""
+    try:
+        yield
+    except UNUSABLE as error:
+        must = "the checkpoint must be a complete file of this run, with tensors and plain values only"
+        raise InputError(must, where=path, got=first_line(error), fix=START_AGAIN) from None
 
 
 def changed_data(where: Path, then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> InputError:
@@ -289,10 +270,6 @@ def changed_data(where: Path, then: Mapping[str, str] | None, now: Mapping[str, 
     """
     then, now = then or {}, now or {}
     parts = [part for part in {**then, **now} if then.get(part) != now.get(part)]
-    return InputError(
-        "the data have changed since the run began",
-        where=where,
-        found=", ".join(f"{part} {now.get(part)}" for part in parts),
-        expected=", ".join(f"{part} {then.get(part)}" for part in parts),
-        fix="Put back the old files, or pass --overwrite to start again.",
-    )
+    before, after = (", ".join(f"{part} {digests.get(part)}" for part in parts) for digests in (then, now))
+    must = f"the data must be those with which the run started: {before}"
+    return InputError(must, where=where, got=after, fix=PUT_BACK)
