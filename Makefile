@@ -1,13 +1,14 @@
-# make demo    install into .venv, render the toy birds, train TF-VAEGAN and DAZLE on them, write a report of each
-# make test    format, lint, types, layers of imports, every test
-# make quick   the unit tests without the slow ones, in less than two minutes
-# make docs    the documentation site, in docs/_build/html
+# make demo       install into .venv, render the toy birds, train TF-VAEGAN and DAZLE on them, write a report of each
+# make quick      the unit tests without the slow ones, in less than a minute
+# make test       format, lint, types, layers of imports, every test but the campaigns; tells which tests took longest
+# make campaigns  mutated files, faults of the machine, long visits of the page: hours; fewer by CASES=500 ROUNDS=1
+# make docs       the documentation site, in docs/_build/html
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 EXTRAS := dev,docs,video,images,words,text,web,hub,ray,slurm,search,notebooks
 
-.PHONY: fuzz faults demo check test quick docs figures install clean
+.PHONY: campaigns fuzz faults demo check test quick docs figures install clean
 
 install: $(VENV)/installed
 
@@ -30,11 +31,15 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Workers share out the test files; each computes with one thread.
+WORKERS ?= auto
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
+
 test: check
-	$(BIN)/python -m pytest
+	$(PYTEST) --durations 25
 
 quick: install
-	$(BIN)/python -m pytest tests/unit -m "not slow"
+	$(PYTEST) tests/unit -m "not slow and not campaign"
 
 docs: install
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
@@ -44,6 +49,9 @@ figures: install
 
 clean:
 	rm -rf $(VENV) build docs/_build *.egg-info
+
+campaigns: fuzz faults
+	$(PYTEST) tests/integration -m campaign
 
 # Every reader on 10,000 mutated files, as a table; other numbers by `make fuzz CASES=500`.
 CASES ?= 10000
@@ -56,4 +64,4 @@ ROUNDS ?= 3
 MOUNTS := $(shell unshare -Urm true 2>/dev/null && echo 1)
 faults: install
 	ZSLAB_FAULT_ROUNDS=$(ROUNDS) ZSLAB_FAULT_MOUNTS=$(MOUNTS) OMP_NUM_THREADS=1 \
-		$(if $(MOUNTS),unshare -Urm) $(BIN)/python -m pytest tests/faults
+		$(if $(MOUNTS),unshare -Urm) $(BIN)/python -m pytest tests/faults -m campaign

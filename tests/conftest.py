@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from helpers.project import tree_modules
+from helpers.shared import made_once
 from helpers.tiny import write_tiny
 
 # One thread: tiny matrices gain nothing from more, and sums come out in the same order everywhere.
@@ -35,11 +36,30 @@ def images() -> Iterator[SimpleNamespace]:
 
 
 @pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The toy data set with 6 images of each species, and its region maps; made once, look and do not touch."""
+
+    def make(root: Path) -> Path:
+        from zslab.toy.dataset import make_toy
+        from zslab.toy.regions import make_toy_regions
+
+        folder = make_toy(root, images_per_class=6)
+        make_toy_regions(folder)
+        return folder
+
+    return made_once(tmp_path_factory, "toy", make)
+
+
+@pytest.fixture(scope="session")
 def birds(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Toy birds prepared as one's own data, a TF-VAEGAN and a DAZLE run on them, and the model files of both.
 
     20 seen species of 6 images, one unseen with images, one unseen without; made once, look and do not touch.
     """
+    return made_once(tmp_path_factory, "birds", _make_birds)
+
+
+def _make_birds(root: Path) -> SimpleNamespace:
     from zslab.app.export import export
     from zslab.app.own_data import PrepareOptions, prepare, read_inputs
     from zslab.features.backbones import BackboneSpec, load_backbone
@@ -47,7 +67,6 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
     from helpers.exported_models import train, train_dazle, write_birds, write_table
 
-    root = tmp_path_factory.mktemp("birds")
     tested, untested = UNSEEN_CLASSES[5], UNSEEN_CLASSES[3]
     names = sorted([*[name for name in SPECIES if name not in UNSEEN_CLASSES][:20], tested, untested])
     write_birds(root / "images", [name for name in names if name != untested], 6)

@@ -49,7 +49,10 @@ PLENTY = 256 << 20
 PAGE = 4096
 SPECIES = 10  # of the toy birds, two of them unseen
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the campaign forks, mounts and limits as Linux does")
+pytestmark = [
+    pytest.mark.campaign,
+    pytest.mark.skipif(sys.platform != "linux", reason="the campaign forks, mounts and limits as Linux does"),
+]
 
 
 class Inputs:

@@ -15,9 +15,6 @@ import numpy as np
 import pytest
 import scipy.io
 
-from zslab.toy.dataset import make_toy
-from zslab.toy.regions import make_toy_regions
-
 from helpers.project import PROJECT
 
 nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
@@ -29,21 +26,19 @@ IMPORTS = {*sys.stdlib_module_names, "zslab", "numpy", "google"}
 
 
 @pytest.fixture(scope="module")
-def dataroot(tmp_path_factory) -> Path:
+def dataroot(tmp_path_factory, toy: Path) -> Path:
     """Few toy birds under the names that the notebooks' launchers expect."""
     root = tmp_path_factory.mktemp("data")
-    folder = make_toy(root, images_per_class=6)
-    regions = make_toy_regions(folder)
-    split = scipy.io.loadmat(folder / "att_splits.mat")
-    (folder / "standard_split").mkdir()
+    split = scipy.io.loadmat(toy / "att_splits.mat")
     lists = {"trainval_loc": np.vstack([split["trainval_loc"], split["test_seen_loc"]]), "test_loc": split["test_unseen_loc"]}
-    scipy.io.savemat(
-        folder / "standard_split" / "att_splits.mat",
-        {"att": split["att"], "allclasses_names": split["allclasses_names"]} | lists,
-    )
+    standard = {name: split[name] for name in ("att", "allclasses_names")} | lists
+    (root / "TOY").symlink_to(toy)
     for name in ("CUB", "AWA2", "SUN", "DeepFashion"):
-        (root / name).symlink_to(folder)
-        (folder / f"feature_map_ResNet_101_{name}.hdf5").symlink_to(regions)
+        (root / name / "standard_split").mkdir(parents=True)
+        scipy.io.savemat(root / name / "standard_split" / "att_splits.mat", standard)
+        for path in toy.iterdir():
+            (root / name / path.name).symlink_to(path)
+        (root / name / f"feature_map_ResNet_101_{name}.hdf5").symlink_to(toy / "descriptor_regions.hdf5")
     return root
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,21 +10,15 @@ from zslab.data.region_dataset import read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.features.descriptor import region_descriptors
 from zslab.toy import regions as toy_regions
-from zslab.toy.dataset import make_toy
 from zslab.toy.regions import make_toy_regions, word_vectors
 from zslab.toy.species import ATTRIBUTES
 
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture(scope="module")
-def toy(tmp_path_factory) -> Path:
-    return make_toy(tmp_path_factory.mktemp("data"), images_per_class=5)
-
-
 def test_they_are_the_descriptors_of_the_images_beside_the_same_split(toy) -> None:
     regions, pooled = read_region_maps(make_toy_regions(toy)), read_xlsa17(toy.parent, "TOY", "descriptor", "att")
-    assert regions.regions.feature_dim == 137 and regions.regions.grid == (7, 7) and regions.regions.n == 200
+    assert regions.regions.feature_dim == 137 and regions.regions.grid == (7, 7) and regions.regions.n == 240
     rows = [3, 120, 199]
     photos = np.stack([np.asarray(Image.open(toy / regions.image_files[row])) for row in rows])
     expected = region_descriptors(photos).transpose(0, 3, 1, 2).astype(np.float16)
