@@ -50,6 +50,8 @@ TFVAEGAN = ActionConfig(
     a2=1,
     freeze_dec=False,
     stale_feedback=False,
+    extra_loss=None,
+    extra_weight=1,
     # classification
     syn_num=1200,
     transform=True,

@@ -48,6 +48,8 @@ TFVAEGAN = ImageConfig(
     a2=1,
     freeze_dec=False,
     stale_feedback=False,
+    extra_loss=None,
+    extra_weight=1,
     # transductive
     transductive=False,
     gammaD2=10,

@@ -187,6 +187,10 @@ class TfvaeganConfig(RunConfig):
     """leave the decoder alone in the generator step"""
     stale_feedback: bool
     """without encoded noise: feedback from the VAE branch's features, as the release has it"""
+    extra_loss: str | None
+    """a loss term of your own for generated features, file.py:NAME; see docs/methods/tfvaegan.md"""
+    extra_weight: float
+    """weight of --extra_loss in the generator's loss"""
     syn_num: int = flag(low=1)
     """features synthesized for each unseen class; also the heads' batch size"""
     transform: bool

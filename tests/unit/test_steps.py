@@ -10,6 +10,7 @@ import torch
 
 from zslab.config import ImageConfig
 from zslab.data.xlsa17 import read_xlsa17
+from zslab.errors import InputError
 from zslab.tfvaegan import losses
 from zslab.tfvaegan.networks import Generator, Networks
 from zslab.tfvaegan.steps import (
@@ -26,6 +27,8 @@ from zslab.tfvaegan.steps import (
 )
 
 from helpers.configs import tfvaegan
+from helpers.tfvaegan_trainer import CONFIG as TRAINER_CONFIG
+from helpers.tfvaegan_trainer import build as build_trainer
 
 CPU = torch.device("cpu")
 CONFIG = tfvaegan(batch_size=6, critic_iter=2, ngh=8, ndh=8, recons_weight=0.3, lr=1e-3, feed_lr=1e-3)
@@ -268,3 +271,26 @@ def test_adam_is_set_up_as_the_release_has_it(data) -> None:
         "feedback": (2e-5, (0.5, 0.999)),
         "decoder": (3e-4, (0.5, 0.999)),
     }
+
+
+def test_a_term_of_the_users_own_trains_the_generator(tmp_path, tiny) -> None:
+    """With weight w, the generator's gradient is that of the other terms plus w times that of the mean square of x̂."""
+    (tmp_path / "terms.py").write_text(
+        "class Squares:\n"
+        "    def __init__(self, data):\n"
+        "        self.classes = data.seen_classes\n"
+        "    def __call__(self, x_hat, labels, a):\n"
+        "        assert len(x_hat) == len(labels) == len(a) and set(labels.tolist()) <= set(self.classes.tolist())\n"
+        "        return x_hat.square().mean()\n"
+    )
+    own = {"extra_loss": f"{tmp_path / 'terms.py'}:Squares", "extra_weight": 0.7}
+    plain, extended = (build_trainer(tiny, config=replace(TRAINER_CONFIG, **flags)) for flags in ({}, own))
+    assert plain.state.extra_loss is None
+    losses = [trainer.step(feedback_active=False)() for trainer in (plain, extended)]
+    assert losses[1].keys() - losses[0].keys() == {"extra"}
+    assert losses[1]["generator"] == pytest.approx((losses[0]["generator"] + 0.7 * losses[1]["extra"]).item(), rel=1e-5)
+    assert not torch.equal(plain.state.networks.generator.output.weight, extended.state.networks.generator.output.weight)
+    assert torch.equal(plain.state.networks.critic.hidden.weight, extended.state.networks.critic.hidden.weight)
+    for wrong in ("nothing.py:Squares", f"{tmp_path / 'terms.py'}:Cubes", "no_such_module:Squares", "Squares"):
+        with pytest.raises(InputError, match="--extra_loss"):
+            build_trainer(tiny, config=replace(TRAINER_CONFIG, extra_loss=wrong))

@@ -14,6 +14,7 @@ Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -34,6 +35,7 @@ from zslab.tfvaegan.networks import Networks
 from zslab.utils.cuda_graphs import moments
 
 Losses = dict[str, Tensor]
+ExtraLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 NEGLIGIBLE = 1e-16  # below this λ1 vanishes in rounding, even in double precision
 
@@ -122,10 +124,12 @@ class TrainingState:
 
     Args:
         networks: are moved to `device`.
+        extra_loss: a term of the generator's loss: a function of generated features (B, D), their labels (B,) and attributes
+            (B, A) to a 0-d tensor; `config.extra_weight` is its weight.
     """
 
-    def __init__(self, networks: Networks, config: TfvaeganConfig, device: torch.device):
-        self.networks = networks.to(device)
+    def __init__(self, networks: Networks, config: TfvaeganConfig, device: torch.device, extra_loss: ExtraLoss | None = None):
+        self.networks, self.extra_loss = networks.to(device), extra_loss
         self.config = config
         # In double precision λ1 can shrink in every iteration of a whole run without reaching zero.
         self.penalty_weight = torch.tensor(config.lambda1, dtype=torch.float64, device=device)
@@ -308,6 +312,8 @@ def generator_step(state: TrainingState, batch: Batch, draws: Draws, unseen: Bat
     }
     if s.recons_weight > 0:
         terms["cycle_generator"] = s.recons_weight, state.attribute_loss(x_hat, batch.target)
+    if state.extra_loss is not None:
+        terms["extra"] = s.extra_weight, state.extra_loss(x_hat, batch.labels, batch.a)
     if unseen is not None:
         assert draws.unseen is not None and networks.critic_unseen is not None and isinstance(s, ImageConfig)
         x_hat = generate(networks, draws.unseen.generator_noise, unseen.a, feedback)

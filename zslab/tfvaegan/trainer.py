@@ -23,6 +23,7 @@ from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import Losses, TrainingState, draw, iteration
 from zslab.utils.allocator import reuse_freed_memory
 from zslab.utils.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
+from zslab.utils.plugins import load_object
 from zslab.utils.precision import autocast, set_precision
 from zslab.utils.seeds import EVALUATION, TRAINING, stream
 
@@ -62,7 +63,8 @@ class TfvaeganTrainer:
         _check(data, config, networks.critic_unseen is not None)
         self.data, self.config, self.seed = data.to(device), config, config.manualSeed
         self.zsl_head, self.gzsl = zsl_head, gzsl
-        self.state = TrainingState(networks, config, device)
+        extra_loss = load_object(config.extra_loss, "--extra_loss")(self.data) if config.extra_loss else None
+        self.state = TrainingState(networks, config, device, extra_loss)
         if device.type == "cpu":
             reuse_freed_memory(max(parameter.nbytes for parameter in networks.parameters()))
         # The host reads features from disk, and a CUDA graph cannot contain that.

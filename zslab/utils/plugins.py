@@ -1,0 +1,39 @@
+"""Objects of a user's own, named as file.py:NAME or module:NAME."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+from zslab.errors import InputError
+
+
+def load_object(name: str, where: object) -> Any:
+    """Return the object NAME of a Python file or of a module that can be imported.
+
+    Args:
+        name: "file.py:NAME" or "package.module:NAME".
+        where: the flag, for messages.
+
+    Raises:
+        InputError: there is no such file, module or object. Errors inside the file are not caught.
+    """
+    source, _, attribute = name.rpartition(":")
+    fix = "Pass file.py:NAME or module:NAME."
+    if source.endswith(".py"):
+        if not Path(source).is_file():
+            raise InputError("the file must exist", where=where, got=source or name, fix=fix)
+        spec = importlib.util.spec_from_file_location(Path(source).stem, source)
+        assert spec is not None and spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+    else:
+        try:
+            module = importlib.import_module(source)
+        except (ModuleNotFoundError, ValueError) as error:
+            raise InputError("the module must be one that can be imported", where=where, got=error, fix=fix) from None
+    if not hasattr(module, attribute):
+        raise InputError(f"{source} must define {attribute}", where=where, got=name, fix=fix)
+    return getattr(module, attribute)
