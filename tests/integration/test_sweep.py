@@ -145,6 +145,11 @@ def test_what_has_finished_is_not_repeated(sweep, capsys) -> None:
             assert "3 of them done before" in capsys.readouterr().out
 
 
+def test_a_run_that_shall_make_no_report_has_finished_without(sweep) -> None:
+    assert [sweep("--set", "report=false") for _ in range(2)] == [0, 0]
+    assert starts(sweep.folder()) == 1 and not (sweep.folder() / "report.html").exists()
+
+
 def test_runs_that_shall_be_overwritten_are_repeated(sweep) -> None:
     words = ("--seeds", "1", "2")
     assert [sweep(*words), sweep(*words), sweep(*words, "--set", "overwrite=true")] == [0, 0, 0]

@@ -16,7 +16,6 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -73,8 +72,7 @@ def search(flags: SearchFlags) -> int:
         study = Study(folder.resolve(), launcher, space, fixed, flags.objective, flags.seed)
         print(f"Search for the best {flags.objective} on validation, in {folder.resolve()}.")
         print(f"{len(study.counted)} of {flags.trials} trials were made before. Vary: {', '.join(space)}.", flush=True)
-        with closing(start_engine(flags)) as engine:
-            status = study.execute(engine, flags.trials, flags.retries)
+        status = study.execute(start_engine(flags), flags.trials, flags.retries)
     winner = study.winner
     if winner is None:
         print("No trial is complete.", file=sys.stderr)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -65,8 +64,7 @@ def sweep(flags: SweepFlags) -> int:
     if all(run.is_current for run in runs):
         print(f"All {len(runs)} runs have finished.")
         return 0
-    with closing(start_engine(flags)) as engine:
-        return execute(runs, engine, retries=flags.retries)
+    return execute(runs, start_engine(flags), retries=flags.retries)
 
 
 def _grid(flags: SweepFlags) -> Grid:

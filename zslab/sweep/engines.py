@@ -81,9 +81,6 @@ class Engine(Protocol):
             InputError: it cannot be started, for example since the disk is full.
         """
 
-    def close(self) -> None:
-        """Release what the engine holds."""
-
 
 class LocalEngine:
     """Processes, which share the cores and GPUs of this machine."""
@@ -110,9 +107,6 @@ class LocalEngine:
             environment["CUDA_VISIBLE_DEVICES"] = ",".join(self._names[first : first + max(1, int(self._gpus))])
         self._jobs[slot] = job = _Process(_start(command, output, environment))
         return job
-
-    def close(self) -> None:
-        """Do nothing: a process that has ended leaves nothing behind."""
 
 
 @dataclass
@@ -150,10 +144,6 @@ class RayEngine:
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
         """Submit a task, which starts where its resources are free."""
         return _RayTask(self._ray, self._task.remote(list(command), output))
-
-    def close(self) -> None:
-        """Disconnect from the cluster."""
-        self._ray.shutdown()
 
 
 @dataclass
@@ -194,9 +184,6 @@ class SlurmEngine:
         with plain_disk_errors(self._executor.folder):
             job: Job = self._executor.submit(_Command(), list(command), output)
             return job
-
-    def close(self) -> None:
-        """Do nothing: jobs are Slurm's."""
 
 
 def start_engine(flags: EngineFlags) -> Engine:

@@ -55,8 +55,9 @@ class PlannedRun:
 
     @property
     def finished(self) -> bool:
-        """Whether the run has left its result and its report."""
-        return (self.folder / "result.json").exists() and (self.folder / "report.html").exists()
+        """Whether the run has left its result and, unless it makes none, its report."""
+        reported = "--no_report" in self.command or (self.folder / "report.html").exists()
+        return reported and (self.folder / "result.json").exists()
 
     @property
     def is_current(self) -> bool:
