@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
+from zslab import cli
 from zslab.app.annotate import WIDTH, annotate, readable
 from zslab.app.attribute_table import AttributeTable, write_attribute_table
 from zslab.app.demo import csv_writer
@@ -21,16 +22,14 @@ from zslab.data.formats.table import from_formula_safe
 from zslab.report.overlay import DIM, overlay
 from zslab.report.style import SEEN, UNSEEN
 
-from helpers.project import PROJECT, tree_modules
+from helpers.project import PROJECT
 
 
-@pytest.fixture
-def demo():
-    with tree_modules("zero-shot-images") as load:
-        yield load("demo").main
+def demo(flags: list[str]) -> int:
+    return cli.main(["predict", *flags])
 
 
-def test_files_hold_what_the_predictor_says(birds, demo, tmp_path, capsys) -> None:
+def test_files_hold_what_the_predictor_says(birds, tmp_path, capsys) -> None:
     folder = birds.root / "images" / birds.names[0]
     assert (
         demo(
@@ -69,7 +68,7 @@ def test_files_hold_what_the_predictor_says(birds, demo, tmp_path, capsys) -> No
         assert image.width == WIDTH
 
 
-def test_images_of_one_name_are_all_drawn_in_folders_as_they_lie(birds, demo, tmp_path) -> None:
+def test_images_of_one_name_are_all_drawn_in_folders_as_they_lie(birds, tmp_path) -> None:
     images = [birds.root / "images" / name / "0.png" for name in birds.names[:2]]
     twin = tmp_path / "same" / "0.jpg"
     twin.parent.mkdir()
@@ -101,13 +100,13 @@ def test_the_work_goes_on_when_the_reader_of_its_output_has_gone(birds, tmp_path
     assert len(json.loads((tmp_path / "predictions.json").read_text())) == len(images)
 
 
-def test_calibration_without_a_constant_is_said(birds, demo, capsys) -> None:
+def test_calibration_without_a_constant_is_said(birds, capsys) -> None:
     photo = str(birds.root / "images" / birds.names[0] / "0.png")
     assert demo(["--model", str(birds.models["dazle"]), photo, "--calibrated"]) == 0
     assert "no constant" in capsys.readouterr().err
 
 
-def test_unreadable_images_are_listed_and_the_others_done(birds, demo, tmp_path, capsys) -> None:
+def test_unreadable_images_are_listed_and_the_others_done(birds, tmp_path, capsys) -> None:
     (tmp_path / "a.jpg").write_text("no image")
     good = birds.root / "images" / birds.names[0] / "0.png"
     assert (
@@ -120,7 +119,7 @@ def test_unreadable_images_are_listed_and_the_others_done(birds, demo, tmp_path,
     assert "not an image" in stored[0]["error"] and stored[1]["error"] is None and stored[1]["classes"]
 
 
-def test_classes_are_added_used_and_saved(birds, demo, tmp_path) -> None:
+def test_classes_are_added_used_and_saved(birds, tmp_path) -> None:
     table = AttributeTable(["Newcomer"], birds.table.attribute_names, birds.table.values[:1], "new")
     with open(tmp_path / "new.csv", "w", encoding="utf-8") as stream:
         write_attribute_table(stream, table)
@@ -157,13 +156,13 @@ def test_classes_are_added_used_and_saved(birds, demo, tmp_path) -> None:
     "arguments, status, words",
     [(["x.png"], 1, "model file cannot be opened"), ([], 1, "--web"), (["x.png", "--batch_size", "0"], 1, "batch_size")],
 )
-def test_wrong_commands_are_explained(birds, demo, tmp_path, capsys, arguments, status, words) -> None:
+def test_wrong_commands_are_explained(birds, tmp_path, capsys, arguments, status, words) -> None:
     model = tmp_path / "none.zsl" if words == "model file cannot be opened" else birds.models["dazle"]
     assert demo(["--model", str(model), *arguments]) == status
     assert words in capsys.readouterr().err
 
 
-def test_missing_images_and_empty_folders_are_named_and_nothing_is_written(birds, demo, tmp_path, capsys) -> None:
+def test_missing_images_and_empty_folders_are_named_and_nothing_is_written(birds, tmp_path, capsys) -> None:
     (tmp_path / "empty").mkdir()
     for photo, words in (("none.png", "image is missing"), ("empty", "empty")):
         arguments = ["--model", str(birds.models["dazle"]), str(tmp_path / photo), "--json", str(tmp_path / "o.json")]
@@ -171,7 +170,7 @@ def test_missing_images_and_empty_folders_are_named_and_nothing_is_written(birds
         assert words in capsys.readouterr().err and not (tmp_path / "o.json").exists()
 
 
-def test_the_page_is_opened_with_the_model(birds, demo, monkeypatch) -> None:
+def test_the_page_is_opened_with_the_model(birds, monkeypatch) -> None:
     opened, page = [], ModuleType("zslab.app.web")
     page.launch = lambda predictor, **where: opened.append((predictor, where))
     monkeypatch.setitem(sys.modules, "zslab.app.web", page)
@@ -185,7 +184,7 @@ def test_the_page_is_opened_with_the_model(birds, demo, monkeypatch) -> None:
 
 
 @pytest.mark.parametrize("flag", ["--json", "--csv", "--annotated", "--save_model"])
-def test_a_photo_named_as_an_output_is_not_overwritten(birds, demo, tmp_path, capsys, flag) -> None:
+def test_a_photo_named_as_an_output_is_not_overwritten(birds, tmp_path, capsys, flag) -> None:
     photo = tmp_path / "victim.jpg"
     Image.new("RGB", (20, 20), "red").save(photo)
     content = photo.read_bytes()
@@ -204,7 +203,7 @@ def test_a_photo_named_as_an_output_is_not_overwritten(birds, demo, tmp_path, ca
         (["--calibration", "nan"], "--calibration: the number is not finite (got nan"),
     ],
 )
-def test_flags_that_cannot_be_meant_are_refused(birds, demo, tmp_path, capsys, monkeypatch, flags, words) -> None:
+def test_flags_that_cannot_be_meant_are_refused(birds, tmp_path, capsys, monkeypatch, flags, words) -> None:
     monkeypatch.chdir(tmp_path)
     assert demo(["--model", str(birds.models["dazle"]), str(birds.root / "images"), *flags]) == 1
     assert words in capsys.readouterr().err and not list(tmp_path.glob("same*"))

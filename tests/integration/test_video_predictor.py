@@ -8,7 +8,6 @@ import json
 import re
 import shutil
 import weakref
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,20 +16,19 @@ import msgspec
 import numpy as np
 import pytest
 import scipy.io
-import torch
 from PIL import Image
 from safetensors.torch import save_file
 
 from helpers.exported_models import train
-from helpers.project import tree_modules
 
 av = pytest.importorskip("av", reason="the extra `video` is not installed: no PyAV")
 pytest.importorskip("torchvision", reason="the extra `video` is not installed: no torchvision")
 
+from zslab import cli  # noqa: E402
 from zslab.app import export as export_module  # noqa: E402
 from zslab.app.annotate import annotate  # noqa: E402
 from zslab.app.export import export  # noqa: E402
-from zslab.app.model_file import read_model, write_model  # noqa: E402
+from zslab.app.model_file import read_model  # noqa: E402
 from zslab.app.predictor import Predictor  # noqa: E402
 from zslab.data.formats.matfile import read_mat  # noqa: E402
 from zslab.data.xlsa17 import read_features  # noqa: E402
@@ -165,15 +163,15 @@ def bad_files(actions, folder: Path) -> dict[Path, str]:
         for packet in [*stream.encode(frame), *stream.encode()]:
             container.mux(packet)
     words = {
-        "photo.jpg": "not a video.*got an image",
-        "photo.mp4": "not a video.*got an image",
-        "moving.gif": "not a video.*got an image",
-        "notes.txt": "not a video.*got text",
-        "list.mp4": "not a video.*got text",
-        "empty.mp4": "not a video.*an empty file",
-        "half.mp4": "video is damaged",
-        "sound.mp4": "not a video.*got sound without images",
-        "gone.mp4": "video is missing",
+        "photo.jpg": "complete video",
+        "photo.mp4": "complete video",
+        "moving.gif": "complete video",
+        "notes.txt": "complete video",
+        "list.mp4": "complete video",
+        "empty.mp4": "complete video",
+        "half.mp4": "complete video .*cut short|Invalid",
+        "sound.mp4": "got sound without images",
+        "gone.mp4": "no such file",
     }
     return {folder / name: each for name, each in words.items()}
 
@@ -184,13 +182,13 @@ def test_what_is_no_video_says_why_and_stops_nothing(actions, tmp_path) -> None:
     shutil.copy(actions.files[0], renamed)
     found = list(predictor.predict([renamed, *bad, np.zeros((8, 8, 3), np.uint8), tmp_path / "absent", actions.files[0]]))
     assert found[0].top == found[-1].top and found[0].top is not None
-    expected = [*bad.values(), "video is not a file.*got ndarray", "video is missing"]
+    expected = [*bad.values(), "got ndarray", "no such file"]
     for prediction, words in zip(found[1:-1], expected, strict=True):
         assert re.search(words, prediction.error) and prediction.classes == []
     assert found[-3].image == f"video {len(found) - 2}"
     (tmp_path / "images").mkdir()
     shutil.copy(tmp_path / "photo.jpg", tmp_path / "images")
-    with pytest.raises(InputError, match=r"no videos.*\.mp4"):
+    with pytest.raises(InputError, match=r"must be videos.*\.mp4"):
         list(predictor.predict(tmp_path / "images"))
 
 
@@ -200,10 +198,6 @@ def test_the_middle_frame_stands_for_a_video(tmp_path, monkeypatch) -> None:
     bright = np.asarray(video_files.middle_frame("12:30.mp4"))[16, :, 0] > 140
     assert bright.nonzero()[0].mean() == pytest.approx(8 + 7.5, abs=1)  # the fifth of nine: four steps of two pixels
 
-    monkeypatch.setattr(video_files, "MAX_PIXELS", 64 * 64 - 1)
-    with pytest.raises(InputError, match="video is damaged.*64 x 64, more than 4,095 pixels"):
-        video_files.middle_frame("12:30.mp4")
-
 
 def test_the_demo_of_the_action_tree(actions, tmp_path, capsys) -> None:
     clips = tmp_path / "clips"
@@ -212,22 +206,22 @@ def test_the_demo_of_the_action_tree(actions, tmp_path, capsys) -> None:
         shutil.copy(path, clips / str(number))
     (clips / "0" / "broken.mp4").write_text("nothing")
     Image.new("RGB", (9, 9)).save(clips / "photo.jpg")  # not looked at in a folder of videos
-    with tree_modules("zero-shot-actions") as load:
-        status = load("demo").main(
-            [
-                "--model",
-                str(actions.model),
-                str(clips),
-                "--json",
-                str(tmp_path / "o.json"),
-                "--csv",
-                str(tmp_path / "o.csv"),
-                "--annotated",
-                str(tmp_path / "drawn"),
-                "--top",
-                "2",
-            ]
-        )
+    status = cli.main(
+        [
+            "predict",
+            "--model",
+            str(actions.model),
+            str(clips),
+            "--json",
+            str(tmp_path / "o.json"),
+            "--csv",
+            str(tmp_path / "o.csv"),
+            "--annotated",
+            str(tmp_path / "drawn"),
+            "--top",
+            "2",
+        ]
+    )
     out, err = capsys.readouterr()
     assert status == 3 and "1 of 4 videos could not be read" in err and out.startswith("video ")
     expected = list(Predictor.load(actions.model).predict(clips, top=2))
@@ -245,8 +239,7 @@ def test_the_demo_of_the_action_tree(actions, tmp_path, capsys) -> None:
 
 def test_the_page_says_that_it_shows_no_videos(actions, capsys) -> None:
     pytest.importorskip("gradio", reason="the extra `web` is not installed")
-    with tree_modules("zero-shot-actions") as load:
-        assert load("demo").main(["--model", str(actions.model), "--web"]) == 1
+    assert cli.main(["predict", "--model", str(actions.model), "--web"]) == 1
     assert "a model of videos" in capsys.readouterr().err
 
 
@@ -280,8 +273,7 @@ def test_features_that_do_not_say_what_made_them_make_a_model_of_features(action
     predictor = Predictor.load(tmp_path / "old.zsl")
     expected = Predictor.load(actions.model).predict_features(actions.features)
     assert predictor.predict_features(actions.features).tolist() == expected.tolist()
-    with tree_modules("zero-shot-actions") as load:
-        assert load("demo").main(["--model", str(tmp_path / "old.zsl"), str(actions.files[0])]) == 1
+    assert cli.main(["predict", "--model", str(tmp_path / "old.zsl"), str(actions.files[0])]) == 1
     assert "takes features only" in (message := capsys.readouterr().err) and "extract_features.py" in message
     assert export_module.main([*old, "--backbone", FEATURES]) == 1
     assert "depend on its windows" in capsys.readouterr().err
@@ -302,16 +294,11 @@ def test_only_a_video_needs_the_packages_for_videos(actions, monkeypatch) -> Non
     "change",
     [
         {"windows": 0},
-        {"windows": 10**9},
         {"windows": True},
         {"windows": "4"},
-        {"frames": 10**6},
-        {"frame_rate": 0},
         {"frame_rate": float("nan")},
         {"resize": [0]},
         {"resize": []},
-        {"crop": [10**6, 10**6]},
-        {"crop": None},
         {"more": 1},
         {"name": 3},
     ],
@@ -319,10 +306,5 @@ def test_only_a_video_needs_the_packages_for_videos(actions, monkeypatch) -> Non
 def test_a_description_that_lies_is_refused(actions, tmp_path, change) -> None:
     model = read_model(actions.model)
     spec = model.backbone["spec"] | change
-    with pytest.raises(InputError, match="number is impossible|cannot be understood"):
+    with pytest.raises(InputError, match="the content must be that of a VideoSpec"):
         video.VideoSpec.from_json(spec)
-    if change == {"windows": 10**9}:
-        lie = replace(model, backbone=model.backbone | {"spec": spec}, backbone_weights={"x": torch.zeros(1)})
-        write_model(tmp_path / "lie.zsl", lie)
-        with pytest.raises(InputError, match="lie.zsl, backbone: .*number is impossible"):
-            Predictor.load(tmp_path / "lie.zsl").predict(actions.files)

@@ -16,10 +16,11 @@ Memory holds a video's windows at network size, never a video's frames. Needs th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 import numpy as np
@@ -43,6 +44,8 @@ SAMPLING = {
 }
 AT_A_TIME = 4  # windows in the network
 
+Size = Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=2)]
+
 
 class VideoSpec(Spec, frozen=True, forbid_unknown_fields=True):
     """Settings of a video backbone, without its weights.
@@ -65,15 +68,15 @@ class VideoSpec(Spec, frozen=True, forbid_unknown_fields=True):
     windows: int = 4
     frames: int = 0
     frame_rate: float = 0.0
-    resize: tuple[int, ...] | None = None
-    crop: tuple[int, ...] | None = None
+    resize: Size | None = None
+    crop: Size | None = None
 
     def __post_init__(self) -> None:
         frames, rate = SAMPLING.get(self.name.split("_")[0], (1, 1.0))  # another name is refused with its weights
         msgspec.structs.force_setattr(self, "frames", self.frames or frames)
         msgspec.structs.force_setattr(self, "frame_rate", self.frame_rate or rate)
         numbers = (self.windows, self.frames, self.frame_rate, *(self.resize or ()), *(self.crop or ()))
-        if not min(numbers) > 0:
+        if not all(0 < number < math.inf for number in numbers):
             where = "--windows, or frames and pixels of a video backbone"
             raise InputError("the numbers must be greater than 0", where=where, got=numbers, fix="Correct them.")
 
