@@ -183,7 +183,7 @@ CASES = {
     "sweep over seeds": Case(seeds, share=0.2),
     "sweep over splits": Case(splits, share=0.2),
     "report of a sweep": Case(sweep_report),
-    "feature extraction": Case(extraction, done_before="the file exists already"),
+    "feature extraction": Case(extraction, done_before="must not exist yet"),
     "own data": Case(own_data, done_before="a data set of that name exists"),
     "export": Case(export),
 }

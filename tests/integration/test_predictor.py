@@ -197,8 +197,8 @@ def test_unreadable_images_say_why_and_stop_nothing(birds, tmp_path) -> None:
         images = [files[0], tmp_path / "text.jpg", stream, tmp_path / "none.png", image, tmp_path / "clip.mp4"]
         found = list(predictor.predict(images, batch_size=2))
     assert [p.error is None for p in found] == [True, False, False, False, True, False]
-    assert "not an image" in found[5].error and "got a video" in found[5].error
-    assert "not an image" in found[1].error and "damaged" in found[2].error and "missing" in found[3].error
+    for number, words in ((1, "text.jpg"), (2, "complete image"), (3, "no such file"), (5, "clip.mp4")):
+        assert words in found[number].error
     assert found[1].top is None and found[1].classes == [] and found[1].to_json()["error"]
     assert found[4].top.name == next(predictor.predict(files[1])).top.name
 
