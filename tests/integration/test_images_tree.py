@@ -346,7 +346,7 @@ def test_partitions_draw_unseen_classes_anew_and_pair_the_variants(images, tiny,
         assert data["unseen_classes"] == unseen[number]
         assert data["seen_classes"] == [label for label in range(9) if label not in unseen[number]]
         dataset = source_from_json(data["source"], folder).open(tiny, tmp_path)
-        train, hold_out, val = (set(dataset.labels[rows]) for rows in dataset.validation_locations(seed=1))
+        train, hold_out, val = (set(dataset.labels[rows]) for rows in dataset.stage_locations("validation", 1))
         assert val == set(validation[number]) and train == hold_out == set(data["seen_classes"]) - val
     with_feedback, without = sorted(
         (variant for variant in build_variants(read_runs([tmp_path / "runs"])) if not variant.is_baseline),

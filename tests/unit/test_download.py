@@ -279,7 +279,7 @@ def test_kill_midway_leaves_no_file_and_can_be_continued(server, tmp_path):
 
 # --- the content ------------------------------------------------------------------------------------------------------
 
-TINY = dl.PublicSet(dl.Source("https://example.invalid/x/tiny.zip"), 5, 2, 3, classes=4, attributes=6)
+TINY = dl.PublicSet(dl.Source("https://example.invalid/x/tiny.zip"), (5, 2, 3, 3, 1), 6)
 
 LABELS = np.array([[1, 2, 3, 1, 2, 1, 2, 4, 4, 4]]).T
 LOCATIONS = {  # 1-based; the row vector is deliberate

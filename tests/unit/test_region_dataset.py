@@ -77,7 +77,7 @@ def test_a_stage_knows_the_rows_of_its_samples(ours: Path, stage_name: str) -> N
     data = read_region_maps(ours)
     stage = data.stage(stage_name, "none", seed=5)
     expected = (
-        data.validation_locations(5)
+        data.stage_locations("validation", 5)
         if stage_name == "validation"
         else [CONTENT[f"{key}_loc"] for key in ("trainval", "test_seen", "test_unseen")]
     )

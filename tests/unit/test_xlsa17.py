@@ -100,7 +100,7 @@ def test_validation_never_touches_a_test_sample(tmp_path: Path, version: str) ->
     write_tiny(tmp_path, version=version)
     data = read(tmp_path)
     assert data.split_version == version
-    train, hold_out, val = data.validation_locations(seed=1)
+    train, hold_out, val = data.stage_locations("validation", 1)
     trainval = set(data.locations["trainval"].tolist())
     parts = [set(part.tolist()) for part in (train, hold_out, val)]
     assert set.union(*parts) <= trainval
@@ -118,8 +118,8 @@ def test_validation_never_touches_a_test_sample(tmp_path: Path, version: str) ->
     assert stage.seen_classes.tolist() == sorted(train_classes)
     assert stage.unseen_classes.tolist() == sorted(val_classes)
     assert stage.classes.tolist() == sorted(train_classes | val_classes)
-    assert np.array_equal(train, data.validation_locations(seed=1)[0])
-    assert not np.array_equal(train, data.validation_locations(seed=2)[0])
+    assert np.array_equal(train, data.stage_locations("validation", 1)[0])
+    assert not np.array_equal(train, data.stage_locations("validation", 2)[0])
 
 
 def test_version_1_would_leak_if_test_seen_were_not_removed(tmp_path: Path) -> None:

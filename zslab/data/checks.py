@@ -73,7 +73,7 @@ def check_labels(labels: np.ndarray, path: Path, first: int = 1) -> np.ndarray:
 
     Args:
         labels: (N,) numbers of any type.
-        path: where they come from, for messages.
+        path: where they come from, for messages; the same below.
         first: number of the first class: 1 in MATLAB files, 0 in HDF5 files written from Python.
     """
     fix = "Add 1 if the labels are 0-based." if first else "Store 0-based class numbers."
@@ -114,13 +114,7 @@ def missing_value_note(att: np.ndarray) -> list[str]:
 
 
 def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> tuple[list[str], list[str]]:
-    """Return C class names and notes.
-
-    Args:
-        names: the file's names; None where it has none: classes are then called "class 1", "class 2" and so on.
-        n_classes: how many there must be.
-        path: where they come from, for messages.
-    """
+    """Return C class names and notes; without names, classes are called "class 1", "class 2" and so on."""
     if names is None:
         note = f"{path.name} has no allclasses_names: classes are called class 1 ... class {n_classes}."
         return [f"class {number}" for number in range(1, n_classes + 1)], [note]
@@ -142,10 +136,9 @@ def check_location(location: np.ndarray, key: str, path: Path, n_samples: int, f
 
     Args:
         location: sample numbers, or a mask of n_samples zeros and ones.
-        key: name of the list, for messages.
-        path: where it comes from, for messages.
+        key: name of the list.
         n_samples: how many samples there are.
-        first: number of the first sample: 1 in MATLAB files, 0 in HDF5 files written from Python.
+        first: number of the first sample, 1 or 0.
     """
     flat = np.ravel(location)
     if len(flat) == n_samples > 1 and np.isin(flat, (0, 1)).all():  # a list of that length would repeat 0 or 1
@@ -161,7 +154,6 @@ def check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: P
     Args:
         locations: name without "_loc" -> 0-based sample indices.
         labels: (N,) class numbers.
-        path: where the lists come from, for messages.
     """
 
     def refuse_any(numbers: np.ndarray, must: str) -> None:

@@ -175,61 +175,34 @@ class Dataset:
         unseen_classes = parts[2].classes
         if stage == "test":
             unseen_classes = torch.cat([unseen_classes, torch.from_numpy(self.unseen_classes)]).unique()
-        return StageData(
-            stage,
-            torch.from_numpy(self.attributes),
-            parts[0].classes,
-            unseen_classes,
-            train=parts[0],
-            test_seen=parts[1],
-            test_unseen=parts[2],
-        )
+        return StageData(stage, torch.from_numpy(self.attributes), parts[0].classes, unseen_classes, *parts)
 
     def stage_locations(self, stage: Stage, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the sample indices (train, test_seen, test_unseen) of a stage; for `seed` see `stage`."""
-        if stage == "validation":
-            return self.validation_locations(seed)
-        return self.locations["trainval"], self.locations["test_seen"], self.locations["test_unseen"]
+        """Return the sample indices (train, test_seen, test_unseen) of a stage; for `seed` see `stage`.
 
-    def validation_locations(self, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return sample indices (train, hold-out of the train classes, val classes), drawn from trainval alone.
-
-        Whatever train_loc and val_loc contain beyond trainval is dropped: in version 1 of the Proposed Split that is all
-        of test_seen.
-
-        Args:
-            seed: seed of the hold-out, and of the val classes where the file has no train/val lists.
-
-        Raises:
-            InputError: a class is on both sides, or a side has no samples.
+        Those of the validation stage are drawn from trainval alone. Whatever train_loc and val_loc contain beyond it is
+        dropped: in version 1 of the Proposed Split that is all of test_seen.
         """
-        generator = np.random.default_rng(seed)
         trainval = self.locations["trainval"]
+        if stage == "test":
+            return trainval, self.locations["test_seen"], self.locations["test_unseen"]
+        generator = np.random.default_rng(seed)
         if self.split_version == "none":
             seen = generator.permutation(np.unique(self.labels[trainval]))
-            val_classes = seen[: max(1, round(VALIDATION_CLASSES * len(seen)))]
-            is_val = np.isin(self.labels[trainval], val_classes)
+            is_val = np.isin(self.labels[trainval], seen[: max(1, round(VALIDATION_CLASSES * len(seen)))])
             train, val = trainval[~is_val], trainval[is_val]
         else:
             train, val = (np.intersect1d(self.locations[key], trainval) for key in ("train", "val"))
-        where = f"train_loc and val_loc of {self.name} ({self.class_embedding}_splits.mat)"
-        shared = np.intersect1d(self.labels[train], self.labels[val])
-        if len(shared):
-            raise InputError(
-                "the lists share classes",
-                where=where,
-                found=f"{len(shared)} classes in both, e.g. {shared[0] + 1}",
-                expected="train classes and val classes without a common class",
-                fix="Use a split file whose train_loc and val_loc differ by class, or leave out --select val.",
-            )
         hold_out = draw_hold_out(train, self.labels, HOLD_OUT, generator)
-        if not (len(hold_out) and len(val)):
+        shared = np.intersect1d(self.labels[train], self.labels[val])
+        if len(shared) or not (len(hold_out) and len(val)):
             raise InputError(
-                "the validation split has an empty part",
-                where=where,
-                found=f"{len(hold_out)} hold-out and {len(val)} val samples",
-                expected="samples in both",
-                fix="Leave out --select val, or give the file train_loc and val_loc.",
+                "train_loc and val_loc must have samples, and no class in common",
+                where=f"{self.name}, {self.class_embedding}",
+                got=f"class {shared[0] + 1} in both"
+                if len(shared)
+                else f"{len(hold_out)} held out and {len(val)} of val classes",
+                fix="Correct the lists, leave both out so that validation draws classes, or leave out --select val.",
             )
         return np.setdiff1d(train, hold_out), hold_out, val
 

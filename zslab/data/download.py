@@ -38,7 +38,6 @@ from zslab.utils.names import find_names
 
 log = logging.getLogger(__name__)
 
-FEATURE_DIM, SENTENCE_DIM = 2048, 1024
 ARCHIVES = "archives"
 
 Shapes = Mapping[str, int | tuple[int, int]]  # key of a .mat file -> shape, or the length of a vector (row or column)
@@ -67,45 +66,48 @@ CUB_SENTENCES = Source(
 
 @dataclass(frozen=True)
 class PublicSet:
-    """Where a data set comes from, and its published counts: samples per part of the split, classes, attributes."""
+    """Where a data set comes from, and its published counts.
+
+    Attributes:
+        counts: samples in trainval, test_seen and test_unseen, seen and unseen classes.
+        attributes: rows of att.
+        sentences: file of sentence embeddings, if there is one.
+    """
 
     archive: Source
-    trainval: int
-    test_seen: int
-    test_unseen: int
-    classes: int
+    counts: tuple[int, int, int, int, int]
     attributes: int
     sentences: Source | None = None
 
     @property
     def images(self) -> int:
         """Number of images in all parts of the split."""
-        return self.trainval + self.test_seen + self.test_unseen
+        return sum(self.counts[:3])
+
+    @property
+    def classes(self) -> int:
+        """Number of classes, seen and unseen."""
+        return sum(self.counts[3:])
 
     def expected(self) -> dict[str, Shapes]:
         """Return file -> key -> shape of everything that must be there."""
-        parts = dict(trainval_loc=self.trainval, test_seen_loc=self.test_seen, test_unseen_loc=self.test_unseen)
+        parts = dict(zip(("trainval_loc", "test_seen_loc", "test_unseen_loc"), self.counts))
         files: dict[str, Shapes] = {
-            "res101.mat": {"features": (FEATURE_DIM, self.images), "labels": self.images},
+            "res101.mat": {"features": (2048, self.images), "labels": self.images},
             "att_splits.mat": {"att": (self.attributes, self.classes), **parts},
         }
         if self.sentences is not None:
-            files["sent_splits.mat"] = {"att": (SENTENCE_DIM, self.classes), **parts}
+            files["sent_splits.mat"] = {"att": (1024, self.classes), **parts}
         return files
 
 
-def _published(name: str, archive: Source, attributes: int, sentences: Source | None = None) -> PublicSet:
-    trainval, test_seen, test_unseen, seen, unseen = PROPOSED_SPLIT[name]
-    return PublicSet(archive, trainval, test_seen, test_unseen, seen + unseen, attributes, sentences)
-
-
-PUBLIC_SETS: dict[str, PublicSet] = {
-    "CUB": _published("CUB", XLSA17, attributes=312, sentences=CUB_SENTENCES),
-    "AWA2": _published("AWA2", XLSA17, attributes=85),
-    "SUN": _published("SUN", XLSA17, attributes=102),
-    "FLO": _published("FLO", CVPR18, attributes=1024),
-    "AWA1": _published("AWA1", XLSA17, attributes=85),
-    "APY": _published("APY", XLSA17, attributes=64),
+PUBLIC_SETS = {
+    "CUB": PublicSet(XLSA17, PROPOSED_SPLIT["CUB"], 312, CUB_SENTENCES),
+    "AWA2": PublicSet(XLSA17, PROPOSED_SPLIT["AWA2"], 85),
+    "SUN": PublicSet(XLSA17, PROPOSED_SPLIT["SUN"], 102),
+    "FLO": PublicSet(CVPR18, PROPOSED_SPLIT["FLO"], 1024),
+    "AWA1": PublicSet(XLSA17, PROPOSED_SPLIT["AWA1"], 85),
+    "APY": PublicSet(XLSA17, PROPOSED_SPLIT["APY"], 64),
 }
 
 
@@ -115,7 +117,7 @@ def download(names: Sequence[str], dataroot: Path, base_url: str | None = None) 
     Args:
         names: keys of PUBLIC_SETS.
         dataroot: the folder that holds one folder a data set.
-        base_url: a mirror; every file is taken from `<base_url>/<file name>` instead of its owner's server.
+        base_url: a mirror; every file is taken from `<base_url>/<file name>`.
     """
     find_names(list(dict.fromkeys(names)), list(PUBLIC_SETS), "the command line", "data set", "See `zslab download --list`.")
     for name in dict.fromkeys(names):
@@ -171,7 +173,7 @@ def check_sha256(path: Path, source: Source) -> None:
 
 
 def check_archive(path: Path) -> None:
-    """Raise InputError unless `path` is a zip file; what is taken out of it is checked by its CRC."""
+    """Raise InputError unless `path` is a zip file; the CRC is compared when a file is taken out of it."""
     with readable(path, "the archive must be a complete zip file", FIX_ARCHIVE), zipfile.ZipFile(path):
         pass
 

@@ -21,31 +21,23 @@ def fingerprint(dataset: Dataset) -> dict[str, str]:
     """Return digests of a data set's content, 12 hexadecimal digits each.
 
     They depend on the values alone, not on where the files lie, on what made them, or on whether features are loaded or
-    memory-mapped.
-
-    Features and region maps are sampled: 1,000 feature vectors and 32 maps (2 of a file that is slow to read), evenly spaced,
-    the first and last among them. A change elsewhere that keeps shape and precision goes unnoticed. Attribute names and image
-    files do not count, since no result depends on them.
+    memory-mapped. Features and region maps are sampled: 1,000 feature vectors and 32 maps (2 of a file that is slow to read),
+    evenly spaced, the first and last among them. A change elsewhere that keeps shape and precision goes unnoticed. Attribute
+    names and image files do not count, since no result depends on them.
 
     Returns:
         "content": labels, attributes, class names, features, region maps and word vectors, which the class splits of an action
         set share; "split": which samples are for training and testing, and which classes are declared unseen.
     """
     features = dataset.features
-    content: list[np.ndarray | str] = [
-        dataset.labels,
-        dataset.attributes,
-        str(features.shape),
-        read_rows(features, _evenly(len(features), ROWS)),
-    ]
+    rows = read_rows(features, _evenly(len(features), ROWS))
+    content: list[np.ndarray | str] = [dataset.labels, dataset.attributes, str(features.shape), rows]
     if isinstance(dataset, RegionDataset):
         regions, vectors = dataset.regions, dataset.word_vectors
         maps = regions.read(_evenly(regions.n, MAPS if regions.streams else PACKED_MAPS))
         content += [str(regions.n), maps] + ([] if vectors is None else [vectors])
-    split: list[np.ndarray | str] = [dataset.unseen_classes]
-    for name, rows in sorted(dataset.locations.items()):
-        split += [name, rows]
-    return {"content": _digest([*content, *dataset.class_names]), "split": _digest(split)}
+    lists = [part for named in sorted(dataset.locations.items()) for part in named]
+    return {"content": _digest([*content, *dataset.class_names]), "split": _digest([dataset.unseen_classes, *lists])}
 
 
 def _evenly(n: int, count: int) -> np.ndarray:

@@ -20,13 +20,7 @@ from zslab.errors import exit_status
 
 
 def repack(source: Path, target: Path, dtype: str = "float16") -> None:
-    """Copy a region file into the layout with one access for each image.
-
-    Pooled features, the mean over the regions as a ResNet's own pooling computes it, are added where the file has none.
-
-    Args:
-        dtype: precision to store, "float16" or "float32".
-    """
+    """Copy a region file into the layout with one access for each image, in "float16" or "float32"."""
     regions = RegionFile(Path(source))
     try:
         samples = read_samples(regions)
@@ -53,11 +47,7 @@ def repack(source: Path, target: Path, dtype: str = "float16") -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command.
-
-    Returns:
-        0; 1 after an error, which is printed to stderr; 130 after Ctrl-C.
-    """
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(
         "zslab repack", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
     )
