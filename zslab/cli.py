@@ -21,14 +21,14 @@ from zslab.errors import exit_status
 
 # command -> its place, "module:function" or a module with main(arguments), and what it does
 COMMANDS = {
-    "download": ("zslab.data.download", "fetch public data sets and check them"),
+    "download": ("zslab.data.download:run", "fetch public data sets and check them"),
     "toy": ("zslab.toy.dataset:toy", "render the toy data set"),
     "extract": ("zslab.features.extract_command:extract_features", "extract features of images or videos"),
     "class-vectors": ("zslab.features.class_vectors_command:write_vectors", "make class vectors from names or sentences"),
     "attribute-words": ("zslab.features.attribute_words_command:write_vectors", "make the attributes' word vectors for DAZLE"),
     "splits": ("zslab.features.splits_command:make_splits", "draw splits into seen and unseen classes"),
-    "deepfashion-lists": ("zslab.data.deepfashion_command:convert_lists", "convert DeepFashion's annotation lists"),
-    "repack": ("zslab.data.repack", "rewrite a region file of the DAZLE release for fast reading"),
+    "deepfashion-lists": ("zslab.data.deepfashion:convert_lists", "convert DeepFashion's annotation lists"),
+    "repack": ("zslab.data.repack:repack", "rewrite a region file of the DAZLE release for fast reading"),
     "export": ("zslab.app.export", "turn a finished run into a model file"),
     "push": ("zslab.app.hub", "share a model file on the Hugging Face Hub or in a folder"),
     "predict": ("zslab.app.demo", "classify images or videos with a model file, or serve it as a web page"),
@@ -58,10 +58,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     import tyro
 
+    from zslab.utils.files import with_user_paths
+
     work = getattr(module, function)
     (config, *_) = get_type_hints(work).values()
     flags = tyro.cli(config, args=arguments[1:], prog=f"zslab {command}", description=module.__doc__, use_underscores=True)
-    return exit_status(lambda: work(flags), "Stopped. The same command continues, with --resume where it has that flag.")
+    return exit_status(
+        lambda: work(with_user_paths(flags)), "Stopped. The same command continues, with --resume where it has that flag."
+    )
 
 
 def _description() -> str:

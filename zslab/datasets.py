@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -19,6 +19,7 @@ from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.toy.dataset import make_toy
 from zslab.toy.regions import make_toy_regions
+from zslab.utils.files import converted, user_path
 
 TOY = "TOY"  # the data set that is rendered where it is asked for
 
@@ -43,15 +44,7 @@ class DataSource(ABC):
 
     @abstractmethod
     def open(self, dataroot: Path, cache: Path) -> Dataset:
-        """Read and check the data set.
-
-        Args:
-            dataroot: holds the folders of the data sets.
-            cache: folder for files that make reading faster.
-
-        Raises:
-            InputError: data are missing or wrong.
-        """
+        """Read and check the data set in `dataroot`; `cache` is a folder for files that make reading faster."""
 
     @abstractmethod
     def split_file(self, dataroot: Path) -> Path:
@@ -173,8 +166,8 @@ class RegionSource(DataSource):
             dataset=self.dataset,
             attributes=self.class_embedding,
             attribute_change=self.attribute_change,
-            split_file=folder / Path(self.splits).expanduser() if self.splits else None,
-            word_vector_file=folder / Path(self.word_vectors).expanduser() if self.word_vectors else None,
+            split_file=folder / user_path(self.splits) if self.splits else None,
+            word_vector_file=folder / user_path(self.word_vectors) if self.word_vectors else None,
             drop_absent_classes=self.drop_absent_classes,
             standard_split=self.standard_split,
             allow_missing_vectors=self.allow_missing_vectors,
@@ -183,31 +176,17 @@ class RegionSource(DataSource):
 
     def split_file(self, dataroot: Path) -> Path:
         """Return the path of the split file."""
-        return dataroot / self.dataset / Path(self.splits or "att_splits.mat").expanduser()
+        return dataroot / self.dataset / user_path(self.splits or "att_splits.mat")
 
 
 SOURCES: dict[str, type[DataSource]] = {source.kind: source for source in (Xlsa17Source, ActionSource, RegionSource)}
 
 
 def source_from_json(described: object, where: object) -> DataSource:
-    """Return the source that `DataSource.to_json` described.
-
-    Args:
-        described: the "source" of a result's "data".
-        where: the file, for the error.
-
-    Raises:
-        InputError: it is none.
-    """
-    if isinstance(described, dict) and described.get("kind") in SOURCES:
-        source = SOURCES[described["kind"]]
-        given = {key: value for key, value in described.items() if key != "kind"}
-        if given.keys() == {field.name for field in fields(source)} and isinstance(given["dataset"], str):
-            return source(**given)
-    raise InputError(
-        "the description of the data cannot be understood",
-        where=where,
-        found=described,
-        expected=f"data.source with a kind out of {', '.join(SOURCES)} and its fields",
-        fix="Train again with this version of zslab.",
-    )
+    """Return the source that `DataSource.to_json` described, the "source" of a result's "data"."""
+    content = described if isinstance(described, dict) else {}
+    source = SOURCES.get(str(content.get("kind")))
+    fix = "Train again with this version of zslab."
+    if source is None:
+        raise InputError(f"data.source must have a kind out of {', '.join(SOURCES)}", where=where, got=described, fix=fix)
+    return converted({key: value for key, value in content.items() if key != "kind"}, source, where, fix)

@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 import scipy.io
 
+from zslab.cli import main
 from zslab.data import download as dl
 from zslab.data import fetch as net
 from zslab.errors import InputError
@@ -327,11 +328,11 @@ def tiny(server, monkeypatch):
 
 def test_command_extracts_the_wanted_set_only(tiny, tmp_path, caplog):
     with caplog.at_level("INFO"):
-        assert dl.main(["TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
+        assert main(["download", "TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
     assert left_over(tmp_path) == ["TINY", "archives"] and left_over(tmp_path / "archives") == ["tiny.zip"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "TINY").iterdir()} == tiny_files()
     assert "10 images, 4 classes, Proposed Split v2" in caplog.text
-    assert dl.main(["TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
+    assert main(["download", "TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
     assert len(tiny.seen) == 1  # the second time nothing is fetched
 
 
@@ -350,7 +351,7 @@ def test_unpublished_counts_are_refused_and_the_old_file_stays(tiny, tmp_path, c
     tiny.files["/tiny.zip"] = tiny_archive(**{"res101.mat": tiny_files(images=9)["res101.mat"]})
     (tmp_path / "TINY").mkdir()
     (tmp_path / "TINY" / "res101.mat").write_bytes(b"old")
-    assert dl.main(["TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 1
+    assert main(["download", "TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 1
     message = capsys.readouterr().err
     assert "(2048, 10)" in message and "got (2048, 9)" in message
     assert (tmp_path / "TINY" / "res101.mat").read_bytes() == b"old"
@@ -427,14 +428,14 @@ def test_sentences_are_fetched_and_checked_by_their_checksum(tiny, tmp_path, mon
 
 
 def test_unknown_name_lists_the_known(tmp_path, capsys):
-    assert dl.main(["CUB", "BIRDS", "--dataroot", str(tmp_path)]) == 1
+    assert main(["download", "CUB", "BIRDS", "--dataroot", str(tmp_path)]) == 1
     message = capsys.readouterr().err
     assert "got BIRDS" in message and "CUB, AWA2, SUN" in message
     assert left_over(tmp_path) == []
 
 
 def test_list_needs_no_network(capsys):
-    assert dl.main(["--list"]) == 0
+    assert main(["download", "--list"]) == 0
     assert "https://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip" in capsys.readouterr().out
 
 

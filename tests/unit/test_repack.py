@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from zslab.cli import main
 from zslab.data.region_dataset import read_region_maps
-from zslab.data.repack import main
 
 from helpers.region_examples import write_deepfashion, write_release
 
@@ -21,7 +21,7 @@ def test_repacking_keeps_everything_and_streams(tmp_path: Path, capsys, layout: 
     else:
         write_deepfashion(source)
         options = {"drop_absent_classes": True}
-    assert main([str(source), str(target), "--dtype", "float32"]) == 0
+    assert main(["repack", str(source), str(target), "--dtype", "float32"]) == 0
     before, after = read_region_maps(source, **options), read_region_maps(target, **options)
     assert after.regions.streams and not before.regions.streams
     rows = np.arange(after.regions.n)
@@ -32,5 +32,5 @@ def test_repacking_keeps_everything_and_streams(tmp_path: Path, capsys, layout: 
     for name, rows in before.locations.items():
         assert np.array_equal(rows, after.locations[name])
     assert sorted(p.name for p in tmp_path.iterdir()) == ["source.hdf5", "target.hdf5"]
-    assert main([str(tmp_path / "nowhere.hdf5"), str(target)]) == 1
+    assert main(["repack", str(tmp_path / "nowhere.hdf5"), str(target)]) == 1
     assert "nowhere.hdf5" in capsys.readouterr().err

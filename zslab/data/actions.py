@@ -29,10 +29,6 @@ def read_action_set(
     """Read and check features and one split; see the module's docstring for the files.
 
     Args:
-        dataroot: folder that holds one folder a data set.
-        dataset: name of the data set's folder.
-        image_embedding: name of the feature file, without its suffix.
-        class_embedding: name of the split files, without "_splits.mat".
         split: number of the split, None for a split file beside the features.
         manual_att: take the class vectors from the .npy file instead of `att`.
         cache: folder where the features are kept in a form that processes share; see `shared_features`.

@@ -1,4 +1,8 @@
-"""DeepFashion's annotation lists as a split file in the xlsa17 layout.
+"""DeepFashion's annotation lists as a data set in the xlsa17 layout: att_splits.mat, image_list.txt and attributes.txt.
+
+    zslab deepfashion-lists --lists DIR
+
+DIR holds the five lists, or the archive's Anno (Anno_coarse) and Eval. About a minute for the full 289,222 images.
 
 Liu et al., "DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations", CVPR 2016, category
 and attribute prediction benchmark. A class's attributes are the mean of its images' annotations, -1 (absent), 0
@@ -22,7 +26,9 @@ from tqdm import tqdm
 
 from zslab.data.splits import write_split
 from zslab.errors import InputError, examples, readable
+from zslab.utils.environment import dataset_folder, shown
 from zslab.utils.files import write_text
+from zslab.utils.int_ranges import parse_numbers
 
 LISTS = ("list_category_cloth", "list_attr_cloth", "list_category_img", "list_attr_img", "list_eval_partition")
 STATUSES = ("train", "val", "test")
@@ -162,3 +168,27 @@ def _find(folder: Path, name: str) -> Path:
             return folder / place / name
     fix = "Unpack the annotation of DeepFashion's category and attribute prediction benchmark there."
     raise InputError(f"{name} must be in the folder, or in its Anno, Anno_coarse or Eval", where=folder, got="no file", fix=fix)
+
+
+@dataclass(frozen=True)
+class ListsConfig:
+    """Flags of `zslab deepfashion-lists`."""
+
+    lists: Path
+    """folder with the five lists, or with Anno (Anno_coarse) and Eval"""
+    dataroot: Path | None = None
+    """folder of the data sets; by default data/ of the clone's tree for images, without a clone ./data"""
+    dataset: str = "DeepFashion"
+    """folder to write, under --dataroot"""
+    unseen: str = "2,12,15,19,26,29,30,42,44,48"
+    """numbers of the unseen categories, counted from 1 in list_category_cloth.txt"""
+
+
+def convert_lists(config: ListsConfig) -> None:
+    """Read the lists, write the data set's files and print what they hold."""
+    unseen = parse_numbers(config.unseen, "--unseen")
+    folder = dataset_folder(config.dataset, config.dataroot)
+    annotation = read_annotation(config.lists)
+    counts = write_xlsa17(annotation, folder, unseen)
+    print(f"Unseen: {', '.join(annotation.class_names[number - 1] for number in unseen)}")
+    print(f"{shown(folder)}: {', '.join(f'{name} {count}' for name, count in counts.items())}")

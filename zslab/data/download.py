@@ -19,7 +19,6 @@ What is fetched, and how it is known to be right:
 
 from __future__ import annotations
 
-import argparse
 import logging
 import math
 import shutil
@@ -28,11 +27,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from tyro.conf import Positional
+
 from zslab.data.fetch import fetch
 from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import PROPOSED_SPLIT
 from zslab.data.xlsa17 import read_xlsa17
-from zslab.errors import InputError, examples, exit_status, readable
+from zslab.errors import InputError, examples, readable
 from zslab.utils.files import atomic_path, file_sha256
 from zslab.utils.names import find_names
 
@@ -159,8 +160,6 @@ def _is_complete(path: Path, shapes: Shapes) -> bool:
     return True
 
 
-# --- what has arrived -------------------------------------------------------------------------------------------------
-
 FIX_ARCHIVE = "Delete the archive and repeat the command, or put the right one in its place."
 
 
@@ -217,32 +216,31 @@ def check_mat(path: Path, expected: Shapes) -> None:
             raise InputError(must, where=path, got=shape, fix=fix)
 
 
-# --- command line -----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class DownloadConfig:
+    """Flags of `zslab download`."""
+
+    names: Positional[tuple[str, ...]] = ()
+    """what to fetch: CUB, AWA2, SUN, FLO, AWA1 or APY"""
+    dataroot: Path | None = None
+    """folder that holds one folder a data set"""
+    list: bool = False
+    """only say what there is, its counts and its address"""
+    base_url: str | None = None
+    """mirror to take the files from: <base_url>/xlsa17.zip and so on"""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return 0, 1 after an error told on stderr, or 130 after Ctrl-C."""
-    parser = argparse.ArgumentParser(
-        "zslab download",
-        description=__doc__.partition("\nWhat is fetched")[0],
-        allow_abbrev=False,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("names", nargs="*", metavar="SET", help=f"what to fetch: {', '.join(PUBLIC_SETS)}")
-    parser.add_argument("--dataroot", type=Path, help="folder that holds one folder a data set")
-    parser.add_argument("--list", action="store_true", help="only say what there is, its counts and its address")
-    parser.add_argument("--base-url", help="mirror to take the files from: <base-url>/xlsa17.zip and so on")
-    args = parser.parse_args(argv)
-    if args.list:
+def run(config: DownloadConfig) -> None:
+    """Fetch public data sets, or list them."""
+    if config.list:
         for name, public in PUBLIC_SETS.items():
             print(f"{name:5}{public.images:6} images {public.classes:4} classes {public.attributes:5} attributes")
             for source in filter(None, (public.archive, public.sentences)):
-                print(f"     {_address(source, args.base_url)}")
+                print(f"     {_address(source, config.base_url)}")
         print("Fine-tuned features need a browser: see zero-shot-images/data/README.md.")
-        return 0
-    if not args.names or args.dataroot is None:
-        parser.error("name at least one data set and --dataroot, or ask for --list")
+        return
+    if not config.names or config.dataroot is None:
+        got, fix = "no set or no --dataroot", "Name at least one data set and --dataroot, or pass --list."
+        raise InputError("there must be something to fetch, and a folder for it", where="the command line", got=got, fix=fix)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return exit_status(
-        lambda: download(args.names, args.dataroot, args.base_url), "\nStopped; the same command continues where it was."
-    )
+    download(config.names, config.dataroot, config.base_url)

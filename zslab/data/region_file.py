@@ -252,10 +252,7 @@ def check_locations(
     """Return the lists of a file as 0-based indices, name without "_loc" -> indices; absent test lists are empty.
 
     Args:
-        stored: name with "_loc" -> indices as they are in the file.
-        path: the file, for messages.
-        n_samples: how many images there are.
-        first: the number of the first image, 0 or 1.
+        stored: name with "_loc" -> indices as they are in the file, counted from `first`.
         standard_split: zero-shot learning alone, without test_seen_loc.
         untested: the unseen classes have no images.
     """
@@ -285,7 +282,6 @@ def batches(
     """Yield region features batch by batch, read and converted by a thread while the caller computes.
 
     Args:
-        regions: the file.
         rows_of_batches: image numbers (b,) of each batch. Drawn from in the caller's thread, at most `prefetch` + 1 batches
             ahead of what has been yielded.
         prefetch: batches that may wait, finished or under way, while the caller works on one.

@@ -39,7 +39,7 @@ def write_region_file(
     image_files: Sequence[str] | None = None,
     backbone: str | None = None,
 ) -> None:
-    """Write a region file, completely or not at all.
+    """Write a region file, completely or not at all; `zslab.data.region_file` describes what it holds.
 
     Args:
         maps: the region maps in the order of the images, in blocks (b, D, gh, gw) of any size.
@@ -47,13 +47,8 @@ def write_region_file(
         dtype: precision to store them in, "float16" or "float32".
         labels: (N,) 0-based.
         locations: name without "_loc" -> 0-based image numbers.
-        att: (C, A) class attributes, or None.
+        att: (C, A) class attributes; original_att are those before normalization.
         pooled: (N, P) features of whole images; "mean" for the mean over the regions.
-        original_att: (C, A) class attributes before normalization.
-        w2v_att: (A, v) word vectors of the attributes.
-        class_names: C names.
-        attribute_names: A names.
-        image_files: N paths relative to the image folder.
         backbone: JSON text that describes what made the maps.
     """
     numbers = {"att": att, "original_att": original_att, "w2v_att": w2v_att}

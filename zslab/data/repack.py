@@ -8,29 +8,41 @@ batch unpacks most of the file. Pooled features, the mean over the regions, are 
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from tqdm import tqdm
+from tyro.conf import Positional
 
 from zslab.data.region_file import RegionFile, read_samples
 from zslab.data.region_writer import write_region_file
-from zslab.errors import exit_status
 
 
-def repack(source: Path, target: Path, dtype: str = "float16") -> None:
-    """Copy a region file into the layout with one access for each image, in "float16" or "float32"."""
-    regions = RegionFile(Path(source))
+@dataclass(frozen=True)
+class RepackConfig:
+    """Flags of `zslab repack`."""
+
+    source: Positional[Path]
+    """a region file, such as the DAZLE release's"""
+    target: Positional[Path]
+    """the region file to write"""
+    dtype: Literal["float16", "float32"] = "float16"
+    """precision to keep"""
+
+
+def repack(config: RepackConfig) -> None:
+    """Copy a region file into the layout with one access for each image."""
+    regions = RegionFile(config.source)
     try:
         samples = read_samples(regions)
         pooled = regions.pooled()
         blocks = tqdm(list(regions.blocks()), unit="block", disable=None)
         write_region_file(
-            target,
+            config.target,
             (regions.read(indices) for indices in blocks),
             shape=(regions.n, regions.feature_dim, *regions.grid),
-            dtype=dtype,
+            dtype=config.dtype,
             labels=samples.labels,
             locations={key.removesuffix("_loc"): indices for key, indices in samples.locations.items()},
             att=regions.variable("att"),
@@ -44,15 +56,3 @@ def repack(source: Path, target: Path, dtype: str = "float16") -> None:
         )
     finally:
         regions.close()
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
-    parser = argparse.ArgumentParser(
-        "zslab repack", description=__doc__, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", type=Path, help="a region file, such as the DAZLE release's")
-    parser.add_argument("target", type=Path, help="the region file to write")
-    parser.add_argument("--dtype", choices=("float16", "float32"), default="float16", help="precision to keep")
-    args = parser.parse_args(argv)
-    return exit_status(lambda: repack(args.source, args.target, args.dtype))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import scipy.io
@@ -47,16 +48,9 @@ def draw_hold_out(samples: np.ndarray, labels: np.ndarray, share: float, generat
 
 
 def random_class_split(
-    labels: np.ndarray,
-    generator: np.random.Generator,
-    *,
-    seen: float,
-    hold_out: float,
-    validation: float,
-    unseen_classes: Sequence[int] = (),
-    copy_of: np.ndarray | None = None,
+    labels: np.ndarray, generator: np.random.Generator, *, seen: float, unseen_classes: Sequence[int] = (), **how: Any
 ) -> dict[str, np.ndarray]:
-    """Draw which classes are seen, and one split.
+    """Draw which classes are seen, and return one split as `split_of_classes` does.
 
     With half of the classes seen and a fifth held out, this is how the 30 splits of HMDB51 and UCF101 were made that
     zero-shot action recognition is measured on.
@@ -65,13 +59,8 @@ def random_class_split(
         labels: (N,) class numbers; every class that occurs takes part.
         generator: source of the random numbers.
         seen: share of the classes that is seen, rounded up.
-        hold_out: as for `split_of_classes`.
-        validation: as for `split_of_classes`.
         unseen_classes: the unseen class numbers, instead of a drawn share.
-        copy_of: as for `split_of_classes`.
-
-    Returns:
-        As `split_of_classes`.
+        how: `hold_out`, `validation` and `copy_of` of `split_of_classes`.
     """
     classes = generator.permutation(np.unique(labels))
     if len(unseen_classes):
@@ -82,7 +71,7 @@ def random_class_split(
         got = f"{len(seen_classes)} seen classes of {len(classes)}"
         fix = "Use a data set with more classes, or make fewer of them unseen."
         raise InputError("a split must have at least 2 seen classes and 1 unseen class", where="labels", got=got, fix=fix)
-    return split_of_classes(labels, seen_classes, generator, hold_out=hold_out, validation=validation, copy_of=copy_of)
+    return split_of_classes(labels, seen_classes, generator, **how)
 
 
 def split_of_classes(
@@ -132,13 +121,7 @@ def split_of_classes(
 
 
 def equal_rows(features: np.ndarray) -> np.ndarray:
-    """Return for each sample the index of the first one with the same features, (N,); all differ where there are none.
-
-    Equal features are those of copies of one file.
-
-    Args:
-        features: (N, D).
-    """
+    """Return for each of (N, D) features the index of the first equal ones, (N,): those of copies of one file."""
     if not features.shape[1]:
         return np.arange(len(features))
     first: dict[bytes, int] = {}
@@ -233,12 +216,7 @@ def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.n
 
 
 def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> list[str]:
-    """Return a note about unseen classes without test samples, where there are any.
-
-    Args:
-        unseen_classes: class numbers that the split file declares as unseen.
-        test_labels: labels of the samples of test_unseen.
-    """
+    """Return a note where classes that a split file declares unseen are not among the labels of test_unseen."""
     untested = len(np.setdiff1d(unseen_classes, test_labels))
     if not untested:
         return []
@@ -254,15 +232,7 @@ def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> li
 def write_split(
     path: Path, attributes: np.ndarray, names: Sequence[str], locations: dict[str, np.ndarray], **more: np.ndarray
 ) -> None:
-    """Write a split file, completely or not at all.
-
-    Args:
-        path: the file.
-        attributes: (C, A), stored as att (A, C).
-        names: C class names.
-        locations: 1-based sample numbers by the name of their list.
-        more: further variables to store.
-    """
+    """Write a split file of class attributes (C, A), C names, lists of 1-based sample numbers, and further variables."""
     content = {
         "att": np.asarray(attributes, dtype=np.float64).T,
         "allclasses_names": np.array([[name] for name in names], dtype=object),

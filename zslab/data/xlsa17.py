@@ -43,14 +43,7 @@ NAMES = ("allclasses_names", "all_classes")
 
 
 def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedding: str) -> Dataset:
-    """Read and check a feature file and a split file.
-
-    Args:
-        dataroot: folder that holds one folder a data set.
-        dataset: name of the data set's folder.
-        image_embedding: name of the feature file, without its suffix.
-        class_embedding: name of the split file, without "_splits.mat".
-    """
+    """Read and check a feature file and a split file; see the module's docstring for their places."""
     folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and {class_embedding}_splits.mat")
     feature_file, split_file = folder / f"{image_embedding}.mat", folder / f"{class_embedding}_splits.mat"
     mapped = folder / f"{image_embedding}_features.npy"
@@ -89,8 +82,7 @@ def assemble(
 
     Args:
         dataset: name of the data set, which tells whether its published counts are known.
-        image_embedding: name of the features.
-        class_embedding: name of the class vectors.
+        image_embedding: name of the features; class_embedding that of the class vectors.
         features: (N, feature_dim) float32, or mapped from disk and float16 or float32.
         labels: (N,) int64, 1-based.
         feature_file: where they come from; a .mat file may have allclasses_names.

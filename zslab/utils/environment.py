@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from zslab.errors import readable
+from zslab.utils.files import user_path
 from zslab.utils.seeds import WEIGHTS, stream_seed
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -61,7 +62,7 @@ def resolve_folder(path: Path) -> Path:
     A relative one belongs to the working directory, or to the project's root if it exists only there; so one command works
     from any directory.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if not path.is_absolute() and not path.exists() and (PROJECT_ROOT / path).exists():
         return (PROJECT_ROOT / path).resolve()
     return path.resolve()

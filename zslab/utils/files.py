@@ -5,18 +5,20 @@ Locks and syncing are used where the file system offers them: some network and F
 
 from __future__ import annotations
 
+import dataclasses
 import errno
+import glob
 import hashlib
 import json
 import logging
 import os
 import platform
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import filelock
 import msgspec
@@ -27,6 +29,11 @@ if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Config = TypeVar("Config", bound="DataclassInstance")
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +108,38 @@ def locked(path: Path, timeout: float = -1) -> Iterator[None]:
 @cache
 def _tell_of_missing_locks(folder: Path) -> None:
     log.warning("%s: the file system has no locks. Let one process at a time write there.", folder)
+
+
+def user_path(text: str | Path) -> Path:
+    """Return a path that a user typed, with ~ for the home folder.
+
+    Raises:
+        InputError: it has a shell variable, which nobody has replaced.
+    """
+    path = Path(os.path.expanduser(text))
+    if os.path.expandvars(path) != str(path) and not path.exists():
+        fix = "A shell replaces variables such as $HOME, but not in single quotes nor in files: write ~, or the folder itself."
+        raise InputError("a path must be written out", where=text, got="a variable", fix=fix)
+    return path
+
+
+def with_user_paths(config: Config) -> Config:
+    """Return a dataclass of flags whose paths, alone or in tuples, went through `user_path`."""
+    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
+    paths = {name: user_path(value) for name, value in values.items() if isinstance(value, Path)}
+    lists = {
+        name: value for name, value in values.items() if isinstance(value, tuple) and any(isinstance(v, Path) for v in value)
+    }
+    return dataclasses.replace(config, **paths, **{name: tuple(map(user_path, value)) for name, value in lists.items()})
+
+
+def matching_paths(texts: Iterable[str | Path]) -> list[Path]:
+    """Return the paths that a user typed, with the files that patterns such as *.jpg stand for where no file has that name."""
+    found = []
+    for path in map(user_path, texts):
+        matches = [] if path.exists() else sorted(glob.glob(str(path)))
+        found += [Path(match) for match in matches] or [path]
+    return found
 
 
 def make_folder(path: Path) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import SUFFIXES, from_formula_safe, is_table, read_cells, read_text, without_count
 from zslab.errors import InputError, examples
+from zslab.utils.files import user_path
 from zslab.utils.names import logged_names
 
 HEADINGS = ("des", "name", "names", "attribute", "attributes", "class", "classes", "new_des")  # the first that is there counts
@@ -43,7 +44,7 @@ def listed_names(entries: Sequence[str]) -> list[str]:
     names = []
     for entry in entries:
         is_list = Path(entry).suffix.lower() in (".txt", *SUFFIXES)
-        names += read_names(Path(entry)) if is_list else logged_names([entry], "the name")
+        names += read_names(user_path(entry)) if is_list else logged_names([entry], "the name")
     return names
 
 
