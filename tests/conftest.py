@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,9 +61,8 @@ def birds(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 
 
 def _make_birds(root: Path) -> SimpleNamespace:
-    from zslab.app.export import export
-    from zslab.app.own_data import PrepareOptions, prepare, read_inputs
-    from zslab.features.backbones import BackboneSpec, load_backbone
+    from zslab.app.export import ExportConfig, export
+    from zslab.app.own_data import PrepareConfig, make_data_set
     from zslab.toy.species import SPECIES, UNSEEN_CLASSES
 
     from helpers.exported_models import train, train_dazle, write_birds, write_table
@@ -71,8 +71,8 @@ def _make_birds(root: Path) -> SimpleNamespace:
     names = sorted([*[name for name in SPECIES if name not in UNSEEN_CLASSES][:20], tested, untested])
     write_birds(root / "images", [name for name in names if name != untested], 6)
     table = write_table(root / "birds.csv", names)
-    inputs = read_inputs(root / "images", root / "birds.csv", unseen=[tested])
-    made = prepare(inputs, root / "data" / "BIRDS", load_backbone(BackboneSpec("descriptor")), PrepareOptions(regions=True))
+    own = PrepareConfig(root / "images", root / "birds.csv", "BIRDS", root / "data", (tested,), write_regions=True)
+    made = make_data_set(replace(own, backbone="descriptor"))
     runs, models = {}, {}
     runs["tfvaegan"] = train("BIRDS", root / "data", root / "runs", "descriptor", nepoch=40, eval_every=40, select="val")
     runs["dazle"] = train_dazle(
@@ -87,7 +87,7 @@ def _make_birds(root: Path) -> SimpleNamespace:
     )
     for method, run in runs.items():
         models[method] = root / f"{method}.zsl"
-        export(run, models[method])
+        export(ExportConfig(run, models[method]))
     return SimpleNamespace(
         root=root, names=names, tested=tested, untested=untested, table=table, made=made, runs=runs, models=models
     )

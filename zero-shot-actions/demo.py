@@ -1,7 +1,4 @@
-"""Classify videos with an exported model: the command `zslab predict`.
-
-python zero-shot-actions/demo.py --help
-"""
+"""What an exported model says of your images or videos; the same command as `zslab predict`."""
 
 import sys
 

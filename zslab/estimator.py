@@ -19,9 +19,10 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from zslab.app.attribute_table import AttributeScale
+from zslab.app.methods.base import RunParts
+from zslab.app.methods.tfvaegan import TfvaeganServed
 from zslab.app.model_file import Model
 from zslab.app.predictor import Predictor
-from zslab.app.trained_parts import with_tfvaegan
 from zslab.baselines.comparison import BASELINES
 from zslab.config import ImageConfig, config_dict, override
 from zslab.data.dataset import Dataset, FeatureScaling, fit_scaling
@@ -267,13 +268,12 @@ class TfvaeganClassifier(ZeroShotClassifier):
             attributes=torch.from_numpy(dataset.attributes),
             table=table,
             attribute_scale=AttributeScale.unit(data.attribute_dim),
-            scaling=None,
             settings={},
             weights={},
             config=config_dict(config),
         )
         tensors = {name: value.cpu() for name, value in (trainer.weights() | heads).items()}
-        model = with_tfvaegan(model, tensors, dataset, None, 100, config.manualSeed)
+        model = TfvaeganServed.of_run(model, dataset, RunParts(tensors, config_dict(config), config.manualSeed))
         self.predictor_ = Predictor(model, device=self.device)
 
     def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:

@@ -26,9 +26,9 @@ from PIL import Image
 
 from zslab.app.attribute_table import read_attribute_table
 from zslab.app.card import model_card
+from zslab.app.export import read_weights
 from zslab.app.model_file import KEY, write_model
 from zslab.app.predictor import Predictor
-from zslab.app.trained_parts import read_weights
 from zslab.data.actions import shared_features
 from zslab.data.deepfashion import read_annotation
 from zslab.data.formats.names import read_names

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import torch
 
 from zslab.app.attribute_table import AttributeScale
-from zslab.app.model_file import Model
+from zslab.app.model_file import BackboneRecord, Calibration, Model
+from zslab.config import DazleOptions
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.dazle.model import Dazle
 from zslab.features.backbones import BackboneSpec
 from zslab.features.text import TextRecord
-from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 
 from helpers.configs import dazle_options
@@ -37,9 +39,10 @@ def tiny_model(method: str) -> Model:
         table=table,
         attribute_scale=scale,
         scaling=None if uses_regions else FeatureScaling(np.ones(D), np.zeros(D), 1.0),
-        settings=settings | {"feature_dim": D, "calibration": 0.1},
+        settings=settings | {"feature_dim": D},
+        calibration=Calibration(0.1),
         weights={name: value.detach() for name, value in weights.items()},
-        backbone={"spec": BackboneSpec("descriptor").to_json(), "weights": "none", "digest": ""},
+        backbone=BackboneRecord(BackboneSpec("descriptor").to_json(), "none", ""),
         train=Samples(torch.rand(2 * SEEN, D), torch.arange(SEEN).repeat(2)) if method == "tfvaegan" else None,
         text=TextRecord("words:glove.txt", "a {}", "a text", (0.6, 0.8, 0.0, 0.0, 0.0)),
         config={"manualSeed": 1, "nepoch": 3},
@@ -54,13 +57,11 @@ def _tfvaegan() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
     networks = Networks(Encoder(D, A, A, H), Generator(A, A, D, H), Critic(D, A, H), Feedback(H), decoder)
     weights = {k: v for k, v in networks.state_dict().items() if k.split(".")[0] in ("generator", "feedback", "decoder")}
     for name, classes in (("zsl_head", torch.arange(SEEN, SEEN + UNSEEN)), ("gzsl_head", torch.arange(SEEN + UNSEEN))):
-        head = SoftmaxHead()
         rows = torch.randn(len(classes), D + A + H), torch.zeros(len(classes))
-        head.load_state_dict({"weight": rows[0], "bias": rows[1], "classes": classes})
-        weights |= {f"{name}.{key}": value for key, value in head.state_dict().items()}
+        weights |= {f"{name}.weight": rows[0], f"{name}.bias": rows[1]}
     settings = {
         "hidden_dim": H, "latent_dim": A, "decoder_output": "unit_norm", "decoder_trained": True, "transform": True,
-        "uses_feedback": True, "feedback_synthesis": 1.0, "n_synthetic": 4, "head_lr": 0.01, "head_epochs": 2,
+        "feedback_synthesis": 1.0, "n_synthetic": 4, "head_lr": 0.01, "head_epochs": 2,
         "head_batch_size": 5, "gate": None,
     }  # fmt: skip
     return settings, weights, False
@@ -68,8 +69,9 @@ def _tfvaegan() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
 
 def _dazle() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
     options = dazle_options()
+    flags = {field.name: getattr(options, field.name) for field in fields(DazleOptions)}
     network = Dazle(torch.randn(A, V), A, D, V, options, grid=GRID)
-    settings = {"word_dim": V, "grid": list(GRID), "options": vars(options), "margin": 0.5, "half_precision_regions": True}
+    settings = {"word_dim": V, "grid": list(GRID), "options": flags, "margin": 0.5, "half_precision_regions": True}
     return settings, network.state_dict(), True
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from zslab.app.attribute_table import AttributeScale
-from zslab.app.model_file import Model
+from zslab.app.model_file import BackboneRecord, Model
+from zslab.config import DazleOptions
 from zslab.dazle.model import Dazle
 from zslab.features.backbones import BackboneSpec, load_backbone
 from zslab.features.descriptor import GRID, REGION_DIM
@@ -39,18 +40,16 @@ def tiny_model(names: Sequence[str] = NAMES, seen: np.ndarray = SEEN) -> Model:
         attributes=torch.from_numpy(scale.apply(table, list(names), "table")),
         table=table,
         attribute_scale=scale,
-        scaling=None,
         settings={
             "feature_dim": REGION_DIM,
             "word_dim": v,
             "grid": [GRID, GRID],
-            "options": asdict(options),
+            "options": {field.name: getattr(options, field.name) for field in fields(DazleOptions)},
             "margin": 1.0,
             "half_precision_regions": False,
-            "calibration": 0.0,
         },
         weights={name: value.detach() for name, value in network.state_dict().items()},
-        backbone={"spec": backbone.spec.to_json(), "weights": backbone.weights, "digest": backbone.digest},
+        backbone=BackboneRecord(backbone.spec.to_json(), backbone.weights, backbone.digest),
     )
 
 

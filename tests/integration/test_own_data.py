@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,10 +16,11 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from zslab.app.annotate import annotate
-from zslab.app.export import export
-from zslab.app.own_data import OwnData, PrepareOptions, choose_scale, prepare, read_inputs
+from zslab.app.export import ExportConfig, export
+from zslab.app.own_data import OwnData, PrepareConfig, choose_scale, make_data_set
 from zslab.app.prediction import ClassScore, Prediction
 from zslab.app.predictor import Predictor
+from zslab.cli import main
 from zslab.data.formats.matfile import read_mat
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
@@ -28,7 +30,7 @@ from zslab.features.images import SUFFIXES
 from zslab.features.sources import read_class_folders
 
 from helpers.exported_models import train
-from helpers.project import PROJECT, tree_modules
+from helpers.project import PROJECT
 from helpers.results import read_rows
 from helpers.tiny import tiny_arrays, write_tiny
 
@@ -41,7 +43,8 @@ def backbone():
 
 
 def made_of(images, table, folder, backbone, unseen=(), **options) -> OwnData:
-    return prepare(read_inputs(images, table, unseen), folder, backbone, PrepareOptions(**options))
+    config = PrepareConfig(images, table, folder.name, folder.parent, tuple(unseen), **options)
+    return make_data_set(config, backbone)
 
 
 def make(root, folders=("001.red_bird", "002.Blue_Bird", "003.green bird", "004.Grey"), rows=None, n=5):
@@ -58,7 +61,7 @@ def make(root, folders=("001.red_bird", "002.Blue_Bird", "003.green bird", "004.
 
 def test_lists_are_as_counted_by_hand(tmp_path, backbone) -> None:
     images, table = make(tmp_path)
-    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["GREY"], test_fraction=0.4, regions=True)
+    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["GREY"], test_fraction=0.4, write_regions=True)
     assert made.seen == ["Red bird", "blue bird", "green-bird"]
     assert made.unseen == ["Grey", "Violet"] and made.untested == ["Violet"]
     assert made.n_images == {"train": 9, "test seen": 6, "test unseen": 5}
@@ -99,7 +102,7 @@ def test_a_model_of_own_data_is_trained_for_classes_without_any_image(birds, tmp
     assert [rows["last"].value(m) for m in ("T1", "acc_unseen", "H", "AUSUC")] == [None] * 4 and rows["paper"].H is None
     assert any("cannot be measured" in note for note in result["notes"])
     assert len(result["data"]["unseen_classes"]) == 2
-    export(run, tmp_path / "m.zsl")
+    export(ExportConfig(run, tmp_path / "m.zsl"))
     found = {p.top.name for p in Predictor.load(tmp_path / "m.zsl").predict(birds.root / "images", unseen_only=True)}
     assert found <= {birds.tested, birds.untested}
 
@@ -123,14 +126,14 @@ def test_only_classes_declared_unseen_may_lack_samples(tmp_path) -> None:
 @pytest.mark.parametrize(
     "folders, rows, options, words",
     [
-        (("red bird", "blue bird", "owl"), None, {}, "got owl.*Add a row"),
-        (("red bird", "RED-bird", "blue bird"), None, {}, "images: .*once .got red bird"),
-        (("red bird",), None, {}, "too few classes .got"),
+        (("red bird", "blue bird", "owl"), None, {}, "images: .*owl.*table.csv"),
+        (("red bird", "RED-bird", "blue bird"), None, {}, "images: .*once.*red bird"),
+        (("red bird",), None, {}, "got 1 seen and"),
         (("red bird", "blue bird"), {"Red bird": (1, 0, 0), "blue bird": (0, 1, 0)}, {}, "--unseen NAME"),
-        (("red bird", "blue bird"), None, {"unseen": ["dodo"]}, "class is unknown.*dodo"),
-        (("red bird", "blue bird"), ROWS | {"Red bird": (0, 0, 0)}, {}, "every value of 'Red bird' is 0"),
-        (("red bird", "blue bird"), ROWS | {"Red bird": (1, "", 0)}, {}, "'Red bird'.*'blue': the cell is empty"),
-        (("red bird", "blue bird"), ROWS | {"Red bird": (1, "many", 0)}, {}, "the cell is no number"),
+        (("red bird", "blue bird"), None, {"unseen": ["dodo"]}, "--unseen: .*dodo"),
+        (("red bird", "blue bird"), ROWS | {"Red bird": (0, 0, 0)}, {}, "table.csv: .*'Red bird'"),
+        (("red bird", "blue bird"), ROWS | {"Red bird": (1, "", 0)}, {}, "'Red bird'.*'blue'.*empty"),
+        (("red bird", "blue bird"), ROWS | {"Red bird": (1, "many", 0)}, {}, "'Red bird'.*'blue'.*'many'"),
         (("red bird", "blue bird"), None, {"test_fraction": 1.5}, "test_fraction"),
     ],
 )
@@ -145,10 +148,10 @@ def test_a_class_with_one_image_and_a_class_named_twice(tmp_path, backbone) -> N
     images, table = make(tmp_path)
     for i in range(1, 5):
         (images / "004.Grey" / f"{i}.png").unlink()
-    with pytest.raises(InputError, match=r"has too few images .got Grey \(1\)"):
+    with pytest.raises(InputError, match=r"images: .*got Grey \(1\)"):
         made_of(images, table, tmp_path / "OWN", backbone)
     table.write_text(table.read_text() + "Grey,0,0,1\n")
-    with pytest.raises(InputError, match="a class is named twice.*Grey"):
+    with pytest.raises(InputError, match="table.csv: .*once.*Grey"):
         made_of(images, table, tmp_path / "OWN", backbone)
 
 
@@ -203,9 +206,9 @@ def test_names_that_are_no_utf8_are_prepared_and_listed(tmp_path, backbone) -> N
     odd = os.fsdecode(b"photo\xff.png")
     shutil.copy(images / "004.Grey" / "0.png", images / "004.Grey" / odd)
     (images / "004.Grey" / os.fsdecode(b"bad\xfe.png")).write_bytes(b"no image")
-    with pytest.raises(InputError, match="some images cannot be read"):
+    with pytest.raises(InputError, match="images: .*got 1 "):
         made_of(images, table, tmp_path / "OWN", backbone)
-    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["Grey"], skip_unreadable=True, regions=True)
+    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["Grey"], skip_unreadable=True, write_regions=True)
     assert made.left_out == 1 and "bad\\xfe.png: " in (tmp_path / "OWN" / "unreadable.txt").read_text()
     files = read_mat(tmp_path / "OWN" / "descriptor.mat", ["image_files"])["image_files"]
     assert "004.Grey/photo\\xff.png" in files.tolist()
@@ -218,13 +221,13 @@ def test_a_class_folder_whose_name_is_no_utf8_keeps_its_images(tmp_path, backbon
     images, table = make(tmp_path, rows={**ROWS, "caf\\xe9": (0, 1, 1)})
     (images / "004.Grey").rename(images / os.fsdecode(b"004.caf\xe9"))
     assert read_class_folders(images, SUFFIXES, "image").classes[-1] == "004.caf\\xe9"
-    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["caf\\xe9"], regions=True)
+    made = made_of(images, table, tmp_path / "OWN", backbone, unseen=["caf\\xe9"], write_regions=True)
     assert made.n_images["test unseen"] == 5 and "caf\\xe9" in made.unseen
     data = read_xlsa17(tmp_path, "OWN", "descriptor", "att")
     assert data.class_names[-1] == "caf\\xe9" and (data.labels == 5).sum() == 5
     table.write_text(table.read_text().replace("caf\\xe9", "café"), encoding="utf-8")
-    with pytest.raises(InputError, match=r"got 004.caf\\xe9"):
-        read_inputs(images, table)
+    with pytest.raises(InputError, match=r"got .*004.caf\\xe9.*table.csv"):
+        made_of(images, table, tmp_path / "OTHER", backbone)
 
 
 @pytest.mark.parametrize("mark", ["\u200e", "\u202a", "\u200b"])
@@ -232,14 +235,14 @@ def test_a_folder_and_a_row_that_differ_in_a_mark_are_one_class(tmp_path, backbo
     names = ["Red bird", "blue bird", "green-bird", "\ue000 \U000323b0"]
     images, table = make(tmp_path, [mark + names[0], *names[1:3]], {name: row for name, row in zip(names, ROWS.values())})
     made = made_of(images, table, tmp_path / "OWN", backbone, unseen=[mark + "Green bird"])
-    assert made.seen == names[:2] and made.unseen == names[2:] and len(caplog.records) == 1
+    assert made.seen == names[:2] and made.unseen == names[2:] and len(caplog.records) == 2
     assert read_xlsa17(tmp_path, "OWN", "descriptor", "att").class_names == names
 
 
 def test_unreadable_images_stop_or_are_left_out_and_listed(tmp_path, backbone) -> None:
     images, table = make(tmp_path)
     (images / "004.Grey" / "2.png").write_text("no image")
-    with pytest.raises(InputError, match="1, such as 004.Grey/2.png.*skip_unreadable"):
+    with pytest.raises(InputError, match="got 1 .*004.Grey/2.png.*skip_unreadable"):
         made_of(images, table, tmp_path / "OWN", backbone)
     assert {path.name for path in (tmp_path / "OWN").iterdir()} == {"unreadable.txt", "descriptor-partial"}
     made = made_of(images, table, tmp_path / "OWN", backbone, skip_unreadable=True)  # as the message says
@@ -267,52 +270,38 @@ def test_columns_of_different_scales_survive_into_the_model(tmp_path, backbone) 
     rows = {"Red bird": (1, 120, -3), "blue bird": (0, 300, 5), "green-bird": (0, 200, 1), "Grey": (1, 250, 0)}
     images, table = make(tmp_path, ("red bird", "blue bird", "green bird"), rows, n=8)
     made_of(images, table, tmp_path / "OWN", backbone)
-    model = export(train("OWN", tmp_path, tmp_path / "runs", "descriptor", batch_size=8, syn_num=10), tmp_path / "m.zsl")
+    run = train("OWN", tmp_path, tmp_path / "runs", "descriptor", batch_size=8, syn_num=10)
+    model = export(ExportConfig(run, tmp_path / "m.zsl"))
     assert model.table.tolist() == [list(map(float, row)) for row in rows.values()]
     predictor = Predictor.load(tmp_path / "m.zsl").add_class("new", {"red": 0.5, "blue": 210, "green": 1})
     expected = np.array([0.5, 0.5, 0.5]) / np.sqrt(0.75)
     assert np.allclose(predictor.model.attributes[-1], expected, atol=1e-6)
 
 
-def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path) -> None:
+def test_the_command_makes_a_data_set_and_says_how_to_go_on(tmp_path, capsys) -> None:
     images, table = make(tmp_path)
-    command = [
-        sys.executable,
-        PROJECT / "zero-shot-images" / "prepare_data.py",
-        "--images",
-        images,
-        "--attributes",
-        table,
-        "--name",
-        "OWN",
-        "--dataroot",
-        tmp_path / "data",
-        "--backbone",
-        "descriptor",
-        "--unseen",
-        "Grey",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert "3 seen and 2 unseen classes; images: 12 train, 3 test seen, 5 test unseen" in done.stdout
-    assert "run_own_tfvaegan.py --dataset OWN" in done.stdout and "run_own_dazle" not in done.stdout
-    assert "export RUN_FOLDER --output my_model.zsl\n" in done.stdout  # the descriptor has no weights
-    again = subprocess.run(command, capture_output=True, text=True)
-    assert again.returncode == 1 and "--overwrite" in again.stderr
+    command = ["prepare", "--images", str(images), "--attributes", str(table), "--name", "OWN", "--dataroot", str(tmp_path)]
+    command += ["--backbone", "descriptor", "--unseen", "Grey"]
+    assert main(command) == 0
+    out = capsys.readouterr().out
+    assert "3 seen and 2 unseen classes; images: 12 train, 3 test seen, 5 test unseen" in out
+    assert "run_own_tfvaegan.py --dataset OWN" in out and "run_own_dazle" not in out
+    assert "export RUN_FOLDER --output my_model.zsl\n" in out  # the descriptor has no weights
+    assert main(command) == 1 and "--overwrite" in capsys.readouterr().err
+    done = subprocess.run([sys.executable, PROJECT / "zero-shot-images" / "prepare_data.py", "--help"], capture_output=True)
+    assert done.returncode == 0 and b"--skip_unreadable" in done.stdout
 
 
 def test_a_network_of_another_input_size_is_used_as_it_is(tmp_path) -> None:
     pytest.importorskip("timm", reason="the extra `images` is not installed")
     images, table = make(tmp_path, n=2)
-    with tree_modules("zero-shot-images") as load:
-        script = load("prepare_data")
-        config = script.PrepareConfig(images, table, "OWN", tmp_path, ("Grey",), backbone="timm:test_vit", write_regions=True)
-        untrained = load_backbone(BackboneSpec("timm:test_vit"), "none", random_weights=True)
-        save_file(untrained.state_dict(), tmp_path / "w.safetensors")
-        config = replace(config, weights=str(tmp_path / "w.safetensors"), device="cpu")
-        with pytest.raises(InputError, match="--crop.*100.*Pass --resize 160 --crop 160"):
-            script.prepare_data(replace(config, crop=100))
-        assert script.prepare_data(config) == 0
+    untrained = load_backbone(BackboneSpec("timm:test_vit"), "none", random_weights=True)
+    save_file(untrained.state_dict(), tmp_path / "w.safetensors")
+    config = PrepareConfig(images, table, "OWN", tmp_path, ("Grey",), backbone="timm:test_vit", write_regions=True)
+    config = replace(config, weights=str(tmp_path / "w.safetensors"), device="cpu")
+    with pytest.raises(InputError, match="--crop.*100.*Pass --resize 160 --crop 160"):
+        make_data_set(replace(config, crop=100))
+    make_data_set(config)
     maps = read_region_maps(tmp_path / "OWN" / "feature_map_timm_test_vit.hdf5", split_file=tmp_path / "OWN" / "att_splits.mat")
     assert maps.regions.grid == (10, 10) and maps.regions.feature_dim == 64
 
@@ -322,7 +311,7 @@ def test_to_overwrite_removes_nothing_before_all_inputs_are_known_to_be_usable(t
     made_of(images, table, tmp_path / "OWN", backbone)
     before = {path: path.read_bytes() for path in (tmp_path / "OWN").iterdir()}
     (images / "004.Grey" / "2.png").write_text("no image")
-    with pytest.raises(InputError, match="some images cannot be read"):
+    with pytest.raises(InputError, match="images: .*got 1 "):
         made_of(images, table, tmp_path / "OWN", backbone, overwrite=True)
     assert {path: path.read_bytes() for path in before} == before
     (tmp_path / "OWN" / "old.mat").touch()
@@ -336,37 +325,18 @@ def test_to_overwrite_removes_nothing_before_all_inputs_are_known_to_be_usable(t
         ({"batch_size": 0}, "--batch_size"),
         ({"max_pixels": 0}, "--max_pixels"),
         ({"seed": -1}, "--seed"),
-        ({"resize": 0}, r"--resize / --crop: .*got 0"),
-        ({"name": ".."}, "cannot have this name"),
-        ({"unseen": ("none.txt",)}, "none.txt: "),
+        ({"resize": 0}, "--resize / --crop: .*got 0"),
+        ({"name": ".."}, "--name"),
+        ({"unseen": ("none.txt",)}, "none.txt"),
+        ({"images": Path("none"), "weights": "none.safetensors"}, "--images: .*none"),  # before weights are fetched
     ],
 )
 def test_flags_out_of_range_are_refused(tmp_path, flags, words) -> None:
     images, table = make(tmp_path, n=2)
-    with tree_modules("zero-shot-images") as load:
-        script = load("prepare_data")
-        config = script.PrepareConfig(images, table, "OWN", tmp_path / "data", backbone="descriptor", device="cpu")
-        with pytest.raises(InputError, match=words):
-            script.prepare_data(replace(config, **flags))
+    config = PrepareConfig(images, table, "OWN", tmp_path / "data", backbone="descriptor", device="cpu")
+    with pytest.raises(InputError, match=words):
+        make_data_set(replace(config, **flags))
     assert not (tmp_path / "data").exists()
-
-
-def test_a_wrong_path_is_said_before_weights_are_fetched(tmp_path) -> None:
-    _, table = make(tmp_path)
-    command = [
-        sys.executable,
-        PROJECT / "zero-shot-images" / "prepare_data.py",
-        "--images",
-        tmp_path / "none",
-        "--attributes",
-        table,
-        "--dataroot",
-        tmp_path / "data",
-        "--weights",
-        tmp_path / "none.safetensors",
-    ]
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert done.returncode == 1 and "--images: " in done.stderr, done.stderr
 
 
 @pytest.mark.parametrize("launcher", ["run_own_tfvaegan.py", "run_own_dazle.py"])

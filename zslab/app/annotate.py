@@ -1,123 +1,79 @@
-"""A prediction drawn on an image: the ranked classes as bars, the attributes that speak for the best, where it was looked.
+"""A prediction drawn beside its image: the ranked classes as bars, the attributes that speak for the best, where it looked.
 
 annotate(open_image(path), prediction).save("photo-annotated.png")
 """
 
 from __future__ import annotations
 
+import io
+from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image, ImageDraw
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from PIL import Image
 
 from zslab.app.prediction import Prediction
+from zslab.errors import shortened
 from zslab.report.attention import attribute_name as readable
-from zslab.report.fonts import Typeface
 from zslab.report.overlay import overlay
-from zslab.report.style import BLUE, GRID, INK, MUTED, PAPER, SEEN, UNSEEN
+from zslab.report.style import BLUE, SEEN, STYLE, UNSEEN, to_png
 from zslab.utils.files import printable
 from zslab.utils.names import readable_names
 
-WIDTH, MARGIN, GAP = 1080, 28, 24
-IMAGE = 480  # longest side of the image
-LINE, BAR = 30, 12  # height of a bar's row, and of the bar
-SMALL, MEDIUM, LARGE = Typeface(14), Typeface(16, bold=True), Typeface(18, bold=True)
+WIDTH, DPI = 1080, 100  # pixels, and pixels an inch
+LINE, HEAD = 0.3, 0.6  # inches of a bar's row, and of what is above and below a panel
+LONGEST = 32  # characters of a name
 MAPS = 4  # images with attention over them
 
 
 def annotate(image: Image.Image, prediction: Prediction) -> Image.Image:
-    """Draw an image beside what the model says of it.
+    """Return an RGB image, WIDTH pixels wide, of an image beside what the model says of it."""
+    image = image.convert("RGB")
+    image.thumbnail((WIDTH, WIDTH))
+    scores, reasons, maps = prediction.classes, prediction.attributes, list(prediction.attention.items())[:MAPS]
+    names = readable_names([score.name for score in scores])
+    body = max(4.0, LINE * (len(scores) + len(reasons)) + HEAD * (2 if reasons else 1) + 0.3)
+    height, width = body + (2.9 if maps else 0), WIDTH / DPI
+    with matplotlib.rc_context(STYLE):
+        figure = Figure((width, height))
 
-    Args:
-        image: RGB, the one that was predicted.
-        prediction: what the model says.
+        def panel(left: float, top: float, wide: float, high: float) -> Axes:
+            """Return axes at a place from the upper left corner, in inches."""
+            return figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
 
-    Returns:
-        RGB, WIDTH pixels wide and as high as needed.
-    """
-    shown = image.convert("RGB")
-    shown.thumbnail((IMAGE, IMAGE), Image.Resampling.LANCZOS)
-    if max(shown.size) < IMAGE:  # tiny images are enlarged, or nobody would see them
-        factor = IMAGE / max(shown.size)
-        shown = shown.resize(
-            (max(1, round(shown.width * factor)), max(1, round(shown.height * factor))), Image.Resampling.BICUBIC
-        )
-    n_bars = len(prediction.classes) + len(prediction.attributes)
-    n_heads = 1 + bool(prediction.attributes)
-    maps = list(prediction.attention.items())[:MAPS]
-    tile = (WIDTH - 2 * MARGIN - (MAPS - 1) * GAP // 2) // MAPS
-    tile_height = round(tile * shown.height / shown.width) if maps else 0
-    body = max(shown.height + 26, n_bars * LINE + n_heads * 40 + 46)
-    height = MARGIN + body + (tile_height + 66 if maps else 0) + MARGIN
-    canvas = Image.new("RGB", (WIDTH, height), PAPER)
-    draw = ImageDraw.Draw(canvas)
-    canvas.paste(shown, (MARGIN, MARGIN))
-    file = _fit(printable(Path(prediction.image).name), SMALL, IMAGE)
-    SMALL.draw(draw, (MARGIN, MARGIN + shown.height + 8), file, MUTED)
-    left, right, y = MARGIN + IMAGE + GAP, WIDTH - MARGIN, MARGIN
-    y = _classes(draw, prediction, left, right, y)
-    if prediction.attributes:
-        _reasons(draw, prediction, left, right, y + 14)
-    if maps:
-        y = MARGIN + body + 12
-        MEDIUM.draw(draw, (MARGIN, y), "Where it looks for the strongest attributes", INK)
+        _show(panel(0.3, 0.3, 4.4, body - 0.8), image, printable(Path(prediction.image).name))
+        labels = [f"{shortened(names[score.name], LONGEST)} ({'seen' if score.seen else 'unseen'})" for score in scores]
+        values, colors = [score.probability for score in scores], [SEEN if score.seen else UNSEEN for score in scores]
+        axes = panel(7.9, HEAD, 2.2, LINE * len(scores))
+        _bars(axes, labels, values, [f"{value:.1%}" for value in values], colors, "Classes")
+        if reasons:
+            strongest = max(abs(reason.contribution) for reason in reasons) or 1.0
+            shares = [max(0.0, reason.contribution / strongest) for reason in reasons]
+            labels = [shortened(readable(reason.name), LONGEST) for reason in reasons]
+            title = f"Attributes that speak for {shortened(names[scores[0].name], LONGEST)}"
+            axes = panel(7.9, 2 * HEAD + LINE * len(scores), 2.2, LINE * len(reasons))
+            _bars(axes, labels, shares, [f"{r.contribution:+.2g}" for r in reasons], [BLUE] * len(reasons), title)
         for number, (name, weights) in enumerate(maps):
-            x = MARGIN + number * (tile + GAP // 2)
-            over = overlay(shown, weights, prediction.view).resize((tile, tile_height), Image.Resampling.LANCZOS)
-            canvas.paste(over, (x, y + 26))
-            SMALL.draw(draw, (x, y + 30 + tile_height), _fit(readable(name), SMALL, tile), INK)
-    return canvas
+            axes = panel(0.3 + 2.6 * number, body + 0.3, 2.4, 2.2)
+            _show(axes, overlay(image, weights, prediction.view), f"Where it looks: {readable(name)}")
+        return Image.open(io.BytesIO(to_png(figure, DPI))).convert("RGB")
 
 
-def _classes(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right: int, y: int) -> int:
-    """Bars of the ranked classes; returns where they end."""
-    LARGE.draw(draw, (left, y), "Classes", INK)
-    x = right
-    for word, color in (("unseen", UNSEEN), ("seen", SEEN)):
-        x -= round(SMALL.length(word))
-        SMALL.draw(draw, (x, y + 4), word, INK)
-        draw.rectangle((x - 18, y + 8, x - 6, y + 18), color)
-        x -= 34
-    y += 36
-    names = readable_names([score.name for score in prediction.classes])
-    for score in prediction.classes:
-        color = SEEN if score.seen else UNSEEN
-        _bar(draw, names[score.name], f"{100 * score.probability:.1f} %", score.probability, color, left, right, y)
-        y += LINE
-    return y
+def _show(axes: Axes, image: Image.Image, caption: str) -> None:
+    axes.imshow(image)
+    axes.set_axis_off()
+    axes.set_anchor("NW")
+    axes.annotate(shortened(caption, 2 * LONGEST), (0, 0), (0, -6), "axes fraction", "offset points", va="top", size=8)
 
 
-def _reasons(draw: ImageDraw.ImageDraw, prediction: Prediction, left: int, right: int, y: int) -> None:
-    """Bars of the attributes that speak for the best class; the longest is the strongest, one to the left speaks against."""
-    names = readable_names([score.name for score in prediction.classes])
-    title = _fit(f"Attributes that speak for {names[prediction.classes[0].name]}", LARGE, right - left)
-    LARGE.draw(draw, (left, y), title, INK)
-    strongest = max(abs(reason.contribution) for reason in prediction.attributes) or 1.0
-    for number, reason in enumerate(prediction.attributes):
-        share = max(0.0, reason.contribution / strongest)
-        _bar(draw, readable(reason.name), f"{reason.contribution:+.2g}", share, BLUE, left, right, y + 36 + number * LINE)
-
-
-def _bar(draw: ImageDraw.ImageDraw, label: str, value: str, share: float, color: str, left: int, right: int, y: int) -> None:
-    """Label, bar of a length of `share`, and value on one line."""
-    names, values = 236, 70
-    SMALL.draw(draw, (left, y), _fit(label, SMALL, names - 10), INK)
-    start, end = left + names, right - values
-    middle = y + 9
-    draw.rectangle((start, middle - BAR // 2, end, middle + BAR // 2), GRID)
-    if share > 0:
-        draw.rectangle((start, middle - BAR // 2, start + max(1, round(share * (end - start))), middle + BAR // 2), color)
-    SMALL.draw(draw, (right - round(SMALL.length(value)), y), value, INK)
-
-
-def _fit(text: str, font: Typeface, width: int) -> str:
-    """Return the text, cut in its middle if it is too wide."""
-    if font.length(text) <= width:
-        return text
-    keep = len(text)
-    while keep > 2 and font.length(_cut(text, keep)) > width:
-        keep -= 1
-    return _cut(text, keep)
-
-
-def _cut(text: str, keep: int) -> str:
-    return f"{text[: keep - keep // 2]}…{text[len(text) - keep // 2 :]}"
+def _bars(axes: Axes, labels: Sequence[str], shares: list[float], values: list[str], colors: list[str], title: str) -> None:
+    """Draw bars from the top, the share 1 as long as the axes, each with its label and value."""
+    places = range(len(labels))
+    axes.barh(places, shares, 0.5, color=colors)
+    axes.set_yticks(places, labels)
+    axes.set(xlim=(0, 1), ylim=(len(labels) - 0.4, -0.6), xticks=[])
+    axes.set_title(title, loc="right", weight="bold")
+    for place, value in zip(places, values):
+        axes.text(1.01, place, value, va="center", transform=axes.get_yaxis_transform())

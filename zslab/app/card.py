@@ -18,10 +18,56 @@ from zslab.results.text import percent
 COLUMNS = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H"}
 NAME = "user/name"  # `zslab push` puts in the name under which the model is shared
 SHOWN = 50  # class names that a card lists
-TORCHVISION = (
-    "torchvision's code is under BSD-3-Clause; for the weights it states no license of their own, and {data}, on which they "
-    "were trained, has terms of its own"
-)
+CARD = """---
+{metadata}
+---
+
+# {title}
+
+Recognizes {n_seen} seen and {n_unseen} unseen classes, and learns more from {n_attributes} attributes of each.
+
+## Load
+
+```python
+from zslab import Predictor
+
+predictor = Predictor.from_pretrained("{name}")
+for prediction in predictor.predict(["{file}"]):
+    print(prediction.image, prediction.error or prediction.top.name)
+```
+
+The file holds tensors and JSON; loading it runs no code.
+
+## Training
+
+| | |
+|---|---|
+{facts}
+
+## Results
+
+Percent, mean of the classes' accuracies: T1 among unseen classes; u, s of unseen and seen classes among all; H their harmonic
+mean. The file holds the model of the row `{selection}`.
+
+| selection | {columns} |
+|---|{rule}
+{rows}
+
+{rules}
+
+## Limits
+
+* It always answers with one of its classes, also for an image of something else.
+* Unseen classes are known by their attributes alone, and seen ones are favored over them.
+* Accuracy on images unlike those of the data set is not known.
+{notes}
+
+## Classes
+
+Seen: {seen}.
+
+Unseen: {unseen}.
+"""
 
 
 def card_path(model_file: Path) -> Path:
@@ -31,106 +77,68 @@ def card_path(model_file: Path) -> Path:
 
 def model_card(model: Model) -> str:
     """Return the card of a model as Markdown, with NAME for where it will be shared."""
-    names = dict(zip(model.class_names, model.seen.tolist()))
-    seen, unseen = ([_text(k) for k, is_seen in names.items() if is_seen == side] for side in (True, False))
-    origin = {key: _text(value) for key, value in model.origin.items()}
+    seen, unseen = ([_text(k) for k, s in zip(model.class_names, model.seen) if s == side] for side in (True, False))
+    origin, selection = model.origin, str(model.origin.get("choice", "unknown"))
+    takes_videos = model.backbone is not None and modality_of(model.backbone.spec) is VIDEOS
     facts = {
         "method": model.method,
-        "data": ", ".join(origin.get(key, "unknown") for key in ("dataset", "image_embedding", "class_embedding")),
+        "data": ", ".join(str(origin.get(key, "unknown")) for key in ("dataset", "image_embedding", "class_embedding")),
         "split": origin.get("split_version", "unknown"),
-        "seed": _text(model.config.get("manualSeed", "unknown")),
-        "selection rule": _selection(model),
+        "seed": model.config.get("manualSeed", "unknown"),
+        "selection rule": selection,
         **({"epoch, from 0": origin["epoch"]} if "epoch" in origin else {}),
-        "command": "`" + str(model.origin.get("command", "unknown")).replace("`", "'") + "`",
-        "backbone": _backbone(model),
-        "written by": f"zslab {model.version}",
     }
+    lines = [f"| {key} | {_text(value)} |" for key, value in facts.items()]
+    lines.append("| command | `" + str(origin.get("command", "unknown")).replace("`", "'") + "` |")
+    lines += [f"| backbone | {_backbone(model)} |", f"| written by | zslab {model.version} |"]
     shares = [[value if isinstance(value := row.get(key), float) else None for key in COLUMNS] for row in model.rows]
     rows = [f"| {_text(row.get('row'))} | {' | '.join(map(percent, values))} |" for row, values in zip(model.rows, shares)]
     rules = [f"* {_text(row.get('row'))}: {_text(row['rule'])}" for row in model.rows if row.get("rule")]
-    parts = [
-        _metadata(model),
-        f"# {_text(model.title)}",
-        f"Recognizes {len(seen)} seen and {len(unseen)} unseen classes, and learns more from {len(model.attribute_names)} "
-        "attributes of each, without training.",
-        "## Load",
-        f'```python\nfrom zslab import Predictor\n\npredictor = Predictor.from_pretrained("{NAME}")\n'
-        f'for prediction in predictor.predict(["{"clip.mp4" if _takes_videos(model) else "photo.jpg"}"]):\n'
-        "    print(prediction.image, prediction.error or prediction.top.name)\n```",
-        "The file holds tensors and JSON; loading it runs no code.",
-        "## Training",
-        "\n".join(["| | |", "|---|---|", *(f"| {key} | {value} |" for key, value in facts.items())]),
-        "## Results",
-        "Per cent, mean of the classes' accuracies: T1 among unseen classes; u, s of unseen and seen classes among all; H "
-        f"their harmonic mean. The file holds the model of the row `{_selection(model)}`.",
-        "\n".join([f"| selection | {' | '.join(COLUMNS.values())} |", "|---|" + "---|" * len(COLUMNS), *rows]),
-        "\n".join(rules),
-        "## Limits",
-        "\n".join(
-            f"* {sentence}"
-            for sentence in (
-                "It always answers with one of its classes, also for an image of something else.",
-                "Unseen classes are known by their attributes alone, and seen ones are favored over them.",
-                "Accuracy on images unlike those of the data set is not known.",
-                *map(_text, model.notes),
-            )
-        ),
-        "## Classes",
-        f"Seen: {_listed(seen)}.\n\nUnseen: {_listed(unseen)}.",
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    return CARD.format(
+        metadata=_metadata(model, selection, "video-classification" if takes_videos else "image-classification"),
+        title=_text(model.title),
+        n_seen=len(seen),
+        n_unseen=len(unseen),
+        n_attributes=len(model.attribute_names),
+        name=NAME,
+        file="clip.mp4" if takes_videos else "photo.jpg",
+        facts="\n".join(lines),
+        selection=selection,
+        columns=" | ".join(COLUMNS.values()),
+        rule="---|" * len(COLUMNS),
+        rows="\n".join(rows),
+        rules="\n".join(rules),
+        notes="\n".join(f"* {_text(note)}" for note in model.notes),
+        seen=_listed(seen),
+        unseen=_listed(unseen),
+    )
 
 
-def _metadata(model: Model) -> str:
+def _metadata(model: Model, selection: str, task: str) -> str:
     """Return the YAML block; its values are written as JSON, which YAML contains."""
-    row = next((row for row in model.rows if row.get("row") == _selection(model)), {})
-    metrics = [
-        {"type": "accuracy", "name": word, "value": row[key]} for key, word in COLUMNS.items() if row.get(key) is not None
-    ]
-    task = "video-classification" if _takes_videos(model) else "image-classification"
-    data = dict.fromkeys(("type", "name"), str(model.origin.get("dataset", "unknown")))
-    results = [{"task": {"type": task}, "dataset": data, "metrics": metrics}] if metrics else []
-    content = {
-        "library_name": "zslab",
-        "pipeline_tag": task,
-        "tags": ["zero-shot-learning", model.method],
-        "model-index": [{"name": _text(model.title), "results": results}],
-    }
-    lines = [f"{key}: {json.dumps(value)}" for key, value in content.items() if key != "model-index" or results]
-    return "\n".join(["---", *lines, "---"])
-
-
-def _selection(model: Model) -> str:
-    """Return the row of the results that the model in the file has."""
-    return str(model.origin.get("choice", "unknown"))
-
-
-def _takes_videos(model: Model) -> bool:
-    return model.backbone is not None and modality_of(model.backbone["spec"]) is VIDEOS
+    row = next((row for row in model.rows if row.get("row") == selection), {})
+    metrics = [{"type": "accuracy", "name": n, "value": row[key]} for key, n in COLUMNS.items() if row.get(key) is not None]
+    content: dict[str, object] = {"library_name": "zslab", "pipeline_tag": task, "tags": ["zero-shot-learning", model.method]}
+    if metrics:
+        data = dict.fromkeys(("type", "name"), str(model.origin.get("dataset", "unknown")))
+        results = [{"task": {"type": task}, "dataset": data, "metrics": metrics}]
+        content["model-index"] = [{"name": _text(model.title), "results": results}]
+    return "\n".join(f"{key}: {json.dumps(value)}" for key, value in content.items())
 
 
 def _backbone(model: Model) -> str:
     """Return the network that makes the features, its weights, and their license."""
     if model.backbone is None:
         return "unknown; the model takes features only"
-    name = modality_of(model.backbone["spec"]).spec.from_json(model.backbone["spec"]).name
-    place = "in the file" if model.backbone_weights else "not in the file"
+    modality = modality_of(model.backbone.spec)
+    name, place = model.backbone.spec["name"], "in the file" if model.backbone_weights else "not in the file"
     if name == DESCRIPTOR:
         return "descriptor, a formula of zslab without weights (MIT)"
-    if name.startswith(TIMM):
-        license_text = _timm_license(name.removeprefix(TIMM))
-    else:
-        license_text = TORCHVISION.format(data="Kinetics-400" if _takes_videos(model) else "ImageNet")
-    return f"{_text(name)}, weights {_text(model.backbone['weights'])}, {place}; license: {license_text}"
-
-
-def _timm_license(name: str) -> str:
-    try:
-        from timm.models import get_pretrained_cfg
-    except ImportError:
-        return "see the network's page in timm"
-    config = get_pretrained_cfg(name, allow_unregistered=True)
-    return _text(getattr(config, "license", None) or "see the network's page in timm")
+    terms = "see the network's page in timm"
+    if not name.startswith(TIMM):
+        data = "Kinetics-400" if modality is VIDEOS else "ImageNet"
+        terms = f"torchvision's code is under BSD-3-Clause; it states none for the weights, and {data} has terms of its own"
+    return _text(f"{name}, weights {model.backbone.weights}, {place}; license: {terms}")
 
 
 def _listed(names: list[str]) -> str:

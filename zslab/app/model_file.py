@@ -5,54 +5,72 @@
 
 The file holds everything that prediction needs (weights of networks and heads, scaling, class names, attributes, the
 backbone's description and, if it was given, its weights), everything that new classes need (training features of the seen
-classes in half precision), and where it comes from (config, rows of the run's result, notes, version). Everything is checked
-when it is read. A file that is not such a model, was damaged, or contradicts itself is refused with one InputError.
+classes in half precision), and where it comes from (config, rows of the run's result, notes, version).
 
-The JSON text is the container's metadata entry "zslab_model"; its member "digest" is a SHA-256 over the rest of the text
-and all tensors. Tensors are named "attributes", "table", "table_low", "table_high", "scaling_factor", "scaling_shift",
-"train_features", "train_labels", "weights.<name>", "backbone.<name>".
+The JSON text is the container's metadata entry "zslab_model": the fields of `Model` that are no arrays, and "digest", a
+SHA-256 over the rest of the text and all tensors. Tensors are named as the other fields are, "scaling.<part>",
+"weights.<name>", "backbone_weights.<name>" and so on.
 """
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 import safetensors
 import torch
+from msgspec import Meta, Struct
 from safetensors.torch import save
 from torch import Tensor
 
 import zslab
-from zslab.app.attribute_table import AttributeScale
-from zslab.app.json_reader import EXPORT_AGAIN, LARGEST_NAME, JsonReader
+from zslab.app.attribute_table import AttributeScale, AttributeTable
 from zslab.data.dataset import FeatureScaling, Samples
-from zslab.errors import InputError, first_line
+from zslab.errors import InputError, examples, readable
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
 from zslab.results.checkpoint import content_digest
 from zslab.utils.file_kinds import kind_of_file
-from zslab.utils.files import atomic_path
+from zslab.utils.files import atomic_path, converted
+from zslab.utils.names import clean_name, find_names, match_names
 
-KEY, FORMAT, FORMAT_VERSION = "zslab_model", "zslab model", 1
-METHODS = ("tfvaegan", "dazle", "eszsl")
-LARGEST_HEADER = 32 * 2**20  # bytes; 10,000 classes and 10,000 attributes need a tenth of it
-DIVISORS = (1e-30, 1e30)  # what features are divided by
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool)
-EXPECTED = "a model file written by `zslab export`"
+KEY, FORMAT_VERSION = "zslab_model", 2
+MUST = "the file must be a complete model that `zslab export` wrote"
+EXPORT_AGAIN = "Export the model again with `zslab export RUN`, or copy the file again."
+PARTS = {"attribute_scale": ("low", "high"), "scaling": ("factor", "shift", "divisor"), "train": ("features", "labels")}
+GROUPS = ("weights", "backbone_weights")
+DTYPES = {"seen": torch.bool, "attributes": torch.float32, "train.features": torch.float16, "train.labels": torch.int64}
+DTYPES |= dict.fromkeys(("table", "attribute_scale.low", "attribute_scale.high"), torch.float64)
+DTYPES |= dict.fromkeys(("scaling.factor", "scaling.shift", "scaling.divisor"), torch.float64)
+
+Names = Annotated[list[str], Meta(min_length=1)]
+Number = Annotated[float, Meta(ge=-1e6, le=1e6)]  # class scores are a few units
+Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
-@dataclass(frozen=True)
-class Model:
+class BackboneRecord(Struct, frozen=True):
+    """What made the features: the spec of a modality of `zslab.features.modality`, and its weights' source and digest."""
+
+    spec: dict[str, Any]
+    weights: str
+    digest: str
+
+
+class Calibration(Struct, frozen=True):
+    """How validation corrects class scores: `offset` is subtracted from those of seen classes, `temperature` divides all."""
+
+    offset: Number = 0.0
+    temperature: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+
+
+class Model(Struct, frozen=True, kw_only=True, eq=False):
     """What a model file holds.
 
     Attributes:
-        method: one of METHODS.
+        method: the name of a method that `zslab.app.methods` registers.
         title: the method's variant and the data set.
         class_names, attribute_names: C and A names.
         seen: (C,) bool; which classes had training samples.
@@ -60,85 +78,180 @@ class Model:
         table: (C, A) float64, the same on the author's own scale.
         attribute_scale: from `table` to `attributes`.
         scaling: of the features; None where the method takes them as they are.
-        settings: what the method needs beside its weights; plain JSON values, checked by the method.
+        settings: what the method needs beside its weights; the method's own struct.
         weights: the method's tensors by name.
-        backbone: {"spec", "weights", "digest"}, the spec of a modality of `zslab.features.modality`; None where it is unknown.
+        backbone: None where it is unknown.
         backbone_weights: its tensors, where embedded.
-        train: scaled features of the seen classes, at most so many of each class, to learn new classes against; None without.
+        train: `Samples` of the seen classes with scaled features, to learn new classes against; None without.
         train_share: share of the training samples that `train` is.
         text: how the class vectors came from text; None where they did not.
+        calibration: of the class scores.
         config, rows, notes, origin: of the run: flags, rows of its result, notes, where it comes from.
         version: of zslab, when it was made.
     """
 
     method: str
     title: str
-    class_names: list[str]
-    attribute_names: list[str]
+    class_names: Names
+    attribute_names: Names
     seen: np.ndarray
     attributes: Tensor
     table: np.ndarray
     attribute_scale: AttributeScale
-    scaling: FeatureScaling | None
-    settings: dict[str, object]
+    scaling: FeatureScaling | None = None
+    settings: dict[str, Any]
     weights: dict[str, Tensor]
-    backbone: dict[str, object] | None = None
-    backbone_weights: dict[str, Tensor] = field(default_factory=dict)
-    train: Samples | None = None
-    train_share: float = 1.0
+    backbone: BackboneRecord | None = None
+    backbone_weights: dict[str, Tensor] = {}
+    train: Any = None
+    train_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
     text: TextRecord | None = None
-    config: dict[str, object] = field(default_factory=dict)
-    rows: list[dict[str, object]] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    origin: dict[str, object] = field(default_factory=dict)
+    calibration: Calibration = Calibration()
+    config: dict[str, Any] = {}
+    rows: list[dict[str, Any]] = []
+    notes: list[str] = []
+    origin: dict[str, Any] = {}
     version: str = zslab.__version__
+
+    def __post_init__(self) -> None:
+        """Check the parts against each other; msgspec reports a ValueError with its place."""
+        c, a = len(self.class_names), len(self.attribute_names)
+        for kind, names in (("class_names", self.class_names), ("attribute_names", self.attribute_names)):
+            wrong = next((name for name in names if not name or name != clean_name(name)), None)
+            if wrong is not None or len(set(names)) < len(names):
+                raise ValueError(f"{kind} must be printable and different" + f", not {wrong!r}" * (wrong is not None))
+        low, high = self.attribute_scale.low, self.attribute_scale.high
+        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {"seen": (self.seen, (c,)), "table": (self.table, (c, a))}
+        shapes |= {"attributes": (self.attributes, (c, a))}
+        shapes |= {"attribute_scale.low": (low, (a,)), "attribute_scale.high": (high, (a,))}
+        if self.scaling is not None:
+            d = self.scaling.factor.shape[:1]
+            shapes |= {"scaling.factor": (self.scaling.factor, d), "scaling.shift": (self.scaling.shift, d)}
+        for name, (value, shape) in shapes.items():
+            if tuple(value.shape) != shape:
+                raise ValueError(f"{name} must have the shape {shape}, not {tuple(value.shape)}")
+        if not self.seen.any():
+            raise ValueError("seen must name at least one class")
+        if self.scaling is not None and not 1e-30 <= self.scaling.divisor <= 1e30:
+            raise ValueError(f"scaling.divisor must be a positive number, not {self.scaling.divisor}")
+        if self.train is not None:
+            features, labels = self.train.features, self.train.labels
+            if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
+                raise ValueError(f"train.features must have a row for each label, not {tuple(features.shape)}")
+            if labels.min() < 0 or labels.max() >= c or not self.seen[labels.numpy()].all():
+                raise ValueError("train.labels must be seen classes")
+        if self.text is not None and len(self.text.check_vector) != a:
+            raise ValueError(f"text must have a vector of {a} numbers, not {len(self.text.check_vector)}")
+        if self.backbone is not None:
+            modality_of(self.backbone.spec).spec.from_json(self.backbone.spec)
+
+    # ---- other classes; each a new model that differs in nothing else -------------------------------------------------------
+
+    def with_classes(self, table: AttributeTable) -> Model:
+        """Return the model with an unseen class for every row of a table, behind its own classes.
+
+        Raises:
+            InputError: a name is taken, or attributes are missing or unknown.
+        """
+        places = match_names(table.class_names, self.class_names, table.source)
+        same = [self.class_names[place] for place in places if place is not None]
+        if same:
+            fix = "Choose another name, or change that class's attributes instead."
+            raise InputError("a new class must have a new name", where=table.source, got=examples(same), fix=fix)
+        values = table.columns(self.attribute_names)
+        return msgspec.structs.replace(
+            self,
+            class_names=[*self.class_names, *table.class_names],
+            seen=np.concatenate([self.seen, np.zeros(len(values), dtype=bool)]),
+            table=np.concatenate([self.table, values]),
+            attributes=torch.cat([self.attributes, self._unit_rows(values, table)]),
+        )
+
+    def with_attributes(self, table: AttributeTable) -> Model:
+        """Return the model with other attributes for the classes of a table.
+
+        Raises:
+            InputError: a class is unknown, or attributes are missing or unknown.
+        """
+        places = find_names(table.class_names, self.class_names, table.source, fix="Add it as a new class.")
+        values, attributes = self.table.copy(), self.attributes.clone()
+        values[places] = table.columns(self.attribute_names)
+        attributes[places] = self._unit_rows(values[places], table)
+        return msgspec.structs.replace(self, table=values, attributes=attributes)
+
+    def without_class(self, name: str) -> Model:
+        """Return the model without an unseen class.
+
+        Raises:
+            InputError: there is no such class, it is a seen one, or it is the last unseen one.
+        """
+        (removed,) = find_names([name], self.class_names, "the class to remove")
+        if self.seen[removed] or (~self.seen).sum() < 2:
+            must = "the class to remove must be one of at least two unseen classes"
+            raise InputError(must, where="the classes", got=repr(name), fix="Name another class.")
+        keep, train = np.arange(len(self.seen)) != removed, self.train
+        if train is not None:
+            train = Samples(train.features, train.labels - (train.labels > removed).long())
+        return msgspec.structs.replace(
+            self,
+            class_names=[each for each, kept in zip(self.class_names, keep) if kept],
+            seen=self.seen[keep],
+            table=self.table[keep],
+            attributes=self.attributes[torch.from_numpy(keep)],
+            train=train,
+        )
+
+    def unusual_values(self, table: AttributeTable) -> list[str]:
+        """Return a sentence for each class of a table with values far outside the range of the model's classes.
+
+        A value is far outside if it leaves the range that the model's classes have in its attribute by more than the width of
+        that range, as percentages beside shares of 1 do, or millimeters beside centimeters. Vectors of text have no unit.
+        """
+        if self.text is not None:
+            return []
+        values = table.columns(self.attribute_names)
+        low, high = self.table.min(axis=0), self.table.max(axis=0)
+        width = high - low
+        width[width == 0] = np.median(width[width > 0]) if width.any() else 1.0
+        excess = np.maximum(low - values, values - high) / width
+        return [
+            f"{(row > 1).sum()} of {len(row)} attributes of {name!r} lie far outside the model's range, such as "
+            f"{self.attribute_names[i]!r} = {values[k, i]:g} (the model's classes have {low[i]:g} to {high[i]:g}). "
+            "Check the unit of the values."
+            for k, (name, row) in enumerate(zip(table.class_names, excess))
+            if row[i := int(row.argmax())] > 1
+        ]
+
+    def _unit_rows(self, values: np.ndarray, table: AttributeTable) -> Tensor:
+        return torch.from_numpy(self.attribute_scale.apply(values, table.class_names, table.source))
 
 
 def write_model(path: Path, model: Model) -> None:
-    """Write a model file, whole or not at all.
+    """Write a model file, whole or not at all, after opening what was written.
 
     Raises:
         InputError: the disk is full or the folder cannot be written to.
     """
-    description: dict[str, object] = {
-        "format": FORMAT,
-        "format_version": FORMAT_VERSION,
-        "version": model.version,
-        "method": model.method,
-        "title": model.title,
-        "class_names": model.class_names,
-        "attribute_names": model.attribute_names,
-        "seen": np.flatnonzero(model.seen).tolist(),
-        "settings": model.settings,
-        "backbone": model.backbone,
-        "scaling_divisor": model.scaling and model.scaling.divisor,
-        "train_share": model.train_share,
-        "text": model.text and model.text.to_json(),
-        "config": model.config,
-        "rows": model.rows,
-        "notes": model.notes,
-        "origin": model.origin,
-    }
-    tensors = {
-        "attributes": model.attributes,
-        "table": torch.from_numpy(np.asarray(model.table, dtype=np.float64)),
-        "table_low": torch.from_numpy(np.asarray(model.attribute_scale.low, dtype=np.float64)),
-        "table_high": torch.from_numpy(np.asarray(model.attribute_scale.high, dtype=np.float64)),
-    }
-    if model.scaling is not None:
-        tensors["scaling_factor"] = torch.from_numpy(model.scaling.factor)
-        tensors["scaling_shift"] = torch.from_numpy(model.scaling.shift)
-    if model.train is not None:
-        tensors |= {"train_features": model.train.features[:].half(), "train_labels": model.train.labels}
-    for prefix, group in (("weights.", model.weights), ("backbone.", model.backbone_weights)):
-        tensors |= {f"{prefix}{name}": value for name, value in group.items()}
+    header: dict[str, Any] = {"format_version": FORMAT_VERSION}
+    tensors: dict[str, Any] = {}
+    for name, value in msgspec.structs.asdict(model).items():
+        if name in PARTS or name in GROUPS:
+            group = value if name in GROUPS else {} if value is None else {part: getattr(value, part) for part in PARTS[name]}
+            tensors |= {f"{name}.{key}": part for key, part in group.items()}
+        elif isinstance(value, Tensor | np.ndarray):
+            tensors[name] = value
+        else:
+            header[name] = msgspec.to_builtins(value)
     # A copy of each: safetensors refuses tensors that share memory.
-    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    description = json.loads(json.dumps(description, allow_nan=False))  # as it will be read
-    text = json.dumps(description | {"digest": content_digest(description, tensors)})
+    tensors = {
+        name: torch.as_tensor(value, dtype=DTYPES.get(name)).detach().cpu().clone().contiguous()
+        for name, value in tensors.items()
+    }
+    header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read
+    text = json.dumps(header | {"digest": content_digest(header, tensors)})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, {KEY: text}))
-        read_model(temporary)  # nothing is written that could not be opened again
+        read_model(temporary)
 
 
 def read_model(path: Path) -> Model:
@@ -149,199 +262,45 @@ def read_model(path: Path) -> Model:
             other.
     """
     path = Path(path)
-    _check_container(path)
-    text, tensors = _read_container(path)
-    try:
-        content = json.loads(text, parse_constant=_no_constant)
-        json.dumps(content, ensure_ascii=False).encode()  # half a surrogate pair could not be printed
-    except (ValueError, RecursionError) as error:
-        _damaged(path, f"a description that is no JSON: {error}", "JSON")
-    reader = JsonReader(content, f"{path}, ")
-    reader.choice("format", [FORMAT])
-    version = reader.content.get("format_version")
-    if version != FORMAT_VERSION or isinstance(version, bool):
-        raise InputError(
-            "the model file has an unknown format version",
-            where=path,
-            found=str(version)[:20],
-            expected=FORMAT_VERSION,
-            fix="Install the version of zslab that wrote it, or export the model again.",
-        )
-    if reader.content.get("digest") != content_digest(reader.content, tensors):
-        _damaged(path, "content with another digest", "the content that was written")
-    return _model(reader, tensors)
-
-
-def _read_container(path: Path) -> tuple[str, dict[str, Tensor]]:
-    """Return the description and all tensors of a safetensors file."""
-    text, tensors = None, {}
-    try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(KEY)
-            if text is not None:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118, it is no dict
-    # The container's own parser: cut short, overlapping or out of bounds; a dtype that PyTorch lacks.
-    except (safetensors.SafetensorError, OSError, RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
-        _damaged(path, first_line(error), "a whole safetensors file")
-    if text is None:
-        raise InputError(
-            "the file is not a model",
-            where=path,
-            found="a safetensors file without our description",
-            expected=f"the metadata entry {KEY!r}",
-            fix=EXPORT_AGAIN,
-        )
+    with readable(path, MUST, EXPORT_AGAIN), safetensors.safe_open(path, framework="pt") as file:
+        text = (file.metadata() or {}).get(KEY)
+        tensors = {name: file.get_tensor(name) for name in file.keys()} if text else {}  # noqa: SIM118, it is no dict
+        header = json.loads(text) if text else None
+        digest = header and content_digest(header, tensors)
+        matches, version = header and header.pop("digest") == digest, header and header.pop("format_version")
+    if header is None:
+        raise InputError(MUST, where=path, got=kind_of_file(path), fix=EXPORT_AGAIN)
+    if version != FORMAT_VERSION:
+        fix = "Install the version of zslab that wrote it, or export the model again."
+        raise InputError(f"the format version must be {FORMAT_VERSION}", where=path, got=str(version)[:20], fix=fix)
+    if not matches:
+        raise InputError(MUST, where=path, got="content with another digest", fix=EXPORT_AGAIN)
     for name, value in tensors.items():
-        if value.dtype not in DTYPES:
-            _damaged(f"{path}, {name}", value.dtype, "float or integer numbers")
         if value.is_floating_point() and not torch.isfinite(value).all():
-            _damaged(f"{path}, {name}", "NaN or infinity", "finite numbers")
-    return text, tensors
+            raise InputError("numbers must be finite", where=f"{path}, {name}", got="NaN or infinity", fix=EXPORT_AGAIN)
+    with readable(path, MUST, EXPORT_AGAIN, (KeyError, TypeError, ValueError)):
+        arrays = _arrays(tensors)
+    return converted(header | arrays, Model, path, EXPORT_AGAIN)
 
 
-def _check_container(path: Path) -> None:
-    """Check size and first bytes, before anything else reads the file."""
-    try:
-        size = os.path.getsize(path) if path.is_file() else -1
-        with open(path, "rb") as file:
-            start = file.read(16)
-    except OSError as error:
-        raise InputError(
-            "the model file cannot be opened", where=path, found=error.strerror, expected=EXPECTED, fix="Check the path."
-        ) from None
-    header = int.from_bytes(start[:8], "little")
-    if start[8:9] != b"{" or size < 10:
-        raise InputError("the file is not a model", where=path, found=kind_of_file(path), expected=EXPECTED, fix=EXPORT_AGAIN)
-    if header > min(size - 8, LARGEST_HEADER):
-        announced = f"{size:,} bytes of a file that announces more, a header of {header:,} bytes"
-        _damaged(path, announced, f"a header of at most {LARGEST_HEADER:,} bytes")
+def _arrays(tensors: dict[str, Tensor]) -> dict[str, object]:
+    """Return the fields of a model that are arrays, out of the tensors of a file."""
 
+    def take(name: str) -> Any:
+        value = tensors.pop(name, None)
+        if value is None or value.dtype != DTYPES[name]:
+            raise ValueError(f"{name} must be {DTYPES[name]}, not {value if value is None else value.dtype}")
+        return value
 
-def _damaged(where: object, found: object, expected: object) -> NoReturn:
-    raise InputError("the model file is damaged", where=where, found=found, expected=expected, fix=EXPORT_AGAIN) from None
-
-
-def _no_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a number")
-
-
-# ---- from JSON and tensors to a model -------------------------------------------------------------------------------------
-
-
-def _model(reader: JsonReader, tensors: dict[str, Tensor]) -> Model:
-    """Check all members against each other."""
-    shared = {name: value for name, value in tensors.items() if "." not in name}
-    groups = {
-        prefix: {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        for prefix in ("weights.", "backbone.")
-    }
-    strangers = [n for n in tensors if "." in n and not n.startswith(("weights.", "backbone."))]
-    if strangers:
-        raise reader.refused(strangers[0], "known names of tensors", "an unknown one")
-    classes, attributes = reader.names("class_names"), reader.names("attribute_names")
-    c, a = len(classes), len(attributes)
-    seen = _seen(reader, c)
-    scaling = _scaling(reader, shared)
-    backbone = None if reader.content.get("backbone") is None else reader.member("backbone")
-    if backbone is not None:
-        _check_backbone(reader, backbone)
-    if groups["backbone."] and backbone is None:
-        raise reader.refused("backbone", "a description beside the weights")
-    low, high = (_tensor(reader, shared, f"table_{end}", (a,), torch.float64).numpy() for end in ("low", "high"))
-    return Model(
-        method=reader.choice("method", METHODS),
-        title=reader.text("title"),
-        class_names=classes,
-        attribute_names=attributes,
-        seen=seen,
-        attributes=_tensor(reader, shared, "attributes", (c, a), torch.float32),
-        table=_tensor(reader, shared, "table", (c, a), torch.float64).numpy(),
-        attribute_scale=AttributeScale(low, high),
-        scaling=scaling,
-        settings=reader.member("settings"),
-        weights=groups["weights."],
-        backbone=backbone,
-        backbone_weights=groups["backbone."],
-        train=_train(reader, shared, seen, scaling),
-        train_share=reader.number("train_share", 1e-9, 1),
-        text=_text(reader, a),
-        config=reader.member("config"),
-        rows=[row for row in reader.items("rows") if isinstance(row, dict) or _raise(reader.refused("rows", "objects"))],
-        notes=[note for note in reader.items("notes") if isinstance(note, str) or _raise(reader.refused("notes", "sentences"))],
-        origin=reader.member("origin"),
-        version=reader.text("version", 100),
-    )
-
-
-def _raise(error: InputError) -> NoReturn:
-    raise error
-
-
-def _tensor(reader: JsonReader, tensors: Mapping[str, Tensor], name: str, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    value = tensors.get(name)
-    if value is None or value.dtype != dtype or tuple(value.shape) != shape:
-        found = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
-        raise reader.refused(name, f"{dtype} {shape}", found)
-    return value
-
-
-def _seen(reader: JsonReader, n_classes: int) -> np.ndarray:
-    """Return which classes (C,) are seen."""
-    numbers = reader.items("seen")
-    seen = np.zeros(n_classes, dtype=bool)
-    for number in numbers:
-        if type(number) is not int or not 0 <= number < n_classes:
-            raise reader.refused("seen", f"numbers of the {n_classes} classes")
-        seen[number] = True
-    if not seen.any():
-        raise reader.refused("seen", "at least one class")
-    return seen
-
-
-def _scaling(reader: JsonReader, tensors: Mapping[str, Tensor]) -> FeatureScaling | None:
-    if "scaling_factor" not in tensors:
-        return None
-    shape = tuple(tensors["scaling_factor"].shape[:1])
-    factor, shift = (_tensor(reader, tensors, f"scaling_{part}", shape, torch.float64) for part in ("factor", "shift"))
-    return FeatureScaling(factor.numpy(), shift.numpy(), reader.number("scaling_divisor", *DIVISORS))
-
-
-def _train(
-    reader: JsonReader, tensors: Mapping[str, Tensor], seen: np.ndarray, scaling: FeatureScaling | None
-) -> Samples | None:
-    if "train_features" not in tensors:
-        return None
-    features = tensors["train_features"]
-    n, d = features.shape if features.ndim == 2 else (-1, -1)
-    if n < 1 or (scaling is not None and d != len(scaling.factor)):
-        raise reader.refused("train_features", "one row for each sample, as wide as the features", tuple(features.shape))
-    features = _tensor(reader, tensors, "train_features", (n, d), torch.float16).float()
-    labels = _tensor(reader, tensors, "train_labels", (n,), torch.int64)
-    if labels.min() < 0 or labels.max() >= len(seen) or not seen[labels.numpy()].all():
-        raise reader.refused("train_labels", "seen classes", "classes that are not seen")
-    return Samples(features, labels)
-
-
-def _text(reader: JsonReader, n_attributes: int) -> TextRecord | None:
-    """Return how the class vectors came from text."""
-    if reader.content.get("text") is None:
-        return None
-    try:
-        record = TextRecord.from_json(reader.content["text"])
-    except ValueError:
-        raise reader.refused("text", "a text encoder, a template, and a text with its vector") from None
-    if len(record.check_vector) != n_attributes:
-        raise reader.refused("text", f"a vector of {n_attributes} numbers", f"{len(record.check_vector)} numbers")
-    return record
-
-
-def _check_backbone(reader: JsonReader, backbone: Mapping[str, object]) -> None:
-    texts = [backbone.get("weights"), backbone.get("digest")]
-    if not all(isinstance(text, str) and len(text) <= LARGEST_NAME for text in texts):
-        raise reader.refused("backbone", "an object with spec, weights and digest")
-    spec = backbone.get("spec")
-    try:
-        modality_of(spec).spec.from_json(spec)
-    except InputError as error:
-        where = f"{reader.where}backbone"
-        raise InputError(error.problem, where=where, found=error.found, expected=error.expected, fix=error.fix) from None
+    fields: dict[str, object] = {"attributes": take("attributes"), "seen": take("seen").numpy(), "table": take("table").numpy()}
+    fields["attribute_scale"] = AttributeScale(take("attribute_scale.low").numpy(), take("attribute_scale.high").numpy())
+    if "scaling.factor" in tensors:
+        factor, shift, divisor = (take(f"scaling.{part}").numpy() for part in PARTS["scaling"])
+        fields["scaling"] = FeatureScaling(factor, shift, float(divisor))
+    if "train.features" in tensors:
+        fields["train"] = Samples(take("train.features").float(), take("train.labels"))
+    groups: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
+    for name, value in tensors.items():
+        group, _, key = name.partition(".")
+        groups[group][key] = value
+    return fields | groups

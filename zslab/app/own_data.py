@@ -1,14 +1,14 @@
-"""A data set from one's own images: a folder of images for each class and a table of class attributes.
+r"""Make a data set of your own images, in one command.
 
-    images/<class>/*.jpg        images of the seen classes, and test images of unseen ones if there are any
-    attributes.csv              class,<attribute>,...: a row for every class, on any scale
+    zslab prepare --images my_birds --attributes my_birds.csv --name MYBIRDS
+    zslab prepare --images my_birds --attributes my_birds.csv --name MYBIRDS --dataroot DIR \
+        --backbone mobilenet_v2 --unseen Kingfisher Hoopoe --write_regions
 
-become <dataroot>/<name>/ in the layout that all training scripts read: <backbone>.mat, att_splits.mat and, if wanted, region
-maps. A class with a row and no images is unseen. A class with images is seen unless it is named as unseen; then its images
-are test images. Everything random comes from one seed.
-
-    inputs = read_inputs(Path("images"), Path("attributes.csv"))
-    prepare(inputs, Path("data/BIRDS"), load_backbone(BackboneSpec("resnet101")))
+`--images` holds a folder of images for each class. `--attributes` is a table, CSV or .xlsx, with the class names in its
+first column and an attribute in each other one: 0/1, yes/no, percentages or any numbers. A class with a row and no images is
+unseen and is recognized by its attributes alone. Images and table are checked before anything is computed. What is written is
+in the layout that all training scripts read. The command ends with the commands that train on the data set and export the
+model. If it is interrupted, repeat it to continue. Exit status: 0 done, 1 an error, 3 done but images left out, 130 stopped.
 """
 
 from __future__ import annotations
@@ -23,15 +23,18 @@ from typing import Literal
 import numpy as np
 
 from zslab.app.attribute_table import AttributeScale, AttributeTable, read_attribute_table, write_attribute_table
+from zslab.data.formats.names import listed_names
 from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
-from zslab.features.backbones import ImageBackbone
+from zslab.features.backbones import DESCRIPTOR, BackboneSpec, ImageBackbone, load_backbone
 from zslab.features.copies import describe_copies, find_copies
 from zslab.features.extraction import extract, write_unreadable
 from zslab.features.images import MAX_PIXELS, SUFFIXES
-from zslab.features.sources import Images, Split, leave_out, read_class_folders
+from zslab.features.sources import Images, Split, leave_out, read_attribute_vectors, read_class_folders
+from zslab.utils.environment import PROJECT_ROOT, as_typed, resolve_device, resolve_folder
 from zslab.utils.files import atomic_path
-from zslab.utils.names import match_names
+from zslab.utils.flags import check_at_least, is_plain_name
+from zslab.utils.names import find_names
 
 Scale = Literal["auto", "rows", "columns"]
 
@@ -39,50 +42,80 @@ SPLIT_FILE = "att_splits.mat"
 FEWEST = 2  # images of a seen class: one to train on, one to test on
 VALIDATION_CLASSES = 0.25  # share of the seen classes that a validation run takes for unseen
 MIXED = 0.2  # share of the attributes that stay below 1 among larger ones, from which on they are no percentages
+LEFT_OUT = 3  # exit status
 
 
 @dataclass(frozen=True)
-class PrepareOptions:
-    """How a data set is made.
+class PrepareConfig:
+    """Flags of `zslab prepare`."""
 
-    Attributes:
-        regions: write region maps for DAZLE as well.
-        word_vectors: (A, v) of the attributes, for DAZLE; None without.
-        scale: see `choose_scale`.
-        seed: of the split into training and test images and of the validation classes.
-        test_fraction: share of the images of every seen class that is held out for testing.
-        skip_unreadable: leave out images that cannot be read instead of refusing.
-        batch_size: images in the network at a time.
-        workers: threads that open images.
-        max_pixels: size of an image that is still decoded.
-        overwrite: once all inputs are known to be usable, remove an earlier data set and an unfinished one.
-    """
-
-    regions: bool = False
-    word_vectors: np.ndarray | None = None
+    images: Path
+    """folder with a folder of images for each class"""
+    attributes: Path
+    """CSV or .xlsx: class names in the first column, an attribute in every other, a row for every class, seen and unseen"""
+    name: str = "OWN"
+    """name of the data set: its folder under --dataroot"""
+    dataroot: Path = Path("zero-shot-images/data")
+    """where the data sets lie; relative to the working directory, else to the project's root"""
+    unseen: tuple[str, ...] = ()
+    """classes whose images are for testing only: names, or a text file or table of names"""
     scale: Scale = "auto"
+    """attributes as they are (rows), each to 0 ... 1 by its own range (columns), or as fits (auto)"""
+    backbone: str = "resnet101"
+    """a classification network of torchvision, timm:NAME, or descriptor (colors and edges, needs no weights)"""
+    weights: str = "default"
+    """default (downloaded once), a name of torchvision's weights, or a file (.safetensors, or a .pth state dict)"""
+    padding: Literal["torch", "tensorflow"] = "torch"
+    """tensorflow: for weights that come from TensorFlow, pad convolutions of stride 2 as it does"""
+    normalization: Literal["imagenet", "half", "timm"] | None = None
+    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (its own); None: timm for timm's networks, else imagenet"""
+    resize: int | None = None
+    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
+    crop: int | None = None
+    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
+    write_regions: bool = False
+    """write region maps, too, which DAZLE needs"""
+    word_vectors: Path | None = None
+    """word vectors of the attributes for DAZLE: .npy, one row an attribute; it starts from random ones without"""
     seed: int = 0
+    """of the split into training and test images and of the validation classes"""
     test_fraction: float = 0.2
+    """share of each seen class's images that is held out for testing"""
     skip_unreadable: bool = False
+    """leave out images that cannot be read, and list them"""
     batch_size: int = 32
+    """images in the network at a time"""
     workers: int = 2
+    """threads that open images"""
     max_pixels: int = MAX_PIXELS
+    """largest width times height of an image; larger JPEGs are decoded at a fraction of their size"""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N"""
     overwrite: bool = False
+    """throw away an earlier data set of that name, once all inputs are known to be usable"""
 
+    @property
+    def folder(self) -> Path:
+        """The data set."""
+        return resolve_folder(self.dataroot) / self.name
 
-@dataclass(frozen=True)
-class Inputs:
-    """Images and attributes that fit together.
+    def check(self) -> None:
+        """Refuse flags that are out of range, and a name that cannot be used.
 
-    Attributes:
-        images: labels are rows of the table, counted from 1.
-        table: a row for every class.
-        unseen: names of the table's classes whose images are for testing only.
-    """
-
-    images: Images
-    table: AttributeTable
-    unseen: list[str]
+        Raises:
+            InputError: naming the flag.
+        """
+        check_at_least(1, self, "batch_size", "max_pixels", "workers")
+        check_at_least(0, self, "seed")
+        if not 0 < self.test_fraction < 1:
+            fix = "Pass 0.2 or so."
+            raise InputError("it must be more than 0 and less than 1", where="--test_fraction", got=self.test_fraction, fix=fix)
+        if not is_plain_name(self.name) or self.name == "TOY":
+            must, fix = "it must be the name of a folder other than TOY", "Choose another one."
+            raise InputError(must, where="--name", got=repr(self.name), fix=fix)
+        if (self.folder / SPLIT_FILE).exists() and not self.overwrite:
+            fix = "Pass another --name, or --overwrite to make it again."
+            raise InputError("the data set must not exist yet", where=self.folder, got=SPLIT_FILE, fix=fix)
 
 
 @dataclass(frozen=True)
@@ -110,108 +143,75 @@ class OwnData:
     left_out: int = 0
 
 
-def read_inputs(images_folder: Path, attributes: Path, unseen: Sequence[str] = ()) -> Inputs:
-    """Read the list of images and the table, and check that they fit together; no image is opened.
+def prepare(config: PrepareConfig) -> int:
+    """Make a data set as the command line asks, and print how to go on; return the exit status."""
+    made = make_data_set(config)
+    print(summary(made, config))
+    return LEFT_OUT if made.left_out else 0
+
+
+def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) -> OwnData:
+    """Make a data set out of a folder of images and a table of attributes.
 
     Args:
-        images_folder: has a folder of images for each class, named as the class; see `zslab.utils.names` for what counts as
-            the same name.
-        attributes: the table, CSV or .xlsx.
-        unseen: names of classes whose images are for testing only.
+        config: what is asked for.
+        backbone: instead of the one that the config names.
 
     Raises:
-        InputError: a folder has no row, a name is unknown or ambiguous, or there are too few classes or images.
+        InputError: a folder has no row, a name is unknown or ambiguous, there are too few classes or images, images cannot be
+            read, or an option is out of range.
     """
-    images = read_class_folders(images_folder, SUFFIXES, "image")
-    table = read_attribute_table(attributes, classes=images.classes or ())
+    config.check()
+    # A wrong path is reported before weights are downloaded.
+    found = read_class_folders(resolve_folder(config.images), SUFFIXES, "image")
+    table = read_attribute_table(config.attributes.expanduser(), classes=found.classes or ())
     fix = f"Add a row of that name to {table.source}, or rename or remove the folder."
-    images = images.labeled(table.class_names, fix)
-    places = match_names(unseen, table.class_names, "--unseen")
-    unknown = [name for name, place in zip(unseen, places) if place is None]
-    if unknown:
-        raise InputError(
-            "the class is unknown",
-            where="--unseen",
-            found=examples(unknown),
-            expected=f"one of the rows of {table.source}: {examples(table.class_names)}",
-            fix="Check the spelling.",
-        )
-    inputs = Inputs(images, table, [table.class_names[place] for place in places if place is not None])
-    _seen_classes(inputs, images)
-    return inputs
-
-
-def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeScale, str]:
-    """Choose how attributes become what methods see, before their rows are normalized, and describe the choice.
-
-    Args:
-        values: (C, A) on the author's scale.
-        scale: "rows": values stay as they are; "columns": every attribute to 0 ... 1 by its own smallest and largest
-            value; "auto": rows where all are shares in 0 ... 1 or all percentages, else columns, because a length in
-            millimeters would outweigh everything else.
-    """
-    low, high = values.min(axis=0), values.max(axis=0)
-    shares = (high > 0) & (high <= 1)
-    mixed = high.max() > 1 and shares.mean() > MIXED
-    if scale == "rows" or (scale == "auto" and low.min() >= 0 and high.max() <= 100 and not mixed):
-        unit = "0 ... 1" if low.min() >= 0 and high.max() <= 1 else "per cent" if low.min() >= 0 else "their own scale"
-        return AttributeScale.unit(values.shape[1]), f"attribute values are used as they are ({unit})"
-    return AttributeScale(low, high), "attributes are signed or differ in scale: each is brought to 0 ... 1 by its own range"
-
-
-def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: PrepareOptions | None = None) -> OwnData:
-    """Make the data set `folder` out of images and a table; an interrupted call is continued by repeating it.
-
-    Raises:
-        InputError: images cannot be read, too few are left, or an option is out of range.
-    """
-    options = options or PrepareOptions()
-    if not 0 < options.test_fraction < 1:
-        raise InputError(
-            "the share is out of range",
-            where="--test_fraction",
-            found=options.test_fraction,
-            expected="more than 0 and less than 1",
-            fix="Pass 0.2 or so.",
-        )
-    table = inputs.table
-    scale, words = choose_scale(table.values, options.scale)
+    found = found.labeled(table.class_names, fix)
+    unseen = find_names(listed_names(config.unseen), table.class_names, "--unseen", f"class of {table.source}")
+    _seen_classes(found, table, unseen)
+    vectors = None
+    if config.word_vectors is not None:
+        vectors = read_attribute_vectors(config.word_vectors, len(table.attribute_names))
+    if backbone is None:
+        spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
+        backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
+    scale, words = choose_scale(table.values, config.scale)
     scaled = scale.apply(table.values, table.class_names, table.source)
-    short, listing = re.sub(r"[^\w.-]", "_", backbone.spec.name), folder / "unreadable.txt"
-    regions = f"feature_map_{short}" if options.regions else None
+    short, folder = re.sub(r"[^\w.-]", "_", backbone.spec.name), config.folder
+    regions, listing = f"feature_map_{short}" if config.write_regions else None, folder / "unreadable.txt"
     with extract(
-        inputs.images,
+        found,
         backbone,
         folder / f"{short}-partial",
         maps="float16" if regions else None,
-        batch_size=options.batch_size,
-        workers=options.workers,
-        max_pixels=options.max_pixels,
-        skip_unreadable=options.skip_unreadable,
+        batch_size=config.batch_size,
+        workers=config.workers,
+        max_pixels=config.max_pixels,
+        skip_unreadable=config.skip_unreadable,
     ) as extraction:
         left_out = extraction.unreadable
-        if left_out and not options.skip_unreadable:
-            write_unreadable(listing, inputs.images, left_out)
-            raise _unreadable(inputs.images, left_out, listing)
-        images, _ = leave_out(inputs.images, None, left_out)
-        is_seen = _seen_classes(inputs, images)
-        copy_of = find_copies(images)
-        locations = _locations(images, is_seen, copy_of, options)
-        if options.overwrite:
+        if left_out and not config.skip_unreadable:
+            write_unreadable(listing, found, left_out)
+            got, fix = f"{len(left_out)} that cannot be, such as {found.files[min(left_out)]}", "pass --skip_unreadable."
+            fix = f"Replace or remove them and repeat the command ({listing} lists them), or {fix}"
+            raise InputError("all images must be readable", where=found.root, got=got, fix=fix)
+        images, _ = leave_out(found, None, left_out)
+        is_seen, copy_of = _seen_classes(images, table, unseen), find_copies(images)
+        generator = np.random.default_rng(config.seed)
+        seen_labels = generator.permutation(np.flatnonzero(is_seen) + 1)
+        shares = {"hold_out": config.test_fraction, "validation": VALIDATION_CLASSES}
+        locations = split_of_classes(images.labels, seen_labels, generator, **shares, copy_of=copy_of)
+        if config.overwrite:
             for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*")]:
                 path.unlink()
         extraction.write_features(folder / f"{short}.mat", images, table.class_names)
         if regions:
             rows = {name.removesuffix("_loc"): location - 1 for name, location in locations.items()}
-            extraction.write_regions(
-                folder / f"{regions}.hdf5",
-                images,
-                Split(scaled, table.values, table.class_names, rows),
-                attribute_names=table.attribute_names,
-                word_vectors=options.word_vectors,
-            )
+            split = Split(scaled, table.values, table.class_names, rows)
+            maps = folder / f"{regions}.hdf5"
+            extraction.write_regions(maps, images, split, attribute_names=table.attribute_names, word_vectors=vectors)
         extraction.remove()
-    write_unreadable(listing, inputs.images, left_out)
+    write_unreadable(listing, found, left_out)
     _write_classes(folder, table, scale, scaled, is_seen, locations)
     names, untested = np.array(table.class_names, dtype=object), ~is_seen
     untested[images.labels - 1] = False
@@ -229,12 +229,50 @@ def prepare(inputs: Inputs, folder: Path, backbone: ImageBackbone, options: Prep
     )
 
 
-def _locations(images: Images, is_seen: np.ndarray, copy_of: np.ndarray, options: PrepareOptions) -> dict[str, np.ndarray]:
-    """Return the 1-based location lists of a split with these seen classes (C,), copies on one side."""
-    generator = np.random.default_rng(options.seed)
-    seen_labels = generator.permutation(np.flatnonzero(is_seen) + 1)
-    shares = {"hold_out": options.test_fraction, "validation": VALIDATION_CLASSES}
-    return split_of_classes(images.labels, seen_labels, generator, **shares, copy_of=copy_of)
+def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeScale, str]:
+    """Choose how attributes become what methods see, before their rows are normalized, and describe the choice.
+
+    Args:
+        values: (C, A) on the author's scale.
+        scale: "rows": values stay as they are; "columns": every attribute to 0 ... 1 by its own smallest and largest
+            value; "auto": rows where all are shares in 0 ... 1 or all percentages, else columns, because a length in
+            millimeters would outweigh everything else.
+    """
+    low, high = values.min(axis=0), values.max(axis=0)
+    shares = (high > 0) & (high <= 1)
+    mixed = high.max() > 1 and shares.mean() > MIXED
+    if scale == "rows" or (scale == "auto" and low.min() >= 0 and high.max() <= 100 and not mixed):
+        unit = "0 ... 1" if low.min() >= 0 and high.max() <= 1 else "percent" if low.min() >= 0 else "their own scale"
+        return AttributeScale.unit(values.shape[1]), f"attribute values are used as they are ({unit})"
+    return AttributeScale(low, high), "attributes are signed or differ in scale: each is brought to 0 ... 1 by its own range"
+
+
+def summary(made: OwnData, config: PrepareConfig) -> str:
+    """Return what was made and the commands that follow."""
+    images = ", ".join(f"{n} {use}" for use, n in made.n_images.items())
+    lines = [f"{made.folder}: {len(made.seen)} seen and {len(made.unseen)} unseen classes; images: {images}."]
+    if made.untested:
+        lines.append(f"Unseen classes without images, whose accuracy cannot be measured: {examples(made.untested)}.")
+    lines += [f"Note: {warning}" for warning in made.warnings]
+    if made.left_out:
+        lines.append(f"Left out {made.left_out} images that cannot be read: {made.folder / 'unreadable.txt'}")
+    data = ["--dataset", made.folder.name, "--dataroot", str(made.folder.parent)]
+    scripts = PROJECT_ROOT / "zero-shot-images" / "image-scripts"
+    for title, launcher, embedding in (
+        ("TF-VAEGAN", "run_own_tfvaegan.py", made.features),
+        ("DAZLE", "run_own_dazle.py", made.regions),
+    ):
+        if embedding:
+            command = ["python", str(scripts / launcher), *data, "--image_embedding", embedding]
+            lines += ["", f"Train {title}:", f"  {as_typed(command)}"]
+    weights = [] if config.backbone == DESCRIPTOR else ["--weights", config.weights]
+    lines += [
+        "",
+        "Then export the run, whose folder is printed at the end of training, and classify images:",
+        f"  {as_typed(['zslab', 'export', 'RUN_FOLDER', '--output', 'my_model.zsl', *weights])}",
+        "  zslab predict --model my_model.zsl photo.jpg",
+    ]
+    return "\n".join(lines)
 
 
 def _write_classes(
@@ -264,45 +302,27 @@ def _write_classes(
     )
 
 
-def _unreadable(images: Images, reasons: dict[int, str], listing: Path) -> InputError:
-    first = min(reasons)
-    return InputError(
-        "some images cannot be read",
-        where=images.root,
-        found=f"{len(reasons)}, such as {images.files[first]}",
-        expected="whole images",
-        fix=f"Replace or remove them and repeat the command ({listing} lists them), or pass --skip_unreadable.",
-    )
-
-
-def _seen_classes(inputs: Inputs, images: Images) -> np.ndarray:
-    """Return which classes (C,) have training images, if `images` are what is there.
+def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) -> np.ndarray:
+    """Return which classes (C,) have training images, if `images` are what is there and those of `unseen` are for testing.
 
     Raises:
         InputError: there are too few classes of a kind, or a seen class has too few images.
     """
-    names, source = inputs.table.class_names, inputs.table.source
-    n_images = np.bincount(images.labels, minlength=len(names) + 1)[1:]
-    is_seen = (n_images > 0) & ~np.isin(names, inputs.unseen)
+    n_images = np.bincount(images.labels, minlength=len(table.class_names) + 1)[1:]
+    is_seen = (n_images > 0) & ~np.isin(np.arange(len(n_images)), unseen)
     if is_seen.sum() < 2 or is_seen.all():
+        fix = "Add rows for classes without images, or keep classes for testing with --unseen NAME ..."
         raise InputError(
-            "there are too few classes",
-            where=f"{images.root} and {source}",
-            found=f"{is_seen.sum()} seen and {(~is_seen).sum()} unseen",
-            expected="at least 2 seen and 1 unseen",
-            fix="Add images of more classes."
-            if is_seen.sum() < 2
-            else "Add rows for classes without images, or keep classes for testing with --unseen NAME ...",
+            "there must be at least 2 seen classes and 1 unseen class",
+            where=f"{images.root} and {table.source}",
+            got=f"{is_seen.sum()} seen and {(~is_seen).sum()} unseen",
+            fix="Add images of more classes." if is_seen.sum() < 2 else fix,
         )
-    few = np.flatnonzero(is_seen & (n_images < FEWEST))
-    if len(few):
-        raise InputError(
-            "a class has too few images",
-            where=images.root,
-            found=examples([f"{names[k]} ({n_images[k]})" for k in few]),
-            expected=f"at least {FEWEST} images of a seen class, some for training and one for testing",
-            fix="Add images, or remove the folder, which makes the class an unseen one.",
-        )
+    few = [f"{table.class_names[k]} ({n_images[k]})" for k in np.flatnonzero(is_seen & (n_images < FEWEST))]
+    if few:
+        must = f"a seen class must have at least {FEWEST} images, some for training and one for testing"
+        fix = "Add images, or remove the folder, which makes the class an unseen one."
+        raise InputError(must, where=images.root, got=examples(few), fix=fix)
     return is_seen
 
 

@@ -3,33 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import numpy as np
 from torch import Tensor
 
-from zslab.app.methods.base import ForwardPass, checked_scores
+from zslab.app.methods.base import Output, Served
 from zslab.app.model_file import Model
 from zslab.features.backbones import WHOLE
 
 View = tuple[float, float, float, float]
-
-
-@dataclass(frozen=True)
-class Question:
-    """What is asked of each image.
-
-    Attributes:
-        unseen_only: choose among the unseen classes only (zero-shot), instead of all (generalized).
-        calibration: is subtracted from the scores of the seen classes, which every model favors.
-        top: number of classes that a prediction lists.
-        attributes: number of reasons that it gives.
-    """
-
-    unseen_only: bool = False
-    calibration: float = 0.0
-    top: int = 5
-    attributes: int = 8
 
 
 @dataclass(frozen=True)
@@ -87,55 +70,50 @@ class Prediction:
 
     def to_json(self) -> dict[str, object]:
         """Return the prediction as values that JSON can hold."""
-        return {
-            "image": self.image,
-            "error": self.error,
-            "classes": [vars(score) for score in self.classes],
-            "attributes": [vars(reason) for reason in self.attributes],
-            "attention": {name: np.round(weights, 5).tolist() for name, weights in self.attention.items()},
-            "view": list(self.view),
-        }
+        attention = {name: np.round(weights, 5).tolist() for name, weights in self.attention.items()}
+        return asdict(self) | {"attention": attention, "view": list(self.view)}
 
 
 def describe(
-    forward: ForwardPass, question: Question, model: Model, names: Sequence[str], views: Sequence[View]
+    method: Served,
+    output: Output,
+    scores: Tensor,
+    model: Model,
+    names: Sequence[str],
+    views: Sequence[View],
+    *,
+    top: int,
+    attributes: int,
 ) -> list[Prediction]:
     """Return the predictions of n images.
 
     Args:
-        forward: what the method computed for them.
-        question: what is asked.
+        method: explains.
+        output: what it computed for them.
+        scores: (n, C) of the classes, -inf for those that are out of the question.
         model: has the names of classes and attributes.
         names: n names of the images.
         views: n parts of the images that the model saw.
+        top: number of classes that a prediction lists.
+        attributes: number of reasons that it gives.
     """
-    scores = checked_scores(forward, question.unseen_only, question.calibration)
-    explained, maps = forward.contributions(scores.argmax(dim=1)), forward.attention()
-    # From here on single numbers are looked at, which a GPU would hand over one by one.
-    scores, maps = scores.cpu(), maps if maps is None else maps.cpu()
-    best, order = scores.softmax(dim=1).topk(min(question.top, scores.shape[1]), dim=1)
-    reasons: list[list[AttributeReason]] = [[] for _ in names]
-    if explained is not None and model.text is None:  # dimensions of a vector of text mean nothing to people
-        reasons = _reasons(explained[0].cpu(), explained[1].cpu(), scores.argmax(dim=1), question.attributes, model)
-    predictions = []
+    chosen = scores.argmax(dim=1)
+    contributions = None if model.text is not None else method.contributions(output, chosen)  # text has no named dimensions
+    probabilities, order = (part.tolist() for part in scores.softmax(dim=1).topk(min(top, scores.shape[1]), dim=1))
+    n_allowed, predictions = scores.isfinite().sum(dim=1).tolist(), []
+    explained = None
+    if contributions is not None and output.read is not None:
+        explained = contributions.cpu(), output.read.cpu()  # single numbers are looked at
     for row, (name, view) in enumerate(zip(names, views)):
-        allowed = scores[row, order[row]].isfinite()
-        columns, probabilities = order[row][allowed].tolist(), best[row][allowed].tolist()
-        classes = [ClassScore(model.class_names[c], p, bool(model.seen[c])) for c, p in zip(columns, probabilities)]
-        attention: dict[str, np.ndarray] = {}
-        if maps is not None:
-            shown = [model.attribute_names.index(reason.name) for reason in reasons[row]]
-            attention = {model.attribute_names[i]: maps[row, i].numpy() for i in shown}
-        predictions.append(Prediction(name, classes, reasons[row], attention, view))
+        ranked = list(zip(order[row], probabilities[row]))[: n_allowed[row]]
+        classes = [ClassScore(model.class_names[k], p, bool(model.seen[k])) for k, p in ranked]
+        reasons, attention = [], {}
+        if explained is not None:
+            contribution, read = (part[row] for part in explained)
+            for i in contribution.topk(min(attributes, len(read))).indices.tolist():
+                numbers = contribution[i].item(), read[i].item(), float(model.table[order[row][0], i])
+                reasons.append(AttributeReason(model.attribute_names[i], *numbers))
+                if output.attention is not None:
+                    attention[model.attribute_names[i]] = output.attention[row, i].cpu().numpy()
+        predictions.append(Prediction(name, classes, reasons, attention, view))
     return predictions
-
-
-def _reasons(contributions: Tensor, read: Tensor, classes: Tensor, n: int, model: Model) -> list[list[AttributeReason]]:
-    """Return the n strongest reasons for the class of each sample, from (samples, A) contributions and readings."""
-    _, strongest = contributions.topk(min(n, contributions.shape[1]), dim=1)
-
-    def reason(row: int, k: int, i: int) -> AttributeReason:
-        numbers = contributions[row, i].item(), read[row, i].item(), float(model.table[k, i])
-        return AttributeReason(model.attribute_names[i], *numbers)
-
-    return [[reason(row, k, i) for i in strongest[row].tolist()] for row, k in enumerate(classes.tolist())]

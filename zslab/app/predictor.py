@@ -11,40 +11,45 @@ in the memory of one batch, of videos in that of one video.
 from __future__ import annotations
 
 import copy
+import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO, cast
 
+import msgspec
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, table_from_mapping, with_clean_names
-from zslab.app.class_changes import text_record, unusual_values, with_attributes, with_classes, without_class
+from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, table_from_mapping
 from zslab.app.hub import find_model
-from zslab.app.inputs import ImageInput, Source, sources
-from zslab.app.methods.base import ForwardPass, check_features, checked_scores
-from zslab.app.methods.build import build_method
-from zslab.app.model_backbone import load_model_backbone, model_modality
-from zslab.app.model_file import Model, read_model, write_model
-from zslab.app.prediction import Prediction, Question, View, describe
-from zslab.errors import InputError
-from zslab.features.backbones import Backbone
-from zslab.features.modality import VIDEOS, Modality
+from zslab.app.methods.base import Output, build_method
+from zslab.app.model_file import EXPORT_AGAIN, BackboneRecord, Model, read_model, write_model
+from zslab.app.prediction import Prediction, View, describe
+from zslab.data.checks import array
+from zslab.errors import InputError, examples
+from zslab.features.backbones import DESCRIPTOR, Backbone
+from zslab.features.modality import VIDEOS, Modality, modality_of
 from zslab.features.text import Encode, TextRecord
 from zslab.utils.environment import resolve_device
 
+ImageInput = Path | str | bytes | BinaryIO | Image.Image | np.ndarray | Tensor
+Source = Path | str | BinaryIO | Image.Image | np.ndarray  # what a backbone reads
 Table = AttributeTable | Mapping[str, Row] | Mapping[str, str] | str | Path
 
 
 class UnusualAttributesWarning(UserWarning):
-    """Attributes of a class lie far outside the range of the model's classes."""
+    """A table of classes was read with notes, or has values far outside the range of the model's classes."""
 
 
 class Predictor:
     """Classifies images and features with an exported model, and learns new classes from their attributes.
+
+    Scores of seen classes, which every model favors, are lowered by the offset that validation chose, unless a call names
+    another `calibration`.
 
     Attributes:
         model: what the file holds: title, rows of the run's result, notes, config, origin.
@@ -71,9 +76,8 @@ class Predictor:
         self.model, self.where, self.device = model, where, resolve_device(device)
         self._method = build_method(model, where, self.device)
         self._stale = False  # whether classes have changed since the method took them over
-        self._weights = weights
+        self._weights, self._text_source = weights, text_source
         self._backbone: Backbone | None = None
-        self._text_source = text_source
         self._encode: Encode | None = None
 
     @classmethod
@@ -102,17 +106,13 @@ class Predictor:
             name: "user/name" on the Hugging Face Hub, a folder, or a model file.
             revision: branch, tag or commit on the Hub.
             options: device, weights and text_source, as for `load`.
-
-        Raises:
-            InputError: there is no such model, or the Hub cannot be reached.
         """
         return cls.load(find_model(name, revision), **options)  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
         """Write the model with its classes as they are now."""
         self._update()
-        state = {name: value.detach().cpu() for name, value in self._method.weights.items()}
-        write_model(Path(path), replace(self.model, weights=state))
+        write_model(Path(path), msgspec.structs.replace(self.model, weights=self._method.weights))
 
     def copy(self) -> Predictor:
         """Return a predictor whose classes may be changed without changing this one's; networks are shared."""
@@ -158,13 +158,30 @@ class Predictor:
         return self._method.generalized
 
     @property
+    def feature_shape(self) -> tuple[int, ...]:
+        """Shape of one sample's features: (D,), or (D, rows, columns) for methods that look at regions."""
+        return self._method.feature_shape
+
+    @property
     def modality(self) -> Modality:
         """What the model looks at, images or videos.
 
         Raises:
             InputError: the model takes features only, because nothing says what made them.
         """
-        return model_modality(self.model, self.where)
+        return modality_of(self._backbone_record.spec)
+
+    @property
+    def _backbone_record(self) -> BackboneRecord:
+        if self.model.backbone is None:
+            raise InputError(
+                "the model must know the network that made its features to take images or videos",
+                where=self.where,
+                got="a model that takes features only",
+                fix="Pass features to predict_proba, or export the run again with --backbone. For a model of videos, make "
+                "the features again with zero-shot-actions/extract_features.py, which notes the backbone.",
+            )
+        return self.model.backbone
 
     @property
     def backbone(self) -> Backbone:
@@ -174,72 +191,91 @@ class Predictor:
             InputError: the model does not know it, or its weights are missing or differ from those of training.
         """
         if self._backbone is None:
-            self._backbone = load_model_backbone(self.model, self._weights, self.device, self.where)
+            about, modality = self._backbone_record, self.modality
+            spec = modality.spec.from_json(about.spec)
+            source = self._weights or self.model.backbone_weights or ("default" if spec.name == DESCRIPTOR else None)
+            if not source:
+                raise InputError(
+                    "the weights of the backbone must be in the model file or be passed",
+                    where=self.where,
+                    got=f"neither for {spec.name}, {about.weights}",
+                    fix="Pass --weights FILE, or --weights default to download them; or export the run again with them.",
+                )
+            backbone = modality.load_backbone(spec, source, device=self.device)
+            if about.digest and backbone.digest != about.digest:
+                raise InputError(
+                    f"the weights must be those of training: {about.digest} ({about.weights})",
+                    where=self._weights or self.where,
+                    got=f"digest {backbone.digest}",
+                    fix="Use the very weights that made the features.",
+                )
+            self._backbone = backbone
         return self._backbone
 
     # ---- features ---------------------------------------------------------------------------------------------------
 
-    @property
-    def feature_shape(self) -> tuple[int, ...]:
-        """Shape of one sample's features: (D,), or (D, rows, columns) for methods that look at regions."""
-        return self._method.feature_shape
-
-    def decision_function(self, features: np.ndarray, *, unseen_only: bool = False, calibration: float = 0.0) -> np.ndarray:
+    def decision_function(
+        self, features: np.ndarray, *, unseen_only: bool = False, calibration: float | None = None
+    ) -> np.ndarray:
         """Return class scores (n, C) float32; -inf for classes that are out of the question.
 
         Args:
             features: (n, *feature_shape) as the backbone gives them.
             unseen_only: choose among unseen classes only (zero-shot), instead of all (generalized).
-            calibration: is subtracted from the scores of the seen classes, which every model favors.
+            calibration: is subtracted from the scores of the seen classes; None: as validation chose it.
 
         Raises:
             InputError: features of another shape or not finite, or the model cannot choose among all classes.
         """
-        return self.decision_functions(features, [unseen_only], calibration=calibration)[0]
+        self._check_choice(unseen_only)
+        scores = [self.scores(output, unseen_only, calibration).cpu() for output in self.outputs(features, unseen_only)]
+        return torch.cat(scores).numpy() if scores else np.zeros((0, len(self.classes_)), dtype=np.float32)
 
-    def decision_functions(
-        self, features: np.ndarray, unseen_only: Sequence[bool], *, calibration: float = 0.0
-    ) -> list[np.ndarray]:
-        """Return `decision_function` for each choice in `unseen_only`, with one forward pass for all of them."""
-        features = check_features(features, self.feature_shape)
-        for only in unseen_only:
-            self._check_choice(only)
-        parts: list[list[Tensor]] = [[] for _ in unseen_only]
-        for start in range(0, len(features), self._method.chunk):
-            seen = self._forward(torch.from_numpy(features[start : start + self._method.chunk]))
-            for part, only in zip(parts, unseen_only):
-                part.append(checked_scores(seen, only, calibration))
-        none = np.zeros((0, len(self.classes_)), dtype=np.float32)
-        return [torch.cat(part).cpu().numpy() if part else none for part in parts]
-
-    def predict_proba(self, features: np.ndarray, *, unseen_only: bool = False, calibration: float = 0.0) -> np.ndarray:
+    def predict_proba(self, features: np.ndarray, *, unseen_only: bool = False, calibration: float | None = None) -> np.ndarray:
         """Return probabilities (n, C) of features (n, *feature_shape), columns as `classes_`; see `decision_function`."""
-        scores = self.decision_function(features, unseen_only=unseen_only, calibration=calibration)
-        probabilities: np.ndarray = torch.from_numpy(scores).softmax(dim=1).numpy()
+        scores = torch.from_numpy(self.decision_function(features, unseen_only=unseen_only, calibration=calibration))
+        probabilities: np.ndarray = (scores / self.model.calibration.temperature).softmax(dim=1).numpy()
         return probabilities
 
-    def predict_features(self, features: np.ndarray, *, unseen_only: bool = False, calibration: float = 0.0) -> np.ndarray:
-        """Return the names (n,) of the best classes of features (n, *feature_shape); see `decision_function`."""
-        scores = self.decision_function(features, unseen_only=unseen_only, calibration=calibration)
-        names: np.ndarray = np.array(self.classes_)[scores.argmax(axis=1)]
-        return names
+    def outputs(self, features: np.ndarray, unseen_only: bool | None = None) -> Iterator[Output]:
+        """Yield what the method says of features (n, *feature_shape), a part of them at a time."""
+        self._update()
+        if len(features):
+            fix = "Use features of the backbone of training."
+            features = array(features, "the features", "features", (None, *self.feature_shape), fix=fix)
+        for start in range(0, len(features), self._method.chunk):
+            part = np.ascontiguousarray(features[start : start + self._method.chunk], dtype=np.float32)
+            yield self._forward(torch.from_numpy(part), unseen_only)
+
+    def _forward(self, features: Tensor, unseen_only: bool | None) -> Output:
+        if self.model.scaling is not None:
+            features = torch.from_numpy(self.model.scaling(features.numpy()))
+        return self._method.forward(features.to(self.device), unseen_only)
+
+    def scores(self, output: Output, unseen_only: bool, calibration: float | None) -> Tensor:
+        """Return (n, C) class scores.
+
+        Raises:
+            InputError: some are NaN: the model holds finite numbers whose products are not.
+        """
+        found = output.unseen if unseen_only else output.every
+        assert found is not None
+        offset = self.model.calibration.offset if calibration is None else calibration
+        scores = found if unseen_only else found - offset * torch.from_numpy(self.seen_).to(found.device)
+        if scores.isnan().any():
+            got, fix = f"{int(scores.isnan().sum())} that are not", f"Its weights or scaling are too large. {EXPORT_AGAIN}"
+            raise InputError("class scores must be numbers", where=self.where, got=got, fix=fix)
+        return scores
 
     def _check_choice(self, unseen_only: bool) -> None:
         self._update()
         if not unseen_only and not self.generalized:
             raise InputError(
-                "the model chooses among unseen classes only",
+                "the model must have a head over all classes to choose among them",
                 where=self.where,
-                found="no head over all classes",
-                expected="unseen_only",
+                got="one over unseen classes only",
                 fix="Ask for unseen classes only (--zsl), or train with --gzsl.",
             )
-
-    def _forward(self, features: Tensor) -> ForwardPass:
-        scaling = self.model.scaling
-        if scaling is not None:
-            features = torch.from_numpy(scaling(features.numpy()))
-        return self._method.forward(features.to(self.device))
 
     # ---- images and videos ------------------------------------------------------------------------------------------
 
@@ -249,7 +285,7 @@ class Predictor:
         *,
         batch_size: int = 32,
         unseen_only: bool = False,
-        calibration: float = 0.0,
+        calibration: float | None = None,
         top: int = 5,
         attributes: int = 8,
     ) -> Iterator[Prediction]:
@@ -259,25 +295,36 @@ class Predictor:
 
         Args:
             images: one input or a possibly endless stream of them: paths, folders (for all files below), bytes, file objects,
-                PIL images, arrays, tensors, as `zslab.app.inputs.sources` says; of videos paths alone. Never more than a batch
-                is held at a time.
+                PIL images, arrays, tensors, as `sources` says; of videos paths alone. Never more than a batch is held at a
+                time.
             batch_size: images that go through the networks together; changes speed and memory only. Videos go one by one.
-            unseen_only, calibration, top, attributes: as for `Question`.
+            unseen_only: choose among unseen classes only (zero-shot), instead of all (generalized).
+            calibration: is subtracted from the scores of the seen classes; None: as validation chose it.
+            top: number of classes that a prediction lists.
+            attributes: number of reasons that it gives.
 
         Raises:
             InputError: at the call, the model takes features only, or cannot choose among all classes; later, a folder
                 without images.
         """
         if batch_size < 1:
-            raise InputError(
-                "the number is too small", where="batch_size", found=batch_size, expected="at least 1", fix="Pass 1 or more."
-            )
+            raise InputError("it must be at least 1", where="batch_size", got=batch_size, fix="Pass 1 or more.")
         self._check_choice(unseen_only)
         _ = self.backbone
-        question = Question(unseen_only, calibration, top, attributes)
-        return self._predictions(sources(images, self.modality), 1 if self.modality is VIDEOS else batch_size, question)
 
-    def _predictions(self, named: Iterator[tuple[str, Source]], batch_size: int, question: Question) -> Iterator[Prediction]:
+        def described(batch: Tensor, names: list[str], views: list[View]) -> list[Prediction]:
+            output = self._look_at(batch, unseen_only)
+            scores = self.scores(output, unseen_only, calibration) / self.model.calibration.temperature
+            return describe(self._method, output, scores, self.model, names, views, top=top, attributes=attributes)
+
+        return self._predictions(sources(images, self.modality), 1 if self.modality is VIDEOS else batch_size, described)
+
+    def _predictions(
+        self,
+        named: Iterator[tuple[str, Source]],
+        batch_size: int,
+        described: Callable[[Tensor, list[str], list[View]], list[Prediction]],
+    ) -> Iterator[Prediction]:
         """Yield the predictions of a stream, a batch at a time."""
         while batch := list(islice(named, batch_size)):
             errors: dict[int, Prediction] = {}
@@ -292,27 +339,22 @@ class Predictor:
                 prepared.append(inputs)
                 views.append(view)
                 del inputs
-            described: Iterator[Prediction] = iter(())
+            found: Iterator[Prediction] = iter(())
             if prepared:
                 stacked = torch.stack(prepared) if len(prepared) > 1 else prepared[0][None]  # a video is not copied
-                described = iter(self._described(stacked, names, views, question))
+                found = iter(described(stacked, names, views))
                 del stacked
             for place in range(len(batch)):
-                yield errors[place] if place in errors else next(described)
+                yield errors[place] if place in errors else next(found)
 
-    def _described(self, batch: Tensor, names: list[str], views: list[View], question: Question) -> list[Prediction]:
-        """Return the predictions of prepared images."""
+    def _look_at(self, batch: Tensor, unseen_only: bool) -> Output:
+        """Return what the method says of prepared images."""
         pooled, regions = self.backbone.features(batch)
         features = self._method.as_stored(regions if self._method.uses_regions else pooled)
         if tuple(features.shape[1:]) != self.feature_shape:
-            raise InputError(
-                "the backbone gives features of another shape",
-                where=self.where,
-                found=tuple(features.shape[1:]),
-                expected=self.feature_shape,
-                fix="The model's description of its backbone is wrong; export it again.",
-            )
-        return describe(self._forward(features), question, self.model, names, views)
+            must = f"the backbone must give features of the shape {self.feature_shape}"
+            raise InputError(must, where=self.where, got=tuple(features.shape[1:]), fix=EXPORT_AGAIN)
+        return self._forward(features, unseen_only)
 
     # ---- new classes --------------------------------------------------------------------------------------------------
 
@@ -348,11 +390,11 @@ class Predictor:
         Warns:
             UnusualAttributesWarning: values lie far outside the range of the model's classes.
         """
-        return self._change(with_classes, self._as_table(table))
+        return self._change(Model.with_classes, table)
 
     def set_attributes(self, table: Table) -> Predictor:
         """Replace the attributes of classes that the model has, and return self; warns and raises as `add_classes` does."""
-        return self._change(with_attributes, self._as_table(table))
+        return self._change(Model.with_attributes, table)
 
     def remove_class(self, name: str) -> Predictor:
         """Remove an unseen class and return self; a class that was added and removed leaves no trace.
@@ -360,24 +402,21 @@ class Predictor:
         Raises:
             InputError: there is no such class, it is a seen one, or it is the last unseen one.
         """
-        self.model, self._stale = without_class(self.model, name), True
+        self.model, self._stale = self.model.without_class(name), True
         return self
 
-    def unusual_values(self, table: Table) -> list[str]:
-        """Return a sentence for each class of a table with values far outside the range of the model's classes."""
-        return unusual_values(self.model, self._as_table(table))
-
-    def _change(self, change: Callable[[Model, AttributeTable], Model], table: AttributeTable) -> Predictor:
+    def _change(self, change: Callable[[Model, AttributeTable], Model], given: Table) -> Predictor:
+        table = self._as_table(given)
         changed = change(self.model, table)
         self._method.check_classes(changed)
-        for sentence in [*table.notes, *unusual_values(self.model, table)]:
+        for sentence in [*table.notes, *self.model.unusual_values(table)]:
             warnings.warn(sentence, UnusualAttributesWarning, stacklevel=3)
         self.model, self._stale = changed, True
         return self
 
     def _as_table(self, table: Table) -> AttributeTable:
         if isinstance(table, AttributeTable):
-            return with_clean_names(table)
+            return table.with_clean_names()
         if isinstance(table, Mapping):
             texts = {name: value for name, value in table.items() if isinstance(value, str)}
             vectors = dict(zip(texts, self._text_vectors(texts))) if texts else {}
@@ -386,12 +425,55 @@ class Predictor:
 
     def _text_vectors(self, sentences: Mapping[str, str]) -> np.ndarray:
         """Return unit vectors (n, A) of new classes by name -> sentence, with the encoder of the model's class vectors."""
-        text = text_record(self.model, sentences, self.where)
-        self._encode = self._encode or text.encoder(self._text_source)
-        return self._encode([text.text_of(name, sentence) for name, sentence in sentences.items()])
+        if self.model.text is None:
+            raise InputError(
+                "class vectors must have come from text to add a class by a sentence",
+                where=self.where,
+                got=f"a sentence for {examples(list(sentences))}",
+                fix="Give every new class its attributes, or train with class vectors made by class_vectors.py.",
+            )
+        self._encode = self._encode or self.model.text.encoder(self._text_source)
+        return self._encode([self.model.text.text_of(name, sentence) for name, sentence in sentences.items()])
 
     def _update(self) -> None:
         """Let the method take over the classes, if they have changed."""
         if self._stale:
             self._method.set_classes(self.model)
             self._stale = False
+
+
+# ---- what people hand to `predict`, one by one --------------------------------------------------------------------------
+
+
+def sources(images: ImageInput | Iterable[ImageInput], modality: Modality) -> Iterator[tuple[str, Source]]:
+    """Yield every image or video with its name; folders, and batches of arrays or tensors, are opened up.
+
+    Args:
+        images: one input or a possibly endless stream of them. Arrays are (h, w), (h, w, channels) or a batch
+            (n, h, w, channels). Tensors are (channels, h, w) or a batch (n, channels, h, w). Floats lie in 0 ... 1.
+        modality: how folders are searched.
+    """
+    is_one = isinstance(images, str | Path | bytes | Image.Image | np.ndarray | Tensor) or hasattr(images, "read")
+    number = 0
+    for image in cast(Iterable[ImageInput], [images] if is_one else images):
+        for name, source in _opened(image, modality):
+            number += 1
+            yield name or f"{modality.name} {number}", source
+
+
+def _opened(image: ImageInput, modality: Modality) -> Iterator[tuple[str, Source]]:
+    if isinstance(image, str | Path):
+        paths = modality.find([image]) if Path(image).is_dir() else [image]
+        yield from ((str(path), path) for path in paths)
+    elif isinstance(image, bytes):
+        yield "", io.BytesIO(image)
+    elif isinstance(image, Tensor | np.ndarray):
+        array = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
+        if isinstance(image, Tensor) and array.ndim in (3, 4):
+            array = np.moveaxis(array, -3, -1)  # channels last
+        for part in array if array.ndim == 4 else [array]:
+            if part.dtype.kind == "f" and part.size and part.min() >= 0 and part.max() <= 1:  # NaN compares false
+                part = np.round(255 * part).astype(np.uint8)
+            yield "", part
+    else:
+        yield str(getattr(image, "filename", None) or getattr(image, "name", None) or ""), image

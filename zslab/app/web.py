@@ -335,7 +335,7 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
 def _asked(predictor: Predictor, examples: Sequence[Path]) -> tuple[gr.File, gr.Radio, gr.Slider]:
     """Lay out what is asked: images, among which classes, and the calibration."""
     generalized, settings = predictor.generalized, predictor.model.settings
-    stored = float(settings.get("calibration") or 0.0)  # type: ignore[arg-type]
+    stored = predictor.model.calibration.offset
     uploads = gr.File(label=f"Images, up to {MAX_UPLOAD >> 20} MB each", file_count="multiple", type="filepath", height=160)
     if examples:
         gallery = gr.Gallery(

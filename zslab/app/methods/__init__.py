@@ -1,1 +1,1 @@
-"""How an exported model classifies: one module for each method, behind the protocol of `base`."""
+"""Methods that a model file may hold; each module registers its own, see `zslab.app.methods.base`."""

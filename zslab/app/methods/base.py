@@ -1,73 +1,132 @@
-"""What the predictor needs of a method, and how a method takes its tensors out of a model file.
+"""What an exported method is: it turns features into class scores, explains a class by its attributes, takes new classes in.
 
-A method turns features into one table of class scores, explains a class by its attributes, and takes new classes in.
+    class Nearest(Served, name="nearest"):
+        Settings = NearestSettings  # a msgspec struct: what the method needs beside its weights
+
+        def build(self, model): ...  # take the weights, set feature_shape
+        def forward(self, features, unseen_only=None): ...  # -> Output
+
+registers a method; export, model files, predictor and page then know it. The modules of this package are imported when they are
+asked for.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from typing import Protocol
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
+import msgspec
 import torch
 from torch import Tensor
 
-from zslab.app.json_reader import contradiction
-from zslab.app.model_file import Model
-from zslab.errors import InputError
+from zslab.app.model_file import EXPORT_AGAIN, Model
+from zslab.data.dataset import Dataset
+from zslab.errors import InputError, examples
+from zslab.results.checkpoint import check_tensors
+from zslab.utils.files import converted
 
-INTEGERS = ("classes", "num_batches_tracked")
-LARGEST_SCORE = 1e6  # of margins and calibration constants; class scores are a few units
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
-
-class ForwardPass(Protocol):
-    """What a method computes for n samples. Columns of classes are in the model's order."""
-
-    def scores(self, unseen_only: bool, calibration: float) -> Tensor:
-        """Return (n, C) class scores, -inf for classes that are out of the question.
-
-        Args:
-            unseen_only: choose among the unseen classes only.
-            calibration: is subtracted from the scores of the seen classes.
-        """
-
-    def contributions(self, classes: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return what each attribute adds to the score of a class, and what was read off the sample, (n, A) each.
-
-        Args:
-            classes: (n,) the class to explain for each sample.
-        """
-
-    def attention(self) -> Tensor | None:
-        """Return where the method looks for each attribute: (n, A, rows, columns), each map summing to 1."""
+_registered: dict[str, type[Served]] = {}
 
 
-class Method(Protocol):
-    """A trained method.
+@dataclass(frozen=True)
+class Output:
+    """What a method says of n samples. Columns of classes are in the model's order.
+
+    Attributes:
+        unseen: (n, C) scores among the unseen classes, -inf for the others; None where they were not asked for.
+        every: (n, C) scores among all classes; None likewise, and for a method that was trained for unseen ones only.
+        read: (n, A) what is read off the samples; None where nothing is.
+        weights: (n, A) what an attribute of value 1 adds to the score of a class; None where it is `read`.
+        attention: (n, A, rows, columns) where the method looks for each attribute, each map summing to 1.
+    """
+
+    unseen: Tensor | None
+    every: Tensor | None
+    read: Tensor | None = None
+    weights: Tensor | None = None
+    attention: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class RunParts:
+    """What a run left for its model.
+
+    Attributes:
+        tensors: all weights of the chosen epoch.
+        config: the flags.
+        seed: of the run.
+        gate_threshold: in nats; None for a run without a gate.
+        max_seen_per_class: training features of each seen class to keep for new classes.
+    """
+
+    tensors: dict[str, Tensor]
+    config: Mapping[str, Any]
+    seed: int
+    gate_threshold: float | None = None
+    max_seen_per_class: int = 100
+
+
+class Served:
+    """A trained method with the classes of a model.
 
     Attributes:
         uses_regions: whether it takes region features (D, rows, columns) instead of pooled ones (D,).
-        feature_shape: of one sample.
         chunk: samples that go through it at a time.
+        feature_shape: of one sample.
+        generalized: whether it can choose among seen and unseen classes together.
+        weights: all tensors under the names of the model file.
+        attributes: (C, A) of the model's classes, as `contributions` takes them.
     """
 
-    uses_regions: bool
+    Settings: ClassVar[type[msgspec.Struct]]
+    uses_regions: ClassVar[bool] = False
+    chunk: ClassVar[int] = 8192
     feature_shape: tuple[int, ...]
-    chunk: int
+    generalized: bool = True
 
-    @property
-    def generalized(self) -> bool:
-        """Whether it can choose among seen and unseen classes together."""
+    def __init_subclass__(cls, *, name: str) -> None:
+        """Register the method under the name that model files and results have."""
+        _registered[name] = cls
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """All tensors under the names of the model file."""
+    def __init__(self, model: Model, where: object, device: torch.device):
+        self.device, self.where = device, f"{where}, weights"
+        self.settings: Any = converted(model.settings, self.Settings, f"{where}, settings", EXPORT_AGAIN)
+        self.weights: dict[str, Tensor] = dict(model.weights)
+        self.build(model)
+        self.set_classes(model)
+
+    @classmethod
+    def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
+        """Return the model of a run, of which the rest is known, with what the method needs of the run and its data."""
+        raise NotImplementedError
+
+    def build(self, model: Model) -> None:
+        """Take the weights of a model, and set `feature_shape`.
+
+        Raises:
+            InputError: they are not the method's.
+        """
+        raise NotImplementedError
+
+    def forward(self, features: Tensor, unseen_only: bool | None = None) -> Output:
+        """Look at scaled features (n, *feature_shape); `unseen_only` may say which scores alone are asked for."""
+        raise NotImplementedError
+
+    def contributions(self, output: Output, classes: Tensor) -> Tensor | None:
+        """Return what each attribute adds to the score of a class (n, A), one class (n,) a sample."""
+        weights = output.read if output.weights is None else output.weights
+        return None if weights is None else weights * self.attributes[classes]
 
     def as_stored(self, features: Tensor) -> Tensor:
         """Return fresh features in the precision in which training features were stored."""
-
-    def forward(self, features: Tensor) -> ForwardPass:
-        """Look at scaled features (n, *feature_shape)."""
+        return features
 
     def check_classes(self, model: Model) -> None:
         """Check that `set_classes` will have what it needs.
@@ -78,85 +137,54 @@ class Method(Protocol):
 
     def set_classes(self, model: Model) -> None:
         """Take over the classes and attributes of a model that differs in nothing else."""
+        self.attributes = model.attributes.to(self.device)
+        self.is_seen = torch.from_numpy(model.seen).to(self.device)
 
-    def copy(self) -> Method:
+    def copy(self) -> Self:
         """Return a method whose classes may be changed without changing this one's; the networks are shared."""
+        return copy.copy(self)
+
+    # ---- what all methods do with their weights ---------------------------------------------------------------------------
+
+    def take(self, expected: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+        """Return the tensors "<prefix><name>" of the model by name, on the device.
+
+        Args:
+            expected: name -> a tensor of its shape and type, on any device, such as a network's `state_dict` on "meta".
+            prefix: of the names in the model file.
+
+        Raises:
+            InputError: one is missing or another than expected.
+        """
+        taken = {name: self.weights[prefix + name] for name in expected if prefix + name in self.weights}
+        try:
+            check_tensors(taken, expected)
+        except ValueError as error:
+            must = f"there must be the tensors {examples(list(expected))}"
+            raise InputError(must, where=f"{self.where}.{prefix}", got=error, fix=EXPORT_AGAIN) from None
+        return {name: value.to(self.device) for name, value in taken.items()}
+
+    def check_scaling(self, model: Model, dim: int) -> None:
+        """Refuse a model whose features are scaled in another number of dimensions."""
+        if model.scaling is None or len(model.scaling.factor) != dim:
+            raise InputError(f"scaling must be of {dim} dimensions", where=self.where, got="another", fix=EXPORT_AGAIN)
 
 
-def take_tensors(
-    name: str, shapes: Mapping[str, tuple[int, ...]], weights: Mapping[str, Tensor], where: str
-) -> dict[str, Tensor]:
-    """Return the tensors "<name>.<key>" ("<key>" without a name) of a model file by key.
-
-    Args:
-        name: prefix of the tensors' names; "" for none.
-        shapes: key -> shape; those named in `INTEGERS` are int64, others float32.
-        weights: all tensors of the model.
-        where: names the model in messages.
-
-    Raises:
-        InputError: one is missing or has another shape or type.
-    """
-    taken = {}
-    for key, shape in shapes.items():
-        entry = f"{name}.{key}" if name else key
-        value, dtype = weights.get(entry), torch.int64 if key.rpartition(".")[2] in INTEGERS else torch.float32
-        if value is None or tuple(value.shape) != shape or value.dtype != dtype:
-            found = "nothing" if value is None else f"{value.dtype} {tuple(value.shape)}"
-            raise contradiction(f"{where}, weights.{entry}", found, f"{dtype} {shape}")
-        taken[key] = value
-    return taken
+def methods() -> dict[str, type[Served]]:
+    """Return the registered methods by name: those of the modules of this package, and those that others have registered."""
+    package = import_module("zslab.app.methods")
+    for module in iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
+    return _registered
 
 
-def check_same_classes(name: str, found: Tensor, expected: Tensor, where: str) -> None:
-    """Refuse a head whose classes are not those that the model says."""
-    if not torch.equal(found, expected):
-        raise contradiction(f"{where}, weights.{name}.classes", found[:10].tolist(), f"{expected[:10].tolist()} ...")
-
-
-def check_features(features: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Return features as float32.
-
-    Args:
-        features: (n, *shape) as a user gives them.
-        shape: of one sample.
-
-    Raises:
-        InputError: they have another shape or are not finite numbers.
-    """
-    features = np.asarray(features)
-    if features.ndim != 1 + len(shape) or features.shape[1:] != shape or features.dtype.kind not in "fiu":
-        raise InputError(
-            "the features have another shape",
-            where="the features",
-            found=f"{features.dtype} {features.shape}",
-            expected=f"numbers (n, {', '.join(map(str, shape))})",
-            fix="Use features of the backbone of training.",
-        )
-    if not np.isfinite(features).all():
-        raise InputError(
-            "the features contain NaN or infinity",
-            where="the features",
-            found=f"{(~np.isfinite(features)).sum()} such values",
-            expected="finite numbers",
-            fix="Extract them again.",
-        )
-    return np.ascontiguousarray(features, dtype=np.float32)
-
-
-def checked_scores(forward: ForwardPass, unseen_only: bool, calibration: float) -> Tensor:
-    """Return `ForwardPass.scores`.
+def build_method(model: Model, where: object, device: torch.device) -> Served:
+    """Return the method of a model, with its weights checked and on the device.
 
     Raises:
-        InputError: some are NaN: the model holds finite numbers whose products are not.
+        InputError: the method is unknown, or settings or weights are not the method's.
     """
-    scores = forward.scores(unseen_only, calibration)
-    if scores.isnan().any():
-        raise InputError(
-            "the model gives scores that are no numbers",
-            where="the model",
-            found=f"{int(scores.isnan().sum())} of {scores.numel()} scores",
-            expected="finite scores",
-            fix="Its weights or scaling are too large: export the model again, or train it again.",
-        )
-    return scores
+    if model.method not in methods():
+        must = f"method must be one of {', '.join(methods())}"
+        raise InputError(must, where=where, got=repr(model.method), fix="Import the package that registers it.")
+    return methods()[model.method](model, where, device)

@@ -5,72 +5,74 @@ The score of class k for a feature x is (x − μ)ᵀ V (a_k − α), with μ an
 
 from __future__ import annotations
 
-import copy
-from dataclasses import dataclass
-
+import msgspec
 import torch
 from torch import Tensor
 
-from zslab.app.json_reader import JsonReader, contradiction
-from zslab.app.methods.base import take_tensors
-from zslab.app.model_file import Model
+from zslab.app.methods.base import Output, RunParts, Served
+from zslab.app.model_file import Calibration, Model, Positive
+from zslab.baselines.comparison import choose
+from zslab.baselines.eszsl import Eszsl
+from zslab.data.dataset import Dataset, fit_scaling
+from zslab.data.region_dataset import RegionDataset
+from zslab.errors import InputError
+
+ESZSL_ROW = "ESZSL, centered, calibrated"  # of the result, which an exported ESZSL must reproduce
 
 
-@dataclass(frozen=True)
-class EszslPass:
-    """(x − μ)ᵀV (n, A) of n samples; see `zslab.app.methods.base.ForwardPass`."""
+class EszslServed(Served, name="eszsl"):
+    """The bilinear map with the attributes of the model's classes."""
 
-    method: EszslMethod
-    read: Tensor
+    class Settings(msgspec.Struct):
+        """The number of feature dimensions."""
 
-    def scores(self, unseen_only: bool, calibration: float) -> Tensor:
-        """Return (n, C) scores."""
-        scores, is_seen = self.read @ self.method.attributes.T, self.method.is_seen
-        return scores.masked_fill(is_seen, -torch.inf) if unseen_only else scores - calibration * is_seen
+        feature_dim: Positive
 
-    def contributions(self, classes: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what each attribute adds to the class's score, and what was read off the sample, (n, A) each."""
-        return self.read * self.method.attributes[classes], self.read
+    @classmethod
+    def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
+        """Fit it again, with everything chosen on validation as the runs' baseline is: the best calibrated H."""
+        test = dataset.stage("test", "minmax", run.seed)  # the seed draws the validation stage as the run did
+        if not test.feature_dim or isinstance(dataset, RegionDataset):
+            must = "ESZSL must have one feature vector for each sample"
+            fix = "Export a run of TF-VAEGAN on the same images."
+            raise InputError(must, where="--method", got="a run on region maps", fix=fix)
+        settings, constant = choose(Eszsl(), dataset.stage("validation", "minmax", run.seed))
+        chosen, seen = settings["calibrated H"], test.train.labels.unique()
+        mean = test.attributes.double()[seen].mean(dim=0)
+        # The prototype of a class is V (a − α), so those of the classes α + e_i are the columns of V.
+        probes = torch.cat([test.attributes.double(), mean + torch.eye(len(mean), dtype=torch.float64)])
+        (fitted,) = Eszsl().path(test.train.features, test.train.labels, probes, [chosen])
+        return msgspec.structs.replace(
+            model,
+            method="eszsl",
+            title=f"ESZSL, centered on {dataset.name}",
+            settings={"feature_dim": test.feature_dim},
+            calibration=Calibration(constant),
+            scaling=fit_scaling(dataset.features, dataset.locations["trainval"], "minmax"),
+            weights={
+                "compatibility": fitted.prototypes_[len(test.attributes) :].T,
+                "feature_mean": fitted.feature_mean_,
+                "attribute_mean": mean.float(),
+            },
+            origin=model.origin | {"choice": ESZSL_ROW, "settings": dict(chosen)},
+        )
 
-    def attention(self) -> None:
-        """Return None: the method sees no regions."""
-
-
-class EszslMethod:
-    """The bilinear map with the attributes of the model's classes; see `zslab.app.methods.base.Method`.
-
-    Raises:
-        InputError: settings or weights are not ESZSL's.
-    """
-
-    uses_regions, generalized, chunk = False, True, 8192
-    feature_shape: tuple[int, ...]
-
-    def __init__(self, model: Model, where: str, device: torch.device):
-        d, a = JsonReader(model.settings, f"{where}, settings.").integer("feature_dim"), len(model.attribute_names)
-        if model.scaling is None or len(model.scaling.factor) != d:
-            raise contradiction(f"{where}, scaling_factor", "another number of dimensions", d)
-        shapes: dict[str, tuple[int, ...]] = {"compatibility": (d, a), "feature_mean": (d,), "attribute_mean": (a,)}
-        self.weights, self.device, self.feature_shape = take_tensors("", shapes, model.weights, where), device, (d,)
-        self.compatibility, self.feature_mean, self.attribute_mean = (self.weights[name].to(device) for name in shapes)
-        self.set_classes(model)
-
-    def check_classes(self, model: Model) -> None:
-        """Accept all classes."""
+    def build(self, model: Model) -> None:
+        """Take V, μ and α."""
+        d, a = self.settings.feature_dim, len(model.attribute_names)
+        self.check_scaling(model, d)
+        shapes = {"compatibility": (d, a), "feature_mean": (d,), "attribute_mean": (a,)}
+        taken = self.take({name: torch.empty(shape, device="meta") for name, shape in shapes.items()})
+        self.compatibility, self.feature_mean, self.attribute_mean = taken.values()
+        self.feature_shape = (d,)
 
     def set_classes(self, model: Model) -> None:
-        """Take over classes and attributes."""
-        self.attributes = model.attributes.to(self.device) - self.attribute_mean
-        self.is_seen = torch.from_numpy(model.seen).to(self.device)
+        """Take over classes and centered attributes."""
+        super().set_classes(model)
+        self.attributes = self.attributes - self.attribute_mean
 
-    def copy(self) -> EszslMethod:
-        """Return a method with classes of its own."""
-        return copy.copy(self)
-
-    def as_stored(self, features: Tensor) -> Tensor:
-        """Return the features: they are stored as they are."""
-        return features
-
-    def forward(self, features: Tensor) -> EszslPass:
+    def forward(self, features: Tensor, unseen_only: bool | None = None) -> Output:
         """Look at scaled features (n, D)."""
-        return EszslPass(self, (features - self.feature_mean) @ self.compatibility)
+        read = (features - self.feature_mean) @ self.compatibility
+        scores = read @ self.attributes.T
+        return Output(scores.masked_fill(self.is_seen, -torch.inf), scores, read)

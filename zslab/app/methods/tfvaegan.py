@@ -7,181 +7,170 @@ removing it restores the model exactly.
 
 from __future__ import annotations
 
-import copy
 import hashlib
-from dataclasses import dataclass, replace
-from typing import cast
+from dataclasses import replace
+from typing import Annotated, Literal
 
+import msgspec
 import numpy as np
 import torch
+from msgspec import Meta
 from torch import Tensor
 
-from zslab.app.json_reader import JsonReader, contradiction
-from zslab.app.methods.base import LARGEST_SCORE, check_same_classes, take_tensors
-from zslab.app.model_file import Model
+from zslab.app.methods.base import Output, RunParts, Served
+from zslab.app.model_file import Model, Positive
+from zslab.data.dataset import Dataset, Samples, fit_scaling
 from zslab.data.lazy import fits
 from zslab.errors import InputError
-from zslab.shared.gate import EntropyDetector, GatedClassifier, ThresholdRule
+from zslab.shared.gate import EntropyDetector, ThresholdRule
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
 from zslab.tfvaegan.synthesis import synthesize, transform
 from zslab.utils.seeds import REFIT, stream
 
 SEED = 20_20  # new rows are a function of the model and its classes
-MOST_SYNTHETIC = 10_000  # features of a class; the papers take 300 to 2,400
-MOST_EPOCHS = 1_000  # of a head; the papers take 25 to 50
-RULES: tuple[ThresholdRule, ...] = ("release", "mean", "val")
 SERVED = ("generator", "feedback", "decoder")  # the other networks serve training only
+HEADS = ("zsl_head", "gzsl_head", "seen_head")  # over unseen classes, over all, over seen ones behind a gate
 
 
-@dataclass(frozen=True)
-class TfvaeganPass:
-    """Transformed features (n, width) of n samples; see `zslab.app.methods.base.ForwardPass`."""
+class Gate(msgspec.Struct):
+    """How a detector tells samples of seen classes: by an entropy below `threshold`, in nats."""
 
-    method: TfvaeganMethod
-    x: Tensor
-
-    @torch.no_grad()
-    def scores(self, unseen_only: bool, calibration: float) -> Tensor:
-        """Return (n, C) logits; with a gate, -inf for the side that the gate rules out, and no calibration."""
-        zsl_head, gzsl = self.method.zsl_head, self.method.gzsl
-        scores = self.x.new_full((len(self.x), len(self.method.model.class_names)), -torch.inf)
-        if unseen_only or gzsl is None:
-            scores[:, zsl_head.classes_] = zsl_head.scores(self.x)
-        elif isinstance(gzsl, GatedClassifier):
-            is_seen = gzsl.is_seen(gzsl.detector.entropy(self.x))
-            for side, head in ((is_seen, gzsl.seen_head), (~is_seen, gzsl.unseen_head)):
-                part = scores[side]
-                part[:, head.classes_] = head.scores(self.x[side])
-                scores[side] = part
-        else:
-            scores[:, gzsl.classes_] = gzsl.scores(self.x)
-            scores[:, indices_of(self.method.model.seen).to(scores.device)] -= calibration
-        return scores
-
-    @torch.no_grad()
-    def contributions(self, classes: Tensor) -> tuple[Tensor, Tensor] | None:
-        """Return Dec(x)_i a_ki, which sum to the agreement of Dec(x) with the class, and Dec(x); None if untrained."""
-        if not self.method.explains:
-            return None
-        attributes, decoder = self.method.attributes, self.method.networks.decoder
-        if self.method.transform:
-            d = decoder.hidden.in_features
-            decoded = self.x[:, d : d + attributes.shape[1]]
-        else:
-            decoded = decoder(self.x)[0]
-        return decoded * attributes[classes], decoded
-
-    def attention(self) -> None:
-        """Return None: the method sees no regions."""
+    rule: ThresholdRule
+    hidden_dim: Positive
+    threshold: Annotated[float, Meta(ge=0)]
 
 
-class TfvaeganMethod:
-    """Networks and heads; see `zslab.app.methods.base.Method`.
+class TfvaeganServed(Served, name="tfvaegan"):
+    """Networks and heads.
 
     Attributes:
-        zsl_head: over the unseen classes.
-        gzsl: a head over all classes, or a gate; None for a model that was trained for unseen classes only.
-
-    Raises:
-        InputError: settings or weights are not TF-VAEGAN's.
+        heads: "zsl_head", and "gzsl_head" or, behind the detector of a gate, "seen_head"; neither for a model that was
+            trained for unseen classes only.
     """
 
-    uses_regions, chunk = False, 8192
-    feature_shape: tuple[int, ...]
+    class Settings(msgspec.Struct):
+        """Sizes of the networks, and how synthesis and heads learn a new class."""
 
-    def __init__(self, model: Model, where: str, device: torch.device):
-        s = JsonReader(model.settings, f"{where}, settings.")
-        d, z, h = (s.integer(name) for name in ("feature_dim", "latent_dim", "hidden_dim"))
-        if model.scaling is None or len(model.scaling.factor) != d:
-            raise contradiction(f"{where}, scaling_factor", "another number of dimensions", d)
-        self.device, self.where, self.feature_shape = device, where, (d,)
-        self.explains = s.flag("decoder_trained")
-        self.n_synthetic, self.transform = s.integer("n_synthetic", 1, MOST_SYNTHETIC), s.flag("transform")
-        self.feedback = s.number("feedback_synthesis", 0, 1000) if s.flag("uses_feedback") else None
-        self.head_settings = SoftmaxHead(
-            lr=s.number("head_lr", 1e-9, 10),
-            epochs=s.integer("head_epochs", 1, MOST_EPOCHS),
-            batch_size=s.integer("head_batch_size"),
+        feature_dim: Positive
+        latent_dim: Positive
+        hidden_dim: Positive
+        decoder_output: Literal["unit_norm", "sigmoid"]
+        decoder_trained: bool
+        transform: bool
+        feedback_synthesis: Annotated[float, Meta(ge=0, le=1000)] | None
+        n_synthetic: Annotated[int, Meta(ge=1, le=10_000)]  # the papers take 300 to 2,400
+        head_lr: Annotated[float, Meta(gt=0, le=10)]
+        head_epochs: Annotated[int, Meta(ge=1, le=1000)]  # the papers take 25 to 50
+        head_batch_size: Positive
+        gate: Gate | None = None
+
+    @classmethod
+    def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
+        """See `Served.of_run`; `run.max_seen_per_class` training features of each seen class are kept."""
+        train = dataset.locations["trainval"]
+        scaling, labels = fit_scaling(dataset.features, train, "minmax"), dataset.labels[train]
+        generator = np.random.default_rng(0)
+        chosen = [generator.permutation(np.flatnonzero(labels == k))[: run.max_seen_per_class] for k in np.unique(labels)]
+        kept = np.concatenate([np.sort(rows) for rows in chosen])
+        features, labels = torch.from_numpy(scaling(dataset.features[train[kept]])), torch.from_numpy(labels[kept])
+        served = (*SERVED, *HEADS, "detector")
+        return msgspec.structs.replace(
+            model,
+            settings=msgspec.to_builtins(cls._settings_of(run)),
+            scaling=scaling,
+            weights={k: v for k, v in run.tensors.items() if k.split(".")[0] in served and not k.endswith(".classes")},
+            train=Samples(features, labels) if len(kept) else None,
+            train_share=max(len(kept), 1) / len(train),
         )
-        output = s.choice("decoder_output", ("unit_norm", "sigmoid"))
-        a = len(model.attribute_names)
+
+    @classmethod
+    def _settings_of(cls, run: RunParts) -> Settings:
+        """Return the settings of a run: from its flags and the sizes of its networks."""
+        tensors, config = run.tensors, run.config
+        hidden_dim, feature_dim = tensors["decoder.hidden.weight"].shape
+        gate = None
+        if run.gate_threshold is not None:
+            gate = Gate(config["ood_threshold"], config["ood_hidden"], run.gate_threshold)
+        return cls.Settings(
+            feature_dim=feature_dim,
+            hidden_dim=hidden_dim,
+            latent_dim=tensors["generator.hidden.weight"].shape[1] - len(tensors["decoder.attributes.bias"]),
+            decoder_output="sigmoid" if config["bce_att"] else "unit_norm",
+            decoder_trained=config["recons_weight"] != 0,
+            transform=config["transform"],
+            feedback_synthesis=None if config["feedback_loop"] == 1 else config["a2"],
+            n_synthetic=config["syn_num"],
+            head_lr=config["classifier_lr"],
+            head_epochs=config["classifier_epochs"],
+            head_batch_size=config["syn_num"],
+            gate=gate,
+        )
+
+    def build(self, model: Model) -> None:
+        """Build the networks that synthesis and heads need, and load their weights and those of the heads."""
+        s, a = self.settings, len(model.attribute_names)
+        d, h, z = s.feature_dim, s.hidden_dim, s.latent_dim
+        self.check_scaling(model, d)
+        self.head_settings = SoftmaxHead(lr=s.head_lr, epochs=s.head_epochs, batch_size=s.head_batch_size)
         with torch.device("meta"):  # wrong sizes must not cost memory
-            decoder = SemanticDecoder(d, a, h, "sigmoid" if output == "sigmoid" else "unit_norm")
-            networks = Encoder(d, a, z, h), Generator(z, a, d, h), Critic(d, a, h), Feedback(h), decoder
-            self.networks = Networks(*networks)
+            decoder = SemanticDecoder(d, a, h, s.decoder_output)
+            self.networks = Networks(Encoder(d, a, z, h), Generator(z, a, d, h), Critic(d, a, h), Feedback(h), decoder)
         for name, network in self.networks.named_children():
             if name in SERVED:
-                shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-                state = take_tensors(name, shapes, model.weights, where)
-                network.to_empty(device=device).requires_grad_(False)
+                state = self.take(network.state_dict(), f"{name}.")
+                network.to_empty(device=self.device).requires_grad_(False)
                 network.load_state_dict(state)
-        self.network_weights = {k: v for k, v in model.weights.items() if k.split(".")[0] in SERVED}
-        self.width = d + (a + h if self.transform else 0)
-        self.zsl_head = self._head("zsl_head", indices_of(~model.seen), model)
-        self.gzsl = self._gzsl(model, s)
-        self.model = self.base = model
-        self.attributes = model.attributes.to(device)
-        self.base_zsl_head, self.base_gzsl = self.zsl_head, self.gzsl
+        self.base, self.feature_shape, self.width = model, (d,), d + (a + h if s.transform else 0)
+        seen = torch.from_numpy(model.seen)
+        over = {"zsl_head": indices_of(~seen)}
+        if s.gate or "gzsl_head.weight" in self.weights:
+            over |= {"seen_head": indices_of(seen)} if s.gate else {"gzsl_head": torch.arange(len(seen))}
+        self.base_heads = {name: self._head(name, classes.to(self.device)) for name, classes in over.items()}
+        self.generalized = len(self.base_heads) > 1
+        self.detector = self._detector(int(seen.sum())) if s.gate else None
 
-    def _head(self, name: str, classes: Tensor, model: Model) -> SoftmaxHead:
-        k = len(classes)
-        shapes: dict[str, tuple[int, ...]] = {"weight": (k, self.width), "bias": (k,), "classes": (k,)}
-        state = take_tensors(name, shapes, model.weights, self.where)
-        check_same_classes(name, state["classes"], classes, self.where)
-        return self._with_rows(state)
+    def _head(self, name: str, classes: Tensor) -> SoftmaxHead:
+        """Return a head of the model file over some classes."""
+        expected = {"weight": torch.empty(len(classes), self.width, device="meta"), "bias": torch.empty(len(classes))}
+        return self._with_rows(self.take(expected, f"{name}.") | {"classes": classes})
 
     def _with_rows(self, state: dict[str, Tensor]) -> SoftmaxHead:
         head = replace(self.head_settings)
-        head.load_state_dict({key: value.to(self.device) for key, value in state.items()})
+        head.load_state_dict(state)
         return head
 
-    def _gzsl(self, model: Model, settings: JsonReader) -> SoftmaxHead | GatedClassifier | None:
-        if settings.content.get("gate") is None:
-            everything = torch.arange(len(model.class_names))
-            return self._head("gzsl_head", everything, model) if "gzsl_head.weight" in model.weights else None
-        gate = JsonReader(settings.member("gate"), f"{settings.where}gate.")
-        rule = cast(ThresholdRule, gate.choice("rule", RULES))
-        seen, hidden = indices_of(model.seen), gate.integer("hidden_dim")
-        sizes = (self.width, hidden, hidden, len(seen))
-        shapes: dict[str, tuple[int, ...]] = {f"{2 * i}.weight": (n, m) for i, (m, n) in enumerate(zip(sizes, sizes[1:]))}
-        shapes |= {f"{2 * i}.bias": (n,) for i, n in enumerate(sizes[1:])} | {"classes": (len(seen),)}
-        state = take_tensors("detector", shapes, model.weights, self.where)
-        check_same_classes("detector", state["classes"], seen, self.where)
+    def _detector(self, n_seen: int) -> EntropyDetector:
+        hidden = self.settings.gate.hidden_dim
+        sizes = (self.width, hidden, hidden, n_seen)
+        expected = {f"{2 * i}.weight": torch.empty(n, m, device="meta") for i, (m, n) in enumerate(zip(sizes, sizes[1:]))}
+        expected |= {f"{2 * i}.bias": torch.empty(n, device="meta") for i, n in enumerate(sizes[1:])}
         detector = EntropyDetector(hidden_dim=hidden)
-        detector.load_state_dict({key: value.to(self.device) for key, value in state.items()})
+        detector.load_state_dict(self.take(expected, "detector.") | {"classes": torch.arange(n_seen, device=self.device)})
         detector.network_.requires_grad_(False)
-        classifier = GatedClassifier(detector, self._head("seen_head", seen, model), self.zsl_head, rule)
-        classifier.threshold_ = gate.number("threshold", 0, LARGEST_SCORE)
-        return classifier
+        return detector
 
-    @property
-    def generalized(self) -> bool:
-        """Whether there is a head over all classes, or a gate."""
-        return self.gzsl is not None
+    @torch.no_grad()
+    def forward(self, features: Tensor, unseen_only: bool | None = None) -> Output:
+        """Look at scaled features (n, D); a gate leaves -inf on the side that it rules out."""
+        x, (_, *others) = self._transformed(features), self.heads
+        every = self._scores(x, others[0]) if others and not unseen_only else None
+        unseen = self._scores(x, "zsl_head") if every is None or self.detector or unseen_only is None else None
+        if self.detector is not None and every is not None and unseen is not None:
+            is_seen = self.detector.entropy(x) < self.settings.gate.threshold
+            every = torch.where(is_seen[:, None], every, unseen)
+        d, read = self.settings.feature_dim, None
+        if self.settings.decoder_trained:  # Dec(x)_i a_ki sum to the agreement of Dec(x) with class k
+            read = x[:, d : d + self.attributes.shape[1]] if self.settings.transform else self.networks.decoder(x)[0]
+        return Output(unseen, every, read)
 
-    @property
-    def weights(self) -> dict[str, Tensor]:
-        """All tensors under the names of the model file."""
-        heads: dict[str, SoftmaxHead | EntropyDetector] = {"zsl_head": self.zsl_head}
-        if isinstance(self.gzsl, GatedClassifier):
-            heads |= {"detector": self.gzsl.detector, "seen_head": self.gzsl.seen_head}
-        elif self.gzsl is not None:
-            heads["gzsl_head"] = self.gzsl
-        return self.network_weights | {
-            f"{name}.{key}": value for name, head in heads.items() for key, value in head.state_dict().items()
-        }
-
-    def as_stored(self, features: Tensor) -> Tensor:
-        """Return the features: they are stored as they are."""
-        return features
-
-    def forward(self, features: Tensor) -> TfvaeganPass:
-        """Look at scaled features (n, D)."""
-        return TfvaeganPass(self, self._transformed(features))
+    def _scores(self, x: Tensor, head: str) -> Tensor:
+        scores = x.new_full((len(x), len(self.is_seen)), -torch.inf)
+        scores[:, self.heads[head].classes_] = self.heads[head].scores(x)
+        return scores
 
     def _transformed(self, features: Tensor) -> Tensor:
-        return transform(self.networks.decoder, features) if self.transform else features
+        return transform(self.networks.decoder, features) if self.settings.transform else features
 
     # ---- new classes ----------------------------------------------------------------------------------------------------
 
@@ -192,58 +181,51 @@ class TfvaeganMethod:
             InputError: the model keeps no training features, or the synthesized ones would not fit in memory.
         """
         new = self._new_classes(model)
-        if isinstance(self.gzsl, SoftmaxHead) and len(new) and model.train is None:
-            raise InputError(
-                "the model cannot learn new classes",
-                where="the model file",
-                found="no training features of seen classes",
-                expected="some, which new classes are trained against",
-                fix="Export it with --max_seen_per_class 100 or so.",
-            )
-        n_synthetic = int((~model.seen).sum()) * self.n_synthetic
+        if "gzsl_head" in self.base_heads and len(new) and model.train is None:
+            must = "the model must hold training features of seen classes, which new classes are trained against"
+            raise InputError(must, where="the model file", got="none", fix="Export it with --max_seen_per_class 100 or so.")
+        n_synthetic = int((~model.seen).sum()) * self.settings.n_synthetic
         if len(new) and not fits(n_synthetic, 2 * self.width):
             raise InputError(
-                "the synthesized features do not fit in memory",
+                "the synthesized features must fit in half of the free memory",
                 where="the classes",
-                found=f"{n_synthetic:,} features of {self.width:,} numbers",
-                expected="half of the free memory or less",
+                got=f"{n_synthetic:,} features of {self.width:,} numbers",
                 fix="Add fewer classes, or train with a smaller --syn_num.",
             )
 
     def _new_classes(self, model: Model) -> Tensor:
         """Return the unseen classes (k,) that the model file does not have, or has with other attributes."""
         places = {name: place for place, name in enumerate(self.base.class_names)}
-        return torch.tensor(
-            [
-                number
-                for number, name in enumerate(model.class_names)
-                if not model.seen[number]
-                and not (name in places and np.array_equal(model.table[number], self.base.table[places[name]]))
-            ],
-            dtype=torch.int64,
-        )
+        known = [
+            name in places and np.array_equal(model.table[number], self.base.table[places[name]])
+            for number, name in enumerate(model.class_names)
+        ]
+        return indices_of(~(torch.from_numpy(model.seen) | torch.tensor(known)))
 
     def set_classes(self, model: Model) -> None:
         """Give the heads the model's classes: old ones keep their rows, new ones learn theirs."""
+        super().set_classes(model)
+        self.model, self.heads = model, self.base_heads
+        if model is self.base:
+            return
         self.check_classes(model)
-        self.model, self.attributes = model, model.attributes.to(self.device)
-        new, unseen = self._new_classes(model).to(self.device), indices_of(~model.seen).to(self.device)
+        new, unseen, seen = self._new_classes(model).to(self.device), indices_of(~self.is_seen), indices_of(self.is_seen)
         x, labels = self._synthetic(unseen if len(new) else new)
-        self.zsl_head = self._extended(self.base_zsl_head, unseen, new, x, labels)
-        if isinstance(self.base_gzsl, GatedClassifier):
-            gate = self.base_gzsl
-            self.gzsl = GatedClassifier(gate.detector, gate.seen_head, self.zsl_head, gate.rule)
-            self.gzsl.threshold_ = gate.threshold_
-        elif self.base_gzsl is not None:
-            everything = torch.arange(len(model.class_names), device=self.device)
-            if len(new) and model.train is not None:
+        self.heads = {"zsl_head": self._extended("zsl_head", unseen, new, x, labels)}
+        if "seen_head" in self.base_heads:
+            self.heads["seen_head"] = self._extended("seen_head", seen, new[:0], x, labels)
+        if "gzsl_head" in self.base_heads:
+            if len(new):
                 # Where only a share of the training samples was kept, as large a share of synthesized ones keeps the balance.
-                n = self.n_synthetic
+                n = self.settings.n_synthetic
                 kept = torch.arange(len(labels), device=self.device) % n < max(1, round(n * model.train_share))
-                seen = self._transformed(model.train.features[:].to(self.device))
-                x = torch.cat([seen, x[kept]])
+                x = torch.cat([self._transformed(model.train.features[:].to(self.device)), x[kept]])
                 labels = torch.cat([model.train.labels.to(self.device), labels[kept]])
-            self.gzsl = self._extended(self.base_gzsl, everything, new, x, labels)
+            self.heads["gzsl_head"] = self._extended(
+                "gzsl_head", torch.arange(len(seen) + len(unseen)).to(seen), new, x, labels
+            )
+        rows = {f"{name}.{part}": getattr(head, f"{part}_") for name, head in self.heads.items() for part in ("weight", "bias")}
+        self.weights = self.weights | rows
 
     def _synthetic(self, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Return transformed synthesized features of classes, with labels; those of a class depend on nothing else."""
@@ -251,13 +233,14 @@ class TfvaeganMethod:
         for number in classes.tolist():
             name, row = self.model.class_names[number], self.model.attributes[number]
             generator = stream(SEED, REFIT, _digest(name, row), self.device)
-            one = torch.tensor([number], device=self.device)
-            made = synthesize(self.networks, self.attributes, one, self.n_synthetic, self.feedback, generator)
+            one, feedback = torch.tensor([number], device=self.device), self.settings.feedback_synthesis
+            made = synthesize(self.networks, self.attributes, one, self.settings.n_synthetic, feedback, generator)
             features.append(self._transformed(made.features[:]))
-        return torch.cat(features), classes.repeat_interleave(self.n_synthetic)
+        return torch.cat(features), classes.repeat_interleave(self.settings.n_synthetic)
 
-    def _extended(self, base: SoftmaxHead, classes: Tensor, new: Tensor, x: Tensor, labels: Tensor) -> SoftmaxHead:
-        """Return the head over `classes`, with the base's rows for the old ones and trained rows for the new ones."""
+    def _extended(self, name: str, classes: Tensor, new: Tensor, x: Tensor, labels: Tensor) -> SoftmaxHead:
+        """Return a head over `classes`, with the model file's rows for the old ones and trained rows for the new ones."""
+        base = self.base_heads[name]
         places = {self.base.class_names[k]: row for row, k in enumerate(base.classes_.tolist())}
         old = classes[~torch.isin(classes, new)]
         rows = torch.tensor([places[self.model.class_names[k]] for k in old.tolist()], dtype=torch.int64, device=self.device)
@@ -304,10 +287,6 @@ class TfvaeganMethod:
                 loss.backward()
                 adam.step()
         return new_weight.detach(), new_bias.detach()
-
-    def copy(self) -> TfvaeganMethod:
-        """Return a method with classes of its own; heads are replaced and never changed in place."""
-        return copy.copy(self)
 
 
 def indices_of(mask: object) -> Tensor:
