@@ -26,12 +26,13 @@ def photograph(model: Path, output: Path, example: int, port: int) -> None:
     with serving(Predictor.load(model), port=port) as url, sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
+        page.set_default_timeout(300_000)
         page.goto(url)
-        page.get_by_role("button", name="Example").nth(example).click()
-        page.wait_for_selector(".zslab-maps img, .zslab-reasons")
+        page.get_by_role("button", name="Thumbnail").nth(example).click()
+        page.get_by_text("Most probable classes").wait_for()
         page.evaluate("document.activeElement.blur()")
         page.mouse.move(0, 0)
-        page.wait_for_timeout(1000)  # what fades in has faded in
+        page.wait_for_timeout(3000)  # what fades in has faded in
         page.screenshot(path=output, type="jpeg", quality=82, full_page=True)
         browser.close()
 
@@ -40,7 +41,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "web_page.jpg")
-    parser.add_argument("--example", type=int, default=4, help="which of the example images, from 0")
+    parser.add_argument("--example", type=int, default=2, help="which of the example images, from 0")
     parser.add_argument("--port", type=int, default=7860)
     own = parser.parse_args()
     photograph(own.model, own.output, own.example, own.port)

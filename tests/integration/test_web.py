@@ -52,7 +52,7 @@ def visit(web, predictor: Predictor):
         (0.1234, (0, 0.36, 0.01, 0.12)),
         (1.75, (0, 5.4, 0.1, 1.8)),
         (25, (0, 75, 1, 25)),
-        (-0.5, (-1.5, 0, 0.01, -0.5)),
+        (-0.5, (-1.5, 1.5, 0.01, -0.5)),
     ],
 )
 def test_the_calibration_starts_at_the_stored_value(web, stored: float, expected: tuple[float, ...]) -> None:

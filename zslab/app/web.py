@@ -62,7 +62,7 @@ CSS = """
 .block.zslab-refused { border-left: 4px solid #b3261e !important; padding: .5rem 1rem !important; }
 .zslab-reasons :is(.header-content, .cell-wrap, .cell-wrap *) { padding: .15rem !important; overflow-wrap: normal; }
 .zslab-tiles .grid-wrap { min-height: 0; max-height: none; padding-top: 2.2rem; }
-.zslab-tiles .grid-container { grid-template: none / repeat(auto-fill, minmax(5.5rem, 1fr)); grid-auto-rows: auto; }
+.zslab-tiles .grid-container { grid-template: none / repeat(auto-fill, minmax(max(5.5rem, 22%), 1fr)); grid-auto-rows: auto; }
 .zslab-tiles .thumbnail-lg { height: auto; aspect-ratio: auto; }
 .zslab-tiles .caption-label { position: static; max-width: none; border: 0; padding: 0; white-space: normal; }
 """
@@ -289,13 +289,13 @@ def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_ope
 
 
 def slider(stored: float) -> dict[str, Any]:
-    """Return range, step and first value of the calibration: the stored value to two digits, in the middle third."""
+    """Return range, step and first value of the calibration: the stored value to two digits, and thrice as far."""
     if not stored:
         return {"minimum": 0, "maximum": 3, "step": 0.05, "value": 0}  # scores of both methods differ by a few units
     step = 10.0 ** (math.floor(math.log10(abs(stored))) - 1)
     value = round(stored / step) * step
-    least, most = sorted((0.0, 3 * value))
-    return {name: round(number, 9) for name, number in zip(("minimum", "maximum", "step", "value"), (least, most, step, value))}
+    numbers = {"minimum": min(0.0, 3 * value), "maximum": 3 * abs(value), "step": step, "value": value}
+    return {name: round(number, 9) for name, number in numbers.items()}
 
 
 def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> gr.Blocks:
