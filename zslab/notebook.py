@@ -28,9 +28,6 @@ def launch(launcher: Path, flags: Sequence[object] = ()) -> Path:
 
     Returns:
         The folder of the run, or of the sweep over seeds.
-
-    Raises:
-        InputError: the launcher failed.
     """
     command = [sys.executable, str(launcher), *map(str, flags), *shlex.split(os.environ.get(FLAGS, ""))]
     print("$", as_typed(["python", *command[1:]]))
@@ -43,13 +40,7 @@ def launch(launcher: Path, flags: Sequence[object] = ()) -> Path:
             if line.startswith("Report: "):
                 report = Path(line.removeprefix("Report: ").strip())
     if process.returncode != 0 or report is None:
-        raise InputError(
-            "the launcher failed",
-            where=launcher,
-            found=last,
-            expected="a finished run with a report",
-            fix="Read its output above.",
-        )
+        raise InputError("the launcher must end with a report", where=launcher, got=last, fix="Read its output above.")
     return report.parent
 
 
@@ -61,21 +52,13 @@ def show(run_dir: Path, *figures: str, width: int = 820) -> None:
         figures: names as under `plots/` ("accuracy", "curve"); "attention" stands for attention_1, attention_2, ...; none
             means all of them.
         width: in pixels.
-
-    Raises:
-        InputError: there is no such figure.
     """
     print(format_rows(read_result(Path(run_dir) / "result.json")))
     available = {path.stem: path for path in sorted((Path(run_dir) / "plots").glob("*.png"))}
     for name in figures or available:
         found = [path for stem, path in available.items() if stem == name or stem.rpartition("_")[0] == name]
         if not found:
-            raise InputError(
-                "the report has no such figure",
-                where=run_dir,
-                found=name,
-                expected=examples(available),
-                fix="Ask for one of those.",
-            )
+            must, fix = f"a figure must be one of {examples(available)}", "Ask for one of those."
+            raise InputError(must, where=run_dir, got=name, fix=fix)
         for path in found:
             display(Image(filename=str(path), width=width))  # type: ignore[no-untyped-call]
