@@ -21,6 +21,8 @@ from safetensors.torch import load_file
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "zero-shot-actions"))
 
+from train_tfvaegan import METHOD  # noqa: E402
+
 from zslab.config import ActionConfig, override  # noqa: E402
 from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
 from zslab.train import open_dataset  # noqa: E402
@@ -29,7 +31,6 @@ from zslab.utils.files import read_json  # noqa: E402
 from classifier import build_heads  # noqa: E402
 from config import TFVAEGAN  # noqa: E402
 from model import build_networks  # noqa: E402
-from train_tfvaegan import METHOD  # noqa: E402
 
 
 def read_config(run: Path, dataroot: Path | None) -> ActionConfig:

@@ -28,7 +28,7 @@ from zslab.errors import InputError
 from zslab.protocol.evaluation import Snapshot
 from zslab.shared.gate import EntropyDetector
 from zslab.shared.heads import SoftmaxHead
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import generate
 from zslab.tfvaegan.synthesis import synthesize
 
@@ -243,19 +243,18 @@ def test_scattered_rows_are_not_read_ahead_of(rows_wanted, advice) -> None:
 def test_features_of_large_label_sets_are_synthesized_on_demand(monkeypatch) -> None:
     """They are what the generator makes of the stored noise, the same at every access, in whatever batches."""
     torch.manual_seed(0)
-    decoder = SemanticDecoder(6, 4, 8, "unit_norm")
-    networks = Networks(Encoder(6, 4, 4, 8), Generator(4, 4, 6, 8), Critic(6, 4, 8), Feedback(8), decoder)
+    networks = Networks.build(tfvaegan(ngh=8, ndh=8), 6, 4)
     attributes, classes = torch.rand(9, 4), torch.tensor([2, 5, 7])
     monkeypatch.setattr("zslab.tfvaegan.synthesis.NOISE_ROWS", 16)
-    held = synthesize(networks, attributes, classes, 10, 1.0, torch.Generator().manual_seed(3))
+    held = synthesize(networks, attributes, classes, 10, 0.5, torch.Generator().manual_seed(3))
     monkeypatch.setattr(rows, "IN_MEMORY", 0)
-    streamed = synthesize(networks, attributes, classes, 10, 1.0, torch.Generator().manual_seed(3))
+    streamed = synthesize(networks, attributes, classes, 10, 0.5, torch.Generator().manual_seed(3))
     assert isinstance(held.features, torch.Tensor) and isinstance(streamed.features, LazyFeatures)
     assert torch.equal(held.labels, streamed.labels) and streamed.features.shape == held.features.shape
     noise = torch.randn(16, 4, generator=torch.Generator().manual_seed(3))
     index = torch.tensor([29, 0, 17, 1])
     with torch.no_grad():
-        expected = generate(networks, noise[[13, 0, 1, 1]], attributes[[7, 2, 5, 2]], 1.0)
+        expected = generate(networks, noise[[13, 0, 1, 1]], attributes[[7, 2, 5, 2]], 0.5)
     torch.testing.assert_close(streamed.features[index], expected)
     torch.testing.assert_close(streamed.features[:][index], streamed.features[index])
     assert streamed.features.to(torch.device("cpu")) is streamed.features

@@ -15,7 +15,7 @@ from zslab.protocol.evaluation import accuracies
 from zslab.shared.gate import EntropyDetector, GatedClassifier, detector_loss, softmax_entropy
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.tfvaegan.networks import Networks
 
 from helpers.configs import actions
 
@@ -186,13 +186,11 @@ def stage_data(stage: str) -> StageData:
 
 def measure(data: StageData, gated: bool, rule: str = "release", constant: float | None = None):
     torch.manual_seed(0)
-    networks = Networks(
-        Encoder(2, 3, 3, 8), Generator(3, 3, 2, 8), Critic(2, 3, 8), Feedback(8), SemanticDecoder(2, 3, 8, "sigmoid")
-    )
+    config = actions(ngh=8, ndh=8, nz=None, syn_num=10)
+    networks = Networks.build(config, 2, 3)
     zsl = SoftmaxHead(epochs=3, batch_size=20)
     other = SoftmaxHead(epochs=3, batch_size=20)
     gzsl = GatedClassifier(EntropyDetector(epochs=2, hidden_dim=6), other, zsl, rule) if gated else other
-    config = actions(syn_num=10)
     return SimpleNamespace(
         gzsl=gzsl, found=evaluate(networks, data, config, zsl, gzsl, generator(5), keep={2}, constant=constant)
     )

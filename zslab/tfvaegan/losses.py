@@ -96,7 +96,8 @@ def gradient_penalty(slope: Tensor) -> Tensor:
 
     Source: WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3; eq. 2 of TF-VAEGAN.
     """
-    return (slope.norm(dim=1) - 1).square().mean()
+    penalty: Tensor = (slope.norm(dim=1) - 1).square().mean()
+    return penalty
 
 
 def adapt_penalty_weight(penalty_weight: Tensor, penalty: Tensor) -> Tensor:
