@@ -338,24 +338,20 @@ def test_without_seen_test_samples_there_is_nothing_generalized(tmp_path) -> Non
 
 
 def test_a_batch_larger_than_the_data_is_refused(region_file) -> None:
-    with pytest.raises(InputError, match=r"--batch_size: a batch is larger than the data .got 37.*36 training samples"):
+    with pytest.raises(InputError, match=r"--batch_size: .*36 training samples.*got 37"):
         build(region_file, replace(SETTINGS, batch_size=37))
     build(region_file, replace(SETTINGS, batch_size=37, sampling="class_balanced"))
 
 
 def test_maps_that_do_not_fit_into_memory_are_refused(region_file, monkeypatch) -> None:
     monkeypatch.setattr("zslab.dazle.region_loader.free_memory", lambda device: 2 * 72 * FEATURES * 9 * 2 // 2)
-    with pytest.raises(
-        InputError, match=r"--cache memory: the region maps are larger than the free memory .got .* for 72 images"
-    ):
+    with pytest.raises(InputError, match="--cache memory: .*got .* for 72 images"):
         build(region_file, cached=True)
 
 
 def test_regions_of_another_grid_are_refused(region_file) -> None:
     data = read_region_maps(region_file).stage("test")
-    with pytest.raises(
-        InputError, match=r"the regions are not those of the model.s grid .got 9 regions of 12 features, expected 49 .* of 12"
-    ):
+    with pytest.raises(InputError, match="the region maps: .*7 × 7 regions of 12 features.*got 9 of 12"):
         DazleTrainer(Dazle(None, ATTRIBUTES, FEATURES), data, SETTINGS, CPU).evaluate()
 
 
@@ -530,13 +526,13 @@ def test_seeds_run_through_the_launcher_and_are_summarized(region_file, tmp_path
 @pytest.mark.parametrize(
     ("changes", "arguments", "words"),
     [
-        ({}, ["--image_embedding", "nothing"], "the region file is missing"),
-        ({}, ["--batch_size", "1000"], "a batch is larger than the data"),
+        ({}, ["--image_embedding", "nothing"], "nothing.hdf5: "),
+        ({}, ["--batch_size", "1000"], "--batch_size: .*1000"),
         ({}, ["--nepoch", "0"], "--nepoch: the number must"),
-        ({}, ["--is_conv", "--cache", "memory", "--batch_size", "1000"], "a batch is larger than the data"),
+        ({}, ["--is_conv", "--cache", "memory", "--batch_size", "1000"], "--batch_size: .*1000"),
         ({}, ["--lambda_", "-1"], "--lambda_: the number must"),
-        ({"w2v_att": np.ones((4, 7), dtype=np.float32)}, [], "word vectors"),
-        ({"w2v_att": np.zeros((5, 7), dtype=np.float32)}, [], "have no word vector"),
+        ({"w2v_att": np.ones((4, 7), dtype=np.float32)}, [], "regions.hdf5: "),
+        ({"w2v_att": np.zeros((5, 7), dtype=np.float32)}, [], "w2v_att: "),
     ],
 )
 def test_what_cannot_be_is_one_line(tmp_path, images, capsys, changes, arguments, words) -> None:

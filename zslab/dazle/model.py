@@ -102,13 +102,8 @@ class Dazle(nn.Module):
         """
         super().__init__()
         if options.is_conv and (grid[0] - 1) * (grid[1] - 1) < 2:  # attention needs two regions
-            raise InputError(
-                "the grid is too small for a 2 × 2 convolution",
-                where="the region maps",
-                found=f"{grid[0]} × {grid[1]} regions",
-                expected="at least 2 × 3",
-                fix="Leave out --is_conv.",
-            )
+            must, fix = "the grid must have at least 2 × 3 regions for a 2 × 2 convolution", "Leave out --is_conv."
+            raise InputError(must, where="the region maps", got=f"{grid[0]} × {grid[1]}", fix=fix)
         self.options, self.input_grid, self.feature_dim = options, tuple(grid), feature_dim
         if attribute_vectors is None:
             vectors = torch.randn(n_attributes, word_dim, generator=generator)
@@ -183,11 +178,11 @@ class Dazle(nn.Module):
     def _check_regions(self, regions: Tensor) -> None:
         expected = self.input_grid[0] * self.input_grid[1], self.feature_dim
         if regions.shape[1:] != expected:
+            rows, columns = self.input_grid
             raise InputError(
-                "the regions are not those of the model's grid",
+                f"there must be {rows} × {columns} regions of {self.feature_dim} features, as the model's",
                 where="the region maps",
-                found=f"{regions.shape[1]} regions of {regions.shape[2]} features",
-                expected=f"{expected[0]} ({self.input_grid[0]} × {self.input_grid[1]}) of {expected[1]}",
+                got=f"{regions.shape[1]} of {regions.shape[2]}",
                 fix="Use region maps from the backbone that the model was trained with.",
             )
 
@@ -215,20 +210,18 @@ def _check_vectors(vectors: Tensor, n_attributes: int, normalized: bool) -> Tens
     """
     if vectors.ndim != 2 or len(vectors) != n_attributes:
         raise InputError(
-            "the word vectors do not match the attributes",
+            f"there must be a row for each of the {n_attributes} attributes",
             where="the attributes' word vectors",
-            found=f"shape {tuple(vectors.shape)}",
-            expected=f"({n_attributes}, dimension): one row for each of the {n_attributes} attributes",
+            got=f"shape {tuple(vectors.shape)}",
             fix="Make the word vectors again from this data set's attribute names, or train without them.",
         )
     norms = torch.linalg.vector_norm(vectors.float(), dim=1)
     bad = (~norms.isfinite() | (norms == 0) & normalized).nonzero().flatten().tolist()
     if bad:
         raise InputError(
-            "an attribute has no word vector",
+            "every row must be finite, and not zero",
             where="the attributes' word vectors",
-            found=f"{len(bad)} rows that are zero or not finite, the first is attribute {bad[0] + 1}",
-            expected="a vector for every attribute",
+            got=f"{len(bad)} others, the first for attribute {bad[0] + 1}",
             fix="Make the word vectors again so that every attribute has a known word, or train without them.",
         )
     return vectors.float()

@@ -40,10 +40,9 @@ class Cached:
         free = free_memory(device)
         if needed > 0.9 * free:
             raise InputError(
-                "the region maps are larger than the free memory",
+                f"the region maps must fit in 90 % of the {free / GIB:.1f} GiB that are free on {device}",
                 where="--cache memory",
-                found=f"{needed / GIB:.1f} GiB for {len(rows)} images in half precision",
-                expected=f"at most 90 % of the {free / GIB:.1f} GiB that are free on {device}",
+                got=f"{needed / GIB:.1f} GiB for {len(rows)} images in half precision",
                 fix="Leave out --cache memory: maps are then read as they are needed, while the model computes.",
             )
         self.device = device

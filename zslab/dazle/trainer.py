@@ -27,11 +27,11 @@ from zslab.dazle import losses as loss
 from zslab.dazle.model import Dazle
 from zslab.dazle.region_loader import Cached, Streamed
 from zslab.dazle.sampling import class_balanced_batches, random_batches
-from zslab.errors import InputError
 from zslab.protocol.evaluation import Evaluation, Progress, unwatched
 from zslab.protocol.loop import mean_losses
 from zslab.results.checkpoint import checked_sums, load_network, load_optimizer
 from zslab.utils.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
+from zslab.utils.flags import check_batch_size
 from zslab.utils.precision import set_precision
 from zslab.utils.seeds import BATCHES, stream
 
@@ -71,14 +71,8 @@ class DazleTrainer:
         """
         set_precision(config.precision, device)
         config = config.fitted(len(data.train), data.stage)
-        if config.sampling == "random" and config.batch_size > len(data.train):
-            raise InputError(
-                "a batch is larger than the data",
-                where="--batch_size",
-                found=config.batch_size,
-                expected=f"at most the {len(data.train)} training samples of the {data.stage} stage",
-                fix=f"Pass --batch_size {len(data.train)} or less.",
-            )
+        if config.sampling == "random":
+            check_batch_size(config.batch_size, len(data.train), f"training samples of the {data.stage} stage")
         self.model, self.data, self.config, self.device = model.to(device).train(), data, config, device
         model.bf16 = config.precision == "bf16"
         self.maps = maps or Streamed(data.regions, device)

@@ -23,6 +23,7 @@ from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import Losses, TrainingState, draw, iteration
 from zslab.utils.allocator import reuse_freed_memory
 from zslab.utils.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
+from zslab.utils.flags import check_batch_size
 from zslab.utils.plugins import load_object
 from zslab.utils.precision import autocast, set_precision
 from zslab.utils.seeds import EVALUATION, TRAINING, stream
@@ -206,23 +207,15 @@ class TfvaeganTrainer:
 def _check(data: StageData, config: TfvaeganConfig, transductive: bool) -> None:
     pools = {"training": data.train} | ({"unlabeled": data.test_unseen} if transductive else {})
     for name, samples in pools.items():
-        if config.batch_size > len(samples):
-            raise InputError(
-                "a batch is larger than the data",
-                where="--batch_size",
-                found=config.batch_size,
-                expected=f"at most the {len(samples)} {name} samples of the {data.stage} stage",
-                fix=f"Pass --batch_size {len(samples)} or less.",
-            )
+        check_batch_size(config.batch_size, len(samples), f"{name} samples of the {data.stage} stage")
     features = data.train.features
     if isinstance(features, LazyFeatures):
         features = features[:CHUNK]  # some samples reveal a wrong scaling; reading all takes minutes
     low, high = features.min().item(), features.max().item()
     if low < 0 or high > 1:
         raise InputError(
-            "features lie outside [0, 1], which a generator ending in a sigmoid cannot produce",
+            "the values must lie in [0, 1], where the generator's sigmoid ends",
             where="the training features after scaling",
-            found=f"{low:.4g}..{high:.4g}",
-            expected="0..1",
-            fix="Use --preprocessing (min-max scaling, the default) and not --standardization.",
+            got=f"{low:.4g}..{high:.4g}",
+            fix="Scale them by their minimum and maximum.",
         )

@@ -16,6 +16,13 @@ def check_at_least(least: float, config: object, *flags: str, below: float | Non
             raise InputError(must, where=f"--{flag}", got=value, fix="Pass another number.")
 
 
+def check_batch_size(batch_size: int, n: int, samples: str) -> None:
+    """Refuse a batch of more than the n samples it is drawn from."""
+    if batch_size > n:
+        must, fix = f"a batch must fit in the {n} {samples}", f"Pass {n} or less, or --fit_batch_size."
+        raise InputError(must, where="--batch_size", got=batch_size, fix=fix)
+
+
 def is_plain_name(name: str) -> bool:
     """Return whether a name is that of a file or folder, and leads nowhere else."""
     return bool(name.strip()) and Path(name).name == name and name != ".."
