@@ -36,8 +36,8 @@ from zslab.datasets import Xlsa17Source
 from zslab.errors import InputError, examples
 from zslab.estimator import fit_tfvaegan
 from zslab.features.backbones import BackboneSpec, ImageBackbone, load_backbone
-from zslab.features.images import find_images
-from zslab.features.sources import read_image_folder
+from zslab.features.images import SUFFIXES
+from zslab.features.sources import find_files, read_class_folders
 from zslab.metrics import seen_unseen_curve
 from zslab.protocol.held_out import held_out_draws
 from zslab.report.page import duration, write_page
@@ -86,7 +86,9 @@ def learn(config: LearnConfig) -> int:
     if config.output.exists() and config.output.read_bytes()[8:9] != b"{":
         fix = "Name another one."
         raise InputError("the output must be new, or a model file", where="--output", got=config.output, fix=fix)
-    read_image_folder(resolve_folder(config.images))  # a wrong path is reported before weights are downloaded
+    read_class_folders(
+        resolve_folder(config.images), SUFFIXES, "image"
+    )  # a wrong path is reported before weights are downloaded
     spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
     backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
     made = _prepared(config, backbone)
@@ -147,7 +149,7 @@ def _digest(config: LearnConfig, backbone: ImageBackbone) -> str:
     digest = hashlib.sha256(f"{sorted(flags.items(), key=str)} {backbone.identity()}".encode())
     tables = [path for path in (config.attributes, config.word_vectors) if path is not None]
     folder = resolve_folder(config.images)
-    for path in [*tables, *(find_images([folder]) if folder.is_dir() else ())]:
+    for path in [*tables, *(find_files([folder], SUFFIXES, "image") if folder.is_dir() else ())]:
         status = path.expanduser().stat() if path.expanduser().exists() else None
         digest.update(f"{path} {status and (status.st_size, status.st_mtime_ns)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]
@@ -174,7 +176,7 @@ def _trained(model: Model, dataset: Dataset, chosen: Candidate | None, config: L
     model = msgspec.structs.replace(model, method=name, title=f"{name} on {dataset.name}", calibration=calibration)
     if name == TFVAEGAN:
         return fit_tfvaegan(model, dataset, config.seed, config.device)
-    baseline = replace(BASELINES[name], **(chosen.settings if chosen else {}))
+    baseline = BASELINES[name].with_settings(chosen.settings if chosen else {})
     return with_baseline(model, baseline.fit(stage.train.features, stage.train.labels, stage.attributes), dataset)
 
 

@@ -251,10 +251,11 @@ def _command_line(kind: type[Config], words: Sequence[str]) -> Any:
     base = SplitSwitches if "split" in kind.__dataclass_fields__ else Switches
     switches: Any = make_dataclass("Switches", own, bases=(base,), frozen=True, kw_only=True)
     shown: Any = kind
+    no_pairs: Any = tyro.conf.FlagCreatePairsOff
     return make_dataclass(
         "CommandLine",
         [
-            ("switches", Annotated[tyro.conf.FlagCreatePairsOff[switches], tyro.conf.arg(name="")], field(default=switches())),
+            ("switches", Annotated[no_pairs[switches], tyro.conf.arg(name="")], field(default=switches())),
             ("config", Annotated[shown, tyro.conf.arg(name="")], field(default=None)),
         ],
         frozen=True,

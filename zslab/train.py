@@ -25,7 +25,7 @@ from zslab.datasets import DataSource
 from zslab.errors import InputError, explained, prepare_output
 from zslab.plan import data_folders, run_folder
 from zslab.protocol.loop import Interrupted
-from zslab.protocol.stages import EvaluatingTrainer, no_baselines, run_protocol
+from zslab.protocol.stages import EvaluatingTrainer, run_protocol
 from zslab.results.folder import RunFolder, changed_data
 from zslab.results.result import Outcome, Result
 from zslab.results.text import format_rows
@@ -70,7 +70,7 @@ def train(config: RunConfig, method: Method) -> int:
                 lambda data: method.build_trainer(config, data, device),
                 experiment.folder,
                 config,
-                run_baselines if config.baselines else no_baselines,
+                run_baselines if config.baselines else None,
             )
             if method.after_training is not None and not config.validation_only:
                 with experiment.optional():

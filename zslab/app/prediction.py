@@ -93,7 +93,7 @@ def describe(
     model: Model,
     names: Sequence[str],
     views: Sequence[View],
-    likeness: Sequence[float] | None = None,
+    likeness: np.ndarray | None = None,
     *,
     top: int,
     attributes: int,
@@ -117,14 +117,15 @@ def describe(
     explained = None
     if model.text is None and output.read is not None:  # dimensions of text have no names
         contributions, against = (method.contributions(output, classes) for classes in (first, second))
-        explained = contributions.cpu(), against.cpu(), output.read.cpu()  # single numbers are looked at
+        if contributions is not None and against is not None:
+            explained = contributions.cpu(), against.cpu(), output.read.cpu()  # single numbers are looked at
     for row, (name, view) in enumerate(zip(names, views)):
         ranked = list(zip(order[row], probabilities[row]))[: n_allowed[row]]
         classes = [ClassScore(model.class_names[k], p, bool(model.seen[k])) for k, p in ranked]
         reasons, attention = [], {}
         if explained is not None:
             contribution, other, read = (part[row] for part in explained)
-            values = model.table[[first[row].item(), second[row].item()]]
+            values = model.table[np.array([int(first[row]), int(second[row])])]
             if n_allowed[row] > 1:  # what both classes have, or lack, speaks for neither
                 contribution = (contribution - other).masked_fill(torch.from_numpy(values[0] == values[1]), 0.0)
             for i in contribution.topk(min(attributes, len(read))).indices.tolist():

@@ -121,6 +121,13 @@ class Baseline(ABC):
         vars(self).update(vars(fitted))
         return self
 
+    def with_settings(self, settings: Settings) -> Self:
+        """Return a copy, not fitted, with other settings."""
+        changed = copy(self)
+        for name, value in settings.items():
+            setattr(changed, name, value)
+        return changed
+
     def path(
         self, features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor, grid: Iterable[Settings]
     ) -> Iterator[Self]:
@@ -128,9 +135,7 @@ class Baseline(ABC):
         data = training_set(features, labels, attributes, self.center)
         solve = self._solver(data)
         for settings in grid:
-            fitted = copy(self)
-            for name, value in settings.items():
-                setattr(fitted, name, value)
+            fitted = self.with_settings(settings)
             fitted.feature_mean_, fitted.attribute_mean_ = data.feature_mean.float(), data.attribute_mean
             fitted.weights_ = solve(fitted)
             fitted.prototypes_ = fitted.prototypes(attributes)

@@ -49,17 +49,17 @@ class EvaluatingTrainer(Trainer, Protocol):
 class Comparison(Protocol):
     """What a baseline leaves in a result."""
 
-    name: str
-    curve: SeenUnseenCurve
+    @property
+    def name(self) -> str:
+        """Of the baseline."""
+
+    @property
+    def curve(self) -> SeenUnseenCurve:
+        """The seen/unseen curve."""
 
     @property
     def rows(self) -> list[Row]:
         """Its rows."""
-
-
-def no_baselines(validation: StageData, test: StageData) -> Sequence[Comparison]:
-    """Measure none."""
-    return ()
 
 
 def run_protocol(
@@ -67,7 +67,7 @@ def run_protocol(
     build_trainer: Callable[[StageData], EvaluatingTrainer],
     folder: RunFolder,
     config: RunConfig,
-    run_baselines: Callable[[StageData, StageData], Sequence[Comparison]] = no_baselines,
+    run_baselines: Callable[[StageData, StageData], Sequence[Comparison]] | None = None,
 ) -> Outcome:
     """Train and measure all stages in an open run folder.
 
@@ -76,7 +76,7 @@ def run_protocol(
         folder: receives checkpoints, metrics, arrays and weights.
         config: how long to train, how to choose an epoch, and the seed, which also draws the validation split where the data
             have none.
-        run_baselines: measures the baselines, given the validation and the test stage.
+        run_baselines: measures the baselines, given the validation and the test stage; None leaves them out.
     """
 
     def stage(name: Stage) -> StageData:
@@ -103,7 +103,7 @@ def run_protocol(
         measured = stage("test")
         test_records = _train_stage(measured, build_trainer, folder, config, selection)
         try:
-            baselines = list(run_baselines(stage("validation"), measured))
+            baselines = list(run_baselines(stage("validation"), measured)) if run_baselines else []
             folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
         except InputError as error:
             notes.append(f"The baselines are left out: {error}")

@@ -46,7 +46,7 @@ class BaselineServed(Served, name=BASELINES):
             )
             raise InputError(must, where="--method", got="a run on region maps", fix=fix)
         settings, constant = choose(baseline, dataset.stage("validation", "minmax", run.seed))
-        fitted = replace(baseline, **settings["calibrated H"]).fit(test.train.features, test.train.labels, test.attributes)
+        fitted = baseline.with_settings(settings["calibrated H"]).fit(test.train.features, test.train.labels, test.attributes)
         model = msgspec.structs.replace(
             model,
             title=f"{model.method} on {dataset.name}",
