@@ -1,13 +1,13 @@
-"""How fast training and evaluation are, each timed against a plain reference, in alternating turns in one process.
+"""How fast training and evaluation are, each timed against a plain reference, in alternating turns.
 
     python benchmarks/speed.py [--threads N]         CUB's shapes, random data; some 15 minutes on two cores
     python benchmarks/speed.py --quick               small shapes, under two minutes: shows that it works, not how fast
-    python benchmarks/speed.py --device cuda         the same on a GPU; also says whether CUDA graphs were captured
+    python benchmarks/speed.py --device cuda         the same on a GPU; says what could not be captured as a CUDA graph
     python benchmarks/speed.py --precision bf16      the first column with products in bfloat16
 
 Columns: "zslab" is what runs by default; "plain" the loop written down without care (tests/helpers/plain_port.py: default
-Adam, batches from the host); on CUDA also "uncaptured", without CUDA graphs. Ratios are those of "zslab", medians over the
-turns. against.py times two commits against each other.
+Adam, batches from the host); on CUDA also "uncaptured", without CUDA graphs. Each column has a process of its own. Ratios are
+those to "zslab", medians over the turns. against.py times two commits against each other.
 
 Prints a table and writes benchmarks/results/<name>.json: medians in wall and in CPU seconds, all samples, and the peak memory
 of a process that does nothing else (on CUDA: of the device). CPU seconds are the ones to trust where other work shares the
@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import gc
-import io
 import json
 import logging
 import multiprocessing
@@ -34,6 +33,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from statistics import median
 
@@ -264,20 +264,50 @@ def seconds(work: Work, case: Case) -> tuple[float, float]:
     return (time.perf_counter() - wall) / case.repeated, (time.process_time() - cpu) / case.repeated
 
 
-def measure(row: str, columns: list[str], case: Case, repeats: int) -> dict[str, dict]:
+class Server:
+    """A process of its own for a column, because what one sets for its process, such as glibc's allocator, helps all in it."""
+
+    def __init__(self, column: str, case: Case, threads: int):
+        self.connection, end = multiprocessing.Pipe()
+        arguments = end, column, case, threads
+        multiprocessing.get_context("spawn").Process(target=serve, args=arguments, daemon=True).start()
+
+    def ask(self, request: object) -> object:
+        self.connection.send(request)
+        return self.connection.recv()
+
+
+def serve(connection: Connection, column: str, case: Case, threads: int) -> None:
+    """Build the work of a row when one is named, and time a call of it on every number, which is how often to repeat it."""
+    logging.basicConfig(format="%(message)s")  # what could not be captured as a CUDA graph says so
+    torch.set_num_threads(threads)
+    work = None
+    while True:
+        request = connection.recv()
+        if isinstance(request, str):
+            work = None  # frees what it holds
+            work = build(request, case, column)
+            if request.startswith(WARM_UP):
+                work()
+            connection.send("ready")
+        else:
+            connection.send(seconds(work, replace(case, repeated=request)))
+
+
+def measure(row: str, servers: dict[str, Server], case: Case, repeats: int) -> dict[str, dict]:
     """{"wall_s", "cpu_s"} -> {"median": column -> seconds, "ratio": column -> median of column / zslab, "samples"}."""
-    works = {column: build(row, case, column) for column in columns}
-    times: dict[str, list[tuple[float, float]]] = {column: [] for column in columns}
-    warm_up = int(row.startswith(WARM_UP))
-    for turn in range(repeats + warm_up):
-        for column in columns if turn % 2 else reversed(columns):
-            times[column].append(seconds(works[column], case))
+    times: dict[str, list[tuple[float, float]]] = {column: [] for column in servers}
+    for server in servers.values():
+        server.ask(row)
+    for turn in range(repeats):
+        for column in servers if turn % 2 else reversed(servers):
+            times[column].append(servers[column].ask(case.repeated))
     result = {}
     for i, clock in enumerate(("wall_s", "cpu_s")):
-        samples = {column: [t[i] for t in times[column][warm_up:]] for column in columns}
+        samples = {column: [t[i] for t in times[column]] for column in servers}
         result[clock] = {
             "median": {column: median(values) for column, values in samples.items()},
-            "ratio": {column: median(v / f for v, f in zip(samples[column], samples["zslab"])) for column in columns},
+            "ratio": {column: median(v / f for v, f in zip(samples[column], samples["zslab"])) for column in servers},
             "samples": samples,
         }
     return result
@@ -378,8 +408,6 @@ def main() -> None:
     )
     parser.add_argument("--no-memory", action="store_true", help="leave out the peak memory, which takes as long again")
     arguments = parser.parse_args()
-    said = io.StringIO()  # what could not be captured as a CUDA graph says so
-    logging.basicConfig(format="%(message)s", handlers=[logging.StreamHandler(), logging.StreamHandler(said)])
     if arguments.threads > 0:
         torch.set_num_threads(arguments.threads)
     threads, device = torch.get_num_threads(), torch.device(arguments.device)
@@ -412,10 +440,11 @@ def main() -> None:
         f"{report['machine']}, PyTorch {torch.__version__}, {arguments.precision}, commit {report['commit']}, load "
         f"{os.getloadavg()[0]:.1f}\n{'':36}" + "".join(f"{c:>18}" for c in columns) + "   peak GiB"
     )
+    servers = {column: Server(column, case, threads) for column in columns}
     for row in arguments.rows:
         there = [column for column in COLUMNS[row] if column in columns]
         repeated = replace(case, repeated=10 if cuda and row.startswith(WARM_UP) else 1)
-        result = measure(row, there, repeated, arguments.repeats)
+        result = measure(row, {column: servers[column] for column in there}, repeated, arguments.repeats)
         if not (arguments.no_memory or arguments.quick):
             measured = peak_memory if cuda else partial(in_fresh_process, peak_memory)
             result["peak_gib"] = {c: measured(row, c, case, threads) for c in there}
@@ -425,9 +454,7 @@ def main() -> None:
     add_epoch(report["rows"], case.shapes)
     if "CUB epoch" in report["rows"]:
         print_row("CUB epoch, added up" if not arguments.quick else "epoch, added up", report["rows"]["CUB epoch"], columns)
-    report["load_after"], report["said"] = os.getloadavg(), said.getvalue().splitlines()
-    if cuda:
-        print("CUDA graphs: " + ("; ".join(report["said"]) or "all were captured and agree with the ordinary steps"))
+    report["load_after"] = os.getloadavg()
     for name in ("region-files", "splits"):
         if (RESULTS / f"{name}.json").exists():
             print(f"{name}: {(RESULTS / f'{name}.json').relative_to(ROOT)}")
