@@ -71,7 +71,7 @@ def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.nda
     with locked(cache / f".{stem}.lock"):
         try:
             return np.load(paths[0], mmap_mode="r", allow_pickle=False), np.load(paths[1], allow_pickle=False)
-        except (OSError, ValueError, EOFError):  # not there, or cut short
+        except Exception:  # of many kinds: not there, cut short or damaged
             for path, array in zip(paths, read_features(feature_file)):
                 with atomic_path(path) as temporary:
                     np.save(temporary, array)

@@ -63,7 +63,10 @@ def read_arrays(path: Path, fix: str = FIX) -> dict[str, np.ndarray]:
         if not isinstance(content, np.lib.npyio.NpzFile):
             raise ValueError("a single array")
         with content:
-            return dict(content)
+            arrays = dict(content)
+        if not all(isinstance(array, np.ndarray) for array in arrays.values()):
+            raise ValueError("members that are no arrays")
+        return arrays
 
 
 def class_recall(confusion: np.ndarray) -> np.ndarray:
