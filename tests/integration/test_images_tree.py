@@ -191,6 +191,7 @@ def test_every_flag_has_a_help_and_only_places_and_procedures_leave_the_digest(c
         "overwrite": True,
         "checkpoint_every": 7,
         "threads": 7,
+        "report": False,
     }
     for field in fields(config):
         assert re.search(rf'\n    {field.name}: [^\n]*\n    """\S', text), field.name
