@@ -119,8 +119,7 @@ def test_colab_clones_the_repository_that_it_was_opened_from(find_project, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "first_cell", "n_figures"),
-    [("DAZLE.ipynb", "", 4), ("DAZLE.ipynb", 'FLAGS = ["--standard_split"]', 3), ("colab.ipynb", "", 8)],
+    ("name", "first_cell", "n_figures"), [("DAZLE.ipynb", "", 4), ("DAZLE.ipynb", 'FLAGS = ["--standard_split"]', 3)]
 )
 def test_runs_from_top_to_bottom(
     name: str, first_cell: str, n_figures: int, dataroot: Path, tmp_path: Path, monkeypatch
