@@ -87,7 +87,7 @@ def _make_birds(root: Path) -> SimpleNamespace:
     )
     for method, run in runs.items():
         models[method] = root / f"{method}.zsl"
-        export(ExportConfig(run, models[method]))
+        export(ExportConfig(run, models[method], method=method))
     return SimpleNamespace(
         root=root, names=names, tested=tested, untested=untested, table=table, made=made, runs=runs, models=models
     )

@@ -1,5 +1,6 @@
 """The command `zslab`, for whoever has a clone or the installed package.
 
+    zslab learn --images my_birds --attributes my_birds.csv --output birds.zsl
     zslab prepare --images my_birds --attributes my_birds.csv --name MYBIRDS
     zslab export RUN_FOLDER --output birds.zsl
     zslab predict --model birds.zsl photo.jpg folder/
@@ -30,6 +31,7 @@ COMMANDS = {
     "deepfashion-lists": ("zslab.data.deepfashion:convert_lists", "convert DeepFashion's annotation lists"),
     "repack": ("zslab.data.repack:repack", "rewrite a region file of the DAZLE release for fast reading"),
     "prepare": ("zslab.app.own_data:prepare", "make a data set of your own images and a table of attributes"),
+    "learn": ("zslab.learn:learn", "choose and export a model for your own images in one command"),
     "export": ("zslab.app.export:export_command", "turn a finished run into a model file"),
     "push": ("zslab.app.hub:push_command", "share a model file on the Hugging Face Hub or in a folder"),
     "predict": ("zslab.app.predict:predict", "classify images or videos with a model file, or serve it as a web page"),

@@ -19,8 +19,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from zslab.app.attribute_table import AttributeScale
-from zslab.app.methods.base import RunParts
-from zslab.app.methods.tfvaegan import TfvaeganServed
+from zslab.app.methods.base import RunParts, methods
 from zslab.app.model_file import Model
 from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import BASELINES
@@ -198,6 +197,32 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return labels
 
 
+def fit_tfvaegan(model: Model, dataset: Dataset, seed: int, device: str) -> Model:
+    """Return a model with TF-VAEGAN as `TfvaeganClassifier` trains it on the training samples of a data set."""
+    return _fitted(model, dataset, override(FLAGS, {"manualSeed": seed, "device": device}, "flags"))
+
+
+def _fitted(model: Model, dataset: Dataset, config: ImageConfig) -> Model:
+    """Train networks and heads with the flags of a config; see `fit_tfvaegan`."""
+    data = dataset.stage("test")
+    with torch.random.fork_rng():  # the initial weights draw from PyTorch's own generator
+        torch.manual_seed(stream_seed(config.manualSeed, WEIGHTS))
+        networks = Networks.build(config, data.feature_dim, data.attribute_dim)
+    head = SoftmaxHead(config.classifier_lr, config.classifier_epochs, config.syn_num)
+    zsl_head, gzsl_head = head, replace(head)
+    trainer = TfvaeganTrainer(networks, data, config, zsl_head, gzsl_head, resolve_device(config.device))
+    for _ in range(config.nepoch):
+        trainer.train_epoch(lambda: True)
+    trainer.evaluate()
+    heads = {
+        f"{name}.{key}": value
+        for name, head in (("zsl_head", zsl_head), ("gzsl_head", gzsl_head))
+        for key, value in head.state_dict().items()
+    }
+    tensors = {name: value.cpu() for name, value in (trainer.weights() | heads).items()}
+    return methods()["tfvaegan"].of_run(model, dataset, RunParts(tensors, config_dict(config), config.manualSeed))
+
+
 class TfvaeganClassifier(ZeroShotClassifier):
     """TF-VAEGAN: synthesizes features of unseen classes from their vectors and trains softmax heads on them.
 
@@ -242,39 +267,22 @@ class TfvaeganClassifier(ZeroShotClassifier):
         return override(FLAGS, own | dict(self.flags or {}), "flags")
 
     def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
-        config = self.config
-        config.check()
-        data = dataset.stage("test")
-        with torch.random.fork_rng():  # the initial weights draw from PyTorch's own generator
-            torch.manual_seed(stream_seed(config.manualSeed, WEIGHTS))
-            networks = Networks.build(config, data.feature_dim, data.attribute_dim)
-        head = SoftmaxHead(config.classifier_lr, config.classifier_epochs, config.syn_num)
-        zsl_head, gzsl_head = head, replace(head)
-        trainer = TfvaeganTrainer(networks, data, config, zsl_head, gzsl_head, resolve_device(config.device))
-        for _ in range(config.nepoch):
-            trainer.train_epoch(lambda: True)
-        trainer.evaluate()
-        heads = {
-            f"{name}.{key}": value
-            for name, head in (("zsl_head", zsl_head), ("gzsl_head", gzsl_head))
-            for key, value in head.state_dict().items()
-        }
         model = Model(
             method="tfvaegan",
             title="TF-VAEGAN on arrays",
             class_names=logged_names(dataset.class_names, "class_vectors"),
-            attribute_names=[f"attribute {number}" for number in range(1, data.attribute_dim + 1)],
+            attribute_names=[f"attribute {number}" for number in range(1, table.shape[1] + 1)],
             seen=self.seen_,
             attributes=torch.from_numpy(dataset.attributes),
             table=table,
-            attribute_scale=AttributeScale.unit(data.attribute_dim),
+            attribute_scale=AttributeScale.unit(table.shape[1]),
             settings={},
             weights={},
-            config=config_dict(config),
+            config=config_dict(self.config),
         )
-        tensors = {name: value.cpu() for name, value in (trainer.weights() | heads).items()}
-        model = TfvaeganServed.of_run(model, dataset, RunParts(tensors, config_dict(config), config.manualSeed))
-        self.predictor_ = Predictor(model, device=self.device)
+        config = self.config
+        config.check()
+        self.predictor_ = Predictor(_fitted(model, dataset, config), device=self.device)
 
     def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
         return self.predictor_.decision_function(X, unseen_only=unseen_only, calibration=self.calibration)

@@ -9,6 +9,7 @@ import torch
 
 from zslab.app.attribute_table import AttributeScale
 from zslab.app.model_file import BackboneRecord, Calibration, Model
+from zslab.baselines.comparison import BASELINES
 from zslab.config import DazleOptions
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.dazle.model import Dazle
@@ -18,7 +19,7 @@ from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networ
 
 from helpers.configs import dazle_options
 
-METHODS = ("tfvaegan", "dazle", "eszsl")
+METHODS = ("tfvaegan", "dazle", "prototype regression", "class-normalized MLP")
 D, A, H, V, GRID, SEEN, UNSEEN = 7, 5, 8, 4, (3, 2), 6, 3
 
 
@@ -27,8 +28,8 @@ def tiny_model(method: str) -> Model:
     generator = torch.manual_seed(0)
     table = 0.1 + torch.rand(SEEN + UNSEEN, A, generator=generator).numpy().astype(np.float64)
     names, scale = [f"bird {i}" for i in range(SEEN + UNSEEN)], AttributeScale.unit(A)
-    parts = {"tfvaegan": _tfvaegan, "dazle": _dazle, "eszsl": _eszsl}[method]()
-    settings, weights, uses_regions = parts
+    makers = {"tfvaegan": _tfvaegan, "dazle": _dazle}
+    settings, weights, uses_regions = makers[method]() if method in makers else _baseline(method)
     return Model(
         method=method,
         title=f"{method} on TINY",
@@ -75,5 +76,9 @@ def _dazle() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
     return settings, network.state_dict(), True
 
 
-def _eszsl() -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
-    return {}, {"compatibility": torch.randn(D, A), "feature_mean": torch.zeros(D), "attribute_mean": torch.zeros(A)}, False
+def _baseline(name: str) -> tuple[dict[str, object], dict[str, torch.Tensor], bool]:
+    samples = torch.rand(3 * SEEN, D), torch.arange(SEEN).repeat(3)
+    fitted = BASELINES[name].fit(*samples, torch.rand(SEEN + UNSEEN, A))
+    arguments = {field.name: getattr(fitted, field.name) for field in fields(fitted) if field.init}
+    means = {"feature_mean": fitted.feature_mean_, "attribute_mean": fitted.attribute_mean_}
+    return {"arguments": arguments}, means | {f"weights.{k}": v for k, v in fitted.weights_.items()}, False

@@ -74,10 +74,10 @@ def test_only_what_prediction_and_new_classes_need_is_kept(birds) -> None:
 
 def test_seen_features_are_capped_and_can_be_left_out(birds, tmp_path) -> None:
     run, row = birds.runs["tfvaegan"], birds.table.values[0] + 1
-    few = export(ExportConfig(run, tmp_path / "few.zsl", max_seen_per_class=2))
+    few = export(ExportConfig(run, tmp_path / "few.zsl", method="tfvaegan", max_seen_per_class=2))
     assert torch.bincount(few.train.labels).max() == 2 and few.train_share == pytest.approx(2 / 5)
     Predictor.load(tmp_path / "few.zsl").add_class("new", row).predict_proba(np.zeros((1, 656)))
-    assert export(ExportConfig(run, tmp_path / "none.zsl", max_seen_per_class=0)).train is None
+    assert export(ExportConfig(run, tmp_path / "none.zsl", method="tfvaegan", max_seen_per_class=0)).train is None
     with pytest.raises(InputError, match="max_seen_per_class"):
         Predictor.load(tmp_path / "none.zsl").add_class("new", row)
 
@@ -98,7 +98,7 @@ def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch) -> None:
 
 @pytest.mark.parametrize("name", ["\u200eTeal", "\x1b[31mTeal\x1b[0m", "\ue000", "\U000323b0", "n" * 2000])
 def test_a_name_that_a_table_may_have_is_one_that_a_model_file_opens(tmp_path, name) -> None:
-    predictor = Predictor(tiny_model("eszsl"))
+    predictor = Predictor(tiny_model("prototype regression"))
     (tmp_path / "more.csv").write_text(f"class,{','.join(predictor.attribute_names)}\n{name},1,0,0,1,0\n", encoding="utf-8")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -112,10 +112,10 @@ def test_a_name_that_a_table_may_have_is_one_that_a_model_file_opens(tmp_path, n
 
 def test_the_baseline_of_a_run_is_exported_and_takes_new_classes(birds, tmp_path) -> None:
     run = read_run(birds.runs["tfvaegan"])
-    model = export(ExportConfig(birds.runs["tfvaegan"], tmp_path / "eszsl.zsl", method="eszsl"))
+    model = export(ExportConfig(birds.runs["tfvaegan"], tmp_path / "eszsl.zsl", method="eszsl CENTERED"))
     dataset, _ = export_module._read_data(run, None)
     test = dataset.stage("test", "minmax", run.result.seed)
-    expected = Eszsl(**model.origin["settings"]).fit(test.train.features, test.train.labels, test.attributes)
+    expected = Eszsl(**model.settings["arguments"]).fit(test.train.features, test.train.labels, test.attributes)
     predictor = Predictor.load(tmp_path / "eszsl.zsl", device="cpu")
     features, scaled = dataset.features[dataset.locations["test_unseen"]], test.test_unseen.features[:]
     scores = predictor.decision_function(features, calibration=0)
@@ -136,12 +136,12 @@ def test_the_baseline_of_a_run_is_exported_and_takes_new_classes(birds, tmp_path
     with pytest.raises(InputError, match="acc_unseen"):
         export_module.check_predictions(model, dataset, run)
     with pytest.raises(InputError, match="--method.*region maps"):
-        export(ExportConfig(birds.runs["dazle"], tmp_path / "dazle.zsl", method="eszsl"))
+        export(ExportConfig(birds.runs["dazle"], tmp_path / "dazle.zsl", method="ESZSL"))
 
 
 @pytest.mark.parametrize("choice", ["last", "val"])
 def test_a_model_is_held_to_the_predictions_of_its_run(birds, tmp_path, choice) -> None:
-    model = export(ExportConfig(birds.runs["tfvaegan"], tmp_path / "m.zsl", choice=choice))
+    model = export(ExportConfig(birds.runs["tfvaegan"], tmp_path / "m.zsl", choice=choice, method="tfvaegan"))
     assert model.origin["choice"] == choice
 
 
@@ -203,7 +203,7 @@ def test_every_test_sample_is_read_once(birds, monkeypatch, method, tasks) -> No
 def test_export_scales_what_it_keeps_and_what_it_checks_and_each_once(birds, tmp_path, monkeypatch) -> None:
     scaled, scale = [], FeatureScaling.__call__
     monkeypatch.setattr(FeatureScaling, "__call__", lambda self, rows: scaled.append(np.atleast_2d(rows)) or scale(self, rows))
-    model = export(ExportConfig(birds.runs["tfvaegan"], tmp_path / "m.zsl", max_seen_per_class=2))
+    model = export(ExportConfig(birds.runs["tfvaegan"], tmp_path / "m.zsl", max_seen_per_class=2, method="tfvaegan"))
     counts = read_run(birds.runs["tfvaegan"]).result.data.counts
     largest = 1  # of training, which the divisor comes from
     assert sum(map(len, scaled)) == largest + len(model.train) + counts["test_seen"] + counts["test_unseen"]
@@ -221,7 +221,7 @@ def test_damaged_or_older_weights_of_a_run_are_one_error(birds, tmp_path, capsys
 
 def test_a_model_of_an_action_gate_keeps_threshold_and_decisions(tiny, tmp_path) -> None:
     run = train("TINY", tiny, tmp_path / "runs", "res101", tree="zero-shot-actions", syn_num=20, ood_epochs=3)
-    model = export(ExportConfig(run, tmp_path / "gate.zsl"))
+    model = export(ExportConfig(run, tmp_path / "gate.zsl", method="tfvaegan"))
     arrays = np.load(run / "evaluation.npz")
     assert model.settings["gate"]["threshold"] == pytest.approx(float(arrays["last_gate_threshold"]))
     predictor, features = Predictor.load(tmp_path / "gate.zsl"), np.random.default_rng(0).random((6, 7))
@@ -351,7 +351,7 @@ def test_a_part_that_lies_or_is_missing_is_named(tmp_path, name, value) -> None:
         ("dazle", {"word_dim": 10**6}),
         ("dazle", {"options": {}}),
         ("dazle", {"margin": None}),
-        ("eszsl", {"feature_dim": 8}),
+        ("prototype regression", {"feature_dim": 8}),
     ],
 )
 def test_settings_that_lie_are_refused_before_memory_is_spent(tmp_path, method, change) -> None:

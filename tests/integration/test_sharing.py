@@ -16,7 +16,6 @@ import pytest
 
 from zslab.app.card import card_path, model_card
 from zslab.app.hub import CARD, MODEL, find_model, push
-from zslab.app.methods.eszsl import ESZSL_ROW
 from zslab.app.model_file import BackboneRecord, read_model
 from zslab.app.predictor import Predictor
 from zslab.cli import main
@@ -25,6 +24,8 @@ from zslab.features.backbones import BackboneSpec
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
 SHA = "0123456789abcdef0123456789abcdef01234567"
+
+ROW = "ESZSL, centered, calibrated"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -130,11 +131,11 @@ def test_a_card_names_backbone_and_license_and_keeps_its_table(birds) -> None:
 
 def test_the_card_of_an_exported_baseline_has_the_baselines_row(birds) -> None:
     model = read_model(birds.models["tfvaegan"])
-    card = model_card(msgspec.structs.replace(model, method="eszsl", origin=model.origin | {"choice": ESZSL_ROW}))
-    row = next(row for row in model.rows if row["row"] == ESZSL_ROW)
+    card = model_card(msgspec.structs.replace(model, method="ESZSL, centered", origin=model.origin | {"choice": ROW}))
+    row = next(row for row in model.rows if row["row"] == ROW)
     (found,) = metadata(card)["model-index"][0]["results"]
     assert found["metrics"][-1] == {"type": "accuracy", "name": "H", "value": row["H"]}
-    assert f"the model of the row `{ESZSL_ROW}`" in card
+    assert f"the model of the row `{ROW}`" in card
 
 
 def test_metadata_is_yaml(birds) -> None:

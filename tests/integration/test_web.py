@@ -151,7 +151,7 @@ def test_images_are_predicted_or_refused_one_by_one(web, visit, tmp_path: Path) 
 
 
 def test_a_model_of_text_learns_a_class_by_a_sentence(web, tmp_path: Path) -> None:
-    model = text_model("eszsl")
+    model = text_model("prototype regression")
     predictor = Predictor(model, device="cpu")
     asked = []
     predictor._encode = lambda texts: (asked.extend(texts), np.full((1, len(model.attribute_names)), 0.4))[1]

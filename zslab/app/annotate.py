@@ -43,7 +43,8 @@ def annotate(image: Image.Image, prediction: Prediction) -> Image.Image:
             """Return axes at a place from the upper left corner, in inches."""
             return figure.add_axes((left / width, 1 - (top + high) / height, wide / width, high / height))
 
-        _show(panel(0.3, 0.3, 4.4, body - 0.8), image, printable(Path(prediction.image).name))
+        caption = "; ".join(filter(None, [printable(Path(prediction.image).name), prediction.doubt]))
+        _show(panel(0.3, 0.3, 4.4, body - 0.8), image, caption)
         labels = [f"{shortened(names[score.name], LONGEST)} ({'seen' if score.seen else 'unseen'})" for score in scores]
         values, colors = [score.probability for score in scores], [SEEN if score.seen else UNSEEN for score in scores]
         axes = panel(7.9, HEAD, 2.2, LINE * len(scores))

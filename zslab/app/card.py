@@ -18,6 +18,10 @@ from zslab.results.text import percent
 COLUMNS = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H"}
 NAME = "user/name"  # `zslab push` puts in the name under which the model is shared
 SHOWN = 50  # class names that a card lists
+ALWAYS_ANSWERS = "It always answers with one of its classes, also for an image of something else."
+KNOWS_OTHER = (
+    "It marks images that are less like the training images than 95 % of held-out ones, and still names a class for them."
+)
 CARD = """---
 {metadata}
 ---
@@ -55,9 +59,13 @@ mean. The file holds the model of the row `{selection}`.
 
 {rules}
 
+## Probabilities
+
+{probabilities}
+
 ## Limits
 
-* It always answers with one of its classes, also for an image of something else.
+* {other}
 * Unseen classes are known by their attributes alone, and seen ones are favored over them.
 * Accuracy on images unlike those of the data set is not known.
 {notes}
@@ -108,6 +116,8 @@ def model_card(model: Model) -> str:
         rule="---|" * len(COLUMNS),
         rows="\n".join(rows),
         rules="\n".join(rules),
+        probabilities=_probabilities(model),
+        other=KNOWS_OTHER if model.familiarity and model.train is not None else ALWAYS_ANSWERS,
         notes="\n".join(f"* {_text(note)}" for note in model.notes),
         seen=_listed(seen),
         unseen=_listed(unseen),
@@ -124,6 +134,26 @@ def _metadata(model: Model, selection: str, task: str) -> str:
         results = [{"task": {"type": task}, "dataset": data, "metrics": metrics}]
         content["model-index"] = [{"name": _text(model.title), "results": results}]
     return "\n".join(f"{key}: {json.dumps(value)}" for key, value in content.items())
+
+
+def _probabilities(model: Model) -> str:
+    """Return how far to believe probabilities, with the reliability diagram as a table."""
+    offset, temperature = model.calibration.offset, model.calibration.temperature
+    before, after = model.calibration.before, model.calibration.after
+    if before is None or after is None:
+        return "Not calibrated on held-out samples: a probability is no share of right answers."
+    bins = [f"| {100 * p:.0f} | {100 * right:.0f} | {n} |" for p, right, n in after.bins]
+    return "\n".join(
+        [
+            f"Calibrated on held-out samples: scores of seen classes are lowered by {offset:.4g}, all are divided by "
+            f"{temperature:.4g}. Expected calibration error: {100 * before.error:.1f} points before, {100 * after.error:.1f} "
+            "after.",
+            "",
+            "| probability, % | right, % | held-out images |",
+            "|---|---|---|",
+            *bins,
+        ]
+    )
 
 
 def _backbone(model: Model) -> str:

@@ -3,7 +3,7 @@
     zslab export runs/CUB-resnet101-att-tfvaegan-inductive-seed1-0a1b2c3d --output birds.zsl
     zslab export RUN --weights mobilenet_v2.safetensors        # embeds the backbone's weights
     zslab export RUN --weights none --random_weights           # draws them again, where the features are of random weights
-    zslab export RUN --method eszsl                            # the closed-form baseline, often the best on small sets
+    zslab export RUN --method "ESZSL, centered"                # a baseline instead of what validation favors
     zslab export RUN --no_backbone                             # leaves them out; pass --weights when predicting
 
 The data of the run must still lie where its config says (or in --dataroot): scaling and the training features of the seen
@@ -30,12 +30,13 @@ from zslab.app.card import card_path, model_card
 from zslab.app.methods.base import RunParts, methods
 from zslab.app.model_file import BackboneRecord, Calibration, Model, write_model
 from zslab.app.predictor import Predictor
+from zslab.baselines.comparison import usable_baselines, validation_h
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.names import read_names
 from zslab.data.region_dataset import RegionDataset
-from zslab.datasets import source_from_json
+from zslab.datasets import DataSource, source_from_json
 from zslab.errors import InputError, readable
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec
 from zslab.features.descriptor import POOLED_DIM
@@ -44,6 +45,7 @@ from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
 from zslab.metrics import mean_class_accuracy
+from zslab.protocol.selection import measure_at, select
 from zslab.results.checkpoint import content_digest
 from zslab.results.finished import FinishedRun, read_run
 from zslab.results.folder import changed_data
@@ -52,7 +54,7 @@ from zslab.results.result import Row
 from zslab.utils.environment import resolve_folder
 from zslab.utils.files import write_text
 from zslab.utils.flags import check_at_least
-from zslab.utils.names import logged_names
+from zslab.utils.names import find_names, logged_names
 
 CHECKED = 256  # test samples at a time
 AGREEMENT = 0.999  # of the run's test predictions; another machine may round a tie the other way
@@ -71,7 +73,7 @@ class ExportConfig:
     choice: Literal["last", "val"] = "last"
     """last epoch, or what --select val chose"""
     method: str | None = None
-    """eszsl: the run's closed-form baseline (ESZSL, centered) instead of what it trained"""
+    """the run's own method, or a baseline such as "ESZSL, centered"; None: what validation favors"""
     dataroot: Path | None = None
     """where the data lie, if not where the run says"""
     weights: str | None = None
@@ -96,6 +98,7 @@ class ExportConfig:
 def export_command(config: ExportConfig) -> None:
     """Export as the command line asks, and print what was written and what it lacks."""
     model = export(config)
+    print(f"Method: {model.method}, {model.origin['chosen']}.")
     print(
         f"{config.path}: {model.title}, {model.seen.sum()} seen and {(~model.seen).sum()} unseen classes, "
         f"{len(model.attribute_names)} attributes, {config.path.stat().st_size / 2**20:.1f} MiB"
@@ -121,43 +124,26 @@ def export(config: ExportConfig) -> Model:
     check_at_least(0, config, "max_seen_per_class")
     check_intent(config.weights or "default", config.random_weights)
     run = read_run(config.run)
-    name = config.method or run.result.method
-    if name not in methods():
-        raise InputError(
-            f"the method must be one of {', '.join(methods())}", where="--method", got=name, fix="Name one of them."
-        )
-    tensors, about = ({}, {}) if config.method else read_weights(run, config.choice)
+    name, why = run.result.method, "as trained"
     dataset, original = _read_data(run, config.dataroot)
-    seen = np.zeros(len(dataset.class_names), dtype=bool)
-    seen[dataset.labels[dataset.locations["trainval"]]] = True
-    table, scale, names = _attribute_table(dataset, original, config.attribute_names)
-    text = TextRecord.of_split(original.get("text_encoder"))
-    model = Model(
-        method=name,
+    if config.method is not None:
+        (place,) = find_names([config.method], list(methods()), "--method", "method")
+        name, why = list(methods())[place], "as asked for"
+    else:
+        name, why = favored(run, dataset)
+    own = name == run.result.method
+    tensors, about = read_weights(run, config.choice) if own else ({}, {})
+    model = model_of_data(dataset, original, name, config.backbone, config.attribute_names)
+    model = msgspec.structs.replace(
+        model,
         title=run.result.title,
-        class_names=dataset.class_names,
-        attribute_names=names,
-        seen=seen,
-        attributes=torch.from_numpy(dataset.attributes),
-        table=table,
-        attribute_scale=scale,
-        settings={},
-        weights={},
-        backbone=_backbone(dataset, original, config.backbone),
-        text=text if text is not None and len(text.check_vector) == len(names) else None,
         config=run.result.config,
         rows=[_row_values(row) for row in run.result.rows],
         notes=[*run.result.notes, *run.result.verdict],
         version=run.result.version,
-        origin={
-            "run": run.path.name,
-            "choice": config.choice,
-            "command": run.result.command,
-            "dataset": dataset.name,
-            "image_embedding": dataset.image_embedding,
-            "class_embedding": dataset.class_embedding,
-            "split_version": dataset.split_version,
-        }
+        origin=model.origin
+        | {"run": run.path.name, "choice": config.choice, "command": run.result.command}
+        | {"chosen": why}
         | about,
     )
     threshold = float(run.arrays[f"{config.choice}_gate_threshold"]) if "detector.classes" in tensors else None
@@ -171,10 +157,64 @@ def export(config: ExportConfig) -> Model:
     return model
 
 
+def model_of_data(
+    dataset: Dataset, original: dict[str, np.ndarray], method: str, backbone: str | None = None, names_file: Path | None = None
+) -> Model:
+    """Return a model of a data set that lacks the method's weights alone.
+
+    Args:
+        dataset: the data.
+        original: what their files say besides, see `read_data`.
+        method: the name of a method.
+        backbone: what made the features, where no file says it.
+        names_file: names of the attributes.
+    """
+    seen = np.zeros(len(dataset.class_names), dtype=bool)
+    seen[dataset.labels[dataset.locations["trainval"]]] = True
+    table, scale, names = _attribute_table(dataset, original, names_file)
+    text = TextRecord.of_split(original.get("text_encoder"))
+    about = ("name", "image_embedding", "class_embedding", "split_version")
+    return Model(
+        method=method,
+        title=f"{method} on {dataset.name}",
+        class_names=dataset.class_names,
+        attribute_names=names,
+        seen=seen,
+        attributes=torch.from_numpy(dataset.attributes),
+        table=table,
+        attribute_scale=scale,
+        settings={},
+        weights={},
+        backbone=_backbone(dataset, original, backbone),
+        text=text if text is not None and len(text.check_vector) == len(names) else None,
+        origin={"dataset" if key == "name" else key: getattr(dataset, key) for key in about},
+    )
+
+
 def _row_values(row: Row) -> dict[str, object]:
     """Return a row of a run's result as a model file holds it."""
     values: dict[str, object] = {measure: row.value(measure) for measure in ACCURACIES}
     return {"row": row.title if row.baseline else row.rule} | values | {"rule": row.about}
+
+
+def favored(run: FinishedRun, dataset: Dataset) -> tuple[str, str]:
+    """Return the method of a run, or the baseline with a higher H on the run's validation stage, and why as a phrase.
+
+    Every H is calibrated with the best offset there is on validation; a run with a gate has its threshold instead.
+    """
+    own = run.result.method
+    if not run.validation_epochs or isinstance(dataset, RegionDataset):
+        return own, "as trained; no validation run compares it with the baselines"
+    choice = select(run.validation_epochs).h
+    measured = [measure_at(run.validation_epochs, "gzsl", key, choice) for key in ("H_at_constant", "H")]
+    h = next((value for value in measured if value is not None), None)
+    if h is None:
+        return own, "as trained; its validation run measured no H"
+    validation = dataset.stage("validation", "minmax", run.result.seed)
+    best = {own: h} | {name: validation_h(baseline, validation) for name, baseline in usable_baselines(validation).items()}
+    name = max(best, key=lambda key: best[key])
+    second = max((key for key in best if key != name), key=lambda key: best[key])
+    return name, f"H {100 * best[name]:.1f} % on validation, before {second} with {100 * best[second]:.1f} %"
 
 
 # ---- what a run and its data say ------------------------------------------------------------------------------------------
@@ -195,11 +235,7 @@ def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict
 
 
 def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[str, np.ndarray]]:
-    """Open the data set of the run, as its result describes it, and what its files say besides.
-
-    Returns:
-        The data set; "original_att" (A, C), "attribute_names", "attribute_low", "attribute_high", "text_encoder",
-        "backbone", as far as known.
+    """Open the data set of the run, as its result describes it, and what its files say besides, see `read_data`.
 
     Raises:
         InputError: the data are missing or have changed since the run.
@@ -208,10 +244,21 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
     root = resolve_folder(dataroot or Path(str(config["dataroot"])))
     result_file = run.path / "result.json"
     source = source_from_json(data.source, result_file)
-    dataset = source.open(root, resolve_folder(Path(str(config["output"]))) / "feature-cache")
+    dataset, original = read_data(source, root, resolve_folder(Path(str(config["output"]))) / "feature-cache")
     now = fingerprint(dataset)
     if now != data.fingerprint:
         raise changed_data(result_file, data.fingerprint, now)
+    return dataset, original
+
+
+def read_data(source: DataSource, root: Path, cache: Path) -> tuple[Dataset, dict[str, np.ndarray]]:
+    """Open a data set, and what its files say besides.
+
+    Returns:
+        The data set; "original_att" (A, C), "attribute_names", "attribute_low", "attribute_high", "text_encoder",
+        "backbone", as far as known.
+    """
+    dataset = source.open(root, cache)
     names = ["original_att", "attribute_names", "attribute_low", "attribute_high", "text_encoder"]
     folder, splits = root / source.dataset, source.split_file(root)
     found: dict[str, np.ndarray] = {}

@@ -48,6 +48,7 @@ DTYPES |= dict.fromkeys(("scaling.factor", "scaling.shift", "scaling.divisor"), 
 
 Names = Annotated[list[str], Meta(min_length=1)]
 Number = Annotated[float, Meta(ge=-1e6, le=1e6)]  # class scores are a few units
+Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -59,11 +60,43 @@ class BackboneRecord(Struct, frozen=True):
     digest: str
 
 
+class Reliability(Struct, frozen=True):
+    """How often predictions of a confidence are right.
+
+    Attributes:
+        error: the expected calibration error, in [0, 1].
+        bins: (mean confidence, accuracy, number of samples) of each bin of confidence that has samples.
+    """
+
+    error: Share
+    bins: list[tuple[Share, Share, Annotated[int, Meta(ge=1)]]]
+
+
 class Calibration(Struct, frozen=True):
-    """How validation corrects class scores: `offset` is subtracted from those of seen classes, `temperature` divides all."""
+    """How validation corrects class scores, and what it measured on held-out samples without and with the correction.
+
+    Attributes:
+        offset: is subtracted from the scores of seen classes.
+        temperature: divides all scores.
+        before, after: None where it was not measured.
+    """
 
     offset: Number = 0.0
     temperature: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    before: Reliability | None = None
+    after: Reliability | None = None
+
+
+class Familiarity(Struct, frozen=True):
+    """How features are compared with the training samples, see `zslab.app.familiarity`.
+
+    Attributes:
+        threshold: the score below which a sample is not like them.
+        neighbors: how many of the nearest ones are looked at.
+    """
+
+    threshold: Annotated[float, Meta(ge=-1, le=1)]
+    neighbors: Annotated[int, Meta(ge=1, le=1000)]
 
 
 class Model(Struct, frozen=True, kw_only=True, eq=False):
@@ -86,6 +119,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
         train_share: share of the training samples that `train` is.
         text: how the class vectors came from text; None where they did not.
         calibration: of the class scores.
+        familiarity: what counts as like the training samples; None where it was not measured.
         config, rows, notes, origin: of the run: flags, rows of its result, notes, where it comes from.
         version: of zslab, when it was made.
     """
@@ -107,6 +141,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
     train_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
     text: TextRecord | None = None
     calibration: Calibration = Calibration()
+    familiarity: Familiarity | None = None
     config: dict[str, Any] = {}
     rows: list[dict[str, Any]] = []
     notes: list[str] = []

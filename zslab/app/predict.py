@@ -183,7 +183,7 @@ def _predict(predictor: Predictor, config: PredictConfig) -> int:
                 _draw(prediction, modality, folder, drawn)
             best, *others = (f"{score.name} {100 * score.probability:.0f} %" for score in prediction.classes)
             best += " (seen)" if prediction.classes[0].seen else " (unseen)"
-            tqdm.write(_line(printable(prediction.image), best, ", ".join(others)))
+            tqdm.write(_line(printable(prediction.image), best, ", ".join(others), prediction.doubt))
     for path in filter(None, (config.json, config.csv, config.annotated)):
         print(f"-> {path}")
     if unreadable:
@@ -193,9 +193,9 @@ def _predict(predictor: Predictor, config: PredictConfig) -> int:
     return UNREADABLE if unreadable else 0
 
 
-def _line(image: str, best: str, others: str) -> str:
+def _line(image: str, best: str, others: str, doubt: str = "") -> str:
     name = image if len(image) <= 40 else f"…{image[-39:]}"
-    return f"{name:<40}  {best:<44}  {others}".rstrip()
+    return f"{name:<40}  {best:<44}  {others}{f' ({doubt})' * bool(doubt)}".rstrip()
 
 
 Write = Callable[[Prediction], None]
@@ -225,12 +225,13 @@ def csv_writer(path: Path, top: int) -> Iterator[Write]:
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         columns = (f"{column}_{n}" for n in range(1, top + 1) for column in ("class", "probability", "seen"))
-        rows.writerow(["image", "error", *columns])
+        rows.writerow(["image", "error", *columns, "familiar"])
 
         def write(prediction: Prediction) -> None:
             cells = [formula_safe(printable(prediction.image)), formula_safe(printable(prediction.error or ""))]
             for score in prediction.classes:
                 cells += [formula_safe(score.name), f"{score.probability:.6f}", str(int(score.seen))]
+            cells += [""] * (3 * top + 2 - len(cells)) + ["" if prediction.familiar is None else str(int(prediction.familiar))]
             rows.writerow(cells)
 
         yield write

@@ -6,12 +6,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from zslab.app.methods.base import Output, Served
 from zslab.app.model_file import Model
 from zslab.features.backbones import WHOLE
 
+UNFAMILIAR = "not like the training images"
 View = tuple[float, float, float, float]
 
 
@@ -26,12 +28,12 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class AttributeReason:
-    """How an attribute speaks for the top class.
+    """How an attribute speaks for the first class and against the second.
 
     Attributes:
         name: of the attribute.
-        contribution: its part in the agreement between what is read off the image and what the class should have; TF-VAEGAN:
-            Dec(x)_i a_ki, DAZLE: a_ki q_i p_i.
+        contribution: the first class's minus the second's; that of a class is the attribute's part in the agreement between
+            what is read off the image and what the class should have; TF-VAEGAN: Dec(x)_i a_ki, DAZLE: a_ki q_i p_i.
         read: what the model reads off the image, on the method's own scale (Dec(x)_i; p_i).
         value: the class's value on the scale of the author of the attribute table.
     """
@@ -49,10 +51,13 @@ class Prediction:
     Attributes:
         image: its path or name; a video's, where the model takes videos.
         classes: the most probable ones, best first.
-        attributes: reasons for the best class, strongest first; empty where the method has none.
+        attributes: reasons for the best class and not the second, strongest first, without attributes in which the two agree;
+            empty where the method has none.
         attention: for methods that look at regions: attribute -> (rows, columns) weights that sum to 1, for `attributes`.
         view: (left, top, right, bottom) of what the model saw, as fractions of the image's width and height; attention
             lies over it.
+        familiar: whether the image is like the training images; None where the model cannot tell.
+        likeness: the score behind it, see `zslab.app.familiarity`.
         error: why the image could not be read.
     """
 
@@ -61,12 +66,19 @@ class Prediction:
     attributes: list[AttributeReason] = field(default_factory=list)
     attention: dict[str, np.ndarray] = field(default_factory=dict)
     view: View = WHOLE
+    familiar: bool | None = None
+    likeness: float | None = None
     error: str | None = None
 
     @property
     def top(self) -> ClassScore | None:
         """The most probable class; None for an unreadable image."""
         return self.classes[0] if self.classes else None
+
+    @property
+    def doubt(self) -> str:
+        """What to say of an image that is unlike the training images; nothing of others."""
+        return UNFAMILIAR if self.familiar is False else ""
 
     def to_json(self) -> dict[str, object]:
         """Return the prediction as values that JSON can hold."""
@@ -81,6 +93,7 @@ def describe(
     model: Model,
     names: Sequence[str],
     views: Sequence[View],
+    likeness: np.ndarray | None = None,
     *,
     top: int,
     attributes: int,
@@ -94,26 +107,35 @@ def describe(
         model: has the names of classes and attributes.
         names: n names of the images.
         views: n parts of the images that the model saw.
+        likeness: n scores of likeness to the training images, where the model has a threshold for them.
         top: number of classes that a prediction lists.
         attributes: number of reasons that it gives.
     """
-    chosen = scores.argmax(dim=1)
-    contributions = None if model.text is not None else method.contributions(output, chosen)  # text has no named dimensions
+    first, second = scores.topk(2, dim=1).indices.T if scores.shape[1] > 1 else (scores.argmax(dim=1),) * 2
     probabilities, order = (part.tolist() for part in scores.softmax(dim=1).topk(min(top, scores.shape[1]), dim=1))
     n_allowed, predictions = scores.isfinite().sum(dim=1).tolist(), []
     explained = None
-    if contributions is not None and output.read is not None:
-        explained = contributions.cpu(), output.read.cpu()  # single numbers are looked at
+    if model.text is None and output.read is not None:  # dimensions of text have no names
+        contributions, against = (method.contributions(output, classes) for classes in (first, second))
+        if contributions is not None and against is not None:
+            explained = contributions.cpu(), against.cpu(), output.read.cpu()  # single numbers are looked at
     for row, (name, view) in enumerate(zip(names, views)):
         ranked = list(zip(order[row], probabilities[row]))[: n_allowed[row]]
         classes = [ClassScore(model.class_names[k], p, bool(model.seen[k])) for k, p in ranked]
         reasons, attention = [], {}
         if explained is not None:
-            contribution, read = (part[row] for part in explained)
+            contribution, other, read = (part[row] for part in explained)
+            values = model.table[np.array([int(first[row]), int(second[row])])]
+            if n_allowed[row] > 1:  # what both classes have, or lack, speaks for neither
+                contribution = (contribution - other).masked_fill(torch.from_numpy(values[0] == values[1]), 0.0)
             for i in contribution.topk(min(attributes, len(read))).indices.tolist():
-                numbers = contribution[i].item(), read[i].item(), float(model.table[order[row][0], i])
+                if n_allowed[row] > 1 and contribution[i] <= 0:
+                    break
+                numbers = contribution[i].item(), read[i].item(), float(values[0, i])
                 reasons.append(AttributeReason(model.attribute_names[i], *numbers))
                 if output.attention is not None:
                     attention[model.attribute_names[i]] = output.attention[row, i].cpu().numpy()
-        predictions.append(Prediction(name, classes, reasons, attention, view))
+        score = None if likeness is None else float(likeness[row])
+        familiar = None if score is None or model.familiarity is None else score >= model.familiarity.threshold
+        predictions.append(Prediction(name, classes, reasons, attention, view, familiar, score))
     return predictions

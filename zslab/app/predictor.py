@@ -25,6 +25,7 @@ from PIL import Image
 from torch import Tensor
 
 from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, table_from_mapping
+from zslab.app.familiarity import likeness
 from zslab.app.hub import find_model
 from zslab.app.methods.base import Output, build_method
 from zslab.app.model_file import EXPORT_AGAIN, BackboneRecord, Model, read_model, write_model
@@ -245,12 +246,17 @@ class Predictor:
             features = array(features, "the features", "features", (None, *self.feature_shape), fix=fix)
         for start in range(0, len(features), self._method.chunk):
             part = np.ascontiguousarray(features[start : start + self._method.chunk], dtype=np.float32)
-            yield self._forward(torch.from_numpy(part), unseen_only)
+            yield self._method.forward(self._scaled(torch.from_numpy(part)).to(self.device), unseen_only)
 
-    def _forward(self, features: Tensor, unseen_only: bool | None) -> Output:
-        if self.model.scaling is not None:
-            features = torch.from_numpy(self.model.scaling(features.numpy()))
-        return self._method.forward(features.to(self.device), unseen_only)
+    def _scaled(self, features: Tensor) -> Tensor:
+        return features if self.model.scaling is None else torch.from_numpy(self.model.scaling(features.cpu().numpy()))
+
+    def familiarity(self, features: np.ndarray) -> np.ndarray | None:
+        """Return how like the training samples features (n, D) are, to be compared with `model.familiarity.threshold`.
+
+        None where the model cannot tell.
+        """
+        return self._likeness(self._scaled(torch.from_numpy(np.asarray(features, dtype=np.float32))))
 
     def scores(self, output: Output, unseen_only: bool, calibration: float | None) -> Tensor:
         """Return (n, C) class scores.
@@ -313,9 +319,11 @@ class Predictor:
         _ = self.backbone
 
         def described(batch: Tensor, names: list[str], views: list[View]) -> list[Prediction]:
-            output = self._look_at(batch, unseen_only)
+            features = self._scaled(self._features(batch))
+            output = self._method.forward(features.to(self.device), unseen_only)
             scores = self.scores(output, unseen_only, calibration) / self.model.calibration.temperature
-            return describe(self._method, output, scores, self.model, names, views, top=top, attributes=attributes)
+            likeness = self._likeness(features)
+            return describe(self._method, output, scores, self.model, names, views, likeness, top=top, attributes=attributes)
 
         return self._predictions(sources(images, self.modality), 1 if self.modality is VIDEOS else batch_size, described)
 
@@ -347,14 +355,20 @@ class Predictor:
             for place in range(len(batch)):
                 yield errors[place] if place in errors else next(found)
 
-    def _look_at(self, batch: Tensor, unseen_only: bool) -> Output:
-        """Return what the method says of prepared images."""
+    def _features(self, batch: Tensor) -> Tensor:
+        """Return the features of prepared images, as the method takes them."""
         pooled, regions = self.backbone.features(batch)
         features = self._method.as_stored(regions if self._method.uses_regions else pooled)
         if tuple(features.shape[1:]) != self.feature_shape:
             must = f"the backbone must give features of the shape {self.feature_shape}"
             raise InputError(must, where=self.where, got=tuple(features.shape[1:]), fix=EXPORT_AGAIN)
-        return self._forward(features, unseen_only)
+        return features
+
+    def _likeness(self, features: Tensor) -> np.ndarray | None:
+        """Return how like the training samples scaled features (n, D) are; None where the model cannot tell."""
+        if self.model.familiarity is None or self.model.train is None:
+            return None
+        return likeness(features.cpu().numpy(), self.model.train.features.numpy(), self.model.familiarity.neighbors)
 
     # ---- new classes --------------------------------------------------------------------------------------------------
 

@@ -141,6 +141,10 @@ class Baseline(ABC):
             fitted.prototypes_ = fitted.prototypes(attributes)
             yield fitted
 
+    def empty_weights(self, attribute_dim: int, feature_dim: int) -> dict[str, Tensor]:
+        """Return tensors on the "meta" device with the shapes and types of `weights_`; a linear baseline has one matrix."""
+        return {"matrix": torch.empty(feature_dim, attribute_dim, dtype=torch.float64, device="meta")}
+
     def transform(self, features: Tensor) -> Tensor:
         """Return what prototypes are multiplied with, (n, d), for features (n, d)."""
         return features - self.feature_mean_

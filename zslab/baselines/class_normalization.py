@@ -116,6 +116,12 @@ class ClassNormalizedMlp(Baseline):
         prototypes: Tensor = self.scale**2 * F.normalize(network(attributes.float() / spread), dim=1)
         return prototypes
 
+    def empty_weights(self, attribute_dim: int, feature_dim: int) -> dict[str, Tensor]:
+        """Return tensors on the "meta" device with the shapes and types of `weights_`."""
+        with torch.device("meta"):
+            state = attribute_network(attribute_dim, self.hidden_dim, feature_dim).state_dict()
+            return {**state, "spread": torch.empty(())}
+
     def transform(self, features: Tensor) -> Tensor:
         """Return centered features (n, d) of unit norm."""
         return F.normalize(super().transform(features), dim=1)

@@ -132,6 +132,11 @@ def choose(baseline: Baseline, validation: StageData) -> tuple[dict[str, Setting
     return {name: baseline.grid[index] for name, index in chosen.items()}, constants[chosen["calibrated H"]]
 
 
+def validation_h(baseline: Baseline, validation: StageData) -> float:
+    """Return the best calibrated H on validation over the settings of a baseline."""
+    return max(m.generalized(m.curve.best_constant()).h for m in _measured(baseline, validation, baseline.grid))
+
+
 def _measured(baseline: Baseline, data: StageData, grid: Sequence[Settings]) -> list[Measured]:
     return list(measure(list(baseline.path(data.train.features, data.train.labels, data.attributes, grid)), data))
 
@@ -165,17 +170,18 @@ def run_baseline(name: str, baseline: Baseline, validation: StageData, test: Sta
 
 
 def run_baselines(validation: StageData, test: StageData) -> list[BaselineResult]:
-    """Run every baseline of `BASELINES`; see `run_baseline`.
+    """Run every baseline that the stages allow, see `usable_baselines` and `run_baseline`."""
+    return [run_baseline(name, baseline, validation, test) for name, baseline in usable_baselines(validation, test).items()]
+
+
+def usable_baselines(*stages: StageData) -> dict[str, Baseline]:
+    """Return those of `BASELINES` that can be trained on the stages.
 
     The perceptron is left out where the samples, which it reads in random order and many times, are not in memory, and where a
     stage trains on a single class, which its batch normalization cannot normalize.
     """
-    unfit = isinstance(test.train.features, LazyFeatures) or min(len(validation.seen_classes), len(test.seen_classes)) < 2
-    return [
-        run_baseline(name, baseline, validation, test)
-        for name, baseline in BASELINES.items()
-        if not (unfit and isinstance(baseline, ClassNormalizedMlp))
-    ]
+    unfit = any(isinstance(each.train.features, LazyFeatures) or len(each.seen_classes) < 2 for each in stages)
+    return {name: each for name, each in BASELINES.items() if not (unfit and isinstance(each, ClassNormalizedMlp))}
 
 
 def check_stage(test: StageData) -> None:

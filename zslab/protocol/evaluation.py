@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from zslab.data.dataset import Samples, StageData
-from zslab.metrics import confusion_matrix, generalized_accuracies, mean_class_accuracy, seen_unseen_curve
+from zslab.metrics import confusion_matrix, generalized_accuracies, harmonic_mean, mean_class_accuracy, seen_unseen_curve
 from zslab.results.record import Metrics
 
 MOST_CONFUSED = 2000  # classes of a confusion matrix; that of 21,000 would take 3.5 GB
@@ -51,8 +51,8 @@ class Evaluation:
         keep: head epochs to take a snapshot of.
         metrics: lists over head epochs (of length 1 for a method that trains no heads), as they go into metrics.jsonl:
             "zsl": {"acc"}, "gzsl": {"acc_seen", "acc_unseen", "H", "AUSUC"}; on a validation stage also "constant", the
-            best one to subtract from seen scores; where a constant was given, "calibrated": {"acc_seen", "acc_unseen",
-            "H"} with it subtracted. A method may add groups of its own.
+            best one to subtract from seen scores, and "H_at_constant"; where a constant was given, "calibrated":
+            {"acc_seen", "acc_unseen", "H"} with it subtracted. A method may add groups of its own.
         synthetic: features of unseen classes, for a method that synthesizes them.
         snapshots: head epoch -> snapshot.
     """
@@ -103,7 +103,8 @@ class Evaluation:
         curve = seen_unseen_curve(scores, positions, seen_columns, unseen_columns)
         self.add("gzsl", accuracies(data, predictions) | ({"AUSUC": curve.area} if len(data.test_unseen) else {}))
         if data.stage == "validation":
-            self.add("gzsl", {"constant": curve.best_constant()})
+            best = curve.best_constant()
+            self.add("gzsl", {"constant": best, "H_at_constant": harmonic_mean(*curve.at(best))})
         if constant is not None:
             shifted = scores.clone()
             shifted[:, seen_columns] -= constant

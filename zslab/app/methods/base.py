@@ -13,18 +13,19 @@ asked for.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
+import numpy as np
 import torch
 from torch import Tensor
 
 from zslab.app.model_file import EXPORT_AGAIN, Model
-from zslab.data.dataset import Dataset
+from zslab.data.dataset import Dataset, FeatureScaling, Samples
 from zslab.errors import InputError, examples
 from zslab.results.checkpoint import check_tensors
 from zslab.utils.files import converted
@@ -91,9 +92,9 @@ class Served:
     feature_shape: tuple[int, ...]
     generalized: bool = True
 
-    def __init_subclass__(cls, *, name: str) -> None:
-        """Register the method under the name that model files and results have."""
-        _registered[name] = cls
+    def __init_subclass__(cls, *, name: str | Iterable[str]) -> None:
+        """Register the method under the name, or the names of its variants, that model files and results have."""
+        _registered.update(dict.fromkeys([name] if isinstance(name, str) else name, cls))
 
     def __init__(self, model: Model, where: object, device: torch.device):
         self.device, self.where = device, f"{where}, weights"
@@ -176,6 +177,17 @@ def methods() -> dict[str, type[Served]]:
     for module in iter_modules(package.__path__):
         import_module(f"{package.__name__}.{module.name}")
     return _registered
+
+
+def kept_samples(dataset: Dataset, scaling: FeatureScaling, max_per_class: int) -> Samples | None:
+    """Return scaled training samples for a model file, at most so many of each class; None without any."""
+    train = dataset.locations["trainval"]
+    labels, generator = dataset.labels[train], np.random.default_rng(0)
+    chosen = [generator.permutation(np.flatnonzero(labels == k))[:max_per_class] for k in np.unique(labels)]
+    kept = train[np.concatenate([np.sort(rows) for rows in chosen])]
+    if not len(kept):
+        return None
+    return Samples(torch.from_numpy(scaling(dataset.features[kept])), torch.from_numpy(dataset.labels[kept]))
 
 
 def build_method(model: Model, where: object, device: torch.device) -> Served:

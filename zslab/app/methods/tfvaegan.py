@@ -17,9 +17,9 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from zslab.app.methods.base import Output, RunParts, Served
+from zslab.app.methods.base import Output, RunParts, Served, kept_samples
 from zslab.app.model_file import Model, Positive
-from zslab.data.dataset import Dataset, Samples, fit_scaling
+from zslab.data.dataset import Dataset, fit_scaling
 from zslab.data.lazy import fits
 from zslab.errors import InputError
 from zslab.shared.gate import EntropyDetector, ThresholdRule
@@ -69,19 +69,16 @@ class TfvaeganServed(Served, name="tfvaegan"):
     def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
         """See `Served.of_run`; `run.max_seen_per_class` training features of each seen class are kept."""
         train = dataset.locations["trainval"]
-        scaling, labels = fit_scaling(dataset.features, train, "minmax"), dataset.labels[train]
-        generator = np.random.default_rng(0)
-        chosen = [generator.permutation(np.flatnonzero(labels == k))[: run.max_seen_per_class] for k in np.unique(labels)]
-        kept = np.concatenate([np.sort(rows) for rows in chosen])
-        features, labels = torch.from_numpy(scaling(dataset.features[train[kept]])), torch.from_numpy(labels[kept])
+        scaling = fit_scaling(dataset.features, train, "minmax")
+        samples = kept_samples(dataset, scaling, run.max_seen_per_class)
         served = (*SERVED, *HEADS, "detector")
         return msgspec.structs.replace(
             model,
             settings=msgspec.to_builtins(cls._settings_of(run)),
             scaling=scaling,
             weights={k: v for k, v in run.tensors.items() if k.split(".")[0] in served and not k.endswith(".classes")},
-            train=Samples(features, labels) if len(kept) else None,
-            train_share=max(len(kept), 1) / len(train),
+            train=samples,
+            train_share=len(samples) / len(train) if samples else 1.0,
         )
 
     @classmethod

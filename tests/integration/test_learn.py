@@ -1,0 +1,107 @@
+"""One command from a folder of images and a table to a model file that can be believed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zslab.app.model_file import read_model
+from zslab.app.predictor import Predictor
+from zslab.baselines.comparison import BASELINES
+from zslab.cli import main
+from zslab.toy.species import SPECIES
+
+from helpers.exported_models import write_birds, write_table
+
+NAMES = list(SPECIES)[:7]
+
+
+def learn(root, *flags: str) -> int:
+    flags = ("--backbone", "descriptor", "--dataroot", str(root / "data"), "--output", str(root / "birds.zsl"), *flags)
+    return main(["learn", "--images", str(root / "images"), "--attributes", str(root / "birds.csv"), *flags])
+
+
+@pytest.fixture(scope="module")
+def learned(tmp_path_factory) -> SimpleNamespace:
+    """Six toy species with images and one without; what the command prints, and the model."""
+    root = tmp_path_factory.mktemp("learn")
+    write_birds(root / "images", NAMES[:6], 6)
+    write_table(root / "birds.csv", NAMES)
+    with pytest.MonkeyPatch.context() as patch:
+        printed: list[str] = []
+        patch.setattr("builtins.print", lambda *parts, **_: printed.append(" ".join(map(str, parts))))
+        assert learn(root) == 0
+    return SimpleNamespace(root=root, out="\n".join(printed), model=read_model(root / "birds.zsl"))
+
+
+def test_every_baseline_is_measured_and_the_best_is_exported(learned) -> None:
+    model, table = learned.model, learned.out.split("\n")
+    means = {
+        name: float(next(line for line in table if line.startswith(f"{name}  ")).split("±")[1].split()[1]) for name in BASELINES
+    }
+    assert means[model.method] == max(means.values())
+    assert model.class_names == NAMES and model.seen.sum() == 6 and not model.seen[6]
+    assert f"{model.method} is chosen" in learned.out and NAMES[6] in learned.out
+
+
+def test_probabilities_are_calibrated_and_reports_show_it(learned) -> None:
+    calibration = learned.model.calibration
+    assert calibration.after.error < calibration.before.error and calibration.temperature != 1
+    page, card = (learned.root / name for name in ("birds.html", "birds.card.md"))
+    assert "data:image/png" in page.read_text(encoding="utf-8") and "prototype regression" in page.read_text(encoding="utf-8")
+    assert f"{100 * calibration.after.error:.1f}" in card.read_text(encoding="utf-8")
+
+
+def test_the_model_predicts_explains_and_knows_its_own(learned, tmp_path, capsys) -> None:
+    noise = np.random.default_rng(0).integers(0, 255, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "noise.png")
+    photos, table = learned.root / "images", tmp_path / "out.csv"
+    flags = ["--json", str(tmp_path / "out.json"), "--csv", str(table), "--annotated", str(tmp_path / "drawn")]
+    assert main(["predict", "--model", str(learned.root / "birds.zsl"), str(photos), str(tmp_path / "noise.png"), *flags]) == 0
+    *own, other = json.loads((tmp_path / "out.json").read_text())
+    assert np.mean([p["familiar"] for p in own]) > 0.9 and other["familiar"] is False
+    assert [row.rsplit(",", 1)[1] for row in table.read_text().splitlines()[-2:]] == ["1", "0"]
+    assert capsys.readouterr().out.count("not like the training images") == 1 + sum(not p["familiar"] for p in own)
+    assert np.mean([p["classes"][0]["name"] in p["image"] for p in own]) > 0.8
+    for reason in own[0]["attributes"]:
+        assert reason["contribution"] > 0
+
+
+def test_reasons_leave_out_what_the_second_class_shares(learned) -> None:
+    predictor = Predictor.load(learned.root / "birds.zsl")
+    (prediction,) = predictor.predict(learned.root / "images" / NAMES[0] / "0.png", attributes=100)
+    rows = [predictor.table[predictor.classes_.index(score.name)] for score in prediction.classes[:2]]
+    differing = {name for name, a, b in zip(predictor.attribute_names, *rows) if a != b}
+    assert prediction.attributes and {reason.name for reason in prediction.attributes} <= differing
+
+
+def test_features_are_made_once_for_the_same_inputs(learned, tmp_path, capsys) -> None:
+    root = tmp_path / "again"
+    shutil.copytree(learned.root, root)
+    assert learn(root) == 0 and learn(root) == 0
+    assert capsys.readouterr().out.count("as made before") == 1  # the copy lies elsewhere
+    shutil.rmtree(root / "images" / NAMES[0])
+    assert learn(root) == 0
+    assert "as made before" not in capsys.readouterr().out and not read_model(root / "birds.zsl").seen[0]
+
+
+def test_two_seen_classes_give_a_model_that_is_not_measured(learned, tmp_path, capsys) -> None:
+    for name in NAMES[:2]:
+        shutil.copytree(learned.root / "images" / name, tmp_path / "images" / name)
+    shutil.copy(learned.root / "birds.csv", tmp_path)
+    assert learn(tmp_path) == 0
+    assert "Nothing can be measured" in capsys.readouterr().out
+    model = read_model(tmp_path / "birds.zsl")
+    assert model.calibration.before is None and model.familiarity is None
+    assert sum(1 for _ in Predictor(model).predict(learned.root / "images" / NAMES[0])) == 6
+
+
+def test_another_file_is_not_replaced(learned, tmp_path, capsys) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"a photo, no model")
+    assert learn(learned.root, "--output", str(tmp_path / "photo.jpg")) == 1
+    assert "--output" in capsys.readouterr().err and (tmp_path / "photo.jpg").read_bytes() == b"a photo, no model"

@@ -1,0 +1,55 @@
+"""Leave-classes-out: what is on which side of every draw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from zslab.data.xlsa17 import read_xlsa17
+from zslab.protocol.held_out import held_out_draws, hold_out_classes
+
+
+@pytest.fixture
+def dataset(tiny):
+    return read_xlsa17(tiny, "TINY", "res101", "att")
+
+
+@pytest.mark.parametrize("share, n_out", [(0.01, 1), (0.25, 2), (0.5, 3), (1.0, 4)])
+def test_sides_of_a_draw(dataset, share: float, n_out: int) -> None:
+    trainval = dataset.locations["trainval"]
+    seen = np.unique(dataset.labels[trainval])
+    for draw in range(4):
+        drawn = hold_out_classes(dataset, draw, share)
+        parts = [drawn.locations[name] for name in ("trainval", "test_seen", "test_unseen")]
+        assert np.array_equal(np.sort(np.concatenate(parts)), np.sort(trainval))
+        train, test_seen, out = (set(drawn.labels[part]) for part in parts)
+        assert len(out) == n_out and train == test_seen == set(seen) - out
+        stage = drawn.stage("test")
+        assert stage.unseen_classes.tolist() == sorted(out | {6, 7, 8})
+        counts = np.bincount(drawn.labels[parts[1]])
+        assert set(counts[counts > 0]) == {1}  # a fifth of six samples
+
+
+def test_draws_leave_out_every_class_before_one_twice_and_repeat(dataset) -> None:
+    out = [set(draw.labels[draw.locations["test_unseen"]]) for draw in held_out_draws(dataset)]
+    assert len(out) == 5 and set.union(*out[:3]) == set(range(6))
+    again = [draw.locations["test_seen"].tolist() for draw in held_out_draws(dataset)]
+    assert again == [draw.locations["test_seen"].tolist() for draw in held_out_draws(dataset)]
+
+
+@pytest.mark.parametrize("n_classes, n_draws", [(2, 0), (3, 3), (4, 4), (6, 5)])
+def test_fewer_classes_allow_fewer_draws(dataset, n_classes: int, n_draws: int) -> None:
+    trainval = dataset.locations["trainval"]
+    fewer = trainval[dataset.labels[trainval] < n_classes]
+    assert len(held_out_draws(replace(dataset, locations=dataset.locations | {"trainval": fewer}))) == n_draws
+
+
+def test_copies_stay_on_one_side_and_single_samples_train(dataset) -> None:
+    features = dataset.features.copy()
+    members = dataset.locations["trainval"][dataset.labels[dataset.locations["trainval"]] == 0]
+    features[members] = features[members[0]]  # one photo, copied
+    for draw in held_out_draws(replace(dataset, features=features)):
+        sides = [np.isin(members, draw.locations[name]).sum() for name in ("trainval", "test_unseen")]
+        assert sorted(sides) == [0, len(members)]

@@ -1,0 +1,127 @@
+"""Probabilities that can be believed: an offset between seen and unseen classes, then one temperature, both from held-out data.
+
+Softmax of (scores − offset · seen) / T. The offset is chosen for the harmonic mean of seen and unseen accuracy, T for the
+likelihood of the labels (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017), which also defines the expected
+calibration error: the mean gap between confidence and accuracy over bins of confidence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from scipy.optimize import minimize_scalar
+from torch import Tensor
+
+from zslab.app.model_file import Calibration, Reliability
+from zslab.metrics import SeenUnseenCurve
+from zslab.report.plots.plot import Plot
+from zslab.report.style import BLUE, GRID, MUTED, STYLE, to_png
+
+N_BINS = 15
+MOST_OFFSETS = 2000  # that are tried
+TEMPERATURES = (1e-4, 1e4)
+
+
+@dataclass(frozen=True)
+class HeldOutScores:
+    """What a model that did not see some samples' classes, or samples, says of them.
+
+    Attributes:
+        scores: (n, C), -inf for classes out of the question.
+        labels: (n,) the true columns.
+        seen: (C,) bool; which classes that model was trained on.
+        offset: chosen without these samples.
+    """
+
+    scores: Tensor
+    labels: Tensor
+    seen: Tensor
+    offset: float
+
+    @property
+    def shifted(self) -> Tensor:
+        """The scores (n, C) with the offset subtracted from those of seen classes."""
+        return self.scores - self.offset * self.seen
+
+
+def best_offset(curves: Sequence[SeenUnseenCurve]) -> float:
+    """Return the offset with the highest harmonic mean, averaged over the curves; the middle of equally good ones."""
+    at = torch.cat([curve.constants[curve.constants.isfinite()] for curve in curves]).unique()
+    at = at[torch.linspace(0, len(at) - 1, min(len(at), MOST_OFFSETS)).round().long()]
+    tried = torch.cat([at[:1] - 1, (at[1:] + at[:-1]) / 2, at[-1:] + 1])
+    h = torch.stack([harmonic_means(curve, tried) for curve in curves]).mean(dim=0)
+    best = (h >= h.max() - 1e-9).nonzero().flatten()
+    return float(tried[best[len(best) // 2]])
+
+
+def harmonic_means(curve: SeenUnseenCurve, offsets: Tensor) -> Tensor:
+    """Return the harmonic mean of seen and unseen accuracy at offsets (n,), as (n,)."""
+    points = torch.searchsorted(curve.constants, offsets, right=True).clamp_max(len(curve.constants) - 1)
+    s, u = curve.acc_seen[points], curve.acc_unseen[points]
+    return 2 * s * u / (s + u).clamp_min(1e-12)
+
+
+def fit_temperature(parts: Sequence[HeldOutScores]) -> float:
+    """Return the temperature that makes the labels most likely, given their shifted scores."""
+    logits, labels = torch.cat([part.shifted for part in parts]).double(), torch.cat([part.labels for part in parts])
+
+    def loss(log_temperature: float) -> float:
+        return torch.nn.functional.cross_entropy(logits / np.exp(log_temperature), labels).item()
+
+    return float(np.exp(minimize_scalar(loss, bounds=tuple(np.log(TEMPERATURES)), method="bounded").x))
+
+
+def calibrate(parts: Sequence[HeldOutScores], offset: float) -> Calibration:
+    """Return an offset with the temperature that belongs to it, and how reliable probabilities are before and after.
+
+    Args:
+        parts: one for each draw of held-out classes.
+        offset: chosen on all of them. The reliability "after" uses each part's own offset, and a temperature fitted to the
+            other parts, so that it is no praise of a fit by itself.
+    """
+    labels = torch.cat([part.labels for part in parts])
+    others = [[*parts[:i], *parts[i + 1 :]] or parts for i in range(len(parts))]
+    before = torch.cat([part.scores for part in parts]).softmax(dim=1)
+    after = torch.cat([(part.shifted / fit_temperature(rest)).softmax(dim=1) for part, rest in zip(parts, others)])
+    return Calibration(offset, fit_temperature(parts), reliability(before, labels), reliability(after, labels))
+
+
+def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = N_BINS) -> Reliability:
+    """Return accuracy by confidence of predictions with probabilities (n, C) and true columns (n,)."""
+    confidence, predicted = (part.numpy() for part in probabilities.double().max(dim=1))
+    correct, places = predicted == labels.numpy(), np.clip((confidence * n_bins).astype(int), 0, n_bins - 1)
+    bins = []
+    for place in np.unique(places):
+        inside = places == place
+        bins.append((float(confidence[inside].mean()), float(correct[inside].mean()), int(inside.sum())))
+    return Reliability(sum(n * abs(c - a) for c, a, n in bins) / len(labels), bins)
+
+
+def reliability_plot(calibration: Calibration) -> Plot | None:
+    """Return the reliability diagram before and after calibration; None where it was not measured."""
+    if calibration.before is None or calibration.after is None:
+        return None
+    with rc_context(STYLE):
+        figure = Figure((5.2, 4.2), layout="constrained")
+        axes = figure.add_subplot()
+        axes.plot([0, 1], [0, 1], color=GRID, zorder=1)
+        for title, measured, color in (("before", calibration.before, MUTED), ("after", calibration.after, BLUE)):
+            x, y, n = zip(*measured.bins)
+            sizes = [20 + 200 * count / sum(n) for count in n]
+            label = f"{title} calibration, error {100 * measured.error:.1f} points"
+            axes.scatter(x, y, sizes, color=color, alpha=0.8, label=label, zorder=2)
+            axes.plot(x, y, color=color, linewidth=1, zorder=2)
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="probability of the predicted class", ylabel="share that is right")
+        axes.legend(loc="upper left")
+        return Plot(
+            name="reliability",
+            title="How far to believe a probability",
+            png=to_png(figure),
+            alt="Accuracy against confidence, before and after calibration.",
+            caption="A dot is a bin of held-out images, larger for more; on the diagonal, 80 % is right 80 % of the time.",
+        )

@@ -1,0 +1,142 @@
+"""Candidates for a model of one's own data, measured on the same draws of held-out classes, and the choice among them.
+
+Settings and offset of a baseline are chosen on all draws together. What is reported of a draw comes from the settings and the
+offset that the other draws choose, so that a mean over the draws is an honest estimate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zslab.app.calibration import HeldOutScores, best_offset, harmonic_means
+from zslab.baselines.base import Baseline, Settings
+from zslab.baselines.comparison import BASELINES, Measured, measure, usable_baselines
+from zslab.data.dataset import StageData
+from zslab.data.lazy import CHUNK
+from zslab.metrics import harmonic_mean
+
+NO_DRAWS = "prototype regression"  # where nothing can be measured: the fewest settings, and none of them matters much
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A method measured on draws of held-out classes.
+
+    Attributes:
+        name: of the method in a model file.
+        accuracy: per draw, on the held-out classes when predicting among all classes.
+        h: per draw, the harmonic mean of it and the accuracy on seen classes.
+        seconds: of choosing and measuring.
+        settings: chosen on all draws.
+        offset: likewise.
+        parts: what it says of every draw's test samples, for calibration.
+    """
+
+    name: str
+    accuracy: list[float]
+    h: list[float]
+    seconds: float
+    settings: Settings
+    offset: float
+    parts: list[HeldOutScores]
+
+    @property
+    def cells(self) -> list[str]:
+        """The row of a table: name, accuracy, H, seconds."""
+        return [self.name, spread(self.accuracy), spread(self.h), f"{self.seconds:.1f}"]
+
+
+HEAD = ["candidate", "held-out classes, %", "H, %", "seconds"]
+
+
+def spread(shares: Sequence[float]) -> str:
+    """Return mean and standard deviation in percent; the mean alone of a single value."""
+    mean = f"{100 * np.mean(shares):.1f}"
+    return mean if len(shares) < 2 else f"{mean} ± {100 * np.std(shares, ddof=1):.1f}"
+
+
+def measure_baselines(draws: Sequence[StageData]) -> list[Candidate]:
+    """Measure every baseline that can be trained on the draws, in the order of `BASELINES`."""
+    return [measure_baseline(name, draws) for name in usable_baselines(*draws)]
+
+
+def measure_baseline(name: str, draws: Sequence[StageData]) -> Candidate:
+    """Measure one baseline with all settings of its grid."""
+    start, baseline = time.perf_counter(), BASELINES[name]
+
+    def fitted(data: StageData, grid: Sequence[Settings]) -> list[Baseline]:
+        return list(baseline.path(data.train.features, data.train.labels, data.attributes, grid))
+
+    def scores(draw: int, setting: int) -> Tensor:
+        (model,) = fitted(draws[draw], [baseline.grid[setting]])
+        samples = (draws[draw].test_seen, draws[draw].test_unseen)
+        return torch.cat([model.scores(part) for each in samples for part in each.features.split(CHUNK)])
+
+    tried = [list(measure(fitted(data, baseline.grid), data)) for data in draws]
+    return choose_settings(name, draws, tried, scores, baseline.grid, start)
+
+
+def choose_settings(
+    name: str,
+    draws: Sequence[StageData],
+    tried: Sequence[Sequence[Measured]],
+    scores: Callable[[int, int], Tensor],
+    grid: Sequence[Settings] = ({},),
+    start: float | None = None,
+) -> Candidate:
+    """Choose settings and offset of a candidate on all draws, and measure each draw with what the others choose.
+
+    Args:
+        name: of the candidate.
+        draws: the data.
+        tried: per draw, what was measured with each setting.
+        scores: (draw, setting) -> scores (n, C) of the draw's test samples, seen ones first.
+        grid: the settings.
+        start: when work on the candidate began, by `time.perf_counter`.
+    """
+
+    def chosen(among: Sequence[int]) -> tuple[int, float]:
+        ranked = []
+        for number in range(len(grid)):
+            curves = [tried[draw][number].curve for draw in among]
+            offset = best_offset(curves)
+            h = np.mean([harmonic_means(curve, torch.tensor([offset]).double()).item() for curve in curves])
+            ranked.append((round(float(h), 9), float(np.mean([curve.area for curve in curves])), -number, offset))
+        _, _, number, offset = max(ranked)  # of equals the one with the larger area, then the first
+        return -number, offset
+
+    everything = range(len(draws))
+    accuracy, h, parts = [], [], []
+    for draw, data in enumerate(draws):
+        number, offset = chosen([other for other in everything if other != draw] or everything)
+        s, u = tried[draw][number].curve.at(offset)
+        accuracy.append(u)
+        h.append(harmonic_mean(s, u))
+        seen = torch.zeros(len(data.attributes), dtype=torch.bool)
+        seen[data.seen_classes] = True
+        out = ~torch.isin(torch.arange(len(seen)), data.classes)
+        parts.append(HeldOutScores(scores(draw, number).masked_fill(out, -torch.inf), data.test_labels, seen, offset))
+    number, offset = chosen(everything)
+    seconds = time.perf_counter() - start if start is not None else 0.0
+    return Candidate(name, accuracy, h, seconds, grid[number], offset, parts)
+
+
+def best_candidate(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
+    """Return the candidate with the highest mean H, and the reason as a sentence."""
+    ranked = sorted(candidates, key=lambda each: (-round(float(np.mean(each.h)), 9), each.seconds))
+    best, reason = ranked[0], f"{ranked[0].name} is chosen: its H on held-out classes is the highest"
+    if len(ranked) > 1:
+        gap, noise = np.mean(best.h) - np.mean(ranked[1].h), np.std(np.subtract(best.h, ranked[1].h), ddof=1)
+        words = f", {100 * gap:.1f} points above {ranked[1].name}"
+        if gap == 0:
+            words = f", as is that of {ranked[1].name}, which takes longer"
+        elif not gap > noise:
+            words += ", which is within the variation between draws"
+        reason += words
+    return best, reason + "."

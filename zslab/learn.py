@@ -1,0 +1,222 @@
+"""From a folder of images and a table of attributes to a model file, in one command.
+
+    zslab learn --images birds --attributes birds.csv --output birds.zsl
+    zslab learn --images birds --attributes birds.csv --output birds.zsl --backbone mobilenet_v2 --methods all
+
+The data set is prepared as by `zslab prepare`, whose flags all apply. The candidates are measured on seen classes that are held
+out as if they were unseen, in several draws; the best becomes the model, calibrated on the same draws. Beside the model file
+there are its card and a report, birds.card.md and birds.html. The candidates are the baselines, which take seconds, and with
+`--methods all` TF-VAEGAN, too. Repeated with the same images and flags, the command takes the features that it made before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import torch
+
+from zslab.app.calibration import calibrate, reliability_plot
+from zslab.app.candidates import HEAD, NO_DRAWS, Candidate, best_candidate, choose_settings, measure_baselines
+from zslab.app.card import card_path, model_card
+from zslab.app.export import model_of_data, read_data
+from zslab.app.familiarity import fit_familiarity
+from zslab.app.methods.baseline import with_baseline
+from zslab.app.model_file import Calibration, Model, write_model
+from zslab.app.own_data import LEFT_OUT, SPLIT_FILE, OwnData, PrepareConfig, make_data_set
+from zslab.app.predictor import Predictor
+from zslab.baselines.comparison import BASELINES, Measured
+from zslab.data.dataset import Dataset
+from zslab.datasets import Xlsa17Source
+from zslab.errors import InputError, examples
+from zslab.estimator import fit_tfvaegan
+from zslab.features.backbones import BackboneSpec, ImageBackbone, load_backbone
+from zslab.features.images import SUFFIXES
+from zslab.features.sources import find_files, read_class_folders
+from zslab.metrics import seen_unseen_curve
+from zslab.protocol.held_out import held_out_draws
+from zslab.report.page import duration, write_page
+from zslab.utils.environment import as_typed, command_line, resolve_device, resolve_folder
+from zslab.utils.files import converted, read_json, write_text
+
+TFVAEGAN = "tfvaegan"
+PREPARED = "learned.json"  # beside the features: which inputs they were made of, and what was made
+NOT_MEASURED = (
+    "Nothing can be measured: that takes at least 3 classes with images, so that one can be held out, and 2 training images in "
+    "one of the others. The model is {}, the baseline with the fewest settings, and its probabilities are not calibrated."
+)
+RULE = "mean over draws of seen classes that are held out as unseen"
+CAPTION = (
+    "Mean ± standard deviation over {} draws of seen classes that are held out as unseen: accuracy on them when predicting "
+    "among all classes, and H, its harmonic mean with the accuracy on seen classes. Other draws choose settings and offset."
+)
+
+
+@dataclass(frozen=True)
+class LearnConfig(PrepareConfig):
+    """Flags of `zslab learn`: its own, and those of `zslab prepare`."""
+
+    output: Path = Path("model.zsl")
+    """model file to write; the data set is named after it unless --name says otherwise"""
+    methods: Literal["baselines", "all"] = "baselines"
+    """candidates: the baselines, which take seconds, or TF-VAEGAN as well"""
+
+
+class Prepared(msgspec.Struct):
+    """What `_digest` was when a data set was made, and the fields of its `OwnData` but the folder."""
+
+    digest: str
+    made: dict[str, Any]
+
+
+def learn(config: LearnConfig) -> int:
+    """Prepare, extract, choose, calibrate, export and report; return the exit status.
+
+    Raises:
+        InputError: images, table or flags cannot be used.
+    """
+    start = time.perf_counter()
+    if config.name == PrepareConfig.name:
+        config = replace(config, name=config.output.stem)
+    if config.output.exists() and config.output.read_bytes()[8:9] != b"{":
+        fix = "Name another one."
+        raise InputError("the output must be new, or a model file", where="--output", got=config.output, fix=fix)
+    read_class_folders(
+        resolve_folder(config.images), SUFFIXES, "image"
+    )  # a wrong path is reported before weights are downloaded
+    spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
+    backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
+    made = _prepared(config, backbone)
+    dataset, original = read_data(Xlsa17Source(made.folder.name, made.features, "att"), made.folder.parent, made.folder)
+    draws = held_out_draws(dataset)
+    candidates = measure_baselines([draw.stage("test") for draw in draws]) if draws else []
+    if draws and config.methods == "all":
+        candidates.append(_measure_tfvaegan(draws, original, config))
+    model, reason, chosen = model_of_data(dataset, original, NO_DRAWS), NOT_MEASURED.format(NO_DRAWS), None
+    if candidates:
+        chosen, reason = best_candidate(candidates)
+        print("\n".join(_table([HEAD, *(each.cells for each in candidates)])))
+    print(reason)
+    model = _trained(model, dataset, chosen, config)
+    model = msgspec.structs.replace(
+        model,
+        backbone_weights=backbone.state_dict(),
+        familiarity=fit_familiarity([draw.stage("test") for draw in draws]) if draws else None,
+        rows=[
+            {"row": each.name, "acc_unseen": float(np.mean(each.accuracy)), "H": float(np.mean(each.h)), "rule": RULE}
+            for each in candidates
+        ],
+        notes=[reason],
+        config={"seed": config.seed, "methods": config.methods},
+        origin=model.origin | {"choice": model.method, "command": command_line()},
+    )
+    write_model(config.output, model)
+    write_text(card_path(config.output), model_card(model))
+    report = _report(config, model, candidates, reason, made, time.perf_counter() - start)
+    for sentence in _sentences(model, made):
+        print(f"Note: {sentence}")
+    print(f"-> {config.output}, {card_path(config.output)}, {report}")
+    print(f"Classify images:\n  {as_typed(['zslab', 'predict', '--model', str(config.output), 'photo.jpg'])}")
+    return LEFT_OUT if made.left_out else 0
+
+
+def _prepared(config: LearnConfig, backbone: ImageBackbone) -> OwnData:
+    """Make the data set, or return what was made of the same inputs before."""
+    digest, path = _digest(config, backbone), config.folder / PREPARED
+    if path.exists():
+        before = converted(read_json(path), Prepared, path, "Delete the file, and repeat the command.")
+        if before.digest == digest and (config.folder / SPLIT_FILE).exists() and not config.overwrite:
+            print(f"Features: as made before in {config.folder}")
+            return OwnData(config.folder, **before.made)
+        config = replace(config, overwrite=True)  # of other inputs, and by this command
+        path.unlink()
+    made = make_data_set(config, backbone)
+    values = {key: value for key, value in vars(made).items() if key != "folder"}
+    write_text(path, msgspec.json.encode(Prepared(digest, values)).decode())
+    return made
+
+
+def _digest(config: LearnConfig, backbone: ImageBackbone) -> str:
+    """Return digits that change with the images' names, sizes and times, the table, the backbone or a flag of the data."""
+    flags = {
+        key: value for key, value in vars(config).items() if key not in ("output", "methods", "device", "overwrite", "workers")
+    }
+    digest = hashlib.sha256(f"{sorted(flags.items(), key=str)} {backbone.identity()}".encode())
+    tables = [path for path in (config.attributes, config.word_vectors) if path is not None]
+    folder = resolve_folder(config.images)
+    for path in [*tables, *(find_files([folder], SUFFIXES, "image") if folder.is_dir() else ())]:
+        status = path.expanduser().stat() if path.expanduser().exists() else None
+        digest.update(f"{path} {status and (status.st_size, status.st_mtime_ns)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()[:16]
+
+
+def _measure_tfvaegan(draws: list[Dataset], original: dict[str, np.ndarray], config: LearnConfig) -> Candidate:
+    """Measure TF-VAEGAN, with the settings of the estimator, on every draw."""
+    start, scores, tried = time.perf_counter(), [], []
+    stages = [draw.stage("test") for draw in draws]
+    for draw, data in zip(draws, stages):
+        predictor = Predictor(fit_tfvaegan(model_of_data(draw, original, TFVAEGAN), draw, config.seed, config.device))
+        places = np.concatenate([draw.locations["test_seen"], draw.locations["test_unseen"]])
+        raw = torch.from_numpy(predictor.decision_function(draw.features[places], calibration=0.0))
+        curve = seen_unseen_curve(raw, data.test_labels, data.seen_classes, data.unseen_classes)
+        scores.append(raw)
+        tried.append([Measured(float("nan"), curve)])  # accuracy among unseen classes alone takes no part
+    return choose_settings(TFVAEGAN, stages, tried, lambda draw, setting: scores[draw], start=start)
+
+
+def _trained(model: Model, dataset: Dataset, chosen: Candidate | None, config: LearnConfig) -> Model:
+    """Return the model with the chosen candidate trained on all training samples, and calibrated."""
+    stage, name = dataset.stage("test"), chosen.name if chosen else NO_DRAWS
+    calibration = calibrate(chosen.parts, chosen.offset) if chosen else Calibration()
+    model = msgspec.structs.replace(model, method=name, title=f"{name} on {dataset.name}", calibration=calibration)
+    if name == TFVAEGAN:
+        return fit_tfvaegan(model, dataset, config.seed, config.device)
+    baseline = BASELINES[name].with_settings(chosen.settings if chosen else {})
+    return with_baseline(model, baseline.fit(stage.train.features, stage.train.labels, stage.attributes), dataset)
+
+
+def _table(rows: list[list[str]]) -> list[str]:
+    """Return lines of aligned columns, the first to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
+
+
+def _sentences(model: Model, made: OwnData) -> list[str]:
+    """Return what a user should know of the data and of the probabilities."""
+    sentences = list(made.warnings)
+    if made.untested:
+        sentences.append(
+            f"These unseen classes have no images, so their own accuracy is not measured: {examples(made.untested)}."
+        )
+    if model.calibration.before is not None and model.calibration.after is not None:
+        before, after = (100 * each.error for each in (model.calibration.before, model.calibration.after))
+        sentences.append(
+            f"Expected calibration error on held-out images: {before:.1f} points before, {after:.1f} after calibration."
+        )
+    return sentences
+
+
+def _report(config: LearnConfig, model: Model, candidates: list[Candidate], reason: str, made: OwnData, seconds: float) -> Path:
+    """Write the page beside the model file; return its path."""
+    names = np.array(model.class_names, dtype=object)
+    images = ", ".join(f"{n} {use}" for use, n in made.n_images.items())
+    return write_page(
+        config.output.with_suffix(".html"),
+        "learn.html",
+        kind="Model",
+        title=model.title,
+        facts=f"{made.features} · images: {images} · {len(model.attribute_names)} attributes · {duration(seconds)}",
+        reason=reason,
+        head=HEAD,
+        rows=[each.cells for each in candidates],
+        caption=CAPTION.format(len(candidates[0].h)) if candidates else "",
+        plot=reliability_plot(model.calibration),
+        sentences=_sentences(model, made),
+        seen=names[model.seen].tolist(),
+        unseen=names[~model.seen].tolist(),
+    )
