@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from zslab import cli
 from zslab.data.parts import read_parts
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_writer import write_region_file
@@ -28,6 +29,7 @@ from zslab.train import train
 
 from helpers.configs import dazle, dazle_options
 from helpers.project import tree_modules
+from helpers.results import result_json
 
 GRID = (2, 4)  # rows and columns differ, so that a mix-up shows
 
@@ -321,40 +323,17 @@ def test_only_what_a_backbone_sees_counts(tmp_path) -> None:
 # The report -----------------------------------------------------------------------------------------------------------
 
 
-def result(n_classes: int = 6) -> dict:
-    """A result.json that the report accepts."""
-    names = [f"00{c}.Bird_{c}" for c in range(n_classes)]
-    texts = dict.fromkeys(("version", "variant", "command", "device", "machine", "torch"), "x")
-    data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x") | {
-        "class_names": names,
-        "seen_classes": [0, 1, 2, 3],
-        "unseen_classes": [4, 5],
-        "feature_dim": 8,
-        "attribute_dim": 4,
-        "counts": {},
-    }
-    return {
-        "schema": 2,
-        "method": "dazle",
-        "seed": 1,
-        "seconds": 1.0,
-        "config": {},
-        "data": data,
-        "rows": [],
-        "notes": [],
-        **texts,
-    }
-
-
 @pytest.fixture
 def reported(run):
-    (run.folder / "result.json").write_text(json.dumps(result()))
+    names = [f"00{label}.Bird_{label}" for label in range(6)]
+    value = result_json({"class_names": names, "seen_classes": [0, 1, 2, 3], "unseen_classes": [4, 5]})
+    (run.folder / "result.json").write_text(json.dumps(value))
     (run.folder / "metrics.jsonl").write_text('{"epoch": 0}\n')
     return run
 
 
 def test_the_report_shows_images_and_pointing(reported) -> None:
-    assert run_report.main([str(reported.folder)]) == 0
+    assert cli.main(["report", str(reported.folder)]) == 0
     page = (reported.folder / "report.html").read_text()
     assert {"attention_1.png", "pointing.png"} <= {path.name for path in (reported.folder / "plots").iterdir()}
     assert "colored regions get attention" in page and "The images themselves were not found" not in page
@@ -376,7 +355,7 @@ def test_images_that_moved(reported, tmp_path, monkeypatch) -> None:
     assert "colored regions get attention" in after[0].caption and before[0].png != after[0].png
     asked_for = []
     monkeypatch.setattr(run_report, "write_report", lambda *arguments: asked_for.append(arguments))
-    assert run_report.main([str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
+    assert cli.main(["report", str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
     assert asked_for == [(reported.folder, tmp_path / "elsewhere")]
 
 
@@ -435,7 +414,7 @@ def test_damaged_pointing_is_refused(reported, content) -> None:
 def test_other_runs_have_no_such_section(reported) -> None:
     for name in ("attention.npz", "pointing.json"):
         (reported.folder / name).unlink()
-    assert run_report.main([str(reported.folder)]) == 0
+    assert cli.main(["report", str(reported.folder)]) == 0
     assert 'id="attention"' not in (reported.folder / "report.html").read_text()
 
 

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
+from typing import NamedTuple
 
 from matplotlib import font_manager
 from matplotlib.figure import Figure
@@ -27,25 +28,19 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Face:
-    """A face of an installed font.
-
-    Attributes:
-        family: its name for matplotlib.
-        path: its file.
-        index: its number in the file.
-    """
+    """A face of an installed font: its name for matplotlib, its file, and its number in the file."""
 
     family: str
     path: str
     index: int = 0
 
-    def covers(self, characters: Iterable[str]) -> frozenset[str]:
-        """Return those characters that the font has glyphs for; none where its file cannot be opened."""
+    def covers(self, characters: Iterable[str]) -> set[str]:
+        """Return those characters that the font has glyphs for; none if its file cannot be opened."""
         try:
             font = FT2Font(self.path, face_index=self.index) if self.index else FT2Font(self.path)
         except (OSError, RuntimeError, TypeError):
-            return frozenset()
-        return frozenset(character for character in characters if font.get_char_index(ord(character)))
+            return set()
+        return {character for character in characters if font.get_char_index(ord(character))}
 
 
 @lru_cache(maxsize=2)
@@ -79,25 +74,22 @@ _missing: set[str] = set()
 
 
 def faces_of(text: str) -> dict[str, Face]:
-    """Return for each character of a text the font that draws it: our own where it can, or where no installed font can.
+    """Return for each character of a text the font that draws it: our own if it can, or if no installed font can.
 
-    The others are as few as possible. That characters cannot be drawn is said once.
+    That characters cannot be drawn is said once.
     """
     new = set(text) - _faces.keys()
-    ours = own_face().covers(new) | {character for character in new if not _is_drawn(character)}
     _faces.update(dict.fromkeys(new, own_face()))
-    new -= ours
-    covered = {face: face.covers(new) for face in installed_faces()} if new else {}
-    while chosen := max(covered, key=lambda face: len(covered[face] & new), default=None):
-        if not covered[chosen] & new:
+    new = {character for character in new - own_face().covers(new) if _is_drawn(character)}
+    for face in installed_faces() if new else ():
+        found = face.covers(new)
+        _faces.update(dict.fromkeys(found, face))
+        new -= found
+        if not new:
             break
-        _faces.update(dict.fromkeys(covered[chosen] & new, chosen))
-        new -= covered[chosen]
     if new and not _missing:
-        examples = "".join(sorted(new)[:20])
-        log.warning(
-            "No installed font has %s, so figures show boxes. Install a font of that script, such as Noto Sans.", examples
-        )
+        shown = "".join(sorted(new)[:20])
+        log.warning("No installed font has %s, so figures show boxes. Install a font of that script, such as Noto Sans.", shown)
     _missing.update(new)
     return {character: _faces[character] for character in text}
 
@@ -112,9 +104,8 @@ def use_fallbacks(figure: Figure) -> None:
     for axes in figure.axes:  # the texts of tick labels are made when they are asked for
         axes.get_xticklabels()
         axes.get_yticklabels()
-    artists = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
-    faces_of("".join(artist.get_text() for artist in artists))  # together, so that few fonts serve all
-    for artist in artists:
+    for artist in figure.findobj(Text):
+        assert isinstance(artist, Text)
         faces = dict.fromkeys(faces_of(artist.get_text()).values())
         if others := [face.family for face in faces if face != own_face()]:
             artist.set_fontfamily([*artist.get_fontfamily(), *others])
@@ -134,8 +125,7 @@ def without_font_warnings() -> Iterator[None]:
         logger.setLevel(level)
 
 
-@dataclass(frozen=True)
-class Typeface:
+class Typeface(NamedTuple):
     """Our font in one size, with installed fonts for what it lacks, to draw with Pillow."""
 
     size: int
