@@ -233,6 +233,10 @@ class FeatureScaling:
         scaled /= self.divisor
         return np.ascontiguousarray(scaled, dtype=np.float32)
 
+    def inverse(self, scaled: np.ndarray) -> np.ndarray:
+        """Return the features (n, D) float32 that scaling turned into these."""
+        return np.asarray((np.asarray(scaled, dtype=np.float64) * self.divisor - self.shift) / self.factor, dtype=np.float32)
+
 
 def fit_scaling(features: np.ndarray, train: np.ndarray, scaling: Scaling) -> FeatureScaling:
     """Fit the scaling of a stage to its training features, in float64, reading them in parts.
