@@ -1,10 +1,10 @@
 """Is this image like the training images? The mean cosine with its nearest training features, against a threshold.
 
 The threshold accepts 95 % of images that were held out: of seen classes and of classes left out as unseen. Features are
-compared as the backbone gives them. This was chosen on two sets of 60 CUB photos with MobileNetV2, against 49 photos of flowers:
-the area under the ROC curve was 1.00 for photos of unseen species in both. It was 0.90 and 1.00 with features scaled to 0 ... 1,
-0.92 and 0.96 with centered ones. A Mahalanobis distance with shrunk covariance ranks as well, but its threshold refused a
-quarter of the photos of unseen species in one of the sets.
+compared as the backbone gives them. This was chosen on two sets of 60 CUB photos with MobileNetV2, against 49 photos of
+flowers: the area under the ROC curve was 1.00 for photos of unseen species in both. It was 0.90 and 1.00 with features scaled
+to 0 ... 1, 0.92 and 0.96 with centered ones. A Mahalanobis distance with shrunk covariance ranks as well, but its threshold
+refused a quarter of the photos of unseen species in one of the sets.
 """
 
 from __future__ import annotations
