@@ -23,7 +23,7 @@ from zslab.dazle.pointing import coverage, holds_center, measure_pointing, point
 from zslab.errors import InputError
 from zslab.report import attention as report
 from zslab.report import run as run_report
-from zslab.report.attention import draw_attention
+from zslab.report.attention import draw_attention, pointing_tables
 from zslab.results.finished import read_run
 from zslab.train import train
 
@@ -335,16 +335,13 @@ def reported(run):
 def test_the_report_shows_images_and_pointing(reported) -> None:
     assert cli.main(["report", str(reported.folder)]) == 0
     page = (reported.folder / "report.html").read_text()
-    assert {"attention_1.png", "pointing.png"} <= {path.name for path in (reported.folder / "plots").iterdir()}
+    assert [path.name for path in (reported.folder / "plots").iterdir()] == ["attention_1.png"]
     assert "colored regions get attention" in page and "The images themselves were not found" not in page
-    assert "head color: red" in page and '<h2 id="attention">' in page
+    assert '<h2 id="attention">' in page and "Each of 3 attributes" in page
+    rows = {name: cells for name, *cells in pointing_tables(read_run(reported.folder))["parts"]}
     # 23 pairs: 12 heads, all found; 11 tails, none; over 8 cells one or two overlap.
-    assert (
-        "overlaps the box of the attribute&#39;s part in 52.2 % of the pairs" in page
-        and "Pointing accuracy of 3 attributes" in page
-    )
-    (plot,) = (plot for plot in draw_attention(read_run(reported.folder)) if plot.name == "pointing")
-    assert plot.alt == "Pointing accuracy in percent by part: all pairs 52.2, head 100.0, tail 0.0."
+    assert rows["all (last epoch)"][:2] == [23, "52.2"] and rows["head"][1:4] == ["100.0", "12.5", "0.0"]
+    assert rows["tail"][1:4] == ["0.0", "25.0", "100.0"] and "head color: red" in page and ">52.2<" in page
 
 
 def test_images_that_moved(reported, tmp_path, monkeypatch) -> None:
@@ -380,7 +377,7 @@ def test_more_images_than_fit_make_two_figures(reported) -> None:
         arrays[key] = np.concatenate([arrays[key]] * 2)
     np.savez(path, **arrays)
     plots = draw_attention(read_run(reported.folder))
-    assert [plot.name for plot in plots] == ["attention_1", "attention_2", "pointing"]
+    assert [plot.name for plot in plots] == ["attention_1", "attention_2"]
     assert plots[1].title.endswith("2 of 2") and "of 2 are predicted correctly" in plots[1].caption
 
 
@@ -407,8 +404,8 @@ def test_damaged_attention_is_refused(reported, changes) -> None:
 @pytest.mark.parametrize("content", ["[]", "{}", '{"row": "val", "overall": {"pairs": 1}, "parts": {}, "attributes": {}}', "{"])
 def test_damaged_pointing_is_refused(reported, content) -> None:
     (reported.folder / "pointing.json").write_text(content)
-    with pytest.raises(InputError):
-        draw_attention(read_run(reported.folder))
+    with pytest.raises(InputError, match=r"pointing\.json"):
+        pointing_tables(read_run(reported.folder))
 
 
 def test_other_runs_have_no_such_section(reported) -> None:

@@ -12,14 +12,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Rectangle
 from PIL import Image
 
 from zslab.errors import readable
 from zslab.report.overlay import overlay
-from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, panels, render
-from zslab.report.style import BLUE, GREEN, GRID, HEAT, INK, MUTED, ORANGE, PAPER, RED, STYLE, Style
+from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, render
+from zslab.report.style import GREEN, GRID, HEAT, INK, MUTED, ORANGE, RED, STYLE
 from zslab.results.finished import FinishedRun, read_arrays
 from zslab.results.names import RULES, Rule
 from zslab.results.text import percent
@@ -29,7 +28,6 @@ PIXELS = 224  # side of an image in the figure
 AT_ONCE = 6  # images in one figure, so that it fits a screen
 SHOWN = 3  # attributes beside an image
 FIX = "Delete the file to draw the report without it, or train again with --overwrite."
-_CHANCE: Style = {"marker": "o", "linestyle": "none", "color": PAPER, "markeredgecolor": INK}
 
 
 class Means(msgspec.Struct):
@@ -54,7 +52,7 @@ class Pointing(msgspec.Struct):
 
 
 def draw_attention(run: FinishedRun, images: Path | None = None) -> list[Plot]:
-    """Draw the attention maps of a run and its pointing accuracy; nothing for runs without them.
+    """Draw the attention maps of a run; nothing for runs without them.
 
     Args:
         run: the run.
@@ -65,7 +63,7 @@ def draw_attention(run: FinishedRun, images: Path | None = None) -> list[Plot]:
         InputError: a file is damaged.
     """
     with matplotlib.rc_context(STYLE):
-        return [*_image_plots(run, images), *_pointing_plots(run)]
+        return list(_image_plots(run, images))
 
 
 def attribute_name(name: str) -> str:
@@ -73,23 +71,26 @@ def attribute_name(name: str) -> str:
     return " ".join(name.removeprefix("has_").replace("::", ": ").replace("_", " ").split())
 
 
-def read_pointing(run: FinishedRun) -> Pointing | None:
-    """Return the content of pointing.json, or None if the run has none.
+def pointing_tables(run: FinishedRun) -> dict[str, list[list[object]]]:
+    """Return the pointing accuracy of all pairs and of each part, best first, and that of each attribute, as rows of tables.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: pointing.json is damaged.
     """
     path = run.path / "pointing.json"
-    return converted(read_json(path), Pointing, path, FIX) if path.exists() else None
+    if not path.exists():
+        return {}
+    pointing = converted(read_json(path), Pointing, path, FIX)
 
+    def row(name: str, m: Means) -> list[object]:
+        return [name, m.pairs, *map(percent, (m.peak, m.peak_chance, m.other, m.center, m.mass, m.mass_chance))]
 
-def pointing_rows(run: FinishedRun) -> list[list[object]]:
-    """Return every attribute's pointing accuracy, for a table; nothing for runs without it."""
-    pointing = read_pointing(run)
-    return [
-        [attribute_name(name), means.pairs, *map(percent, (means.peak, means.peak_chance, means.center, means.mass))]
-        for name, means in (pointing.attributes.items() if pointing else ())
-    ]
+    parts = sorted(pointing.parts.items(), key=lambda item: -item[1].peak)
+    attributes = [row(attribute_name(name), means) for name, means in pointing.attributes.items()]
+    return {
+        "parts": [row(*part) for part in [(f"all ({RULES[pointing.row]})", pointing.overall), *parts]],
+        "attributes": attributes,
+    }
 
 
 def _image_plots(run: FinishedRun, images: Path | None) -> Iterator[Plot]:
@@ -179,51 +180,6 @@ def _overlay(axes: Axes, image: np.ndarray | None, attention: np.ndarray) -> Non
     row, column = np.unravel_index(attention.argmax(), attention.shape)
     height, width = PIXELS / rows, PIXELS / columns
     axes.add_patch(Rectangle((column * width, row * height), width, height, fill=False, edgecolor=ORANGE, linewidth=1.3))
-
-
-def _pointing_plots(run: FinishedRun) -> Iterator[Plot]:
-    """Draw peak and mass for every part, best first, beside what chance gives."""
-    pointing = read_pointing(run)
-    if pointing is None:
-        return
-    overall = pointing.overall
-    entries = [*sorted(pointing.parts.items(), key=lambda item: item[1].peak), ("all pairs", overall)]
-    places = np.arange(len(entries)) + np.where(np.arange(len(entries)) == len(entries) - 1, 0.4, 0.0)  # the last set apart
-    means = [entry for _, entry in entries]
-    figure, (left, right) = panels(2, 1.5 + 0.3 * len(entries))
-    _bars(left, places, BLUE, "Peak on the part's box", [m.peak for m in means], [m.peak_chance for m in means])
-    _bars(right, places, GREEN, "Attention inside the box", [m.mass for m in means], [m.mass_chance for m in means])
-    center: Style = {"marker": "D", "linestyle": "none", "color": ORANGE, "markeredgecolor": PAPER}
-    left.plot([100 * m.center for m in means], places, markersize=5.5, clip_on=False, **center)
-    left.set_yticks(places, [name for name, _ in entries])
-    right.set_yticks(places, [""] * len(entries))
-    left.get_yticklabels()[-1].set_fontweight("bold")
-    handles = [
-        Patch(color=BLUE, label="peak cell overlaps the box"),
-        Line2D([], [], label="its center lies in the box", **center),
-        Line2D([], [], label="chance (even attention)", **_CHANCE),
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    others = "" if overall.other is None else f"; the same cell on the boxes of other parts: {percent(overall.other)} %"
-    caption = (
-        f"Over {overall.pairs:,} pairs of a test image and an attribute that it shows ({RULES[pointing.row]}): the cell with "
-        f"most attention overlaps the box of the attribute's part in {percent(overall.peak)} % of the pairs "
-        f"(any cell: {percent(overall.peak_chance)} %{others})."
-    )
-    listed = ", ".join(f"{name} {percent(entry.peak)}" for name, entry in reversed(entries))
-    alt = f"Pointing accuracy in percent by part: {listed}."
-    yield render(figure, "pointing", "Does attention find the part?", caption, alt)
-
-
-def _bars(axes: Axes, places: np.ndarray, color: str, title: str, values: list[float], chance: list[float]) -> None:
-    """Draw one horizontal bar for each part with its number, and a mark for chance."""
-    axes.barh(places, [100 * value for value in values], height=0.66, color=color)
-    axes.plot([100 * value for value in chance], places, markersize=5.5, clip_on=False, **_CHANCE)
-    for place, value in zip(places, values):
-        axes.text(104, place, f"{100 * value:.0f}", va="center", ha="left", fontsize=9)
-    axes.set(xlim=(0, 100), ylim=(-0.6, places[-1] + 0.6), xlabel="%", title=title)
-    axes.grid(axis="y", visible=False)
-    axes.tick_params(axis="y", length=0)
 
 
 def _open(path: Path, crop: float) -> np.ndarray | None:

@@ -1,7 +1,4 @@
-"""Installed fonts for the scripts that our font lacks: Chinese, Japanese, Korean, Hindi, Thai and others.
-
-`use_fallbacks(figure)` gives a figure's texts the fonts that they need; a `Typeface` draws a text with Pillow.
-"""
+"""Installed fonts for the scripts that our font lacks: Chinese, Japanese, Korean, Hindi, Thai and others."""
 
 from __future__ import annotations
 
@@ -12,14 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
-from typing import NamedTuple
 
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
-from PIL import ImageDraw, ImageFont
 
 FAMILY = "DejaVu Sans"  # it comes with matplotlib
 
@@ -43,11 +37,10 @@ class Face:
         return {character for character in characters if font.get_char_index(ord(character))}
 
 
-@lru_cache(maxsize=2)
-def own_face(bold: bool = False) -> Face:
+@lru_cache(maxsize=1)
+def own_face() -> Face:
     """Return the font of all figures."""
-    properties = font_manager.FontProperties(family=FAMILY, weight="bold" if bold else "normal")
-    return Face(FAMILY, str(font_manager.findfont(properties)))
+    return Face(FAMILY, str(font_manager.findfont(font_manager.FontProperties(family=FAMILY))))
 
 
 @lru_cache(maxsize=1)
@@ -123,38 +116,3 @@ def without_font_warnings() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-class Typeface(NamedTuple):
-    """Our font in one size, with installed fonts for what it lacks, to draw with Pillow."""
-
-    size: int
-    bold: bool = False
-
-    def length(self, text: str) -> float:
-        """Return the width of a text in pixels."""
-        return sum(font.getlength(part) for font, part in self._parts(text))
-
-    def draw(self, canvas: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: str) -> None:
-        """Draw a text whose upper left corner is `place`."""
-        x, y = place
-        baseline = y + _pillow_font(own_face(self.bold), self.size).getmetrics()[0]
-        for font, part in self._parts(text):
-            canvas.text((x, baseline), part, color, font, anchor="ls")
-            x += font.getlength(part)
-
-    def _parts(self, text: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
-        """Yield the parts of a text that one font draws, with it; marks and joiners stay with the letter before them."""
-        found, faces = faces_of(text), list[Face]()
-        for character in text:
-            is_mark = unicodedata.category(character)[0] == "M"
-            joins = bool(faces) and (not _is_drawn(character) or (is_mark and bool(faces[-1].covers(character))))
-            faces.append(faces[-1] if joins else found[character])
-        for face, group in groupby(zip(faces, text), key=lambda pair: pair[0]):
-            font = _pillow_font(own_face(self.bold) if face == own_face() else face, self.size)
-            yield font, "".join(character for _, character in group)
-
-
-@lru_cache(maxsize=64)
-def _pillow_font(face: Face, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(face.path, size, index=face.index)

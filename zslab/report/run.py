@@ -12,7 +12,7 @@ from pathlib import Path
 import tyro
 
 from zslab.errors import exit_status
-from zslab.report.attention import draw_attention, pointing_rows
+from zslab.report.attention import draw_attention, pointing_tables
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
 from zslab.report.plots.draw import RESULTS, TRAINING, draw_plots
@@ -63,7 +63,7 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
         "plots": plots,
         "training": training,
         "attention": attention,
-        "pointing": pointing_rows(run),
+        "pointing": pointing_tables(run),
         "run_facts": _run_facts(run),
         "export_command": export_command(run.path),
     }
