@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -91,14 +90,7 @@ def matlab73(folder: Path) -> Reader:
     def read() -> None:
         read_xlsa17(folder, "TINY", "res101", "att").stage("test")
 
-    return Reader(read, path, hdf5(folder))
-
-
-def hdf5(folder: Path) -> Mutate:
-    """Opening a pipe that nobody writes to lasts forever, so that the watchdog notices who opens it."""
-    elsewhere = folder / "elsewhere"
-    os.mkfifo(elsewhere)
-    return mutations.either(mutations.damaged, mutations.hdf5(elsewhere))
+    return Reader(read, path, mutations.either(mutations.damaged, mutations.hdf5))
 
 
 def regions(folder: Path, write: Callable[..., object]) -> Reader:
@@ -115,7 +107,7 @@ def regions(folder: Path, write: Callable[..., object]) -> Reader:
         finally:
             data.regions.close()
 
-    return Reader(read, path, hdf5(folder))
+    return Reader(read, path, mutations.either(mutations.damaged, mutations.hdf5))
 
 
 def npy(folder: Path) -> Reader:
