@@ -266,11 +266,11 @@ def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_ope
             ]
             gr.Dataframe(
                 rows, headers=["Attribute", "Adds", "Read", "Class"], label=f"What speaks for {visit.labels[top.name]}",
-                interactive=False, wrap=True, buttons=[], column_widths=["46%", "18%", "18%", "18%"], max_height=1000,
+                interactive=False, wrap=True, buttons=[], column_widths=["40%", "20%", "20%", "20%"], max_height=1000,
                 elem_classes="zslab-reasons",
             )  # fmt: skip
             gr.Markdown(
-                "Adds: the contribution of the attribute to the score of the class. Read: how strongly it is found in the "
+                "Adds: by how much the attribute puts this class before the second one. Read: how strongly it is found in the "
                 "image, on the model's own scale. Class: what the attribute table says of the class."
             )
         if prediction.attention:
