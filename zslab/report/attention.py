@@ -135,7 +135,7 @@ def _grid(
 ) -> Figure:
     """Draw a row for each image: the image, then its attention maps."""
     columns = 1 + min(SHOWN, arrays["attributes"].shape[1])
-    size = (WIDTH, 0.15 + 1.35 * WIDTH / columns * len(rows))
+    size = (WIDTH, 0.15 + 1.22 * WIDTH / columns * len(rows))
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.06))
     for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
         true, predicted = (names[arrays[key][row]] for key in ("true", "predicted"))
