@@ -20,7 +20,7 @@ from typing import get_type_hints
 import zslab
 from zslab.errors import exit_status
 
-# command -> its place, "module:function" or a module with main(arguments), and what it does
+# command -> its place, "module:function", and what it does
 COMMANDS = {
     "download": ("zslab.data.download:run", "fetch public data sets and check them"),
     "toy": ("zslab.toy.dataset:toy", "render the toy data set"),
@@ -37,9 +37,9 @@ COMMANDS = {
     "predict": ("zslab.app.predict:predict", "classify images or videos with a model file, or serve it as a web page"),
     "sweep": ("zslab.sweep.command:sweep", "execute a grid of runs here or on a cluster"),
     "search": ("zslab.search.command:search", "search settings on the validation split"),
-    "table": ("zslab.report.table_command", "make the tables of a paper from finished runs"),
-    "leakage": ("zslab.report.leakage_command", "list unseen classes that the backbone's pretraining contains"),
-    "report": ("zslab.report.run", "draw the report of finished runs again"),
+    "table": ("zslab.report.table_command:table", "make the tables of a paper from finished runs"),
+    "leakage": ("zslab.report.leakage_command:leakage", "list unseen classes that the backbone's pretraining contains"),
+    "report": ("zslab.report.run:report", "draw the report of finished runs again"),
 }
 
 
@@ -54,15 +54,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"zslab {zslab.__version__}")
     parser.add_argument("command", choices=COMMANDS, metavar="COMMAND", help="one of the above; its own --help has its flags")
     command = parser.parse_args(arguments[:1]).command
-    name, _, function = COMMANDS[command][0].partition(":")
-    module = import_module(name)
-    if not function:
-        return module.main(arguments[1:]) or 0
-
     import tyro
 
     from zslab.utils.files import with_user_paths
 
+    name, _, function = COMMANDS[command][0].partition(":")
+    module = import_module(name)
     work = getattr(module, function)
     (config, *_) = get_type_hints(work).values()
     flags = tyro.cli(config, args=arguments[1:], prog=f"zslab {command}", description=module.__doc__, use_underscores=True)

@@ -86,9 +86,7 @@ def learn(config: LearnConfig) -> int:
     if config.output.exists() and config.output.read_bytes()[8:9] != b"{":
         fix = "Name another one."
         raise InputError("the output must be new, or a model file", where="--output", got=config.output, fix=fix)
-    read_class_folders(
-        resolve_folder(config.images), SUFFIXES, "image"
-    )  # a wrong path is reported before weights are downloaded
+    read_class_folders(resolve_folder(config.images), SUFFIXES, "image")  # a wrong path is reported before a download
     spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
     backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
     made = _prepared(config, backbone)
@@ -106,7 +104,7 @@ def learn(config: LearnConfig) -> int:
     model = msgspec.structs.replace(
         model,
         backbone_weights=backbone.state_dict(),
-        familiarity=fit_familiarity([draw.stage("test") for draw in draws]) if draws else None,
+        familiarity=fit_familiarity(draws) if draws else None,
         rows=[
             {"row": each.name, "acc_unseen": float(np.mean(each.accuracy)), "H": float(np.mean(each.h)), "rule": RULE}
             for each in candidates

@@ -127,7 +127,8 @@ class _ForkedRun:
     """A run of a sweep, in a fork of the sweep instead of a new interpreter that would load PyTorch again."""
 
     def __init__(self, command: Sequence[str], stdout: IO[bytes], **_: object):
-        self._process = multiprocessing.get_context("fork").Process(target=_run, args=(command[1:], Path(stdout.name), NONE))
+        call = list(command[1:]), Path(stdout.name), NONE
+        self._process = multiprocessing.get_context("fork").Process(target=_run, args=call)
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import pickle
 import struct
 from collections.abc import Callable
@@ -29,7 +28,6 @@ from zslab.app.card import model_card
 from zslab.app.export import read_weights
 from zslab.app.model_file import KEY, write_model
 from zslab.app.predictor import Predictor
-from zslab.data.actions import shared_features
 from zslab.data.deepfashion import read_annotation
 from zslab.data.formats.names import read_names
 from zslab.data.formats.npyfile import read_matrix
@@ -91,14 +89,7 @@ def matlab73(folder: Path) -> Reader:
     def read() -> None:
         read_xlsa17(folder, "TINY", "res101", "att").stage("test")
 
-    return Reader(read, path, hdf5(folder))
-
-
-def hdf5(folder: Path) -> Mutate:
-    """Opening a pipe that nobody writes to lasts forever, so that the watchdog notices who opens it."""
-    elsewhere = folder / "elsewhere"
-    os.mkfifo(elsewhere)
-    return mutations.either(mutations.damaged, mutations.hdf5(elsewhere))
+    return Reader(read, path, mutations.either(mutations.damaged, mutations.hdf5))
 
 
 def regions(folder: Path, write: Callable[..., object]) -> Reader:
@@ -115,7 +106,7 @@ def regions(folder: Path, write: Callable[..., object]) -> Reader:
         finally:
             data.regions.close()
 
-    return Reader(read, path, hdf5(folder))
+    return Reader(read, path, mutations.either(mutations.damaged, mutations.hdf5))
 
 
 def npy(folder: Path) -> Reader:
@@ -315,18 +306,6 @@ def weights_of_run(folder: Path) -> Reader:
     return Reader(lambda: read_weights(run, "val"), path, mutations.either(mutations.damaged, signed_safetensors("run")))
 
 
-def feature_cache(folder: Path, part: str) -> Reader:
-    file, cache = write_tiny(folder) / "res101.mat", folder / "cache"
-    shared_features(file, cache)
-    (path,) = cache.glob(f"*-{part}.npy")
-
-    def read() -> None:
-        features, labels = shared_features(file, cache)
-        assert features.shape == (72, 7) and labels.shape == (72,)
-
-    return Reader(read, path, mutations.damaged)
-
-
 def journal(folder: Path) -> Reader:
     space, launcher = {"syn_num": optuna.distributions.IntDistribution(1, 9)}, load_launcher(write_fake_tree(folder))
 
@@ -393,7 +372,6 @@ READERS: dict[str, Build] = {
     "weights (.safetensors)": partial(weights, name="weights.safetensors"),
     "checkpoint, TF-VAEGAN": partial(checkpoint, method="tfvaegan"),
     "checkpoint, DAZLE": partial(checkpoint, method="dazle"),
-    **{f"feature cache, {part}": partial(feature_cache, part=part) for part in ("features", "labels")},
     "journal of a search": journal,
     "settings of a search (TOML)": settings,
     "sweep (TOML)": sweep,

@@ -36,7 +36,7 @@ from helpers import configs
 from helpers.action_features import write_features
 from helpers.configs import read_dataset
 from helpers.project import PROJECT, tree_modules
-from helpers.results import read_rows
+from helpers.results import read_rows, result_json
 
 SCRIPTS = PROJECT / "zero-shot-actions" / "action-scripts"
 TINY_FLAGS = {
@@ -633,39 +633,9 @@ def test_a_sweep_over_splits_and_seeds_says_so(tmp_path) -> None:
         for seed in (5, 6):
             run = tmp_path / f"{split}-{seed}"
             run.mkdir()
-            value = 0.1 * split + 0.01 * seed
-            row = {"rule": "last", "T1": value}
-            data = {
-                "dataset": "X",
-                "image_embedding": "i3d",
-                "class_embedding": "att",
-                "split_version": "v2",
-                "feature_dim": 4,
-                "attribute_dim": 2,
-                "class_names": ["a", "b"],
-                "seen_classes": [0],
-                "unseen_classes": [1],
-                "counts": {},
-            }
-            (run / "result.json").write_text(
-                json.dumps(
-                    {
-                        "variant": "<b>",
-                        "method": "m",
-                        "version": "0",
-                        "seed": seed,
-                        "config": {"split": split, "manualSeed": seed},
-                        "data": data,
-                        "rows": [row],
-                        "notes": [],
-                        "seconds": 1.0,
-                        "machine": "here",
-                        "command": "train",
-                        "device": "cpu",
-                        "torch": "2",
-                    }
-                )
-            )
+            rows = [{"rule": "last", "T1": 0.1 * split + 0.01 * seed}]
+            value = result_json(variant="<b>", rows=rows, config={"split": split, "manualSeed": seed})
+            (run / "result.json").write_text(json.dumps(value))
             runs.append(run)
     table = write_runs_report(tmp_path / "sweep", runs)
     assert "seeds 5 and 6; splits 1 and 2;" in table and "20.5 ±" in table and "(4)" in table

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from zslab import cli
 from zslab.data.parts import read_parts
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_writer import write_region_file
@@ -22,12 +23,13 @@ from zslab.dazle.pointing import coverage, holds_center, measure_pointing, point
 from zslab.errors import InputError
 from zslab.report import attention as report
 from zslab.report import run as run_report
-from zslab.report.attention import draw_attention
+from zslab.report.attention import draw_attention, pointing_tables
 from zslab.results.finished import read_run
 from zslab.train import train
 
 from helpers.configs import dazle, dazle_options
 from helpers.project import tree_modules
+from helpers.results import result_json
 
 GRID = (2, 4)  # rows and columns differ, so that a mix-up shows
 
@@ -321,51 +323,25 @@ def test_only_what_a_backbone_sees_counts(tmp_path) -> None:
 # The report -----------------------------------------------------------------------------------------------------------
 
 
-def result(n_classes: int = 6) -> dict:
-    """A result.json that the report accepts."""
-    names = [f"00{c}.Bird_{c}" for c in range(n_classes)]
-    texts = dict.fromkeys(("version", "variant", "command", "device", "machine", "torch"), "x")
-    data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x") | {
-        "class_names": names,
-        "seen_classes": [0, 1, 2, 3],
-        "unseen_classes": [4, 5],
-        "feature_dim": 8,
-        "attribute_dim": 4,
-        "counts": {},
-    }
-    return {
-        "schema": 2,
-        "method": "dazle",
-        "seed": 1,
-        "seconds": 1.0,
-        "config": {},
-        "data": data,
-        "rows": [],
-        "notes": [],
-        **texts,
-    }
-
-
 @pytest.fixture
 def reported(run):
-    (run.folder / "result.json").write_text(json.dumps(result()))
+    names = [f"00{label}.Bird_{label}" for label in range(6)]
+    value = result_json({"class_names": names, "seen_classes": [0, 1, 2, 3], "unseen_classes": [4, 5]})
+    (run.folder / "result.json").write_text(json.dumps(value))
     (run.folder / "metrics.jsonl").write_text('{"epoch": 0}\n')
     return run
 
 
 def test_the_report_shows_images_and_pointing(reported) -> None:
-    assert run_report.main([str(reported.folder)]) == 0
+    assert cli.main(["report", str(reported.folder)]) == 0
     page = (reported.folder / "report.html").read_text()
-    assert {"attention_1.png", "pointing.png"} <= {path.name for path in (reported.folder / "plots").iterdir()}
+    assert [path.name for path in (reported.folder / "plots").iterdir()] == ["attention_1.png"]
     assert "colored regions get attention" in page and "The images themselves were not found" not in page
-    assert "head color: red" in page and '<h2 id="attention">' in page
+    assert '<h2 id="attention">' in page and "Each of 3 attributes" in page
+    rows = {name: cells for name, *cells in pointing_tables(read_run(reported.folder))["parts"]}
     # 23 pairs: 12 heads, all found; 11 tails, none; over 8 cells one or two overlap.
-    assert (
-        "overlaps the box of the attribute&#39;s part in 52.2 % of the pairs" in page
-        and "Pointing accuracy of 3 attributes" in page
-    )
-    (plot,) = (plot for plot in draw_attention(read_run(reported.folder)) if plot.name == "pointing")
-    assert plot.alt == "Pointing accuracy in percent by part: all pairs 52.2, head 100.0, tail 0.0."
+    assert rows["all (last epoch)"][:2] == [23, "52.2"] and rows["head"][1:4] == ["100.0", "12.5", "0.0"]
+    assert rows["tail"][1:4] == ["0.0", "25.0", "100.0"] and "head color: red" in page and ">52.2<" in page
 
 
 def test_images_that_moved(reported, tmp_path, monkeypatch) -> None:
@@ -376,7 +352,7 @@ def test_images_that_moved(reported, tmp_path, monkeypatch) -> None:
     assert "colored regions get attention" in after[0].caption and before[0].png != after[0].png
     asked_for = []
     monkeypatch.setattr(run_report, "write_report", lambda *arguments: asked_for.append(arguments))
-    assert run_report.main([str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
+    assert cli.main(["report", str(reported.folder), "--images", str(tmp_path / "elsewhere")]) == 0
     assert asked_for == [(reported.folder, tmp_path / "elsewhere")]
 
 
@@ -401,7 +377,7 @@ def test_more_images_than_fit_make_two_figures(reported) -> None:
         arrays[key] = np.concatenate([arrays[key]] * 2)
     np.savez(path, **arrays)
     plots = draw_attention(read_run(reported.folder))
-    assert [plot.name for plot in plots] == ["attention_1", "attention_2", "pointing"]
+    assert [plot.name for plot in plots] == ["attention_1", "attention_2"]
     assert plots[1].title.endswith("2 of 2") and "of 2 are predicted correctly" in plots[1].caption
 
 
@@ -428,14 +404,14 @@ def test_damaged_attention_is_refused(reported, changes) -> None:
 @pytest.mark.parametrize("content", ["[]", "{}", '{"row": "val", "overall": {"pairs": 1}, "parts": {}, "attributes": {}}', "{"])
 def test_damaged_pointing_is_refused(reported, content) -> None:
     (reported.folder / "pointing.json").write_text(content)
-    with pytest.raises(InputError):
-        draw_attention(read_run(reported.folder))
+    with pytest.raises(InputError, match=r"pointing\.json"):
+        pointing_tables(read_run(reported.folder))
 
 
 def test_other_runs_have_no_such_section(reported) -> None:
     for name in ("attention.npz", "pointing.json"):
         (reported.folder / name).unlink()
-    assert run_report.main([str(reported.folder)]) == 0
+    assert cli.main(["report", str(reported.folder)]) == 0
     assert 'id="attention"' not in (reported.folder / "report.html").read_text()
 
 

@@ -54,12 +54,8 @@ def test_predictions_equal_those_of_the_run(birds, method) -> None:
         first = n_seen if unseen_only else 0
         options = {"unseen_only": unseen_only, "calibration": 0}
         found = best(predictor, features[method][first:], **options)
-        assert found == names[expected].tolist()
+        assert found == names[expected].tolist() and (unseen_only or method == "dazle" or len(set(found)) > 3)
         assert [p.top.name for p in predictor.predict(files[first:], batch_size=5, **options)] == found
-
-
-def test_the_run_predicts_more_than_one_class(birds) -> None:
-    assert len(set(np.load(birds.runs["tfvaegan"] / "evaluation.npz")["model_last_gzsl_predictions"].tolist())) > 3
 
 
 @pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
@@ -205,12 +201,6 @@ def test_unreadable_images_say_why_and_stop_nothing(birds, tmp_path) -> None:
     assert found[4].top.name == next(predictor.predict(files[1])).top.name
 
 
-def test_a_folder_stands_for_its_images(birds) -> None:
-    predictor = Predictor.load(birds.models["tfvaegan"])
-    found = list(predictor.predict(birds.root / "images" / birds.tested))
-    assert [p.image.rsplit("/", 1)[1] for p in found] == [f"{i}.png" for i in range(6)]
-
-
 @pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
 def test_a_class_added_afterwards_is_recognized_better_than_by_chance(birds, method) -> None:
     """The tested species is taken out and added again by its attributes; among 2 unseen ones chance is a half."""
@@ -252,7 +242,10 @@ def test_added_classes_change_no_other_score_and_leave_no_trace(birds, tmp_path,
             and np.isfinite(added[:, scores.shape[1] :]).all()
         )
     predictor.save(tmp_path / "more.zsl")
-    for changed in (predictor, Predictor.load(tmp_path / "more.zsl")):
+    again = Predictor.load(tmp_path / "more.zsl")
+    assert again.classes_ == [*birds.names, "new 1", "new 2"] and np.allclose(again.table, predictor.table)
+    assert np.array_equal(again.decision_function(features), predictor.decision_function(features))
+    for changed in (predictor, again):
         changed.remove_class("new 1").remove_class("new 2")
         assert changed.classes_ == birds.names
         for scores, only in zip(before, (False, True)):
@@ -289,7 +282,8 @@ ONE = {
     "tensor": tensor_of,
     "tensor of floats": lambda path: tensor_of(path) / 255,
 }
-TWO = {name: lambda path, make=make: [make(path), make(path)] for name, make in ONE.items()} | {
+TWO = {
+    "paths": lambda path: [path, str(path)],
     "folder": lambda path: path.parent,
     "batch of arrays": lambda path: np.stack([pixels(path)] * 2),
     "batch of tensors": lambda path: torch.stack([tensor_of(path)] * 2),
@@ -312,19 +306,6 @@ def test_every_kind_of_input_gives_the_numbers_of_the_stored_features(birds, tmp
     for prediction in found:
         assert prediction.top.name == predictor.classes_[expected.argmax()]
         assert [score.probability for score in prediction.classes] == pytest.approx(np.sort(expected)[:-4:-1], abs=1e-6)
-
-
-def test_a_changed_model_is_saved_with_its_classes(birds, tmp_path) -> None:
-    predictor, (features, _, _) = Predictor.load(birds.models["tfvaegan"]), test_rows(birds)
-    predictor.add_class("Blue_bird", birds.table.values.mean(axis=0))
-    predictor.save(tmp_path / "more.zsl")
-    again = Predictor.load(tmp_path / "more.zsl")
-    assert again.classes_ == [*birds.names, "Blue_bird"] and np.allclose(again.table, predictor.table)
-    for unseen_only in (False, True):
-        assert np.array_equal(
-            again.decision_function(features["tfvaegan"], unseen_only=unseen_only),
-            predictor.decision_function(features["tfvaegan"], unseen_only=unseen_only),
-        )
 
 
 def test_classes_from_a_csv_and_changed_attributes(birds, tmp_path) -> None:

@@ -125,15 +125,15 @@ def test_the_model_holds_the_network_and_how_it_looks(actions) -> None:
 
 def test_a_stream_is_predicted_in_the_memory_of_one_video(actions, monkeypatch) -> None:
     predictor, taken, alive, most = Predictor.load(actions.model), [0], [], [0]
-    read = video.read_windows
+    read = video.VideoBackbone.read
 
-    def read_and_count(path, backbone):
-        windows = read(path, backbone)
+    def read_and_count(backbone, path, **options):
+        windows, view = read(backbone, path, **options)
         alive.append(weakref.ref(windows))
         most[0] = max(most[0], sum(each() is not None for each in alive))
-        return windows
+        return windows, view
 
-    monkeypatch.setattr(video, "read_windows", read_and_count)
+    monkeypatch.setattr(video.VideoBackbone, "read", read_and_count)
 
     def stream():
         while True:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import socket
 import subprocess
@@ -257,7 +256,7 @@ def test_the_page_in_a_browser(web, browser, predictor: Predictor, tmp_path: Pat
     best = max((score for score in next(predictor.predict(bird)).classes if score.seen), key=lambda score: score.probability)
     with web.serving(predictor, port=free_port()) as url:
         tab = browser.new_context(viewport={"width": 390, "height": 900}).new_page()
-        tab.set_default_timeout(60_000)
+        tab.set_default_timeout(300_000)
         tab.on("request", lambda request: asked.append(request.url))
         tab.goto(url)
         tab.get_by_text("No image yet").wait_for()
@@ -320,15 +319,13 @@ def test_a_class_among_21000_is_found_by_typing(web, browser, tmp_path: Path) ->
     names = [f"Species_{k:05d}" for k in range(21_000)]
     predictor = Predictor(tiny_model(names, np.arange(21_000) % 2 == 0), device="cpu")
     with web.serving(predictor, port=free_port()) as url:
-        tab, received = browser.new_context(viewport={"width": 1280, "height": 900}).new_page(), []
-        tab.set_default_timeout(120_000)
-        tab.on("response", lambda response: received.append(response.url))
+        tab = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+        tab.set_default_timeout(300_000)
         tab.goto(url)
         tab.get_by_role("button", name="Add or change classes").click()
         tab.get_by_label("Search the 21000 classes").press_sequentially("species 1234", delay=20)
         tab.get_by_label("Class to copy, change or remove").click()
-        tab.get_by_role("option").nth(10).wait_for()
-        assert len(set(re.findall(r"Species \d{5}", tab.content()))) == 10
+        tab.wait_for_function("document.querySelectorAll('[role=option]').length === 11")  # with that of no class
         tab.get_by_role("option", name="Species 12341").click()
         tab.get_by_label("Name of a new class").fill("Kiwi")
         tab.get_by_role("button", name="Add the class").click()

@@ -64,7 +64,7 @@ def test_of_a_workbook_the_first_sheet_that_people_see(tmp_path, caplog) -> None
     old, empty = ("old", [["class", "a"], ["Gull", 3]], "hidden"), ("empty", [], "visible")
     path = saved(tmp_path / "t.xlsx", [*NUMBERS[:2], ["Teal", True, 0, None]], old, empty)
     assert read_attribute_table(path).values.tolist() == EXPECTED
-    assert "'Sheet'" in caplog.text and "'empty'" in caplog.text
+    assert "'Sheet'" in caplog.text
 
 
 def test_a_chart_before_the_table_is_no_table(tmp_path) -> None:

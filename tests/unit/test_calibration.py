@@ -102,9 +102,11 @@ def test_the_highest_mean_h_is_chosen_and_a_small_lead_is_called_one() -> None:
     assert best.name == "b"
 
 
-def test_held_out_samples_are_like_the_training_samples_and_noise_is_not(draws) -> None:
-    familiarity = fit_familiarity(draws)
-    train = draws[0].train.features.numpy()
-    held_out = likeness(draws[0].test_unseen.features.numpy(), train, familiarity.neighbors)
-    noise = likeness(train.mean(axis=0) + np.random.default_rng(0).normal(size=(50, train.shape[1])), train, 3)
-    assert (held_out >= familiarity.threshold).mean() > 0.8 and noise.mean() < held_out.mean()
+def test_held_out_samples_are_like_the_training_samples_and_noise_is_not(tiny) -> None:
+    (draw, *_) = draws = held_out_draws(read_xlsa17(tiny, "TINY", "res101", "att"))
+    familiarity, train = fit_familiarity(draws), draw.features[draw.locations["trainval"]]
+    held_out = likeness(draw.features[draw.locations["test_unseen"]], train, familiarity.neighbors)
+    noise = likeness(np.random.default_rng(0).normal(size=(50, train.shape[1])), train, familiarity.neighbors)
+    assert (held_out >= familiarity.threshold).mean() > 0.8 and (noise < familiarity.threshold).mean() > 0.8
+    a, b = train[:1] / np.linalg.norm(train[:1]), train / np.linalg.norm(train, axis=1, keepdims=True)
+    np.testing.assert_allclose(likeness(train[:1], train, 3), np.sort(a @ b.T)[:, -3:].mean(), rtol=1e-5)

@@ -65,7 +65,7 @@ def test_names_lose_what_is_not_printed_with_a_note(name, clean, caplog) -> None
     assert logged_names([name], "birds.csv") == [clean] and len(caplog.records) == (name != clean)
 
 
-@pytest.mark.parametrize("name", ["\u200e", "\x1b[0m", " \u200b ", ""])
+@pytest.mark.parametrize("name", ["\u200e", "\x1b[0m", " \u200b ", "\ufe0f", "\u2800", ""])
 def test_a_name_of_which_nothing_is_left_is_refused(name) -> None:
     with pytest.raises(InputError, match=r"birds.csv: .* at 2\)"):
         clean_names(["Gull", name], "birds.csv")

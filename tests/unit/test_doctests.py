@@ -12,13 +12,17 @@ from helpers.project import PROJECT
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 NEED_MODEL = ["zslab.app.predictor"]  # their examples open the model files of the toy birds
+TRAINED = ["zslab.estimator"]  # its examples train
 SOURCES = {
     ".".join(path.relative_to(PROJECT).with_suffix("").parts): path for path in sorted((PROJECT / "zslab").rglob("*.py"))
 }
 WITH_EXAMPLES = [name for name, path in SOURCES.items() if ">>> " in path.read_text(encoding="utf-8")]
 
 
-@pytest.mark.parametrize("name", [name for name in WITH_EXAMPLES if name not in NEED_MODEL])
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name in TRAINED)) for name in WITH_EXAMPLES if name not in NEED_MODEL],
+)
 def test_examples(name: str) -> None:
     assert doctest.testmod(import_module(name), optionflags=FLAGS).failed == 0
 

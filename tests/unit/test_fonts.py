@@ -6,10 +6,8 @@ import warnings
 from pathlib import Path
 
 import matplotlib
-import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from PIL import Image, ImageDraw
 
 import zslab.report.fonts as fonts
 from zslab.report.style import STYLE, to_png
@@ -59,27 +57,3 @@ def test_figures_use_installed_fonts() -> None:
     families = [label.get_fontfamily() for label in axes.get_yticklabels()]
     assert families == [["DejaVu Sans"], ["DejaVu Sans", "STIXGeneral"]]
     assert legend.get_texts()[0].get_fontfamily() == ["DejaVu Sans"]
-
-
-def test_a_text_of_two_fonts_is_drawn_from_left_to_right() -> None:
-    typeface, text = fonts.Typeface(20), f"ab{in_stix()}"
-
-    def drawn(text: str) -> np.ndarray:
-        image = Image.new("L", (200, 40))
-        typeface.draw(ImageDraw.Draw(image), (3, 4), text, "white")
-        return np.asarray(image)
-
-    assert typeface.length(text) == typeface.length("ab") + typeface.length(in_stix())
-    end = 3 + round(typeface.length("ab"))
-    assert np.array_equal(drawn(text)[:, : end - 1], drawn("ab")[:, : end - 1])
-    assert drawn(text)[:, end + 1 :].any() and not drawn("ab")[:, end + 1 :].any()
-    plain = Image.new("L", (200, 40))
-    ImageDraw.Draw(plain).text((3, 4), "ab", "white", fonts._pillow_font(fonts.own_face(), 20))
-    assert np.array_equal(drawn("ab"), np.asarray(plain))
-
-
-def test_marks_stay_with_the_letter_before_them() -> None:
-    letter = in_stix()[0]
-    assert STIX.covers("\u0301")
-    parts = [part for _, part in fonts.Typeface(14)._parts(f"a{letter}\u0301\u200db")]
-    assert parts == ["a", f"{letter}\u0301\u200d", "b"]

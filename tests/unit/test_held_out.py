@@ -9,6 +9,9 @@ import pytest
 
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.protocol.held_out import held_out_draws, hold_out_classes
+from zslab.protocol.stages import _is_validated
+
+from helpers.configs import tfvaegan
 
 
 @pytest.fixture
@@ -53,3 +56,17 @@ def test_copies_stay_on_one_side_and_single_samples_train(dataset) -> None:
     for draw in held_out_draws(replace(dataset, features=features)):
         sides = [np.isin(members, draw.locations[name]).sum() for name in ("trainval", "test_unseen")]
         assert sorted(sides) == [0, len(members)]
+
+
+@pytest.mark.parametrize(
+    "n_seen, tested, select, expected",
+    [(6, False, "none", True), (6, True, "none", False), (6, True, "val", True), (2, False, "none", False)],
+)
+def test_a_run_validates_by_itself_where_no_unseen_class_is_tested(dataset, n_seen, tested, select, expected) -> None:
+    trainval = dataset.locations["trainval"]
+    locations = dataset.locations | {"trainval": trainval[dataset.labels[trainval] < n_seen]}
+    if not tested:
+        locations["test_unseen"] = trainval[:0]
+    notes: list[str] = []
+    assert _is_validated(replace(dataset, locations=locations), tfvaegan(select=select), notes) == expected
+    assert len(notes) == (n_seen < 3)

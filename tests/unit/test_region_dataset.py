@@ -109,8 +109,6 @@ def test_a_file_of_the_release_is_read_as_it_is(tmp_path: Path) -> None:
     assert data.split_version == "none" and any("seeded draw" in note for note in data.notes)
     assert any("Repack it once: zslab repack " in note for note in data.notes)
     assert data.class_names[8] == "class 9" and data.attribute_names[4] == "attribute 5" and data.image_files is None
-    transposed = read_region_maps(write_release(tmp_path / "turned.hdf5", att=CONTENT["att"].T))
-    assert np.array_equal(transposed.attributes, data.attributes)
     (batch,) = batches(data.regions, [ROWS])
     assert np.array_equal(batch, CONTENT["feature_map"][ROWS].reshape(-1, D, 6).transpose(0, 2, 1).astype(np.float32))
 
@@ -158,13 +156,12 @@ def spoiled(name: str, place: tuple[int, ...], value: float) -> np.ndarray:
     return array
 
 
-SQUARE = {"att": np.ones((9, 9)), "w2v_att": np.ones((9, V)), "labels": np.arange(N) % 8}
 REFUSALS = {
     "too few labels": ({"labels": CONTENT["labels"][:-1]}, ["labels", "(71,)", "72"]),
     "negative label": ({"labels": CONTENT["labels"] - 1}, ["labels", "-1 to 7"]),
     "label 1e300": ({"labels": spoiled("labels", (0,), 1e300)}, ["labels", "1e+300"]),
     "half a label": ({"labels": CONTENT["labels"] + 0.5}, ["labels", "whole numbers"]),
-    "1-based labels": ({"labels": CONTENT["labels"] + 1}, ["up to 9", "0-based"]),
+    "1-based labels": ({"labels": CONTENT["labels"] + 1}, ["0..8", "got label 9"]),
     "1-based list": ({"test_unseen_loc": np.array([N])}, ["test_unseen_loc", "0 and 71", "1-based"]),
     "list twice": ({"test_seen_loc": np.array([3, 3])}, ["test_seen_loc", "3 more than once"]),
     "shared samples": ({"test_seen_loc": CONTENT["trainval_loc"][:4]}, ["trainval_loc and test_seen_loc", "got 4"]),
@@ -172,9 +169,9 @@ REFUSALS = {
     "no labels": ({"labels": None}, ["labels"]),
     "no att": ({"att": None}, ["att"]),
     "NaN in att": ({"att": spoiled("att", (4, 1), np.nan)}, ["attribute vector", "class 5"]),
-    "att of other classes": ({"att": np.ones((8, A))}, ["att (8, 5)"]),
-    "vectors of other attributes": ({"w2v_att": np.ones((A + 1, V))}, ["word vectors (6, 4)"]),
-    "square": (SQUARE, ["att (9, 9)"]),
+    "att of other classes": ({"att": np.ones((8, A))}, ["0..7", "label 8"]),
+    "vectors of other attributes": ({"w2v_att": np.ones((A + 1, V))}, ["w2v_att", "(5, any)", "(6, 4)"]),
+    "att transposed": ({"att": CONTENT["att"].T}, ["w2v_att", "(9, any)", "(5, 4)"]),
     "attribute without vector": ({"w2v_att": spoiled("w2v_att", (3,), 0)}, ["w2v_att", "attribute 4"]),
     "NaN vector": ({"w2v_att": spoiled("w2v_att", (2, 1), np.nan)}, ["w2v_att", "(3, 2)"]),
     "class without samples": ({"att": np.ones((10, A))}, ["1 of 10", "class 10"]),
@@ -212,7 +209,7 @@ def test_bad_word_vector_files_are_refused(ours: Path, tmp_path: Path) -> None:
         (pickled, "vectors.npy"),
         (np.ones(A), r"\(5,\)"),
         (spoiled("w2v_att", (2, 1), np.inf), r"\(3, 2\)"),
-        (np.ones((A + 2, V)), r"word vectors \(7, 4\)"),
+        (np.ones((A + 2, V)), r"\(7, 4\)"),
     ):
         np.save(path, vectors, allow_pickle=True)
         with pytest.raises(InputError, match=words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -167,28 +168,17 @@ def test_a_hangup_is_a_request_to_stop_unless_it_is_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_checkpoints_come_back_as_they_were(folder) -> None:
+# Checkpoints ------------------------------------------------------------------------------------------------------------
+
+
+def test_checkpoints_come_back_as_they_were_for_the_same_config(folder) -> None:
     assert folder.load_checkpoint() is None
-    state = {"epoch": 2, "weights": torch.rand(3, dtype=torch.float64), "sums": {"vae": torch.tensor(2.0)}}
-    folder.save_checkpoint(state)
+    weights = torch.rand(3, dtype=torch.float64)
+    folder.save_checkpoint({"epoch": 2, "weights": weights, "sums": {"vae": torch.tensor(2.0)}})
     loaded = folder.load_checkpoint()
-    assert loaded["epoch"] == 2
-    assert torch.equal(loaded["weights"], state["weights"])
-
-
-def test_a_checkpoint_of_another_config_is_refused(folder) -> None:
-    folder.save_checkpoint({"epoch": 2})
+    assert loaded["epoch"] == 2 and torch.equal(loaded["weights"], weights)
     with pytest.raises(InputError, match=r"config digest-2 \(got config digest-1"):
         RunFolder(folder.path, "digest-2").load_checkpoint()
-
-
-@pytest.mark.parametrize("share", [0.0, 0.3, 0.95])
-def test_a_truncated_checkpoint_is_refused(folder, share) -> None:
-    folder.save_checkpoint({"weights": torch.rand(1000)})
-    content = folder.checkpoint.read_bytes()
-    folder.checkpoint.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"checkpoint\.pt"):
-        folder.load_checkpoint()
 
 
 class Malicious:
@@ -199,36 +189,49 @@ class Malicious:
         return os.mkdir, (str(self.path),)
 
 
-def test_a_flipped_bit_in_a_checkpoint_is_refused(folder) -> None:
-    weights = torch.rand(1000)
+@pytest.mark.parametrize("damage", [0.0, 0.3, 0.95, "a flipped bit", "code in an archive", "code in a pickle"])
+def test_a_damaged_checkpoint_is_refused_and_runs_nothing(folder, tmp_path, damage) -> None:
+    weights, trap = torch.rand(1000), Malicious(tmp_path / "sprung")
     folder.save_checkpoint({"weights": weights})
-    flip_bit(folder.checkpoint, folder.checkpoint.read_bytes().index(weights.numpy().tobytes()) + 2001)
-    with pytest.raises(InputError, match=r"checkpoint\.pt: .*got another checksum"):
+    content = folder.checkpoint.read_bytes()
+    if isinstance(damage, float):
+        folder.checkpoint.write_bytes(content[: int(damage * len(content))])
+    elif damage == "a flipped bit":
+        flip_bit(folder.checkpoint, content.index(weights.numpy().tobytes()) + 2001)
+    elif damage == "code in an archive":
+        torch.save({"digest": "digest-1", "state": trap}, folder.checkpoint)
+    else:
+        folder.checkpoint.write_bytes(pickle.dumps(trap, protocol=2))
+    with pytest.raises(InputError, match=r"checkpoint\.pt"):
+        folder.load_checkpoint()
+    assert not trap.path.exists()
+
+
+def test_a_run_that_has_lost_what_it_wrote_before_its_checkpoint_is_not_continued(folder) -> None:
+    folder.update_arrays({"a": np.ones(2)})
+    (folder.path / ".b.host-1.tmp.npz").touch()  # of a killed process
+    folder.save_checkpoint({"epoch": 1})
+    (folder.path / ".b.host-1.tmp.npz").unlink()
+    assert folder.load_checkpoint() == {"epoch": 1}
+    folder.arrays.unlink()
+    with pytest.raises(InputError, match=r"got no evaluation\.npz"):
         folder.load_checkpoint()
 
 
-def test_a_checkpoint_that_would_run_code_is_refused(folder, tmp_path) -> None:
-    trap = tmp_path / "sprung"
-    for write in (
-        lambda: torch.save({"digest": "digest-1", "state": Malicious(trap)}, folder.checkpoint),
-        lambda: folder.checkpoint.write_bytes(pickle.dumps(Malicious(trap), protocol=2)),
-    ):
-        write()
-        with pytest.raises(InputError, match=r"checkpoint\.pt"):
-            folder.load_checkpoint()
-        assert not trap.exists()
+# Metrics and arrays -----------------------------------------------------------------------------------------------------
 
 
 def test_metrics_survive_a_kill_in_the_middle_of_a_line(folder) -> None:
     for epoch in range(3):
         folder.append_metrics(record(epoch))
+    assert folder.read_metrics() == [record(epoch) for epoch in range(3)]
     with open(folder.metrics, "a") as file:
         file.write('{"epoch": 3, "los')
     assert [r.epoch for r in folder.read_metrics()] == [0, 1, 2]
     folder.truncate_metrics(2)
-    assert [json.loads(line)["epoch"] for line in folder.metrics.read_text().splitlines()] == [0, 1]
-    lines = folder.metrics.read_text().splitlines()
-    folder.metrics.write_text("\n".join([lines[0][:20], lines[1], ""]))
+    first, second = folder.metrics.read_text().splitlines()
+    assert [json.loads(line)["epoch"] for line in (first, second)] == [0, 1]
+    folder.metrics.write_text(f"{first[:20]}\n{second}\n")
     with pytest.raises(InputError, match=r"metrics\.jsonl, line 1"):
         folder.read_metrics()
 
@@ -245,17 +248,6 @@ def test_metrics_that_lack_an_epoch_before_the_checkpoint_are_refused(folder) ->
         folder.truncate_metrics(1)
 
 
-def test_a_run_that_has_lost_what_it_wrote_before_its_checkpoint_is_not_continued(folder) -> None:
-    folder.update_arrays({"a": np.ones(2)})
-    (folder.path / ".b.host-1.tmp.npz").touch()  # of a killed process
-    folder.save_checkpoint({"epoch": 1})
-    (folder.path / ".b.host-1.tmp.npz").unlink()
-    assert folder.load_checkpoint() == {"epoch": 1}
-    folder.arrays.unlink()
-    with pytest.raises(InputError, match=r"got no evaluation\.npz"):
-        folder.load_checkpoint()
-
-
 def test_tensorboard_gets_the_values_of_the_metrics(folder) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -266,12 +258,29 @@ def test_tensorboard_gets_the_values_of_the_metrics(folder) -> None:
     assert set(events.Tags()["scalars"]) == set(record(0).scalars()) == {"losses/vae", "lambda1", "zsl/acc", "seconds"}
 
 
-def test_a_sweep_that_looks_whether_a_run_is_going_on_does_not_keep_it_from_starting(folder, monkeypatch) -> None:
+def test_arrays_are_added_and_replaced(folder) -> None:
+    folder.update_arrays({"a": np.arange(3), "b": np.zeros(2)})
+    folder.update_arrays({"b": np.ones(2)})
+    with np.load(folder.arrays) as arrays:
+        assert arrays["a"].tolist() == [0, 1, 2] and arrays["b"].tolist() == [1, 1]
+
+
+# The folder -------------------------------------------------------------------------------------------------------------
+
+
+def test_one_process_at_a_time_uses_a_folder_if_the_file_system_has_locks(folder, monkeypatch) -> None:
+    other = RunFolder(folder.path, "digest-1")
+    with pytest.raises(InputError, match="got another process"):
+        other.open({}, resume=True, overwrite=False)
     folder.close()
-    looking = filelock.FileLock(folder.path / ".lock")
+    looking = filelock.FileLock(folder.path / ".lock")  # as a sweep does, to see whether a run is going on
     looking.acquire()
     monkeypatch.setattr(time, "sleep", lambda seconds: looking.release())
-    folder.open({}, resume=False, overwrite=False)
+    other.open({}, resume=False, overwrite=False)
+    other.close()
+    monkeypatch.setattr(filelock.FileLock, "_acquire", lambda lock: (_ for _ in ()).throw(OSError(errno.ENOLCK, "No locks")))
+    other.open({}, resume=False, overwrite=False)
+    other.close()
 
 
 def test_an_unfinished_run_needs_a_word(folder) -> None:
@@ -279,7 +288,7 @@ def test_an_unfinished_run_needs_a_word(folder) -> None:
     folder.append_metrics(record(0))
     folder.close()
     again = RunFolder(folder.path, "digest-1")
-    with pytest.raises(InputError, match=r"unfinished run.*1 recorded epochs.*--resume.*--overwrite"):
+    with pytest.raises(InputError, match=r"1 recorded epochs.*--resume.*--overwrite"):
         again.open({}, resume=False, overwrite=False)
     again.open({}, resume=True, overwrite=False)
     assert again.load_checkpoint() == {"epoch": 1}
@@ -289,8 +298,8 @@ def test_an_unfinished_run_needs_a_word(folder) -> None:
     again.close()
 
 
-def test_a_run_whose_removal_was_killed_counts_neither_as_finished_nor_as_begun(folder, monkeypatch) -> None:
-    folder.finish({"rows": {}})
+def test_a_run_whose_removal_was_killed_counts_neither_as_finished_nor_as_started(folder, monkeypatch) -> None:
+    folder.result.write_text("{}")
     folder.save_checkpoint({"epoch": 1})
     folder.close()
     monkeypatch.setattr(Path, "iterdir", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
@@ -303,34 +312,22 @@ def test_a_run_stopped_in_its_validation_stage_is_unfinished_too(folder) -> None
     folder.validation().path.mkdir()
     folder.validation().save_checkpoint({"epoch": 1})
     folder.close()
-    with pytest.raises(InputError, match="unfinished run"):
+    with pytest.raises(InputError, match="--resume"):
         folder.open({}, resume=False, overwrite=False)
     folder.open({}, resume=True, overwrite=False)
-    folder.finish({"rows": []})
-    assert folder.finished and folder.validation().load_checkpoint() is None
-    folder.validation().save_checkpoint({"epoch": 1})  # as a kill after the result leaves it
     folder.remove_checkpoints()
-    assert not folder.validation().checkpoint.exists()
-
-
-def test_two_processes_cannot_use_one_folder(folder) -> None:
-    with pytest.raises(InputError, match="got another process"):
-        RunFolder(folder.path, "digest-1").open({}, resume=True, overwrite=False)
-
-
-def test_arrays_are_added_and_replaced(folder) -> None:
-    folder.update_arrays({"a": np.arange(3), "b": np.zeros(2)})
-    folder.update_arrays({"b": np.ones(2)})
-    with np.load(folder.arrays) as arrays:
-        assert arrays["a"].tolist() == [0, 1, 2] and arrays["b"].tolist() == [1, 1]
+    assert folder.validation().load_checkpoint() is None
 
 
 def test_results_that_are_missing_or_damaged_are_refused(folder) -> None:
-    with pytest.raises(InputError, match=r"result\.json.*No such file"):
-        folder.read_result()
-    folder.result.write_text('{"rows": [')
-    with pytest.raises(InputError, match=r"result\.json.*truncated"):
-        folder.read_result()
+    for content in (None, '{"rows": [', "3", "[]"):
+        if content is not None:
+            folder.result.write_text(content)
+        with pytest.raises(InputError, match=r"result\.json"):
+            folder.read_result()
+
+
+# What is around it ------------------------------------------------------------------------------------------------------
 
 
 def test_a_digest_is_the_identity_of_a_config() -> None:

@@ -17,10 +17,11 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from zslab import cli
 from zslab.data.formats.table import from_formula_safe
 from zslab.errors import InputError
 from zslab.report.runs import read_curve, write_figures, write_runs_report
-from zslab.report.table_command import END, FORMATS, main
+from zslab.report.table_command import END, FORMATS
 from zslab.results.names import RULES
 from zslab.results.render import cell_text, comparison_text, make_tables
 from zslab.results.runs import Quote, Run, read_runs, save_runs
@@ -28,6 +29,7 @@ from zslab.results.statistics import Comparison, Summary, compare
 from zslab.results.table import build_lines, build_pairs, build_variants, changed_data, conditions, listed_numbers, missing_runs
 
 from helpers.project import PROJECT
+from helpers.results import result_json
 
 METHOD, ABLATED = "TF-VAEGAN", "TF-VAEGAN, without feedback"
 
@@ -46,19 +48,19 @@ def write_run(
         {"rule": "val", "baseline": "ESZSL", "T1": 0.3, "acc_unseen": 0.1, "acc_seen": 0.2, "H": 0.4 / 3, "AUSUC": 0.05},
         {"rule": "val + calibration", "baseline": "ESZSL", "T1": 0.3, "acc_unseen": 0.2, "acc_seen": 0.2, "H": 0.2},
     ]
-    data = {"dataset": dataset, "image_embedding": "resnet", "class_embedding": "att"}
-    classes = {"class_names": ["a", "b", "c"], "seen_classes": [0, 1], "unseen_classes": [2]}
+    data = {"dataset": dataset, "image_embedding": "resnet", "class_embedding": "att", "split_version": "v2"}
     config = {"manualSeed": seed, "select": select, "threads": seed, "nepoch": 3, **data, **flags}
-    result = {
-        "method": "tfvaegan", "variant": method, "rows": rows, "config": config, "seed": seed, "command": "python run.py",
-        "data": data | classes | {"feature_dim": 4, "attribute_dim": 2, "split_version": "v2"}, "device": "cpu",
-        "machine": "x", "torch": "2", "version": "1", "seconds": 60.0 * seed, "notes": [f"A <note> of seed {seed}."],
-    }  # fmt: skip
+    about = {"variant": method, "torch": "2", "version": "1", "device": "cpu", "seconds": 60.0 * seed}
+    result = result_json(data, **about, rows=rows, config=config, notes=[f"A <note> of seed {seed}."])
     (folder / "result.json").write_text(json.dumps(result))
     metrics = ({"zsl": {"acc": [0, h]}, "gzsl": {"acc_seen": [0, h], "H": [0, h - e / 100]}} for e in range(3))
     records = [{"epoch": epoch, "metrics": measured} for epoch, measured in enumerate(metrics)]
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     return folder
+
+
+def main(arguments: list[str]) -> int:
+    return cli.main(["table", *arguments])
 
 
 def make_table(runs: list, style: str = "md", **options: object) -> str:
@@ -263,12 +265,12 @@ def test_variants_are_renamed_and_unknown_names_refused(runs, tmp_path, capsys) 
     assert {"ours", METHOD} <= {variant.name for variant in build_variants(read_runs([tmp_path / "runs.json"]))}
     for flags in (["--compare", METHOD, "nothing"], ["--rename", "nothing", "ours"], ["--variants", "nothing"]):
         assert main([str(runs), *flags]) == 1
-        assert re.search(rf"{flags[0]}: .*TF-VAEGAN; .*got nothing", capsys.readouterr().err)
+        assert re.search(rf"{flags[0]}: .*TF-VAEGAN, .*got nothing", capsys.readouterr().err)
     assert main([str(runs), "--datasets", "FLO"]) == 0
     out = capsys.readouterr().out
     assert "**FLO, " in out and "CUB" not in out
-    assert main([str(runs), "--datasets", "flo"]) == 1
-    assert re.search("--datasets: .*CUB; FLO .*got flo", capsys.readouterr().err)
+    assert main([str(runs), "--datasets", "flowers"]) == 1
+    assert re.search("--datasets: .*CUB, FLO.*got flowers", capsys.readouterr().err)
     for flags in ([], [str(runs), "--refresh", "page.md"]):
         assert main(flags) == 1
 

@@ -65,6 +65,10 @@ def quick(small, monkeypatch) -> None:
     monkeypatch.setattr(video, "load_backbone", lambda spec, *args, **kwargs: seen_with(small, spec.windows))
 
 
+def features_of(path: Path, backbone: video.VideoBackbone) -> np.ndarray:
+    return backbone.features(backbone.read(path)[0][None])[0][0].numpy()
+
+
 def extract(clips: Path, root: Path, **changes) -> int:
     flags = dict(videos=clips, dataroot=root, dataset="my_clips", backbone="r3d_18", weights="none", random_weights=True)
     return extract_features(ExtractConfig(**flags | {"windows": 2, "device": "cpu"} | changes))
@@ -119,10 +123,10 @@ def test_features_are_those_of_the_decoded_frames(backbone, clips) -> None:
         for numbers in ([0, 1, 2, 3], [6, 7, 8, 9], [12, 13, 14, 15]):
             whole(transform(torch.from_numpy(np.stack([frames[i] for i in numbers])).permute(0, 3, 1, 2))[None])
     three = seen_with(backbone, 3, batch_size=2)
-    found = video.video_features(path, three)
+    found = features_of(path, three)
     np.testing.assert_allclose(found, torch.cat(seen).mean(0), rtol=1e-4, atol=1e-5)
     assert found.std() > 0
-    np.testing.assert_array_equal(found, video.video_features(path, three))
+    np.testing.assert_array_equal(found, features_of(path, three))
     pooled, region = three.features(torch.stack([three.read(str(path))[0]] * 2))
     np.testing.assert_array_equal(pooled[1], found)
     assert region.shape == (2, len(found), 1, 1)
@@ -134,7 +138,7 @@ def test_a_window_keeps_the_frame_rate_of_the_weights(backbone, clips) -> None:
     spy.forward = lambda frame: taken.append(frame) or backbone.transform(frame)
     spec = msgspec.structs.replace(backbone.spec, windows=1, frame_rate=7.5)
     slow = replace(backbone, spec=spec, transform=spy)  # the clips have 15 frames a second: every second one
-    assert video.read_windows(clips / "right" / "a.mp4", slow).shape == (1, 3, 4, 112, 112)
+    assert slow.read(clips / "right" / "a.mp4")[0].shape == (1, 3, 4, 112, 112)
     bright = [int((frame[0, 0, 16] > 140).nonzero().flatten().float().mean()) for frame in taken]
     assert np.diff(bright).tolist() == [4, 4, 4]  # pixels: twice 2
 
@@ -142,10 +146,10 @@ def test_a_window_keeps_the_frame_rate_of_the_weights(backbone, clips) -> None:
 def test_a_wrong_number_of_announced_frames_changes_nothing(small, clips, monkeypatch) -> None:
     path = clips / "right" / "a.mp4"
     small = seen_with(small, 3)
-    expected = video.read_windows(path, small)
+    expected = small.read(path)[0]
     for announced in (0, 7, 30):
         monkeypatch.setattr(video_files, "_count_frames", lambda path, announced=announced: (announced, 15.0))
-        assert torch.equal(video.read_windows(path, small), expected)
+        assert torch.equal(small.read(path)[0], expected)
 
 
 def test_images_stand_as_the_phone_was_held(backbone, tmp_path) -> None:
@@ -160,7 +164,7 @@ def test_images_stand_as_the_phone_was_held(backbone, tmp_path) -> None:
     seen = []
     spy = torch.nn.Module()
     spy.forward = lambda frame: seen.append(frame) or backbone.transform(frame)
-    video.read_windows(path, seen_with(backbone, 1, transform=spy))
+    seen_with(backbone, 1, transform=spy).read(path)
     assert seen[0].shape == (1, 3, 64, 32) and video_files.middle_frame(path).size == (32, 64)
     bright = (seen[0][0, 0] > 140).nonzero().float().mean(0)
     assert bright[0] < 20 and bright[1] < 20  # a quarter turn clockwise leaves it at the top
@@ -184,7 +188,7 @@ def test_a_folder_becomes_a_feature_file(quick, clips, small, tmp_path, capsys) 
     assert features.shape == (4, 512)
     assert [path.name for path in path.parent.iterdir()] == ["r3d_18.mat"]
     for row, name in zip(features, content["image_files"]):
-        np.testing.assert_array_equal(row, video.video_features(clips / name, small))
+        np.testing.assert_array_equal(row, features_of(clips / name, small))
     with pytest.raises(InputError, match="r3d_18.mat: .*must not exist.*--overwrite"):
         extract(clips, tmp_path, resume=True)
 

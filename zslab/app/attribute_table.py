@@ -57,11 +57,7 @@ class AttributeTable:
     notes: list[str] = field(default_factory=list)
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
-        """Return the values (C, len(names)) in the order of `names`, which must be this table's columns.
-
-        Raises:
-            InputError: a column is missing, or there is one that `names` does not have.
-        """
+        """Return the values (C, len(names)) in the order of `names`, which must be this table's columns."""
         places = _places(self.attribute_names, names, self.source)
         columns = np.empty_like(self.values)
         columns[:, places] = self.values
@@ -91,11 +87,7 @@ class AttributeScale:
         return cls(np.zeros(n_attributes), np.ones(n_attributes))
 
     def apply(self, values: np.ndarray, class_names: Sequence[str], where: object) -> np.ndarray:
-        """Scale values (C, A) and return them as float32 (C, A) with unit row norm.
-
-        Raises:
-            InputError: a row is zero everywhere, so that it has no direction.
-        """
+        """Scale values (C, A) and return them as float32 (C, A) with unit row norm."""
         width = self.high - self.low
         scaled = (np.asarray(values, dtype=np.float64) - self.low) / np.where(width == 0, np.inf, width)
         norms = np.linalg.norm(scaled, axis=1)
@@ -118,9 +110,6 @@ def read_attribute_table(path: Path, *, classes: Iterable[str] = (), attributes:
         path: .csv with commas, semicolons or tabs, .xlsx, or another layout of `zslab.data.formats.table`.
         classes: names that are known to be classes.
         attributes: names that are known to be attributes.
-
-    Raises:
-        InputError: the file is missing or is no such table; the message names line, column and value.
     """
     source, table = str(path), read_table(Path(path))
     header = table.rows[0][1] if table.rows else []
@@ -152,11 +141,7 @@ def read_attribute_table(path: Path, *, classes: Iterable[str] = (), attributes:
 
 
 def table_from_mapping(rows: Mapping[str, Row], attribute_names: Sequence[str]) -> AttributeTable:
-    """Return a table of {class: {attribute: value}} or {class: row in the order of `attribute_names`}.
-
-    Raises:
-        InputError: attributes are missing or unknown, or a value is no finite number.
-    """
+    """Return a table of {class: {attribute: value}} or {class: row in the order of `attribute_names`}."""
     _check_names(list(rows), "class", "the table", [f"row {place}" for place in range(1, len(rows) + 1)])
     values = np.empty((len(rows), len(attribute_names)))
     for number, (name, row) in enumerate(rows.items()):
@@ -248,7 +233,7 @@ def _numbers(rows: Rows, header: list[str], delimiter: str, source: str) -> np.n
                 continue
         known |= {cell: _value(cell, delimiter) for cell in set(cells) - known.keys()}
         values[number] = [known[cell] for cell in cells]
-        percents[number] = "%" in together and [cell.endswith("%") for cell in cells]
+        percents[number] = "%" in together and [clean_name(cell).endswith("%") for cell in cells]
     values[np.abs(values) >= LARGEST] = math.nan
     for column in np.flatnonzero(np.isnan(values).any(axis=0)):
         cells = [row[column + 1] for _, row in rows]

@@ -48,9 +48,6 @@ def find_model(name: str | Path, revision: str | None = None) -> Path:
     Args:
         name: a file, a folder with one model file or with `model.zsl`, or "user/name".
         revision: branch, tag or commit of the repository.
-
-    Raises:
-        InputError: there is no such model, or the Hub cannot be reached.
     """
     path = Path(name).expanduser()
     if path.is_dir():
@@ -76,9 +73,6 @@ def push(model_file: Path, destination: str, *, private: bool = False) -> str:
         model_file: written by `zslab export`.
         destination: "user/name", or a folder: an existing one, or a path that does not look like "user/name".
         private: whether a new repository is private.
-
-    Raises:
-        InputError: the file is no model, the folder holds something else, or the Hub refuses.
     """
     model, beside, folder = read_model(model_file), card_path(model_file), Path(destination).expanduser()
     card = beside.read_text(encoding="utf-8") if beside.is_file() else model_card(model)

@@ -183,11 +183,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
     # ---- other classes; each a new model that differs in nothing else -------------------------------------------------------
 
     def with_classes(self, table: AttributeTable) -> Model:
-        """Return the model with an unseen class for every row of a table, behind its own classes.
-
-        Raises:
-            InputError: a name is taken, or attributes are missing or unknown.
-        """
+        """Return the model with an unseen class for every row of a table, behind its own classes."""
         places = match_names(table.class_names, self.class_names, table.source)
         same = [self.class_names[place] for place in places if place is not None]
         if same:
@@ -203,11 +199,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
         )
 
     def with_attributes(self, table: AttributeTable) -> Model:
-        """Return the model with other attributes for the classes of a table.
-
-        Raises:
-            InputError: a class is unknown, or attributes are missing or unknown.
-        """
+        """Return the model with other attributes for the classes of a table."""
         places = find_names(table.class_names, self.class_names, table.source, fix="Add it as a new class.")
         values, attributes = self.table.copy(), self.attributes.clone()
         values[places] = table.columns(self.attribute_names)
@@ -215,11 +207,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
         return msgspec.structs.replace(self, table=values, attributes=attributes)
 
     def without_class(self, name: str) -> Model:
-        """Return the model without an unseen class.
-
-        Raises:
-            InputError: there is no such class, it is a seen one, or it is the last unseen one.
-        """
+        """Return the model without an unseen class."""
         (removed,) = find_names([name], self.class_names, "the class to remove")
         if self.seen[removed] or (~self.seen).sum() < 2:
             must = "the class to remove must be one of at least two unseen classes"
@@ -262,11 +250,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
 
 
 def write_model(path: Path, model: Model) -> None:
-    """Write a model file, whole or not at all, after opening what was written.
-
-    Raises:
-        InputError: the disk is full or the folder cannot be written to.
-    """
+    """Write a model file, whole or not at all, after opening what was written."""
     header: dict[str, Any] = {"format_version": FORMAT_VERSION}
     tensors: dict[str, Any] = {}
     for name, value in msgspec.structs.asdict(model).items():
@@ -290,12 +274,7 @@ def write_model(path: Path, model: Model) -> None:
 
 
 def read_model(path: Path) -> Model:
-    """Read and check a model file.
-
-    Raises:
-        InputError: it is missing, cut short, damaged, no model file, of an unknown version, or its parts contradict each
-            other.
-    """
+    """Read and check a model file."""
     path = Path(path)
     with readable(path, MUST, EXPORT_AGAIN), safetensors.safe_open(path, framework="pt") as file:
         text = (file.metadata() or {}).get(KEY)

@@ -100,11 +100,7 @@ class PrepareConfig:
         return resolve_folder(self.dataroot) / self.name
 
     def check(self) -> None:
-        """Refuse flags that are out of range, and a name that cannot be used.
-
-        Raises:
-            InputError: naming the flag.
-        """
+        """Refuse flags that are out of range, and a name that cannot be used."""
         check_at_least(1, self, "batch_size", "max_pixels", "workers")
         check_at_least(0, self, "seed")
         if not 0 < self.test_fraction < 1:
@@ -156,10 +152,6 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
     Args:
         config: what is asked for.
         backbone: instead of the one that the config names.
-
-    Raises:
-        InputError: a folder has no row, a name is unknown or ambiguous, there are too few classes or images, images cannot be
-            read, or an option is out of range.
     """
     config.check()
     # A wrong path is reported before weights are downloaded.
@@ -303,11 +295,7 @@ def _write_classes(
 
 
 def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) -> np.ndarray:
-    """Return which classes (C,) have training images, if `images` are what is there and those of `unseen` are for testing.
-
-    Raises:
-        InputError: there are too few classes of a kind, or a seen class has too few images.
-    """
+    """Return which classes (C,) have training images, if `images` are what is there and those of `unseen` are for testing."""
     n_images = np.bincount(images.labels, minlength=len(table.class_names) + 1)[1:]
     is_seen = (n_images > 0) & ~np.isin(np.arange(len(n_images)), unseen)
     if is_seen.sum() < 2 or is_seen.all():

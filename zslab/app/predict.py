@@ -90,11 +90,7 @@ class PredictConfig:
     """folder of example images for the page"""
 
     def check(self) -> None:
-        """Refuse flags that cannot be meant, and outputs over a folder or a file of another kind, such as a photo.
-
-        Raises:
-            InputError: one is.
-        """
+        """Refuse flags that cannot be meant, and outputs over a folder or a file of another kind, such as a photo."""
         check_at_least(1, self, "batch_size", "top")
         check_at_least(0, self, "attributes")
         if not (self.files or self.web or self.save_model):
@@ -124,15 +120,9 @@ class PredictConfig:
 
 
 def predict(config: PredictConfig) -> int:
-    """Predict and write what is asked for; return the exit status.
-
-    Raises:
-        InputError: model, files or flags cannot be used.
-    """
+    """Predict and write what is asked for; return the exit status."""
     config.check()
     predictor = Predictor.load(config.model, device=config.device, weights=config.weights, text_source=config.text_encoder)
-    if config.uncalibrated:
-        predictor.model = msgspec.structs.replace(predictor.model, calibration=Calibration())
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
         if config.add_classes is not None:
@@ -145,6 +135,8 @@ def predict(config: PredictConfig) -> int:
     if config.save_model is not None:
         predictor.save(config.save_model)
         print(f"{config.save_model}: {len(predictor.classes_)} classes")
+    if config.uncalibrated:
+        predictor.model = msgspec.structs.replace(predictor.model, calibration=Calibration())
     if config.web:
         from zslab.app.web import launch  # needs gradio
 

@@ -256,7 +256,11 @@ class Predictor:
 
         None where the model cannot tell.
         """
-        return self._likeness(self._scaled(torch.from_numpy(np.asarray(features, dtype=np.float32))))
+        model = self.model
+        if model.familiarity is None or model.train is None or model.scaling is None:
+            return None
+        train = model.scaling.inverse(model.train.features[:].numpy())
+        return likeness(np.asarray(features), train, model.familiarity.neighbors)
 
     def scores(self, output: Output, unseen_only: bool, calibration: float | None) -> Tensor:
         """Return (n, C) class scores.
@@ -319,10 +323,10 @@ class Predictor:
         _ = self.backbone
 
         def described(batch: Tensor, names: list[str], views: list[View]) -> list[Prediction]:
-            features = self._scaled(self._features(batch))
-            output = self._method.forward(features.to(self.device), unseen_only)
+            features = self._features(batch)
+            output = self._method.forward(self._scaled(features).to(self.device), unseen_only)
             scores = self.scores(output, unseen_only, calibration) / self.model.calibration.temperature
-            likeness = self._likeness(features)
+            likeness = self.familiarity(features.cpu().numpy())
             return describe(self._method, output, scores, self.model, names, views, likeness, top=top, attributes=attributes)
 
         return self._predictions(sources(images, self.modality), 1 if self.modality is VIDEOS else batch_size, described)
@@ -363,12 +367,6 @@ class Predictor:
             must = f"the backbone must give features of the shape {self.feature_shape}"
             raise InputError(must, where=self.where, got=tuple(features.shape[1:]), fix=EXPORT_AGAIN)
         return features
-
-    def _likeness(self, features: Tensor) -> np.ndarray | None:
-        """Return how like the training samples scaled features (n, D) are; None where the model cannot tell."""
-        if self.model.familiarity is None or self.model.train is None:
-            return None
-        return likeness(features.cpu().numpy(), self.model.train.features.numpy(), self.model.familiarity.neighbors)
 
     # ---- new classes --------------------------------------------------------------------------------------------------
 

@@ -115,8 +115,7 @@ class Visit:
     def row(self, name: str) -> np.ndarray:
         """Return the attributes (A,) of a class; zeros where there is no such class."""
         table = self.predictor.table
-        row: np.ndarray = table[self.predictor.classes_.index(name)].copy() if name in self.labels else np.zeros(table.shape[1])
-        return row
+        return np.array(table[self.predictor.classes_.index(name)]) if name in self.labels else np.zeros(table.shape[1])
 
 
 def changed(visit: Visit, act: Callable[[Predictor], object], sentence: str) -> Visit:
@@ -267,11 +266,11 @@ def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_ope
             ]
             gr.Dataframe(
                 rows, headers=["Attribute", "Adds", "Read", "Class"], label=f"What speaks for {visit.labels[top.name]}",
-                interactive=False, wrap=True, buttons=[], column_widths=["46%", "18%", "18%", "18%"], max_height=1000,
+                interactive=False, wrap=True, buttons=[], column_widths=["40%", "20%", "20%", "20%"], max_height=1000,
                 elem_classes="zslab-reasons",
             )  # fmt: skip
             gr.Markdown(
-                "Adds: the contribution of the attribute to the score of the class. Read: how strongly it is found in the "
+                "Adds: by how much the attribute puts this class before the second one. Read: how strongly it is found in the "
                 "image, on the model's own scale. Class: what the attribute table says of the class."
             )
         if prediction.attention:
@@ -467,16 +466,17 @@ def serving(
     _ = predictor.backbone  # weights that are missing are refused before anybody visits
     font = ["system-ui", "sans-serif"]  # none is fetched
     theme = gr.themes.Default(primary_hue="blue", font=font, font_mono=font)
-    with tempfile.TemporaryDirectory(prefix="zslab-web-") as folder, ExitStack() as stack:
+    with tempfile.TemporaryDirectory(prefix="zslab-web-") as temporary, ExitStack() as stack:
+        folder = Path(temporary).resolve()
         stack.callback(os.environ.update, os.environ.copy())
         stack.callback(os.environ.clear)
-        os.environ["GRADIO_TEMP_DIR"] = str(Path(folder) / "uploads")
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
         # Gradio asks its own server whether it is up, which no proxy can tell.
         os.environ["no_proxy"] = ",".join([os.environ.get("no_proxy", ""), "localhost", "127.0.0.1", host])
-        page = build(predictor, Path(folder), _examples(predictor, examples, Path(folder)))
+        page = build(predictor, folder, _examples(predictor, examples, folder))
         stack.callback(page.close, verbose=False)
-        must, fix = "the address must be a free one of this machine", "Choose another port."
-        with readable(f"{host}:{port}", must, fix, (OSError, OverflowError)):
+        must = "the address must be a free one of this machine"
+        with readable(f"{host}:{port}", must, "Choose another port.", (OSError, OverflowError)):
             _, url, _ = page.launch(
                 server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
                 footer_links=[], run_history=False, state_session_capacity=VISITS, theme=theme, css=CSS,

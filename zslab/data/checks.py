@@ -23,21 +23,15 @@ def array(
     once: bool = False,
     fix: str = "Correct the values.",
 ) -> np.ndarray:
-    """Return a value as an array of numbers of its own type, after checking it.
+    """Return a value as an array of finite numbers of its own type, or refuse it.
 
     Args:
-        value: an array, or what NumPy makes one of.
         where: the file or argument that it comes from, for messages.
         what: what it is, in the plural, such as "labels".
         shape: its sizes; None fits any size of at least 1.
-        low: the smallest number allowed.
-        high: the largest number allowed.
+        low, high: the smallest and the largest number allowed.
         whole: whether the numbers must be whole.
         once: whether every number may occur once only.
-        fix: what to do.
-
-    Raises:
-        InputError: it has no such numbers; NaN and infinity are always refused.
     """
 
     def refuse(must: str, got: object) -> InputError:
@@ -69,13 +63,7 @@ def array(
 
 
 def check_labels(labels: np.ndarray, path: Path, first: int = 1) -> np.ndarray:
-    """Return labels (N,) as int64, counted as they are.
-
-    Args:
-        labels: (N,) numbers of any type.
-        path: where they come from, for messages; the same below.
-        first: number of the first class: 1 in MATLAB files, 0 in HDF5 files written from Python.
-    """
+    """Return labels (N,), which count from `first` (1 in MATLAB files, 0 in HDF5 files written from Python), as int64."""
     fix = "Add 1 if the labels are 0-based." if first else "Store 0-based class numbers."
     return array(labels, path, "labels", (None,), low=first, high=2**31, whole=True, fix=fix).astype(np.int64)
 
@@ -92,12 +80,11 @@ def check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
         norms = np.linalg.norm(attributes, axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
-        raise InputError(
+        must, got = (
             "every class must have a finite, non-zero attribute vector",
-            where=path,
-            got=f"{len(bad)} classes without, the first is class {bad[0] + 1}",
-            fix="Fill in or remove those classes.",
+            f"none for {len(bad)}, the first is class {bad[0] + 1}",
         )
+        raise InputError(must, where=path, got=got, fix="Fill in or remove those classes.")
     unit: np.ndarray = attributes / norms[:, None]
     return unit.astype(np.float32)
 
@@ -132,14 +119,7 @@ def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> t
 
 
 def check_location(location: np.ndarray, key: str, path: Path, n_samples: int, first: int = 1) -> np.ndarray:
-    """Return an index list as unique 0-based indices, in the order given.
-
-    Args:
-        location: sample numbers, or a mask of n_samples zeros and ones.
-        key: name of the list.
-        n_samples: how many samples there are.
-        first: number of the first sample, 1 or 0.
-    """
+    """Return a list of sample numbers, counted from `first`, or a mask, as unique 0-based indices in the order given."""
     flat = np.ravel(location)
     if len(flat) == n_samples > 1 and np.isin(flat, (0, 1)).all():  # a list of that length would repeat 0 or 1
         flat = np.flatnonzero(flat) + first
@@ -149,12 +129,7 @@ def check_location(location: np.ndarray, key: str, path: Path, n_samples: int, f
 
 
 def check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: Path) -> None:
-    """Refuse lists that share samples, or classes between seen and unseen.
-
-    Args:
-        locations: name without "_loc" -> 0-based sample indices.
-        labels: (N,) class numbers.
-    """
+    """Refuse lists (name without "_loc" -> 0-based indices) that share samples, or classes between seen and unseen."""
 
     def refuse_any(numbers: np.ndarray, must: str) -> None:
         if len(numbers):

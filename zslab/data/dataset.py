@@ -156,11 +156,11 @@ class Dataset:
         )
 
     def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> StageData:
-        """Return the tensors of one experiment, scaled with the statistics of its own training samples.
+        """Return the tensors of one experiment, scaled with the statistics of its own training samples; see `fit_scaling`.
 
         Args:
             stage: "test" trains on trainval; "validation" never touches test_seen nor test_unseen.
-            scaling: "minmax" (each dimension to [0, 1], then divided by the largest training value), "standard" or "none".
+            scaling: "minmax", "standard" or "none".
             seed: seed of the validation stage's hold-out, and of its classes where the file has no train/val lists.
         """
         train, seen, unseen = self.stage_locations(stage, seed)
@@ -233,18 +233,16 @@ class FeatureScaling:
         scaled /= self.divisor
         return np.ascontiguousarray(scaled, dtype=np.float32)
 
+    def inverse(self, scaled: np.ndarray) -> np.ndarray:
+        """Return the features (n, D) float32 that scaling turned into these."""
+        return np.asarray((np.asarray(scaled, dtype=np.float64) * self.divisor - self.shift) / self.factor, dtype=np.float32)
+
 
 def fit_scaling(features: np.ndarray, train: np.ndarray, scaling: Scaling) -> FeatureScaling:
-    """Fit the scaling of a stage to its training features, in float64, reading them in parts.
+    """Fit the scaling of a stage to the training rows (n,) of its features (N, D), in float64, reading them in parts.
 
-    Args:
-        features: (N, D), in memory or mapped from disk.
-        train: (n,) rows of `features`.
-        scaling: "minmax", "standard" or "none".
-
-    Returns:
-        For "minmax": each dimension to [0, 1], then divided by the largest training value: rounding can leave it slightly
-        above 1, which binary cross-entropy does not accept. For "standard": mean 0, standard deviation 1.
+    "minmax" maps each dimension to [0, 1], then divides by the largest training value: rounding can leave it slightly above 1,
+    which binary cross-entropy does not accept. "standard" gives mean 0 and standard deviation 1.
     """
     ones = np.ones(features.shape[1])
     if scaling == "none":

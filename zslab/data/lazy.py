@@ -20,10 +20,7 @@ CHUNK = 2048  # rows that are read or computed at once
 
 
 def limit_memory(gib: float) -> None:
-    """Let matrices of this process be made as a whole only as far as a process of `gib` GiB has room for them.
-
-    An eighth of it each: some four exist at once, and networks, heads and their optimizers need the rest.
-    """
+    """Let a matrix be made as a whole only if it takes at most an eighth of `gib` GiB: some four exist at once."""
     global IN_MEMORY
     IN_MEMORY = int(gib * 2**30 / 8)
 
@@ -34,13 +31,9 @@ def fits(n: int, dim: int) -> bool:
 
 
 def read_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return rows (b, d) of an array (N, d), in memory or mapped from disk.
+    """Return rows (b, d) of an array (N, d), in memory or mapped from disk, for their indices (b,) in any order.
 
     Where they lie far apart on a disk, the system is kept from reading ahead, which can be megabytes for each of them.
-
-    Args:
-        array: (N, d).
-        rows: (b,) their indices, in any order.
     """
     mapping = getattr(array, "_mmap", None)
     scattered = len(rows) > 0 and np.ptp(rows) > 8 * len(rows)
@@ -88,14 +81,7 @@ class LazyFeatures(ABC):
 
 
 class StoredFeatures(LazyFeatures):
-    """Rows of an array, in memory or mapped from disk, that are scaled while they are read.
-
-    Args:
-        array: (N, d) of any floating-point type.
-        rows: (n,) indices of its rows.
-        scale: (b, d) -> (b, d) float32.
-        device: where `take` returns the rows.
-    """
+    """Rows (n,) of an array (N, d), in memory or mapped from disk, scaled to float32 while they are read."""
 
     def __init__(
         self, array: np.ndarray, rows: np.ndarray, scale: Callable[[np.ndarray], np.ndarray], device: torch.device = CPU
@@ -151,13 +137,7 @@ def join(*parts: Tensor | LazyFeatures) -> Tensor | LazyFeatures:
 
 
 def transformed(source: Tensor | LazyFeatures, transform: Callable[[Tensor], Tensor], dim: int) -> Tensor | LazyFeatures:
-    """Return a matrix (n, dim) of transformed rows, as a tensor where it fits.
-
-    Args:
-        source: (n, d).
-        transform: (b, d) -> (b, dim).
-        dim: width after the transform.
-    """
+    """Return the rows of `source` after a transform (b, d) -> (b, dim), as a tensor where they fit."""
     if not fits(len(source), dim):
         return TransformedFeatures(source, transform)
     return torch.cat([transform(part) for part in source.split(CHUNK)])

@@ -116,32 +116,19 @@ def read_region_maps(
         on_error.callback(regions.close)
         samples = read_samples(regions)
         split, source, locations = _read_split(regions, samples, split_file, standard_split)
-        if word_vector_file is None:
-            word_vectors = regions.variable("w2v_att")
-        else:
-            word_vectors = read_matrix(word_vector_file, "word vectors", MAKE_VECTORS)
         notes: list[str] = []
-        att, class_names, attribute_names, order = _read_classes(
-            regions, attributes, split, source, samples.labels, word_vectors, notes
-        )
+        att, class_names, attribute_names, order = _read_classes(regions, attributes, split, source, notes)
+        word_vectors = _read_word_vectors(regions, word_vector_file, attribute_names, allow_missing_vectors, notes)
         labels, unseen = samples.labels, np.zeros(0, dtype=np.int64)
         if labels.max() >= len(att):
             got, fix = f"label {labels.max()}", "Subtract 1 if the labels are 1-based."
             raise InputError(f"labels must be in 0..{len(att) - 1}, the rows of att", where=path, got=got, fix=fix)
         if "unseen_classes" in split:
             unseen = order[check_location(split["unseen_classes"], "unseen_classes", source, len(order))]
-        notes += _check_word_vectors(
-            word_vectors, attribute_names, word_vector_file or f"{path}, w2v_att", allow_missing_vectors
-        )
         notes += describe_untested(unseen, labels[locations["test_unseen"]])
         kept = np.union1d(labels, unseen)
-        if absent := len(att) - len(kept):
-            if not drop_absent_classes:
-                first = class_names[np.setdiff1d(np.arange(len(att)), kept)[0]]
-                fix = "Pass --drop_absent_classes to leave such classes out, or correct the file."
-                got = f"none of {absent} of {len(att)} classes, e.g. {first}"
-                raise InputError("every row of att must have an image", where=path, got=got, fix=fix)
-            notes.append(f"{absent} of {len(att)} classes have no sample and are left out.")
+        if len(kept) < len(att):
+            _note_absent(kept, class_names, drop_absent_classes, path, notes)
             labels, unseen = np.searchsorted(kept, labels), np.searchsorted(kept, unseen)
             att, class_names = att[kept], [class_names[label] for label in kept]
         check_disjoint(locations, labels, source)
@@ -150,8 +137,7 @@ def read_region_maps(
         version, split_notes = recognize_split("" if standard_split else dataset, locations, labels)
         features, feature_notes = _pooled_features(regions)
         notes += split_notes + feature_notes
-        if standard_split:
-            notes.append("Standard split: zero-shot learning alone, there are no test samples of seen classes.")
+        notes += ["Standard split: zero-shot learning alone, there are no test samples of seen classes."] * standard_split
         result = RegionDataset(
             dataset,
             path.stem,
@@ -164,7 +150,7 @@ def read_region_maps(
             version,
             notes,
             regions=regions,
-            word_vectors=None if word_vectors is None else np.ascontiguousarray(word_vectors, dtype=np.float32),
+            word_vectors=word_vectors,
             attribute_names=attribute_names,
             image_files=samples.image_files,
             backbone=regions.json_attribute("backbone"),
@@ -189,13 +175,7 @@ def _read_split(
 
 
 def _read_classes(
-    regions: RegionFile,
-    attributes: str,
-    split: dict[str, np.ndarray],
-    split_file: Path,
-    labels: np.ndarray,
-    word_vectors: np.ndarray | None,
-    notes: list[str],
+    regions: RegionFile, attributes: str, split: dict[str, np.ndarray], split_file: Path, notes: list[str]
 ) -> tuple[np.ndarray, list[str], list[str], np.ndarray]:
     """Return att (C, A), class names and attribute names in the order of the labels and word vectors.
 
@@ -204,23 +184,22 @@ def _read_classes(
     Returns:
         The three, and for each class of the split file its place in that order.
     """
+    att = split[attributes].T if attributes in split else regions.required(attributes)
+    if att.ndim != 2 or att.dtype.kind not in "fiub":
+        got, fix = f"{att.dtype} {att.shape}", "Store it with a row for each class, in a .mat file with a column."
+        raise InputError(f"{attributes} must be a matrix of numbers", where=regions.path, got=got, fix=fix)
     names, attribute_names = regions.texts("class_names"), regions.texts("attribute_names")
     given = [str(name) for name in split.get("allclasses_names", ())] or None
-    if given and attributes in split and len(given) != split[attributes].shape[1]:
-        given = None
     places = places_by_name(names, given, split_file, of_all=False) if names and given else None
-    order = np.arange(split[attributes].shape[1] if attributes in split else len(given or names or ()))
-    if names and given and places is None:
+    order = np.arange(len(given or att))
+    if places is not None:  # what the region file lacks, such as unseen classes without images, comes last
+        order = np.array([*places, *sorted(set(range(len(order))) - set(places))])
+        names = given = [given[place] for place in order.tolist()] if given else None
+    elif names and given:
         notes.append(f"{split_file.name} and the region file call their classes by other names: labels are columns of att.")
-    if given and places is not None:  # what the region file lacks, such as unseen classes without images, comes last
-        order = np.array([*places, *sorted(set(range(len(given))) - set(places))])
-        names = given = [given[place] for place in order.tolist()]
-    if attributes in split:
-        att = split[attributes][:, order].T
-    else:
-        att = _oriented_attributes(regions, attributes, labels, names or given, attribute_names, word_vectors)
-    class_names = _names(given or names, len(att), "class")
-    return att, class_names, _names(attribute_names, att.shape[1], "attribute"), np.argsort(order)
+    if attributes in split and len(order) == len(att):
+        att = att[order]
+    return att, _names(given or names, len(att), "class"), _names(attribute_names, att.shape[1], "attribute"), np.argsort(order)
 
 
 def _names(stored: Sequence[str] | None, n: int, kind: str) -> list[str]:
@@ -253,56 +232,33 @@ def _pooled_features(regions: RegionFile) -> tuple[np.ndarray, list[str]]:
     return features, notes
 
 
-def _oriented_attributes(
-    regions: RegionFile,
-    name: str,
-    labels: np.ndarray,
-    class_names: Sequence[str] | None,
-    attribute_names: Sequence[str] | None,
-    word_vectors: np.ndarray | None,
-) -> np.ndarray:
-    """Return the file's att as (C, A), whichever way it is stored; the sizes of the other variables tell."""
-    att = regions.required(name)
-    sizes = {len(values) for values in (attribute_names, word_vectors) if values is not None}
-
-    def fits(n_classes: int, n_attributes: int) -> bool:
-        return labels.max() < n_classes and (class_names is None or len(class_names) == n_classes) and sizes <= {n_attributes}
-
-    fitting = [matrix for matrix in (att, att.T) if att.ndim == 2 and att.dtype.kind in "fiub" and fits(*matrix.shape)]
-    if not fitting:
-        w2v = "none" if word_vectors is None else word_vectors.shape
-        raise InputError(
-            "att must be (C, A), with a row for every label and class name and a column for every word vector",
-            where=regions.path,
-            got=f"att {att.shape} {att.dtype}, labels up to {labels.max()}, word vectors {w2v}",
-            fix="The labels of a region file are 0-based; or the word vectors belong to other attributes.",
-        )
-    if len(fitting) == 2 and not regions.is_ours:  # the number of classes decides
-        n_present = len(np.unique(labels))
-        fitting = [matrix for matrix in fitting if len(matrix) == n_present]
-        if len(fitting) != 1:
-            raise InputError(
-                "the sizes of w2v_att and labels must tell which way att is stored",
-                where=regions.path,
-                got=f"att {att.shape}",
-                fix="Pass a split file whose att is attributes × classes, or store class_names and attribute_names.",
-            )
-    return fitting[0]
-
-
-def _check_word_vectors(vectors: np.ndarray | None, names: Sequence[str], where: object, allow_missing: bool) -> list[str]:
-    """Check the vectors (A, v), and return a note where the rows of some attributes are all zero."""
+def _read_word_vectors(
+    regions: RegionFile, path: Path | None, names: Sequence[str], allow_missing: bool, notes: list[str]
+) -> np.ndarray | None:
+    """Return word vectors (A, v) float32 of the file at `path` or of the region file, and note rows of zeros."""
+    vectors = read_matrix(path, "word vectors", MAKE_VECTORS) if path else regions.variable("w2v_att")
     if vectors is None:
-        return []
+        return None
+    where = path or f"{regions.path}, w2v_att"
     array(vectors, where, "word vectors", (len(names), None), fix=MAKE_VECTORS)
     missing = [names[row] for row in np.flatnonzero((vectors == 0).all(1)).tolist()]
-    if not missing:
-        return []
-    if not allow_missing:
+    if missing and not allow_missing:
         raise InputError(
             "every attribute must have a word vector that is not zero",
             where=where,
             got=f"{len(missing)} rows of zeros, the first for {missing[0]}",
             fix="Make the word vectors again, or pass --allow_missing_w2v to accept rows of zeros; the release's SUN has one.",
         )
-    return [f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}."]
+    if missing:
+        notes.append(f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}.")
+    return np.ascontiguousarray(vectors, dtype=np.float32)
+
+
+def _note_absent(kept: np.ndarray, names: Sequence[str], drop: bool, path: Path, notes: list[str]) -> None:
+    """Note the classes that have no image, or refuse them."""
+    absent = np.setdiff1d(np.arange(len(names)), kept)
+    if not drop:
+        got = f"none of {len(absent)} of {len(names)} classes, e.g. {names[int(absent[0])]}"
+        fix = "Pass --drop_absent_classes to leave such classes out, or correct the file."
+        raise InputError("every row of att must have an image", where=path, got=got, fix=fix)
+    notes.append(f"{len(absent)} of {len(names)} classes have no sample and are left out.")

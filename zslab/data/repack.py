@@ -18,6 +18,8 @@ from tyro.conf import Positional
 from zslab.data.region_file import RegionFile, read_samples
 from zslab.data.region_writer import write_region_file
 
+VARIABLES = ("att", "original_att", "w2v_att", "class_names", "attribute_names")
+
 
 @dataclass(frozen=True)
 class RepackConfig:
@@ -45,14 +47,10 @@ def repack(config: RepackConfig) -> None:
             dtype=config.dtype,
             labels=samples.labels,
             locations={key.removesuffix("_loc"): indices for key, indices in samples.locations.items()},
-            att=regions.variable("att"),
             pooled="mean" if pooled is None else pooled,
-            original_att=regions.variable("original_att"),
-            w2v_att=regions.variable("w2v_att"),
-            class_names=regions.texts("class_names"),
-            attribute_names=regions.texts("attribute_names"),
-            image_files=samples.image_files,
             backbone=regions.json_attribute("backbone"),
+            image_files=samples.image_files,
+            **{name: regions.variable(name) for name in VARIABLES},
         )
     finally:
         regions.close()

@@ -26,11 +26,7 @@ FileKey = tuple[str, int, int]  # name, size in bytes, time of the last change i
 
 
 def file_key(path: Path, name: str) -> FileKey:
-    """Return the key of a file that goes by `name`; a file that changes gets another key.
-
-    Raises:
-        OSError: there is no such file.
-    """
+    """Return the key of a file that goes by `name`; a file that changes gets another key."""
     status = path.stat()
     return name, status.st_size, status.st_mtime_ns
 
@@ -77,16 +73,13 @@ class Shards:
 
 @contextmanager
 def shards(folder: Path, keys: Sequence[object], batch: int, settings: object) -> Iterator[Shards]:
-    """Yield the batches of an extraction that one process at a time works on.
+    """Yield the batches of an extraction, which one process at a time works on.
 
     Args:
         folder: for the files; it can be deleted at any time to start again.
         keys: what each row is made of, as JSON can say it; see `file_key`.
         batch: rows of a batch.
         settings: what the rows depend on besides their keys, as JSON can say it.
-
-    Raises:
-        InputError: another process works in the folder, or the disk refuses.
     """
     make_folder(folder)
     with ExitStack() as stack:

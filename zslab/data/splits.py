@@ -30,15 +30,9 @@ PROPOSED_SPLIT = {
 
 
 def draw_hold_out(samples: np.ndarray, labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """Draw the samples to test on from each class.
+    """Draw a share of the samples (n,), indices of `labels` (N,), of each class to test on, ascending.
 
-    Args:
-        samples: (n,) indices of `labels`.
-        labels: (N,) class numbers.
-        share: of every class's samples; at least one sample is drawn and at least one is left.
-
-    Returns:
-        (h,) some of `samples`, ascending. A class with a single sample contributes none.
+    At least one sample of a class is drawn and at least one is left; a class with a single sample contributes none.
     """
     drawn = [np.array([], dtype=np.int64)]
     for label in np.unique(labels[samples]):

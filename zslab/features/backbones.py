@@ -28,18 +28,8 @@ from PIL import Image
 from torch import Tensor
 
 from zslab.errors import InputError
-from zslab.features import descriptor
+from zslab.features import descriptor, networks
 from zslab.features.images import MAX_PIXELS, find_white, open_image
-from zslab.features.networks import (
-    IMAGENET_DEVIATION,
-    IMAGENET_MEAN,
-    TIMM,
-    GridNetwork,
-    Weights,
-    build_timm,
-    build_torchvision,
-    pad_as_tensorflow,
-)
 from zslab.features.weights import check_intent, weights_digest
 from zslab.utils.files import converted
 
@@ -49,6 +39,7 @@ WHOLE = (0.0, 0.0, 1.0, 1.0)  # a view that leaves nothing out
 Padding = Literal["torch", "tensorflow"]
 Normalization = Literal["imagenet", "half", "timm"]
 Interpolation = Literal["bilinear", "bicubic"]
+View = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of an image's sides
 
 Self = TypeVar("Self", bound="Spec")
 AnyBackbone = TypeVar("AnyBackbone", bound="Backbone")
@@ -66,17 +57,13 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     @classmethod
     def from_json(cls: type[Self], content: object) -> Self:
-        """Return the spec from what `to_json` gave.
-
-        Raises:
-            InputError: the content is something else.
-        """
+        """Return the spec from what `to_json` gave."""
         fix = "It was written by another version or changed by hand: extract the features or export the model again."
         return converted(content, cls, "the backbone", fix)
 
 
 class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
-    """Settings of a backbone of images.
+    """Settings of a backbone of images; the descriptor squeezes every image to its own size and uses `name` and `white` alone.
 
     Attributes:
         name: "descriptor", a classification network of torchvision ("resnet101"), or "timm:NAME".
@@ -88,11 +75,6 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
         crop: side of the center crop. None: what the network was made for, such as 224; a backbone's own spec has both numbers.
         interpolation: of the resize, "bilinear" or "bicubic".
         white: what is white in images of more than 8 bits whose files do not tell, see `zslab.features.images.open_image`.
-
-    The descriptor squeezes every image to its own size and uses only `name` and `white`.
-
-    Raises:
-        InputError: a value is impossible.
     """
 
     padding: Padding = "torch"
@@ -103,17 +85,16 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
     white: int | float | None = None
 
     def __post_init__(self) -> None:
-        is_timm = self.name.startswith(TIMM)
+        is_timm = self.name.startswith(networks.TIMM)
         if self.normalization is None:
             msgspec.structs.force_setattr(self, "normalization", "timm" if is_timm else "imagenet")
         normalizations = get_args(Normalization)[: 3 if is_timm else 2]
         allowed = {"padding": get_args(Padding), "normalization": normalizations, "interpolation": get_args(Interpolation)}
         for flag, values in allowed.items():
             if (value := getattr(self, flag)) not in values:
-                must = f"the value must be one of {', '.join(values)}"
-                raise InputError(must, where=f"--{flag}", got=value, fix="Choose one of them.")
+                raise InputError(f"it must be one of {', '.join(values)}", where=f"--{flag}", got=value, fix="Choose one.")
         resize, crop = self.sizes()
-        if 0 in (self.resize, self.crop) or not 1 <= crop <= resize or not (self.white is None or self.white > 0):
+        if 0 in (self.resize, self.crop) or not 1 <= crop <= resize:
             got, fix = f"{self.resize} / {self.crop}", "Raise --resize or lower --crop."
             raise InputError("--crop must be from 1 to --resize", where="--resize / --crop", got=got, fix=fix)
 
@@ -132,8 +113,8 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
         resize, crop = self.sizes()
         return 0.0 if self.name == DESCRIPTOR else crop / resize
 
-    def seen_part(self, size: tuple[int, int]) -> tuple[float, float, float, float]:
-        """Return (left, top, right, bottom) of the center crop of an image of (width, height), as fractions of its sides."""
+    def seen_part(self, size: tuple[int, int]) -> View:
+        """Return the center crop of an image of (width, height)."""
         if not self.crop_share:
             return WHOLE
         margins = [(1 - min(1.0, self.crop_share * min(size) / side)) / 2 for side in size]
@@ -147,7 +128,7 @@ class Backbone(ABC):
         spec: which one.
         weights: a description of where the weights came from.
         digest: 12 hexadecimal digits of the weights' SHA-256; "" where there are none.
-        pooled_dim: P, of a whole image or video.
+        pooled_dim: P, of a whole image or video; D for every network, since pooled is the mean of the regions.
         feature_dim: D, of a region.
         grid: (rows, columns) of regions.
     """
@@ -160,10 +141,8 @@ class Backbone(ABC):
     grid: tuple[int, int]
 
     @abstractmethod
-    def read(self, source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, tuple[float, float, float, float]]:
-        """Return a file as `features` takes it, and the part that is seen: (left, top, right, bottom), fractions of its sides.
-
-        Threads may call it at the same time.
+    def read(self, source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, View]:
+        """Return a file as `features` takes it, and the part that is seen. Threads may call it at the same time.
 
         Raises:
             InputError: the file cannot be read.
@@ -191,13 +170,13 @@ class Backbone(ABC):
 
 
 class ImageBackbone(Backbone):
-    """A backbone of images; P is D for every network, since pooled is the mean of the regions."""
+    """A backbone of images."""
 
     spec: BackboneSpec
 
     def read(
         self, source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
-    ) -> tuple[Tensor, tuple[float, float, float, float]]:
+    ) -> tuple[Tensor, View]:
         """Open, resize and crop an image, see `Backbone.read`."""
         image = open_image(source, max_pixels=max_pixels, white=self.spec.white)
         return self.prepare(image), self.spec.seen_part(image.size)
@@ -206,7 +185,7 @@ class ImageBackbone(Backbone):
     def prepare(self, image: Image.Image) -> Tensor:
         """Return an RGB image as uint8 (3, h, w), resized and cropped."""
 
-    def for_files(self, files: Iterable[Path], *, max_pixels: int, workers: int) -> ImageBackbone:
+    def for_files(self: AnyBackbone, files: Iterable[Path], *, max_pixels: int, workers: int) -> AnyBackbone:
         """Decide what is white in images of more than 8 bits."""
         backbone = copy(self)
         backbone.spec = msgspec.structs.replace(self.spec, white=find_white(files, max_pixels=max_pixels, workers=workers))
@@ -215,7 +194,7 @@ class ImageBackbone(Backbone):
 
 def load_backbone(
     spec: BackboneSpec,
-    weights: Weights = "default",
+    weights: networks.Weights = "default",
     *,
     random_weights: bool = False,
     seed: int = 0,
@@ -232,10 +211,6 @@ def load_backbone(
         random_weights: use initial weights, drawn from `seed`.
         seed: of the random weights.
         device: where the network runs.
-
-    Raises:
-        InputError: no such network, its features are no grid, weights that do not fit or cannot be fetched, or packages
-            are missing.
     """
     if spec.name == DESCRIPTOR:
         if random_weights or (weights if isinstance(weights, Mapping) else weights not in ("default", "none")):
@@ -245,10 +220,11 @@ def load_backbone(
         return _Descriptor(spec)
     if not isinstance(weights, Mapping):
         check_intent(weights, random_weights)
+    build = networks.build_timm if spec.name.startswith(networks.TIMM) else networks.build_torchvision
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         torch.manual_seed(seed)
-        network = (build_timm if spec.name.startswith(TIMM) else build_torchvision)(spec.name, weights)
-    if spec.padding == "tensorflow" and not pad_as_tensorflow(network.network):
+        network = build(spec.name, weights)
+    if spec.padding == "tensorflow" and not networks.pad_as_tensorflow(network.network):
         must = "--padding tensorflow must find padded convolutions of stride 2 in the network"
         raise InputError(must, where="--padding", got=f"none in {spec.name}", fix="Leave the flag out.")
     resize, crop = spec.sizes(network.size)
@@ -257,8 +233,7 @@ def load_backbone(
 
 
 class _Descriptor(ImageBackbone):
-    feature_dim, pooled_dim = descriptor.REGION_DIM, descriptor.POOLED_DIM
-    grid = (descriptor.GRID, descriptor.GRID)
+    feature_dim, pooled_dim, grid = descriptor.REGION_DIM, descriptor.POOLED_DIM, (descriptor.GRID, descriptor.GRID)
     weights, digest = "closed formula, no weights", ""
 
     def __init__(self, spec: BackboneSpec):
@@ -281,20 +256,20 @@ class _Descriptor(ImageBackbone):
 class _Network(ImageBackbone):
     """Any network that gives a grid of features."""
 
-    def __init__(self, spec: BackboneSpec, network: GridNetwork, source: str, device: torch.device):
+    def __init__(self, spec: BackboneSpec, network: networks.GridNetwork, source: str, device: torch.device):
         self.spec, self.weights, self.digest = spec, source, weights_digest(network.network.state_dict())
         mean, deviation = network.mean, network.deviation
         if spec.normalization == "half":
             mean = deviation = 3 * (128.0,)
-        elif spec.normalization == "imagenet" and spec.name.startswith(TIMM):
-            mean, deviation = IMAGENET_MEAN, IMAGENET_DEVIATION
+        elif spec.normalization == "imagenet" and spec.name.startswith(networks.TIMM):
+            mean, deviation = networks.IMAGENET_MEAN, networks.IMAGENET_DEVIATION
         # Channels last is half as quick again on a CPU, and on a GPU no slower.
         network.network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
         self._network, self._device, self._scale = network, device, 1.0 if spec.normalization == "half" else 255.0
         self._mean, self._deviation = (torch.tensor(v, device=device).view(3, 1, 1) for v in (mean, deviation))
         pooled, regions = self.features(torch.zeros(1, 3, *2 * (spec.sizes()[1],), dtype=torch.uint8))
-        self.pooled_dim, (_, self.feature_dim, rows, columns) = pooled.shape[1], regions.shape
-        self.grid = rows, columns
+        self.pooled_dim, (_, self.feature_dim, *grid) = pooled.shape[1], regions.shape
+        self.grid = (grid[0], grid[1])
 
     def prepare(self, image: Image.Image) -> Tensor:
         return resized_and_cropped(image, *self.spec.sizes(), Image.Resampling[self.spec.interpolation.upper()])

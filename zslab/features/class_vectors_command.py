@@ -122,11 +122,7 @@ def class_vectors(
 
 
 def read_sentences(path: Path, names: list[str]) -> list[str]:
-    """Return the sentence of every class; rows of other classes are named in a warning.
-
-    Raises:
-        InputError: the file is no table of names and sentences, or lacks a class.
-    """
+    """Return the sentence of every class; rows of other classes are named in a warning."""
     from zslab.data.formats.table import read_table
     from zslab.utils.names import find_names, match_names
 

@@ -12,14 +12,10 @@ from zslab.utils.files import file_sha256
 
 
 def find_copies(files: Images) -> np.ndarray:
-    """Return for each file the index of the first one with the same content, (N,); its own index if it is the first.
-
-    Only files of equal size are read.
-    """
+    """Return for each file the index of the first one with the same content, (N,); only files of equal size are read."""
     sizes = [files.path(index).stat().st_size for index in range(len(files))]
-    n_of_size = Counter(sizes)
+    n_of_size, copy_of = Counter(sizes), np.arange(len(files))
     first: dict[tuple[int, str], int] = {}
-    copy_of = np.arange(len(files))
     for index, size in enumerate(sizes):
         if n_of_size[size] > 1:
             copy_of[index] = first.setdefault((size, file_sha256(files.path(index))), index)
@@ -27,34 +23,23 @@ def find_copies(files: Images) -> np.ndarray:
 
 
 def describe_copies(files: Images, copy_of: np.ndarray, is_seen: np.ndarray | None = None) -> list[str]:
-    """Return sentences about copies, none without copies.
+    """Return sentences about copies among N files, none without copies.
 
     Args:
-        files: N files.
+        files: the files.
         copy_of: (N,) as `find_copies` gives it.
         is_seen: (C,) whether a class is seen, where that is known.
     """
     copies = np.flatnonzero(copy_of != np.arange(len(files)))
-    originals, labels = copy_of[copies], files.labels
-
-    def pairs(chosen: np.ndarray) -> str:
-        return examples([f"{files.files[copy]} = {files.files[copy_of[copy]]}" for copy in chosen])
-
-    notes = []
-    if len(copies):
-        notes.append(
-            f"{len(copies)} files are byte-identical copies of others, kept on one side of the split: {pairs(copies)}."
-        )
-    mixed = copies[labels[copies] != labels[originals]]
-    if len(mixed):
-        notes.append(
-            f"{len(mixed)} of these copies lie in another class than the original: {pairs(mixed)}. Remove the wrong ones."
-        )
-    if is_seen is not None:
-        leaking = copies[is_seen[labels[copies] - 1] != is_seen[labels[originals] - 1]]
-        if len(leaking):
-            notes.append(
-                f"{len(leaking)} of these copies lie in a seen and in an unseen class, so test images are trained on: "
-                f"{pairs(leaking)}."
-            )
-    return notes
+    labels, first_labels = files.labels[copies], files.labels[copy_of[copies]]
+    leak = np.zeros(len(copies), bool) if is_seen is None else is_seen[labels - 1] != is_seen[first_labels - 1]
+    kinds = (
+        (copies, "files are byte-identical copies of others, kept on one side of the split: {}."),
+        (copies[labels != first_labels], "of these copies lie in another class than the original: {}. Remove the wrong ones."),
+        (copies[leak], "of these copies lie in a seen and in an unseen class, so test images are trained on: {}."),
+    )
+    return [
+        f"{len(some)} {words.format(examples([f'{files.files[copy]} = {files.files[copy_of[copy]]}' for copy in some]))}"
+        for some, words in kinds
+        if len(some)
+    ]

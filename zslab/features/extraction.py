@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +33,27 @@ from zslab.features.sources import Images, Split
 from zslab.utils.files import atomic_path, printable, write_text
 
 
+@dataclass(frozen=True)
 class Extraction:
-    """Features of the files that could be read, kept on disk in batches.
+    """Features of the files that could be read.
 
     Attributes:
         backbone: what made them.
+        finished: the batches on disk; None where a missing file has stopped everything.
         unreadable: index -> reason for the files that cannot be read.
         pooled: (n, P) of the others, in their order.
     """
 
-    def __init__(self, backbone: Backbone, finished: Shards | None, unreadable: dict[int, str], pooled: np.ndarray):
-        self.backbone, self._finished, self.unreadable, self.pooled = backbone, finished, unreadable, pooled
+    backbone: Backbone
+    finished: Shards | None
+    unreadable: dict[int, str]
+    pooled: np.ndarray
 
     def maps(self) -> Iterator[np.ndarray]:
         """Yield the region maps in the order of the files, (b, D, rows, columns) at a time."""
-        if self._finished is not None:
-            for number in sorted(set(range(len(self._finished.batches))) - set(self._finished.missing())):
-                yield self._finished.read(number)["maps"]
+        if self.finished is not None:
+            for number in sorted(set(range(len(self.finished.batches))) - set(self.finished.missing())):
+                yield self.finished.read(number)["maps"]
 
     def write_features(
         self, path: Path, images: Images, classes: Sequence[str] | None, copy_of: np.ndarray | None = None
@@ -83,16 +88,7 @@ class Extraction:
         attribute_names: Sequence[str] | None = None,
         word_vectors: np.ndarray | None = None,
     ) -> None:
-        """Write a region file with the split of the images.
-
-        Args:
-            path: the HDF5 file.
-            images: the n readable images with their labels.
-            split: class attributes and lists of these images.
-            dtype: precision of the region maps, "float16" or "float32", as for `extract`.
-            attribute_names: A names.
-            word_vectors: (A, v) of the attributes.
-        """
+        """Write a region file (HDF5) of the n readable images with their split, A attribute names and (A, v) word vectors."""
         write_region_file(
             path,
             self.maps(),
@@ -112,8 +108,8 @@ class Extraction:
 
     def remove(self) -> None:
         """Delete the batches: the files have been written."""
-        if self._finished is not None:
-            self._finished.remove()
+        if self.finished is not None:
+            self.finished.remove()
 
 
 @contextmanager
@@ -139,85 +135,70 @@ def extract(
         workers: threads that open files.
         max_pixels: an image with more is not opened.
         skip_unreadable: go on where files are missing, which otherwise are told before anything is computed.
-
-    Raises:
-        InputError: a feature is not finite, the disk is full, or another process works on the same.
     """
+    paths = [images.path(index) for index in range(len(images))]
     keys: list[object] = []
     missing: dict[int, str] = {}
     for index, name in enumerate(images.files):
         try:
-            keys.append(file_key(images.path(index), name))
+            keys.append(file_key(paths[index], name))
         except OSError as error:
             keys.append(name)
             missing[index] = error.strerror or str(error)
-    paths = [images.path(index) for index in range(len(images))]
     backbone = backbone.for_files(paths, max_pixels=max_pixels, workers=workers)
+    if missing and not skip_unreadable:
+        yield Extraction(backbone, None, missing, np.zeros((0, backbone.pooled_dim), np.float32))
+        return
     fields: list[tuple[str, str, tuple[int, ...]]] = [("index", "int64", ()), ("pooled", "float32", (backbone.pooled_dim,))]
     if maps is not None:
         fields.append(("maps", maps, (backbone.feature_dim, *backbone.grid)))
     row_type = np.dtype(fields)
-    if missing and not skip_unreadable:
-        yield Extraction(backbone, None, missing, np.zeros((0, backbone.pooled_dim), np.float32))
-        return
-    with shards(partial, keys, batch_size, {**backbone.identity(), "rows": str(row_type)}) as finished:
-        pooled, unreadable = _compute(images, backbone, finished, row_type, workers, max_pixels)
-        yield Extraction(backbone, finished, unreadable, pooled)
-
-
-def _compute(
-    images: Images, backbone: Backbone, finished: Shards, row_type: np.dtype, workers: int, max_pixels: int
-) -> tuple[np.ndarray, dict[int, str]]:
-    """Compute the batches that are not finished; return pooled vectors and index -> reason for unreadable files."""
 
     def load(index: int) -> Tensor | str:
         try:
-            return backbone.read(images.path(index), max_pixels=max_pixels)[0]
+            return backbone.read(paths[index], max_pixels=max_pixels)[0]
         except InputError as error:
             return f"{error.must}, {error.got}"
 
-    unreadable: dict[int, str] = {}
-    kept = {}
-    for number in set(range(len(finished.batches))) - set(finished.missing()):
-        rows = finished.read(number)
-        if len(rows) == len(finished.batches[number]):  # otherwise a file could not be read, which may have been mended
-            kept[number] = rows["pooled"].copy()
-    to_do = [(number, batch) for number, batch in enumerate(finished.batches) if number not in kept]
-    n_done = len(images) - sum(len(batch) for _, batch in to_do)
-    with (
-        ThreadPoolExecutor(workers) as pool,
-        tqdm(desc=backbone.spec.name, total=len(images), initial=n_done, disable=None) as bar,
-    ):
-        following = pool.map(load, to_do[0][1]) if to_do else iter(())
-        for (number, batch), (_, next_batch) in zip(to_do, [*to_do[1:], (0, range(0))]):
-            loaded, following = following, pool.map(load, next_batch)
-            inputs = dict(zip(batch, loaded))
-            unreadable |= {index: reason for index, reason in inputs.items() if isinstance(reason, str)}
-            tensors = {index: tensor for index, tensor in inputs.items() if not isinstance(tensor, str)}
-            if tensors:
-                rows = np.empty(len(tensors), row_type)
-                rows["index"] = list(tensors)
-                with np.errstate(over="ignore"):
-                    for name, values in zip(("pooled", "maps"), backbone.features(torch.stack(list(tensors.values())))):
-                        if name in (row_type.names or ()):
-                            rows[name] = values
-                            _check_finite(rows[name], [images.files[index] for index in tensors])
-                finished.write(number, rows)
-                kept[number] = rows["pooled"].copy()
-            bar.update(len(batch))
-    none = np.zeros((0, backbone.pooled_dim), np.float32)
-    return np.concatenate([none, *(kept[number] for number in sorted(kept))]), unreadable
+    with shards(partial, keys, batch_size, {**backbone.identity(), "rows": str(row_type)}) as finished:
+        pooled, unreadable = {-1: np.zeros((0, backbone.pooled_dim), np.float32)}, dict[int, str]()
+        for number in set(range(len(finished.batches))) - set(finished.missing()):
+            rows = finished.read(number)
+            if len(rows) == len(finished.batches[number]):  # otherwise a file could not be read, which may have been mended
+                pooled[number] = rows["pooled"].copy()
+        to_do = [(number, batch) for number, batch in enumerate(finished.batches) if number not in pooled]
+        n_done = len(images) - sum(len(batch) for _, batch in to_do)
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            tqdm(desc=backbone.spec.name, total=len(images), initial=n_done, disable=None) as bar,
+        ):
+            following = pool.map(load, to_do[0][1]) if to_do else iter(())
+            for (number, batch), (_, next_batch) in zip(to_do, [*to_do[1:], (0, range(0))]):
+                current, following = following, pool.map(load, next_batch)
+                loaded = dict(zip(batch, current))
+                unreadable |= {index: reason for index, reason in loaded.items() if isinstance(reason, str)}
+                inputs = {index: tensor for index, tensor in loaded.items() if not isinstance(tensor, str)}
+                if inputs:
+                    rows = np.empty(len(inputs), row_type)
+                    rows["index"] = list(inputs)
+                    values = dict(zip(("pooled", "maps"), backbone.features(torch.stack(list(inputs.values())))))
+                    for name in (row_type.names or ())[1:]:
+                        rows[name] = _finite(values[name], row_type[name].base, [images.files[index] for index in inputs])
+                    finished.write(number, rows)
+                    pooled[number] = rows["pooled"].copy()
+                bar.update(len(batch))
+        yield Extraction(backbone, finished, unreadable, np.concatenate([pooled[number] for number in sorted(pooled)]))
 
 
-def _check_finite(values: np.ndarray, files: Sequence[str]) -> None:
-    finite = np.isfinite(values).reshape(len(values), -1).all(axis=1)
-    if not finite.all():
-        where, must = (
-            files[int(np.flatnonzero(~finite)[0])],
-            f"features must be finite numbers that {values.dtype.name} can hold",
-        )
+def _finite(values: Tensor, dtype: np.dtype, files: Sequence[str]) -> np.ndarray:
+    """Return features in the precision of the file, if they are finite in it."""
+    with np.errstate(over="ignore"):
+        stored = values.numpy().astype(dtype)
+    bad = np.flatnonzero(~np.isfinite(stored).reshape(len(stored), -1).all(axis=1))
+    if len(bad):
         fix = "Check --weights, --padding and --normalization; --region_type float32 holds larger numbers."
-        raise InputError(must, where=where, got="NaN or infinity", fix=fix)
+        raise InputError(f"features must be finite {dtype.name} numbers", where=files[bad[0]], got="NaN or infinity", fix=fix)
+    return stored
 
 
 def write_unreadable(path: Path, images: Images, unreadable: dict[int, str]) -> None:

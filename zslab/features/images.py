@@ -46,7 +46,7 @@ MAX_PIXELS = 80_000_000  # such a photo needs 240 MB once it is decoded; Pillow 
 MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a fraction of their sides
 
 WHITES = (255, 1023, 4095, 16383, 65535)  # largest values of 8, 10, 12, 14 and 16 bits
-OVERSHOOT = 1.25  # a resized floating-point image may exceed its white by so much
+OVERSHOOT = 0.25  # share by which a resized floating-point image may exceed black and white
 MAX_SAMPLE_VALUES = (281, 341)  # TIFF tags of whole numbers and of floating-point numbers
 SCALED = ("PPM", "JPEG2000")  # formats that Pillow brings to 16 bits
 
@@ -69,12 +69,12 @@ def open_image(
     Raises:
         InputError: the image is missing, empty, no image, damaged, cut short, or too large, or exceeds its white.
     """
-    where = _name(source)
-    image, deep = _decoded(source, where, max_pixels)
+    where = source if isinstance(source, str | Path) else getattr(source, "filename", None) or getattr(source, "name", None)
+    image, deep = _decoded(source, where or "the image", max_pixels)
     if deep is not None:
-        mode = {2: "L", 3: image.mode}[deep.values.ndim]
-        pixels = _to_8_bits(deep.values, _white_of(deep, white, where))
-        info, image = image.info, Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
+        pixels = _in_8_bits(deep, white, where or "the image")
+        mode, info = image.mode if pixels.ndim == 3 else "L", image.info
+        image = Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
         image.info = info
     with suppress(Exception):  # damaged metadata does not make a good image bad
         image = ImageOps.exif_transpose(image)  # nothing where Pillow has turned it already, as it does with TIFF
@@ -91,34 +91,27 @@ def find_white(files: Iterable[Path], *, max_pixels: int = MAX_PIXELS, workers: 
 
     It is the largest value of the fewest bits that hold all of these images, and logged. Images that cannot be read are left
     out. None without such an image.
-
-    Raises:
-        InputError: some of them have whole numbers and others floating-point numbers, or their range is unknown.
     """
 
-    def untold(file: Path) -> tuple[Path, bool, float] | None:
-        try:
+    def untold(file: Path) -> tuple[float, Path] | None:
+        with suppress(InputError, OSError):
             with open(file, "rb") as stream:
                 start = stream.read(25)
             if start[:2] in (b"II", b"MM") or (start[:4] == b"\x89PNG" and start[24:] == b"\x10"):  # TIFF, PNG of 16 bits
                 _, deep = _decoded(file, file, max_pixels, only_deep=True)
                 if deep is not None and deep.white is None:
-                    return file, deep.is_float, float(deep.values.max())
-        except (InputError, OSError):
-            pass
+                    return _guess(deep.values, file), file
         return None
 
     with ThreadPoolExecutor(workers) as pool:
-        found = [values for values in pool.map(untold, files) if values is not None]
+        found = [one for one in pool.map(untold, files) if one is not None]
     if not found:
         return None
-    kinds = {is_float: file for file, is_float, _ in found}
-    if len(kinds) > 1:
-        fix = "Convert one kind to 8 bits a channel."
+    if len(kinds := {type(white): file.name for white, file in found}) > 1:
         must = "images of more than 8 bits must be all of whole or all of floating-point numbers"
-        raise InputError(must, where=found[0][0].parent, got=examples([file.name for file in kinds.values()]), fix=fix)
-    file, is_float, most = max(found, key=lambda values: values[2])
-    white = _guess(most, is_float, file)
+        fix = "Convert one kind to 8 bits a channel."
+        raise InputError(must, where=found[0][1].parent, got=examples(kinds.values()), fix=fix)
+    white, _ = max(found)
     log.warning("%d images have more than 8 bits and no stored depth: %g is taken as white in all of them.", len(found), white)
     return white
 
@@ -132,29 +125,19 @@ class _Deep(NamedTuple):
     values: np.ndarray
     white: float | None = None
 
-    @property
-    def is_float(self) -> bool:
-        return self.values.dtype.kind == "f"
-
-
-def _name(source: object) -> object:
-    if isinstance(source, str | Path):
-        return source
-    return getattr(source, "filename", None) or getattr(source, "name", None) or "the image"
-
 
 def _decoded(source: Any, where: object, max_pixels: int, only_deep: bool = False) -> tuple[Image.Image, _Deep | None]:
     """Return the loaded image and its samples of more than 8 bits; with `only_deep`, others are not loaded."""
-    formats = ", ".join(FORMATS)
-    fix = "It is probably cut short: copy or download it again, or leave it out."
+    if isinstance(source, np.ndarray):
+        return _from_array(source, where, max_pixels)
     if isinstance(source, str | Path) and not Path(source).is_file():
         got = "a folder" if Path(source).is_dir() else "no such file"
         raise InputError("the image must be a file", where=where, got=got, fix="Check the path.")
+    formats, content = ", ".join(FORMATS), b""
+    fix = "It is probably cut short: copy or download it again, or leave it out."
     with readable(where, f"the file must be a complete image ({formats})", fix):
-        if isinstance(source, np.ndarray):
-            return _from_array(source, where, max_pixels)
         if isinstance(source, Image.Image):
-            image, content = source, b""
+            image = source
         else:
             content = Path(source).read_bytes() if isinstance(source, str | Path) else _read(source)
             try:
@@ -164,7 +147,10 @@ def _decoded(source: Any, where: object, max_pixels: int, only_deep: bool = Fals
             except UnidentifiedImageError:
                 must = f"the file must be an image of a kind that is read ({formats})"
                 raise InputError(must, where=where, got=kind_of_file(io.BytesIO(content)), fix=_how_to_open(content)) from None
-        _reduce(image, max_pixels)
+        most, n_pixels = min(max_pixels, MAX_JPEG_PIXELS), image.width * image.height
+        if isinstance(image, JpegImageFile) and n_pixels > most:
+            factor = next((n for n in (2, 4) if n_pixels <= n * n * most), 8)  # what the decoder can leave out
+            image.draft("RGB", (image.width // factor, image.height // factor))
         if image.width * image.height > max_pixels:
             raise _too_large(where, f"{image.width} x {image.height}", max_pixels)
         deep = _deep(image, content, where)
@@ -195,27 +181,16 @@ def known_formats() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _reduce(image: Image.Image, max_pixels: int) -> None:
-    """Make a large JPEG decode at 1/2, 1/4 or 1/8 of its sides."""
-    most, n_pixels = min(max_pixels, MAX_JPEG_PIXELS), image.width * image.height
-    if isinstance(image, JpegImageFile) and n_pixels > most:
-        factor = next((n for n in (2, 4) if n_pixels <= n * n * most), 8)
-        image.draft("RGB", (image.width // factor, image.height // factor))
-
-
 def _from_array(array: np.ndarray, where: object, max_pixels: int) -> tuple[Image.Image, _Deep | None]:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    is_image = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if not is_image or not array.size or (array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f"):
+    array = array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array
+    mode = {2: "L", 3: {3: "RGB", 4: "RGBA"}.get(array.shape[-1])}.get(array.ndim) if array.size else None
+    if mode is None or (array.dtype not in (np.uint8, np.uint16) and array.dtype.kind != "f"):
         must = "an array must be (height, width), (height, width, 3) or (height, width, 4) of uint8, uint16 or float"
         raise InputError(must, where=where, got=f"{array.dtype} {array.shape}", fix="Convert the array to uint8.")
     height, width = array.shape[:2]
     if height * width > max_pixels:
         raise _too_large(where, f"{width} x {height}", max_pixels)
-    if array.dtype == np.uint8:
-        return Image.fromarray(array), None
-    return Image.new({2: "L", 3: "RGB" if array.shape[-1] == 3 else "RGBA"}[array.ndim], (1, 1)), _Deep(array)
+    return (Image.fromarray(array), None) if array.dtype == np.uint8 else (Image.new(mode, (1, 1)), _Deep(array))
 
 
 def _too_large(where: object, got: str, max_pixels: int) -> InputError:
@@ -265,21 +240,18 @@ def _deep(image: Image.Image, content: bytes, where: object) -> _Deep | None:
 
 def _raw_mode(tile: tuple[object, ...]) -> str:
     """Return how the bytes of a tile are laid out, in Pillow's words: "RGB;16B"."""
-    arguments = tile[3]
-    return str(arguments[0] if isinstance(arguments, tuple) else arguments)
+    return str(tile[3][0] if isinstance(tile[3], tuple) else tile[3])
 
 
 def _both_bytes(image: Image.Image, content: bytes) -> np.ndarray:
     """Return 16-bit colors, of which Pillow keeps the high bytes alone: told the other byte order, it keeps the low ones."""
     low: Any = _open(content)
-    native, other = ("L", "B") if sys.byteorder == "little" else ("B", "L")
-    swap = {native: other, other: native, "N": other}
-    tiles = []
-    for tile in low.tile:
-        raw_mode = _raw_mode(tile)
-        swapped = raw_mode[:-1] + swap[raw_mode[-1]]
-        tiles.append(tile._replace(args=(swapped, *tile.args[1:]) if isinstance(tile.args, tuple) else swapped))
-    low.tile = tiles
+    swap = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
+    swapped = [_raw_mode(tile)[:-1] + swap[_raw_mode(tile)[-1]] for tile in low.tile]
+    low.tile = [
+        tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
+        for tile, mode in zip(low.tile, swapped)
+    ]
     values: np.ndarray = np.asarray(image).astype(np.uint16) * 256 + np.asarray(low)
     return values
 
@@ -296,33 +268,29 @@ def _significant_bits(content: bytes) -> int:
     return 0
 
 
-def _white_of(deep: _Deep, decided: float | None, where: object) -> float:
-    """Return what is white: as the file tells, as decided for the data set, else a guess."""
-    least, most, white = float(deep.values.min()), float(deep.values.max()), deep.white
-    if white is None and isinstance(decided, float) == deep.is_float:
-        white = decided
-    if white is None:
-        white = _guess(most, deep.is_float, where)
-        if white < WHITES[-1]:
-            log.warning("%s: more than 8 bits and no stored depth; %g is taken as white.", where, white)
-    margin = (OVERSHOOT - 1) * white if deep.is_float else 0
-    if not (least >= -margin and most <= white + margin):
-        must, fix = f"pixels must be from 0 to {white:g}", "Save the image with 8 bits a channel."
-        raise InputError(must, where=where, got=f"{least:g} to {most:g}", fix=fix)
-    return white
-
-
-def _guess(most: float, is_float: bool, where: object) -> float:
-    """Return the largest value of the fewest bits that hold `most`; 1.0 of floating-point numbers up to about 1."""
-    for white in (1, *WHITES) if is_float else WHITES:
-        if most <= white * (OVERSHOOT if is_float else 1):
-            return float(white) if is_float else white
-    fix = "Save it with 8 bits a channel."
-    raise InputError(f"pixels must be from 0 to {WHITES[-1]}", where=where, got=f"up to {most:g}", fix=fix)
-
-
-def _to_8_bits(values: np.ndarray, white: float) -> np.ndarray:
-    """Scale 0 ... white to 0 ... 255, rounded."""
-    if values.dtype.kind == "f":
+def _in_8_bits(deep: _Deep, decided: float | None, where: object) -> np.ndarray:
+    """Scale 0 ... white to 0 ... 255, rounded; white is what the file tells, what was decided for the data set, or a guess."""
+    values, is_float, told = deep.values, deep.values.dtype.kind == "f", deep.white
+    if told is None and isinstance(decided, float) == is_float:
+        told = decided
+    white = _guess(values, where) if told is None else told
+    if told is None and white < WHITES[-1]:
+        log.warning("%s: more than 8 bits and no stored depth; %g is taken as white.", where, white)
+    margin = OVERSHOOT * white if is_float else 0
+    if not (values.min() >= -margin and values.max() <= white + margin):
+        must, got = f"pixels must be from 0 to {white:g}", f"{values.min():g} to {values.max():g}"
+        raise InputError(must, where=where, got=got, fix="Save the image with 8 bits a channel.")
+    if is_float:
         return (np.clip(values / white, 0, 1) * 255 + 0.5).astype(np.uint8)
-    return ((values.astype(np.int64) * 255 + int(white) // 2) // int(white)).astype(np.uint8)
+    scaled: np.ndarray = (values.astype(np.int64) * 255 + int(white) // 2) // int(white)
+    return scaled.astype(np.uint8)
+
+
+def _guess(values: np.ndarray, where: object) -> float:
+    """Return the largest value of the fewest bits that hold the pixels; 1.0 of floating-point numbers up to about 1."""
+    is_float = values.dtype.kind == "f"
+    for white in (1, *WHITES) if is_float else WHITES:
+        if values.max() <= white * (1 + OVERSHOOT * is_float):
+            return float(white) if is_float else white
+    must, got = f"pixels must be from 0 to {WHITES[-1]}", f"up to {values.max():g}"
+    raise InputError(must, where=where, got=got, fix="Save the image with 8 bits a channel.")

@@ -8,10 +8,9 @@ for path in modality.find([Path("folder")]):
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -19,8 +18,7 @@ from zslab.features import backbones, images, video, video_files
 from zslab.features.sources import find_files
 
 
-@dataclass(frozen=True)
-class Modality:
+class Modality(NamedTuple):
     """A kind of file that a model classifies.
 
     Attributes:
@@ -37,10 +35,9 @@ class Modality:
     spec: type[backbones.BackboneSpec] | type[video.VideoSpec]
     load_backbone: Callable[..., backbones.Backbone]
 
-    @property
-    def find(self) -> Callable[..., list[Path]]:
-        """Files and folders -> files, see `find_files`."""
-        return partial(find_files, suffixes=self.suffixes, kind=self.name)
+    def find(self, paths: Iterable[Path | str]) -> list[Path]:
+        """Return the files among files and folders, see `find_files`."""
+        return find_files(paths, self.suffixes, self.name)
 
 
 IMAGES = Modality("image", images.SUFFIXES, images.open_image, backbones.BackboneSpec, backbones.load_backbone)

@@ -47,11 +47,7 @@ class GridNetwork:
 def load_weights(network: nn.Module, weights: Weights, known: Any, unused: Sequence[str]) -> str:
     """Load weights into a network of torchvision and return a description of where they came from.
 
-    Args:
-        network: the network.
-        weights: "none", a member of `known`, a file, or named tensors.
-        known: torchvision's enumeration of the network's weights.
-        unused: as for `load_fitting`.
+    `weights` are "none", a member of torchvision's enumeration `known`, a file, or tensors; `unused` is as for `load_fitting`.
     """
     if isinstance(weights, Mapping):
         source, state = "weights given as tensors", weights
@@ -68,12 +64,7 @@ def load_weights(network: nn.Module, weights: Weights, known: Any, unused: Seque
 
 
 def build_torchvision(name: str, weights: Weights) -> GridNetwork:
-    """Return a classification network of torchvision up to its pooling.
-
-    Args:
-        name: of the network.
-        weights: as for `zslab.features.backbones.load_backbone`.
-    """
+    """Return a classification network of torchvision up to its pooling; arguments as for `backbones.load_backbone`."""
     models = import_extra("torchvision", "images").models
     names = models.list_models(module=models)
     if name not in names:
@@ -102,7 +93,7 @@ def build_torchvision(name: str, weights: Weights) -> GridNetwork:
 
 
 def build_timm(name: str, weights: Weights) -> GridNetwork:
-    """Return a network of timm; arguments and errors are those of `zslab.features.backbones.load_backbone`."""
+    """Return a network of timm; arguments as for `backbones.load_backbone`."""
     timm = import_extra("timm", "images")
     name = name.removeprefix(TIMM)
     if not timm.is_model(name):
@@ -115,12 +106,12 @@ def build_timm(name: str, weights: Weights) -> GridNetwork:
         network = timm.create_model(name, pretrained=isinstance(weights, str) and weights == "default", num_classes=0)
     heads = network.pretrained_cfg.get("classifier") or ()
     heads = [heads] if isinstance(heads, str) else list(heads)
-    source = "weights given as tensors" if isinstance(weights, Mapping) else Path(weights).name
+    source = f"timm's {name}.{network.pretrained_cfg.get('tag', '')}".rstrip(".") if "." not in name else f"timm's {name}"
     if isinstance(weights, Mapping):
+        source = "weights given as tensors"
         load_fitting(network, weights, heads, source)
-    elif weights == "default":
-        source = f"timm's {name}.{network.pretrained_cfg.get('tag', '')}".rstrip(".") if "." not in name else f"timm's {name}"
-    elif weights != "none":
+    elif weights not in ("default", "none"):
+        source = Path(weights).name
         load_fitting(network, read_state_dict(Path(weights)), heads, source)
     data = timm.data.resolve_data_config({}, model=network)
     size = int(data["input_size"][1])

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from zslab.data.formats.names import read_names
-from zslab.errors import InputError
+from zslab.errors import readable
 from zslab.utils.names import without_numbers
 
 
@@ -40,21 +40,11 @@ def pretraining_classes(source: str) -> list[list[str]]:
 
     Args:
         source: "imagenet1k", "kinetics400", or a text file with a class a line, its synonyms separated by commas.
-
-    Raises:
-        InputError: the package that lists the names is missing, or the file cannot be read.
     """
     lists: dict[str, Callable[[], list[str]]] = {"imagenet1k": _imagenet, "kinetics400": _kinetics}
-    try:
+    fix = "In the project's folder: pip install -e '.[images]'. Or pass a text file with a name a line."
+    with readable(source, "timm must be installed for imagenet1k, torchvision for kinetics400", fix, (ImportError,)):
         lines = lists[source]() if source in lists else read_names(Path(source))
-    except ImportError as error:
-        raise InputError(
-            "the list of class names needs a package",
-            where=source,
-            found=error,
-            expected="timm for imagenet1k, torchvision for kinetics400",
-            fix="In the project's folder: pip install -e '.[images]'. Or pass a text file with a name a line.",
-        ) from None
     return [[name.strip() for name in line.split(",") if name.strip()] for line in lines]
 
 

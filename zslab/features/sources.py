@@ -62,11 +62,7 @@ class Images:
         return replace(self, files=[self.files[index] for index in indices], labels=self.labels[indices])
 
     def labeled(self, class_names: Sequence[str], fix: str) -> Images:
-        """Return the files of class folders with the labels of a list of classes, in which the folders' names are looked up.
-
-        Raises:
-            InputError: a folder has no class or fits several, or two folders are of one class.
-        """
+        """Return the files of class folders with the labels of a list of classes, in which the folders' names are looked up."""
         numbers = np.array(find_names(self.classes or [], class_names, self.root, fix=fix))
         return replace(self, labels=numbers[self.labels - 1] + 1, classes=list(class_names))
 
@@ -99,18 +95,14 @@ class Split:
 
 
 def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
-    """Return the files of a kind among files and folders, in the order given; a folder gives all files below it, sorted.
+    """Return the files of a kind among files and folders, in the order given and each once.
 
-    A file that is named itself is taken whatever its suffix; in folders the suffix decides, and hidden files are skipped. A
-    file that is reached twice is listed once.
+    A file that is named itself is taken whatever its suffix. A folder gives all that are not hidden below it, sorted.
 
     Args:
         paths: files and folders.
         suffixes: suffixes of the kind, in lower case.
         kind: its name for messages, "image" or "video".
-
-    Raises:
-        InputError: a path is missing, or there is no such file anywhere.
     """
     given = [Path(path) for path in paths]
     files: dict[Path, None] = {}
@@ -170,11 +162,7 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
         root: the folder.
         suffixes: suffixes of the kind, in lower case.
         kind: "image" or "video".
-        class_names: the classes in the order of the labels, as a split file has them; None: the folders' own order. See
-            `zslab.utils.names` for what counts as the same name.
-
-    Raises:
-        InputError: there are no files, or folders and classes do not match.
+        class_names: the classes in the order of the labels, as a split file has them; None: the folders' own order.
     """
     layout, fix = f"{root}/CLASS/*{suffixes[0]}", f"Put the {kind}s of each class into a folder with the name of the class."
     if not root.is_dir():
@@ -233,9 +221,6 @@ def read_image_list(path: Path, root: Path, drop_leading: int = 0, class_names: 
         drop_leading: parts of each path to leave off, the author's folders: 5 in the published features, 7 in SUN's.
             What is before a leading slash counts as one.
         class_names: in the order of the labels, which names in the list are looked up in; None: in the order of the alphabet.
-
-    Raises:
-        InputError: the list is missing, damaged or empty, or names images that are not there.
     """
     classes = None
     if path.suffix == ".mat":
@@ -246,9 +231,9 @@ def read_image_list(path: Path, root: Path, drop_leading: int = 0, class_names: 
         if all(word.lstrip("-").isdigit() for word in words):
             labels = np.array(words, dtype=np.float64)
         else:
-            classes = list(class_names or sorted(set(words)))
-            places = find_names(sorted(set(words)), classes, path)
-            labels = np.array(places)[np.unique(words, return_inverse=True)[1]] + 1
+            distinct, places = np.unique(words, return_inverse=True)
+            classes = list(class_names or distinct.tolist())
+            labels = np.array(find_names(distinct.tolist(), classes, path))[places] + 1
     fix = "Give every image the number of its class, counted from 1."
     labels = array(labels, path, "labels", (len(files),), low=1, high=10**7, whole=True, fix=fix).astype(np.int64)
     if not root.is_dir():
@@ -260,32 +245,25 @@ def read_image_list(path: Path, root: Path, drop_leading: int = 0, class_names: 
     if bad is not None or not any((root / name).is_file() for name in dropped):
         parts = files[0].split("/")
         fitting = [n for n in range(len(parts)) if (root / "/".join(parts[n:]).lstrip("/")).is_file()]
-        raise InputError(
-            f"the list must have paths of images below {root}",
-            where=path,
-            got=f"{dropped[0]!r}" if bad is None else repr(bad),
-            fix=f"Pass --drop_leading {fitting[-1]}." if fitting else "Check --images and --drop_leading.",
-        )
+        fix = f"Pass --drop_leading {fitting[-1]}." if fitting else "Check --images and --drop_leading."
+        got = repr(dropped[0] if bad is None else bad)
+        raise InputError(f"the list must have paths of images below {root}", where=path, got=got, fix=fix)
     return Images(root, dropped, labels, classes, path)
 
 
 def _read_lines(path: Path) -> tuple[list[str], list[str]]:
     """Return the paths and the labels, numbers or names, of a list."""
-    rows = []
+    rows, fix = [], "Write a path, a tab and the number of the class on each line."
     for number, line in enumerate(read_text(path).splitlines(), start=1):
-        if not line.strip():
-            continue
         fields = line.split("\t") if "\t" in line else line.rsplit(maxsplit=1)
         if "\t" not in line and "," in line and not fields[-1].isdigit():
             fields = next(csv.reader([line]))
-        if len(fields) < 2 or not fields[1].strip():
-            fix = "Write a tab and the number of the class after each path."
+        if line.strip() and (len(fields) < 2 or not fields[1].strip()):
             raise InputError("a line must have a path and a label", where=f"{path}, line {number}", got=line, fix=fix)
-        rows.append((fields[0].strip(" ,"), fields[1].strip()))
+        rows += [(fields[0].strip(" ,"), fields[1].strip())] if line.strip() else []
     if rows and rows[0][1].lower() in HEADINGS:
         del rows[0]
     if not rows:
-        fix = "Write a path, a tab and the number of the class on each line."
         raise InputError("the list must name images", where=path, got="no line", fix=fix)
     return [file for file, _ in rows], [label for _, label in rows]
 
@@ -293,8 +271,7 @@ def _read_lines(path: Path) -> tuple[list[str], list[str]]:
 def leave_out(images: Images, split: Split | None, unreadable: Iterable[int]) -> tuple[Images, Split | None]:
     """Return images and split without the unreadable ones; the lists then count the images that remain.
 
-    Raises:
-        InputError: a class would lose its last image, or a list its last entry.
+    A class that would lose its last image, or a list that would lose its last entry, is refused.
     """
     indices = np.setdiff1d(np.arange(len(images)), list(unreadable))
     remaining = images.subset(indices)
@@ -319,12 +296,7 @@ def read_class_names(path: Path) -> list[str] | None:
 
 
 def read_split(path: Path, images: Images) -> Split:
-    """Return what a split file says, checked against the images.
-
-    Raises:
-        InputError: the file cannot be used, or it was made for other images: their number, their labels or their
-            folders' names say so.
-    """
+    """Return what a split file says, refused if the images' number, labels or folders say that it was made for others."""
     fix = "Pass the image list and the split file that belong together."
     content = read_mat(path, ["att", "trainval_loc", "test_seen_loc", "test_unseen_loc"], ["original_att"])
     lists = np.concatenate([content[f"{name}_loc"].ravel() for name in ("trainval", "test_seen", "test_unseen")])

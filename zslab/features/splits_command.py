@@ -120,9 +120,6 @@ def vectors_and_names(
         config: where they come from.
         n_classes: how many classes the labels have.
         feature_file: file of the features, which may hold the names.
-
-    Raises:
-        InputError: a file is missing or does not fit the labels.
     """
     import numpy as np
 

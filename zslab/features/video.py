@@ -9,7 +9,8 @@ Swin (Liu et al., CVPR 2022), trained on Kinetics-400.
 These are not the features of the TF-VAEGAN paper, which are of an I3D network on color and on optical flow, 8192-d.
 
     backbone = load_backbone(VideoSpec("r2plus1d_18"))
-    features = video_features(Path("clip.mp4"), backbone)  # (512,)
+    windows, _ = backbone.read(Path("clip.mp4"))
+    pooled, _ = backbone.features(windows[None])  # (1, 512)
 
 Memory holds a video's windows at network size, never a video's frames. Needs the extra `video` (torchvision, PyAV).
 """
@@ -60,9 +61,6 @@ class VideoSpec(Spec, frozen=True, forbid_unknown_fields=True):
 
     Zero frames, a rate of zero, and None stand for what the network's weights were trained with; a backbone's own spec has the
     numbers.
-
-    Raises:
-        InputError: a number is not positive.
     """
 
     windows: int = 4
@@ -108,18 +106,21 @@ class VideoBackbone(Backbone):
 
     def read(self, source: Path | str, *, max_pixels: int = 0) -> tuple[Tensor, tuple[float, float, float, float]]:
         """Return the windows of a video file, (w, 3, frames, height, width), and the whole frame as the part that is seen."""
-        return read_windows(source, self), WHOLE
+
+        def choose(n_frames: int, rate: float) -> np.ndarray:
+            return window_indices(n_frames, self.spec.frames, max(1, round(rate / self.spec.frame_rate)), self.spec.windows)
+
+        frames, indices = read_frames(source, choose, self.transform)
+        return torch.stack([torch.cat([frames[index] for index in row], dim=1) for row in indices.tolist()]), WHOLE
 
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return pooled (n, D), the mean over a video's windows, and the same as one region, (n, D, 1, 1)."""
-        device = next(self.network.parameters()).device
+        device, rows = next(self.network.parameters()).device, []
         with torch.inference_mode():
-            pooled = torch.stack(
-                [
-                    torch.cat([self.network(part.to(device)).float().cpu() for part in windows.split(self.batch_size)]).mean(0)
-                    for windows in batch
-                ]
-            )
+            for windows in batch:
+                parts = [self.network(part.to(device)).float().cpu() for part in windows.split(self.batch_size)]
+                rows.append(torch.cat(parts).mean(0))
+        pooled = torch.stack(rows)
         return pooled, pooled[..., None, None]
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -153,9 +154,6 @@ def load_backbone(
         seed: of the random weights.
         device: where the network runs.
         batch_size: windows in the network at a time.
-
-    Raises:
-        InputError: no such network or weights, weights that do not fit or cannot be fetched, or packages are missing.
     """
     models = import_extra("torchvision", "video").models
     import_extra("av", "video")  # missing, it is missed before the first video
@@ -193,20 +191,3 @@ def window_indices(n_frames: int, length: int, step: int, n_windows: int) -> np.
     starts = np.linspace(0, room, n_windows).round() if n_windows > 1 else np.array([room // 2])
     indices = np.unique(starts.astype(int))[:, None] + step * np.arange(length)
     return np.minimum(indices, n_frames - 1)
-
-
-def read_windows(path: Path | str, backbone: VideoBackbone) -> Tensor:
-    """Return a video's windows as the network takes them, (w, 3, frames, height, width) float32; errors as `read_frames`."""
-    spec = backbone.spec
-
-    def choose(n_frames: int, rate: float) -> np.ndarray:
-        return window_indices(n_frames, spec.frames, max(1, round(rate / spec.frame_rate)), spec.windows)
-
-    frames, indices = read_frames(path, choose, backbone.transform)
-    return torch.stack([torch.cat([frames[index] for index in row], dim=1) for row in indices.tolist()])
-
-
-def video_features(path: Path | str, backbone: VideoBackbone) -> np.ndarray:
-    """Return (D,) float32, the mean over a video's windows; errors as `read_frames`."""
-    pooled, _ = backbone.features(read_windows(path, backbone)[None])
-    return pooled[0].numpy()

@@ -95,24 +95,24 @@ def _count_frames(path: Path) -> tuple[int, float]:
 
 
 def _decode(path: Path, chosen: Collection[int], transform: Callable[[Tensor], Tensor]) -> tuple[dict[int, Tensor], int]:
-    """Decode a whole video; return the chosen frames, transformed, and the number of all frames."""
+    """Decode a complete video; return the chosen frames, transformed, and the number of all frames."""
     frames: dict[int, Tensor] = {}
-    n_frames, times = 0, []
+    times: list[float | None] = []
     with _opened(path) as (container, stream):
         stream.thread_type = "AUTO"
-        for frame in container.decode(stream):
-            if n_frames in chosen:
+        for number, frame in enumerate(container.decode(stream)):
+            if number in chosen:
                 upright = np.rot90(frame.to_ndarray(format="rgb24"), frame.rotation // 90)  # as a phone was held
-                frames[n_frames] = transform(torch.from_numpy(upright.copy()).permute(2, 0, 1)[None])
-            n_frames += 1
-            times += [frame.time] * (frame.time is not None)
+                frames[number] = transform(torch.from_numpy(upright.copy()).permute(2, 0, 1)[None])
+            times.append(frame.time)
         duration = float(stream.duration * stream.time_base) if stream.duration and stream.time_base else None
         if duration is None and container.duration and len(container.streams) == 1:
             duration = container.duration / 1_000_000  # FFmpeg counts microseconds
         rate = stream.average_rate or stream.base_rate
         interval = 1 / float(rate) if rate else 0.0
-    if not n_frames:
+    known = [time for time in times if time is not None]
+    if not times:
         raise ValueError("no frame can be decoded")
-    if duration is not None and times and (shown := times[-1] - times[0] + interval) < CUT_SHORT * duration - interval:
+    if duration is not None and known and (shown := known[-1] - known[0] + interval) < CUT_SHORT * duration - interval:
         raise ValueError(f"cut short: {shown:.2f} of {duration:.2f} seconds")
-    return frames, n_frames
+    return frames, len(times)

@@ -30,7 +30,7 @@ from zslab.utils.names import RUNNING_NUMBER
 PREFIX = "/c/en/"  # of ConceptNet's English words
 DAMAGE = (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile)  # ValueError: also undecodable text
 
-Entries = Iterator[tuple[str, Callable[[], np.ndarray]]]
+Entries = Iterator[tuple[str, Callable[[], np.ndarray]]]  # words, each with a function that returns its vector
 
 
 def clean_name(name: str) -> list[str]:
@@ -53,17 +53,14 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
 
     Returns:
         (C, dimension) float32, and sentences about words that the file lacks and about classes with the same vector.
-
-    Raises:
-        InputError: the file is damaged, or has no word of a class.
     """
     words = [clean_name(name) for name in names]
     found = read_word_vectors(path, {word for of_class in words for word in of_class})
     known = [[word for word in of_class if word in found] for of_class in words]
-    bare = [name for name, of_class in zip(names, known) if not of_class]
+    bare = [repr(name) for name, of_class in zip(names, known) if not of_class]
     if bare:
         fix = "Write those names differently in --class_names, or use a larger file of word vectors."
-        raise InputError("every class name must have a known word", where=path, got=examples(list(map(repr, bare))), fix=fix)
+        raise InputError("every class name must have a known word", where=path, got=examples(bare), fix=fix)
     notes = [
         f"{name}: no vector for {', '.join(sorted(set(of_class) - set(kept)))}"
         for name, of_class, kept in zip(names, words, known)
@@ -72,21 +69,11 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
     reduce = np.mean if combine == "mean" else np.sum
     with np.errstate(over="ignore"):
         vectors = np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known])
-    _check_finite(vectors, names, path)
     same: dict[bytes, list[str]] = defaultdict(list)
-    for name, vector in zip(names, vectors):
+    for name, vector in zip(names, _finite(vectors, names, path)):
         same[vector.tobytes()].append(name)
     twins = [" = ".join(group) for group in same.values() if len(group) > 1]
-    if twins:
-        notes.append(f"classes with the same vector cannot be told apart: {examples(twins)}")
-    return vectors, notes
-
-
-def _check_finite(vectors: np.ndarray, names: Sequence[str], path: object) -> None:
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        fix = "Use another file: numbers of word vectors are seldom larger than 10."
-        raise InputError("word vectors must be finite in single precision", where=path, got=repr(names[bad[0]]), fix=fix)
+    return vectors, notes + [f"classes with the same vector cannot be told apart: {examples(twins)}"] * bool(twins)
 
 
 def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[str]:
@@ -109,43 +96,41 @@ def attribute_vectors(
 
     Returns:
         (A, dimension) float32, and sentences about words that were left out.
-
-    Raises:
-        InputError: the vectors cannot be read, or lack a word.
     """
     words = [attribute_words(name, replacements) for name in names]
     # Of a cased vocabulary that has left out "of" and "a" one would not want OF and A for them.
     found = read_word_vectors(source, {word for of_name in words for word in of_name}, any_spelling=False)
-    missing = {
-        name: [word for word in of_name if word not in found]
-        for name, of_name in zip(names, words)
-        if not of_name or any(word not in found for word in of_name)
-    }
-    if missing and not allow_missing:
-        listed = [f"{', '.join(map(repr, absent)) or 'no word'} of {name!r}" for name, absent in missing.items()]
-        fix = "Add a replacement for those words, use a larger set of word vectors, or leave them out (--allow_missing)."
-        got = f"none for {'; '.join(listed[:12])}" + (f"; and {len(listed) - 12} more" if len(listed) > 12 else "")
-        raise InputError("every word of an attribute must have a vector", where=source, got=got, fix=fix)
-    notes = []
+    missing, notes = [], []
     for name, of_name in zip(names, words):
-        if name in missing:
-            row = " (a row of zeros)" if not any(word in found for word in of_name) else ""
-            notes.append(f"{name}: no vector for {', '.join(missing[name]) or 'a name without words'}{row}")
+        absent = [word for word in of_name if word not in found]
+        if absent or not of_name:
+            missing.append(f"{', '.join(map(repr, absent)) or 'no word'} of {name!r}")
+            row = " (a row of zeros)" if len(absent) == len(of_name) else ""
+            notes.append(f"{name}: no vector for {', '.join(absent) or 'a name without words'}{row}")
+    if missing and not allow_missing:
+        fix = "Add a replacement for those words, use a larger set of word vectors, or leave them out (--allow_missing)."
+        got = f"none for {'; '.join(missing[:12])}" + (f"; and {len(missing) - 12} more" if len(missing) > 12 else "")
+        raise InputError("every word of an attribute must have a vector", where=source, got=got, fix=fix)
     zero = np.zeros_like(next(iter(found.values())))
     with np.errstate(over="ignore"):
         sums = np.stack([sum((found[word] for word in of_name if word in found), start=zero) for of_name in words])
-    _check_finite(sums, names, source)
-    return sums.astype(np.float32), notes
+    return _finite(sums.astype(np.float32), names, source), notes
+
+
+def _finite(vectors: np.ndarray, names: Sequence[str], path: object) -> np.ndarray:
+    """Return the vectors (n, dimension) of n names, all finite."""
+    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+    if len(bad):
+        fix = "Use another file: numbers of word vectors are seldom larger than 10."
+        raise InputError("word vectors must be finite in single precision", where=path, got=repr(names[bad[0]]), fix=fix)
+    return vectors
 
 
 def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: bool = True) -> dict[str, np.ndarray]:
-    """Return word of `wanted` -> (dimension,) float32, for those that the source has.
+    """Return word of `wanted` -> (dimension,) float32, for those that the source has; a source that has none is refused.
 
     A word that is there as it is spelled is taken so; failing that, in lower case; failing that, with `any_spelling` or where
     the source has no lower-case words, in any other mixture of cases.
-
-    Raises:
-        InputError: the file is missing or damaged, has none of the words, or gensim cannot load the set.
     """
     spellings: dict[str, list[str]] = {}
     for word in set(wanted):
@@ -184,7 +169,7 @@ def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: b
 
 
 def _entries(source: str | Path, files: ExitStack) -> Entries:
-    """Return an iterator over each word, with a function that returns its vector; `files` closes what it reads."""
+    """Return an iterator over the words of a source; `files` closes what it reads."""
     if str(source).startswith("gensim:"):
         return _gensim_entries(str(source).removeprefix("gensim:"))
     path = Path(source)
@@ -216,11 +201,7 @@ def _gensim_entries(name: str) -> Entries:
     with readable(f"gensim:{name}", "gensim must load the set of word vectors", fix, (OSError, ValueError)):
         vectors = downloader.load(name)
     for word in vectors.key_to_index:
-        yield word, partial(_looked_up, vectors, word)
-
-
-def _looked_up(vectors: dict[str, np.ndarray], word: str) -> np.ndarray:
-    return np.asarray(vectors[word], dtype=np.float32)
+        yield word, partial(np.asarray, vectors[word], np.float32)
 
 
 def _parsed(numbers: str) -> np.ndarray:
@@ -234,10 +215,10 @@ def _separator(line: str) -> str | None:
         word, _, rest = line.rstrip().partition(separator)
         try:
             n_numbers = len(_parsed(rest))
-            if word and n_numbers > 1 and (separator != "," or n_numbers == 1 + rest.count(",")):
-                return separator
         except ValueError:
             continue
+        if word and n_numbers > 1 and (separator != "," or n_numbers == 1 + rest.count(",")):
+            return separator
     return None
 
 
@@ -257,9 +238,7 @@ def _binary_entries(file: IO[bytes]) -> Entries:
     n_words, dimension = map(int, file.readline(100).split())
     for _ in range(n_words):
         word = bytearray()
-        while (letter := file.read(1)) != b" ":
-            if not letter:
-                raise ValueError(f"the file ends before its {n_words} words do")
+        while (letter := file.read(1)) not in (b" ", b""):
             word += letter
         block = file.read(4 * dimension)
         if dimension < 1 or len(block) < 4 * dimension:

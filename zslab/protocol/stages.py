@@ -7,6 +7,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+import numpy as np
 from torch import Tensor
 
 from zslab.config import RunConfig
@@ -14,6 +15,7 @@ from zslab.data.dataset import Dataset, Samples, Stage, StageData
 from zslab.errors import InputError
 from zslab.metrics import SeenUnseenCurve
 from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation, Progress, unwatched
+from zslab.protocol.held_out import FEWEST_CLASSES
 from zslab.protocol.loop import Trainer, fit
 from zslab.protocol.selection import Selection, result_rows, select
 from zslab.results.folder import RunFolder
@@ -85,8 +87,8 @@ def run_protocol(
     for note in dataset.notes:
         log.info("Note: %s", note)
     records: list[EpochRecord] = []
-    selection = None
-    if config.select != "none":
+    notes, selection = list(dataset.notes), None
+    if _is_validated(dataset, config, notes):
         log.info("Training on the validation split to choose epochs.")
         inner = folder.validation()
         inner.path.mkdir(exist_ok=True)
@@ -95,7 +97,7 @@ def run_protocol(
         if not len(dataset.locations.get("test_seen", ())):  # ZSL alone: validation has an H, the test has none
             selection = replace(selection, h=None, constant=None)
         log.info("Chosen on validation: T1 at %s; H at %s.", selection.t1, selection.h)
-    notes, test_records, baselines = list(dataset.notes), list[EpochRecord](), list[Comparison]()
+    test_records, baselines = list[EpochRecord](), list[Comparison]()
     if config.validation_only:
         measured = stage("validation")
         notes.append("Nothing was trained on trainval, and no score of the test split was computed.")
@@ -124,6 +126,28 @@ def run_protocol(
         rows=result_rows(test_records, selection, records) + [row for baseline in baselines for row in baseline.rows],
         notes=notes,
     )
+
+
+def _is_validated(dataset: Dataset, config: RunConfig, notes: list[str]) -> bool:
+    """Return whether to train on the validation split first: where asked for, and where nothing else measures unseen classes.
+
+    Args:
+        dataset: the data.
+        config: of the run.
+        notes: receives a sentence if nothing can be measured on unseen classes.
+    """
+    if config.select != "none" or len(dataset.locations.get("test_unseen", ())):
+        return config.select != "none"
+    n_seen = len(np.unique(dataset.labels[dataset.locations["trainval"]]))
+    if n_seen < FEWEST_CLASSES:
+        notes.append(
+            f"No accuracy on unseen classes can be measured: they have no test samples, and of {n_seen} seen classes none can "
+            f"be held out in their place. That takes {FEWEST_CLASSES} seen classes."
+        )
+        log.info("Note: %s", notes[-1])
+        return False
+    log.info("Unseen classes have no test samples: a validation run measures instead, as with --select val.")
+    return True
 
 
 def _train_stage(

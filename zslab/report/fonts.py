@@ -1,7 +1,4 @@
-"""Installed fonts for the scripts that our font lacks: Chinese, Japanese, Korean, Hindi, Thai and others.
-
-`use_fallbacks(figure)` gives a figure's texts the fonts that they need; a `Typeface` draws a text with Pillow.
-"""
+"""Installed fonts for the scripts that our font lacks: Chinese, Japanese, Korean, Hindi, Thai and others."""
 
 from __future__ import annotations
 
@@ -12,13 +9,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
 
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.ft2font import FT2Font
 from matplotlib.text import Text
-from PIL import ImageDraw, ImageFont
 
 FAMILY = "DejaVu Sans"  # it comes with matplotlib
 
@@ -27,32 +22,25 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Face:
-    """A face of an installed font.
-
-    Attributes:
-        family: its name for matplotlib.
-        path: its file.
-        index: its number in the file.
-    """
+    """A face of an installed font: its name for matplotlib, its file, and its number in the file."""
 
     family: str
     path: str
     index: int = 0
 
-    def covers(self, characters: Iterable[str]) -> frozenset[str]:
-        """Return those characters that the font has glyphs for; none where its file cannot be opened."""
+    def covers(self, characters: Iterable[str]) -> set[str]:
+        """Return those characters that the font has glyphs for; none if its file cannot be opened."""
         try:
             font = FT2Font(self.path, face_index=self.index) if self.index else FT2Font(self.path)
         except (OSError, RuntimeError, TypeError):
-            return frozenset()
-        return frozenset(character for character in characters if font.get_char_index(ord(character)))
+            return set()
+        return {character for character in characters if font.get_char_index(ord(character))}
 
 
-@lru_cache(maxsize=2)
-def own_face(bold: bool = False) -> Face:
+@lru_cache(maxsize=1)
+def own_face() -> Face:
     """Return the font of all figures."""
-    properties = font_manager.FontProperties(family=FAMILY, weight="bold" if bold else "normal")
-    return Face(FAMILY, str(font_manager.findfont(properties)))
+    return Face(FAMILY, str(font_manager.findfont(font_manager.FontProperties(family=FAMILY))))
 
 
 @lru_cache(maxsize=1)
@@ -79,25 +67,22 @@ _missing: set[str] = set()
 
 
 def faces_of(text: str) -> dict[str, Face]:
-    """Return for each character of a text the font that draws it: our own where it can, or where no installed font can.
+    """Return for each character of a text the font that draws it: our own if it can, or if no installed font can.
 
-    The others are as few as possible. That characters cannot be drawn is said once.
+    That characters cannot be drawn is said once.
     """
     new = set(text) - _faces.keys()
-    ours = own_face().covers(new) | {character for character in new if not _is_drawn(character)}
     _faces.update(dict.fromkeys(new, own_face()))
-    new -= ours
-    covered = {face: face.covers(new) for face in installed_faces()} if new else {}
-    while chosen := max(covered, key=lambda face: len(covered[face] & new), default=None):
-        if not covered[chosen] & new:
+    new = {character for character in new - own_face().covers(new) if _is_drawn(character)}
+    for face in installed_faces() if new else ():
+        found = face.covers(new)
+        _faces.update(dict.fromkeys(found, face))
+        new -= found
+        if not new:
             break
-        _faces.update(dict.fromkeys(covered[chosen] & new, chosen))
-        new -= covered[chosen]
     if new and not _missing:
-        examples = "".join(sorted(new)[:20])
-        log.warning(
-            "No installed font has %s, so figures show boxes. Install a font of that script, such as Noto Sans.", examples
-        )
+        shown = "".join(sorted(new)[:20])
+        log.warning("No installed font has %s, so figures show boxes. Install a font of that script, such as Noto Sans.", shown)
     _missing.update(new)
     return {character: _faces[character] for character in text}
 
@@ -112,9 +97,8 @@ def use_fallbacks(figure: Figure) -> None:
     for axes in figure.axes:  # the texts of tick labels are made when they are asked for
         axes.get_xticklabels()
         axes.get_yticklabels()
-    artists = [artist for artist in figure.findobj(Text) if isinstance(artist, Text)]
-    faces_of("".join(artist.get_text() for artist in artists))  # together, so that few fonts serve all
-    for artist in artists:
+    for artist in figure.findobj(Text):
+        assert isinstance(artist, Text)
         faces = dict.fromkeys(faces_of(artist.get_text()).values())
         if others := [face.family for face in faces if face != own_face()]:
             artist.set_fontfamily([*artist.get_fontfamily(), *others])
@@ -132,39 +116,3 @@ def without_font_warnings() -> Iterator[None]:
             yield
     finally:
         logger.setLevel(level)
-
-
-@dataclass(frozen=True)
-class Typeface:
-    """Our font in one size, with installed fonts for what it lacks, to draw with Pillow."""
-
-    size: int
-    bold: bool = False
-
-    def length(self, text: str) -> float:
-        """Return the width of a text in pixels."""
-        return sum(font.getlength(part) for font, part in self._parts(text))
-
-    def draw(self, canvas: ImageDraw.ImageDraw, place: tuple[float, float], text: str, color: str) -> None:
-        """Draw a text whose upper left corner is `place`."""
-        x, y = place
-        baseline = y + _pillow_font(own_face(self.bold), self.size).getmetrics()[0]
-        for font, part in self._parts(text):
-            canvas.text((x, baseline), part, color, font, anchor="ls")
-            x += font.getlength(part)
-
-    def _parts(self, text: str) -> Iterator[tuple[ImageFont.FreeTypeFont, str]]:
-        """Yield the parts of a text that one font draws, with it; marks and joiners stay with the letter before them."""
-        found, faces = faces_of(text), list[Face]()
-        for character in text:
-            is_mark = unicodedata.category(character)[0] == "M"
-            joins = bool(faces) and (not _is_drawn(character) or (is_mark and bool(faces[-1].covers(character))))
-            faces.append(faces[-1] if joins else found[character])
-        for face, group in groupby(zip(faces, text), key=lambda pair: pair[0]):
-            font = _pillow_font(own_face(self.bold) if face == own_face() else face, self.size)
-            yield font, "".join(character for _, character in group)
-
-
-@lru_cache(maxsize=64)
-def _pillow_font(face: Face, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(face.path, size, index=face.index)

@@ -9,12 +9,12 @@ a new report with it.
 
 from __future__ import annotations
 
-import argparse
-from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import msgspec
+import tyro
 
 from zslab.data.formats.names import read_names
 from zslab.errors import exit_status
@@ -27,19 +27,19 @@ from zslab.results.text import percent
 from zslab.utils.files import write_json
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@dataclass(frozen=True)
+class LeakageFlags:
+    """What to compare with what."""
+
+    source: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of finished runs, or text files with a class a line."""
+    pretraining: str = "imagenet1k"
+    """imagenet1k, kinetics400, or a text file with a class a line, synonyms separated by commas."""
+
+
+def leakage(flags: LeakageFlags) -> int:
     """Describe every run or list of names; return 1 when at least one was refused."""
-    parser = argparse.ArgumentParser(
-        prog="zslab leakage", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("source", nargs="+", type=Path, help="folder of a finished run, or a text file with a class a line")
-    parser.add_argument(
-        "--pretraining",
-        default="imagenet1k",
-        help="imagenet1k, kinetics400, or a text file with a class a line, synonyms separated by commas (imagenet1k)",
-    )
-    parsed = parser.parse_args(arguments)
-    return max(exit_status(partial(describe, source, parsed.pretraining)) for source in parsed.source)
+    return max(exit_status(partial(describe, source, flags.pretraining)) for source in flags.source)
 
 
 def describe(source: Path, pretraining: str) -> None:
@@ -53,9 +53,9 @@ def describe(source: Path, pretraining: str) -> None:
         print(f"  {match.name:<36} {match_text(match)}")
     if run is None:
         return
-    leakage = Leakage(pretraining, matches)
-    sizes = class_groups(run, leakage)
-    for rule, values in accuracies(run, leakage).items():
+    found = Leakage(pretraining, matches)
+    sizes = class_groups(run, found)
+    for rule, values in accuracies(run, found).items():
         print(f"T1, {RULES[rule]}:", ", ".join(f"{name} {percent(values[name])} ({sizes[name].sum()})" for name in GROUPS))
-    write_json(run.path / FILE, msgspec.to_builtins(leakage))
+    write_json(run.path / FILE, msgspec.to_builtins(found))
     print(f"-> {write_report(run.path)}")

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
-import argparse
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import tyro
+
 from zslab.errors import exit_status
-from zslab.report.attention import draw_attention, pointing_rows
+from zslab.report.attention import draw_attention, pointing_tables
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
 from zslab.report.plots.draw import RESULTS, TRAINING, draw_plots
@@ -61,7 +63,7 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
         "plots": plots,
         "training": training,
         "attention": attention,
-        "pointing": pointing_rows(run),
+        "pointing": pointing_tables(run),
         "run_facts": _run_facts(run),
         "export_command": export_command(run.path),
     }
@@ -96,16 +98,20 @@ def _run_facts(run: FinishedRun) -> list[tuple[str, object]]:
     ]
 
 
-def main(arguments: list[str] | None = None) -> int:
+@dataclass(frozen=True)
+class ReportFlags:
+    """Which reports to draw."""
+
+    run_dir: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of finished runs, with result.json and metrics.jsonl."""
+    images: Path | None = None
+    """Folder of the images below attention maps, if they have moved."""
+
+
+def report(flags: ReportFlags) -> int:
     """Draw every report that can be drawn; return 1 when at least one folder was refused."""
-    parser = argparse.ArgumentParser(prog="zslab report", description="Redraw the report of run folders.")
-    parser.add_argument("run_dir", nargs="+", type=Path, help="folder of a finished run, with result.json and metrics.jsonl")
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="folder of the images below attention maps, if they have moved"
-    )
-    parsed = parser.parse_args(arguments)
+    return max(exit_status(partial(_redraw, run, flags.images)) for run in flags.run_dir)
 
-    def redraw(run: Path) -> None:
-        print(write_report(run, parsed.images))
 
-    return max(exit_status(partial(redraw, run)) for run in parsed.run_dir)
+def _redraw(run: Path, images: Path | None) -> None:
+    print(write_report(run, images))

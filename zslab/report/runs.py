@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from zslab.report.page import write_page, write_plots
-from zslab.report.plots.plot import WIDTH, Plot, panels, render
+from zslab.report.plots.plot import Plot, panels, render
 from zslab.report.style import CLASS_COLORS, INK, STYLE
 from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
 from zslab.results.record import read_records
-from zslab.results.render import cell_text, make_tables, markdown
+from zslab.results.render import make_tables, markdown
 from zslab.results.runs import Run, read_runs, save_runs
 from zslab.results.table import Variant, build_variants, changed_data, describe_repeat
 from zslab.utils.files import write_text
@@ -74,41 +73,35 @@ def write_figures(folder: Path, variants: Sequence[Variant], rule: Rule = "last"
 def draw_runs(data: tuple[str, str, str], variants: Sequence[Variant], rule: Rule) -> list[Plot]:
     """Draw bars and curves of the variants on some data, as far as there is anything to draw."""
     own = [variant for variant in variants if variant.data == data]
-    means = "; ".join(f"{variant.name} {cell_text(variant.summary(rule, 'H'))}" for variant in own if not variant.is_baseline)
     with matplotlib.rc_context(STYLE):
-        figures = {
-            "bars": (
-                _bars(own, rule),
-                f"Mean and spread, {', '.join(data)}",
-                f"Bars are means; each point is a run ({RULES[rule]}).",
-            ),
-            "curves": (
-                _curves(own),
-                f"Accuracy over epochs, {', '.join(data)}",
-                "Mean of the runs, and one standard deviation.",
-            ),
-        }
-        return [
-            render(figure, f"{name}-{'-'.join(data)}", title, caption, f"{caption} H in percent: {means}.")
-            for name, (figure, title, caption) in figures.items()
-            if figure is not None
-        ]
+        return [*_bars(data, own, rule), *_curves(data, own)]
 
 
-def read_curve(variant: Variant, measure: MeasureKey) -> tuple[np.ndarray, np.ndarray]:
-    """Return the 1-based epochs (e,) that all runs evaluated and the values (runs, e) after the last head epoch."""
-    curves = []
-    for run in variant.runs:
-        metrics = run.path and run.path / "metrics.jsonl"
-        records = read_records(metrics) if metrics and metrics.is_file() else []
-        place = MEASURES[measure].place
-        curves.append({record.epoch + 1: record.values(*place)[-1] for record in records if record.values(*place)})
-    epochs = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
-    return np.array(epochs), np.array([[curve[epoch] for epoch in epochs] for curve in curves])
+def _bars(data: tuple[str, str, str], variants: Sequence[Variant], rule: Rule) -> Iterator[Plot]:
+    """Draw mean T1 and H of each variant as bars, and each run as a point; baselines by their validation rule."""
+    figure, every = panels(len(DRAWN), 1.0 + 0.34 * len(variants))
+    means = []
+    for axes, measure in zip(every, DRAWN):
+        for index, variant in enumerate(variants):
+            values = variant.values("val" if variant.is_baseline else rule, measure)
+            if values:
+                points = 100 * np.array([values[repeat] for repeat in sorted(values)])
+                color = CLASS_COLORS[index % len(CLASS_COLORS)]
+                axes.barh(index, points.mean(), color=color, alpha=0.35, height=0.7)
+                spread = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else np.zeros(1)
+                axes.plot(points, index + spread, "o", color=INK, markersize=3.5, linestyle="none")
+                means.append(f"{variant.name} {MEASURES[measure].symbol} {points.mean():.1f}")
+        axes.set_yticks(range(len(variants)), [variant.name if axes is every[0] else "" for variant in variants])
+        axes.set(title=MEASURES[measure].symbol, xlabel="%", ylim=(len(variants) - 0.4, -0.6))
+        axes.set_xlim(left=0)
+    if means:
+        caption = f"Bars are means; each point is a run ({RULES[rule]}; baselines: {RULES['val']})."
+        alt = f"Bars of accuracies in percent; means: {'; '.join(means)}."
+        yield render(figure, f"bars-{'-'.join(data)}", f"Mean and spread, {', '.join(data)}", caption, alt)
 
 
-def _curves(variants: Sequence[Variant]) -> Figure | None:
-    """Draw T1 and H over epochs, a line for each variant's mean and a band of one standard deviation; None without data."""
+def _curves(data: tuple[str, str, str], variants: Sequence[Variant]) -> Iterator[Plot]:
+    """Draw T1 and H over epochs, a line for each variant's mean and a band of one standard deviation."""
     figure, every = panels(len(DRAWN), 3, top=0.6)
     handles = {}
     for axes, measure in zip(every, DRAWN):
@@ -122,29 +115,19 @@ def _curves(variants: Sequence[Variant]) -> Figure | None:
                     sd = 100 * values.std(axis=0, ddof=1)
                     axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.18, linewidth=0)
         axes.set_ylim(bottom=0)
-    if not handles:
-        return None
-    figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
-    return figure
+    if handles:
+        figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
+        caption = "Mean of the runs, and one standard deviation."
+        alt = f"Line plots of T1 and H over epochs of {', '.join(handles)}."
+        yield render(figure, f"curves-{'-'.join(data)}", f"Accuracy over epochs, {', '.join(data)}", caption, alt)
 
 
-def _bars(variants: Sequence[Variant], rule: Rule) -> Figure | None:
-    """Draw mean T1 and H of each variant as bars, and each run as a point; baselines by their validation rule."""
-    figure, every = panels(len(DRAWN), 1.0 + 0.34 * len(variants))
-    figure.set_figwidth(WIDTH)
-    drawn = False
-    for axes, measure in zip(every, DRAWN):
-        for index, variant in enumerate(variants):
-            values = variant.values("val" if variant.is_baseline else rule, measure)
-            if values:
-                drawn = True
-                points = 100 * np.array([values[repeat] for repeat in sorted(values)])
-                color = CLASS_COLORS[index % len(CLASS_COLORS)]
-                axes.barh(index, points.mean(), color=color, alpha=0.35, height=0.7)
-                spread = np.linspace(-0.2, 0.2, len(points)) if len(points) > 1 else np.zeros(1)
-                axes.plot(points, index + spread, "o", color=INK, markersize=3.5, linestyle="none")
-        names = [variant.name if axes is every[0] else "" for variant in variants]
-        axes.set_yticks(range(len(variants)), names)
-        axes.set(title=MEASURES[measure].symbol, xlabel="%", ylim=(len(variants) - 0.4, -0.6))
-        axes.set_xlim(left=0)
-    return figure if drawn else None
+def read_curve(variant: Variant, measure: MeasureKey) -> tuple[np.ndarray, np.ndarray]:
+    """Return the 1-based epochs (e,) that all runs evaluated and the values (runs, e) after the last head epoch."""
+    curves, place = [], MEASURES[measure].place
+    for run in variant.runs:
+        metrics = run.path and run.path / "metrics.jsonl"
+        records = read_records(metrics) if metrics and metrics.is_file() else []
+        curves.append({record.epoch + 1: record.values(*place)[-1] for record in records if record.values(*place)})
+    epochs = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
+    return np.array(epochs), np.array([[curve[epoch] for epoch in epochs] for curve in curves])

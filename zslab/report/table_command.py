@@ -17,23 +17,62 @@ In a page, a table stands between two comments; the first holds the command, wit
 
 from __future__ import annotations
 
-import argparse
 import re
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
 
 from zslab.data.formats.table import read_text
-from zslab.errors import InputError, exit_status
-from zslab.results.names import MEASURES, RULES
-from zslab.results.render import PIVOTS, Tables, comma_separated, latex, make_tables, markdown
+from zslab.errors import InputError
+from zslab.results.names import MEASURES, RULES, Rule
+from zslab.results.render import Tables, comma_separated, latex, make_tables, markdown
 from zslab.results.runs import Record, read_runs, save_runs
-from zslab.results.table import build_variants, check_names, only_variants, rename_variants
+from zslab.results.table import build_variants, only_variants, rename_variants
 from zslab.utils.files import write_text
+from zslab.utils.names import find_names
 
 BEGIN, END = "<!-- zslab table ", "<!-- end of table -->"
 BLOCK = re.compile(rf"({BEGIN}(.*?) -->\n)(?:(?!{BEGIN}).)*?({END})", re.DOTALL)
+NamePairs = Annotated[tuple[tuple[str, str], ...], tyro.conf.UseAppendAction]
+
+
+@dataclass(frozen=True)
+class TableFlags:
+    """What to make tables of, and how."""
+
+    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
+    """Run folders, folders of them, or collected .json files."""
+    format: Literal["csv", "html", "latex", "md"] = "md"
+    """Style of the table."""
+    rules: tuple[Rule, ...] = tuple(RULES)
+    """By which an epoch was selected: best on test, on validation, on validation and calibrated, the last one."""
+    datasets: tuple[str, ...] = ()
+    """Data sets shown and saved; all by default."""
+    variants: tuple[str, ...] = ()
+    """Variants shown and saved; all by default."""
+    rename: NamePairs = ()
+    """OLD NEW: call a variant NEW. Can be repeated."""
+    compare: NamePairs = ()
+    """FIRST SECOND: paired test of two variants. Can be repeated."""
+    measures: tuple[Literal["T1", "u", "s", "H", "AUSUC"], ...] = ("T1", "H")
+    """Measures compared."""
+    pairs_only: bool = False
+    """Show nothing but the comparisons."""
+    pivot: Literal["data", "backbone"] = "data"
+    """backbone: features as a column."""
+    output: Path | None = None
+    """Write the table to this file."""
+    save: Path | None = None
+    """Collect the runs in this .json file."""
+    figures: Path | None = None
+    """Draw curves and bars into this folder."""
+    refresh: tuple[Path, ...] = ()
+    """Make the tables of Markdown pages again."""
 
 
 def _html(made: Tables) -> str:
@@ -43,6 +82,33 @@ def _html(made: Tables) -> str:
 
 
 FORMATS: dict[str, Callable[[Tables], str]] = {"csv": comma_separated, "html": _html, "latex": latex, "md": markdown}
+
+
+def table(flags: TableFlags) -> None:
+    """Make the table of runs, or the tables of pages again."""
+    if bool(flags.paths) == bool(flags.refresh):
+        raise InputError(
+            "either paths of runs or pages after --refresh must be given",
+            where="zslab table",
+            got="both" if flags.paths else "neither",
+            fix="Name the folder of the runs, or the pages to refresh.",
+        )
+    for page in flags.refresh:
+        refresh(page)
+    if flags.refresh:
+        return
+    runs = _read(flags, Path())
+    if flags.save is not None:
+        save_runs(flags.save, only_variants(runs, flags.variants) if flags.variants else runs)
+    text = _text(runs, flags)
+    if flags.figures is not None:
+        from zslab.report.runs import write_figures  # loads matplotlib
+
+        print(*write_figures(flags.figures, build_variants(runs)), sep="\n", file=sys.stderr)
+    if flags.output is not None:
+        write_text(flags.output, text)
+    else:
+        sys.stdout.write(text)
 
 
 def refresh(page: Path) -> None:
@@ -65,95 +131,34 @@ def refresh(page: Path) -> None:
 
 def _block_table(page: Path, command: str) -> str:
     try:
-        own = _parser().parse_args(shlex.split(command))
+        arguments = shlex.split(command)
     except ValueError as error:
         must = "the command of a table must be the arguments of zslab table"
         raise InputError(must, where=page, got=f"{command!r}: {error}", fix="Close the quotation marks.") from None
-    if own.format != "md" or own.output or own.save or own.figures or own.refresh:
-        raise InputError(
-            "a table of a page must be Markdown and write no other file",
-            where=page,
-            got=command,
-            fix="Leave out --format, --output, --save, --figures and --refresh.",
-        )
-    return _table(_read(own, page.parent), own)
+    flags = tyro.cli(TableFlags, args=arguments, prog="zslab table", use_underscores=True)
+    if flags.format != "md" or flags.output or flags.save or flags.figures or flags.refresh:
+        must, fix = "a table of a page must be Markdown and write no other file", "Leave out the flags that say otherwise."
+        raise InputError(must, where=page, got=command, fix=fix)
+    return _text(_read(flags, page.parent), flags)
 
 
-def _read(own: argparse.Namespace, folder: Path) -> list[Record]:
+def _read(flags: TableFlags, folder: Path) -> list[Record]:
     """Return the runs of a command whose paths are seen from a folder."""
-    runs = read_runs(folder / path for path in own.paths)
-    if own.datasets is not None:
-        check_names(own.datasets, [run.dataset for run in runs], "data set", "--datasets")
-        runs = [run for run in runs if run.dataset in own.datasets]
-    return rename_variants(runs, dict(own.rename))
+    runs = read_runs(folder / path for path in flags.paths)
+    known = list(dict.fromkeys(run.dataset for run in runs))
+    found = find_names(flags.datasets, known, "--datasets", "data set", "Copy the name from the table.")
+    runs = [run for run in runs if not found or run.dataset in {known[index] for index in found}]
+    return rename_variants(runs, dict(flags.rename))
 
 
-def _table(runs: Sequence[Record], own: argparse.Namespace) -> str:
+def _text(runs: Sequence[Record], flags: TableFlags) -> str:
     made = make_tables(
         runs,
-        rules=own.rules,
-        compare=[(first, second) for first, second in own.compare],
-        measures=[key for symbol in own.measures for key, measure in MEASURES.items() if measure.symbol == symbol],
-        pivot=own.pivot,
-        variants=own.variants,
-        pairs_only=own.pairs_only,
+        rules=flags.rules,
+        compare=flags.compare,
+        measures=[key for symbol in flags.measures for key, measure in MEASURES.items() if measure.symbol == symbol],
+        pivot=flags.pivot,
+        variants=flags.variants,
+        pairs_only=flags.pairs_only,
     )
-    return FORMATS[own.format](made)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
-    return exit_status(lambda: _run(_parser().parse_args(argv)))
-
-
-def _run(own: argparse.Namespace) -> None:
-    if bool(own.paths) == bool(own.refresh):
-        raise InputError(
-            "either paths of runs or pages after --refresh must be given",
-            where="zslab table",
-            got="both" if own.paths else "neither",
-            fix="Name the folder of the runs, or the pages to refresh.",
-        )
-    for page in own.refresh:
-        refresh(page)
-    if own.refresh:
-        return
-    runs = _read(own, Path())
-    if own.save is not None:
-        save_runs(own.save, runs if own.variants is None else only_variants(runs, own.variants))
-    table = _table(runs, own)
-    if own.figures is not None:
-        from zslab.report.runs import write_figures  # loads matplotlib
-
-        print(*write_figures(own.figures, build_variants(runs)), sep="\n", file=sys.stderr)
-    if own.output is not None:
-        write_text(own.output, table)
-    else:
-        sys.stdout.write(table)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        "zslab table", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
-    symbols = [measure.symbol for measure in MEASURES.values()]
-    rules = "; ".join(f"{rule!r}: {title}" for rule, title in RULES.items())
-    parser.add_argument("paths", type=Path, nargs="*", help="run folders, folders of them, or collected .json files")
-    parser.add_argument("--format", choices=list(FORMATS), default="md", help="style of the table (md)")
-    parser.add_argument("--rules", nargs="+", choices=list(RULES), default=list(RULES), help=f"rules shown (all): {rules}")
-    parser.add_argument("--datasets", nargs="+", metavar="NAME", help="data sets shown and saved (all)")
-    parser.add_argument("--variants", nargs="+", metavar="NAME", help="variants shown and saved (all)")
-    parser.add_argument("--rename", nargs=2, action="append", default=[], metavar=("OLD", "NEW"), help="call a variant NEW")
-    parser.add_argument(
-        "--compare", nargs=2, action="append", default=[], metavar=("FIRST", "SECOND"), help="paired test of two variants"
-    )
-    parser.add_argument("--measures", nargs="+", choices=symbols, default=("T1", "H"), help="measures compared (T1 H)")
-    parser.add_argument("--pairs-only", action="store_true", help="show nothing but the comparisons")
-    parser.add_argument("--pivot", choices=sorted(PIVOTS), default="data", help="backbone: features as a column (data)")
-    parser.add_argument("--output", type=Path, help="write the table to this file")
-    parser.add_argument("--save", type=Path, help="collect the runs in this .json file")
-    parser.add_argument("--figures", type=Path, metavar="FOLDER", help="draw curves and bars into this folder")
-    parser.add_argument(
-        "--refresh", type=Path, nargs="+", default=[], metavar="PAGE", help="make the tables of Markdown pages again"
-    )
-    return parser
+    return FORMATS[flags.format](made)

@@ -6,7 +6,7 @@ import csv
 import io
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from zslab.data.formats.table import formula_safe
 from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
@@ -22,7 +22,7 @@ from zslab.results.table import (
     conditions,
     listed_numbers,
     missing_runs,
-    named_variants,
+    variant_names,
 )
 from zslab.results.text import DASH
 
@@ -59,7 +59,7 @@ def make_tables(
     compare: Sequence[tuple[str, str]] = (),
     measures: Sequence[MeasureKey] = ("T1", "H"),
     pivot: str = "data",
-    variants: Sequence[str] | None = None,
+    variants: Sequence[str] = (),
     pairs_only: bool = False,
 ) -> Tables:
     """Return the tables of runs, with paired comparisons below.
@@ -74,12 +74,15 @@ def make_tables(
         pairs_only: leave out all but the comparisons.
     """
     every = build_variants(runs)
-    pairs = [pair for first, second in compare for pair in build_pairs(every, first, second, rules, measures)]
+    pairs = {f"{first} minus {second}": build_pairs(every, first, second, rules, measures) for first, second in compare}
     names = [name for pair in compare for name in pair] if pairs_only else variants
-    shown = every if names is None else named_variants(every, names, "--variants")
+    chosen = variant_names(every, names, "--variants")
+    shown = [variant for variant in every if variant.name in chosen] if names else every
     by_data = [[v for v in shown if v.data == data] for data in dict.fromkeys(v.data for v in shown)]
     lines = [line for group in by_data for line in build_lines(group, rules)]
-    tables = [*([] if pairs_only else _result_tables(lines, pivot)), *_pairs_tables(pairs)]
+    tables = [] if pairs_only else _result_tables(lines, pivot)
+    compared = [_pairs_table(title, found, measures) for title, found in pairs.items()]
+    tables += [replace(table, caption="") for table in compared[:-1]] + compared[-1:]  # one caption for all
     return Tables(tables, lines, [*changed_data(shown), *missing_runs(shown)])
 
 
@@ -125,30 +128,19 @@ def _result_tables(lines: Sequence[Line], pivot: str) -> list[Table]:
     return tables
 
 
-def _pairs_tables(pairs: Sequence[Pair]) -> list[Table]:
-    """Return a table for each two variants that were compared; the last one has the caption of all."""
-    sections: dict[str, dict[tuple[str, str], dict[MeasureKey, Comparison | None]]] = {}
+def _pairs_table(title: str, pairs: Sequence[Pair], measures: Sequence[MeasureKey]) -> Table:
+    """Return the table of two variants that were compared."""
+    rows: list[list[Cell]] = []
     for pair in pairs:
-        lines = sections.setdefault(f"{pair.first} minus {pair.second}", {})
-        lines.setdefault((", ".join(pair.data), RULES[pair.rule]), {})[pair.measure] = pair.result
-    measures = dict.fromkeys(pair.measure for pair in pairs)
-    header = ["data", "selection", "pairs", *(MEASURES[measure].symbol for measure in measures)]
+        counts = listed_numbers(sorted({result.n for result in pair.results.values() if result} or {0}))
+        found = [pair.results.get(measure) for measure in measures]
+        cells = [(comparison_text(each), bool(each and each.p and each.p < SIGNIFICANT)) for each in found]
+        rows.append([(text, False) for text in (", ".join(pair.data), RULES[pair.rule], counts)] + cells)
     caption = "Points: mean of the paired differences, 95 % interval by Student's t, p of the permutation test (two-sided); "
     caption += f"bold: p < {SIGNIFICANT:g}"
-    if any(pair.result and pair.result.p is None for pair in pairs):
+    if any(result and result.p is None for pair in pairs for result in pair.results.values()):
         caption += f". With fewer than {FEWEST_PAIRS} pairs no test can decide"
-    tables: list[Table] = []
-    for title, lines in sections.items():
-        rows = []
-        for place, results in lines.items():
-            counts = listed_numbers(sorted({result.n for result in results.values() if result} or {0}))
-            found = (results.get(measure) for measure in measures)
-            rows.append(
-                [(text, False) for text in (*place, counts)]
-                + [(comparison_text(each), bool(each and each.p and each.p < SIGNIFICANT)) for each in found]
-            )
-        tables.append(Table(title, caption if len(tables) + 1 == len(sections) else "", header, 2, rows))
-    return tables
+    return Table(title, caption, ["data", "selection", "pairs", *(MEASURES[m].symbol for m in measures)], 2, rows)
 
 
 def markdown(made: Tables) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -30,33 +30,18 @@ from zslab.results.statistics import Repeat, Summary
 from zslab.utils.files import converted, read_json, write_text
 
 # Flags that tell runs of one variant apart, or that the table shows in columns of its own.
-REPEATS = ("manualSeed", "split", "partition")
+REPEATS: Final = ("manualSeed", "split", "partition")
 PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
 # A validation run beforehand adds selection rules and changes no other number; the rest says how a run is computed.
 IRRELEVANT = (*WITHOUT_EFFECT, "select", "device", "cuda_graphs", "deterministic", "memory")
 
 
-class Quote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="quote"):
-    """A line of a table of which only means are known.
-
-    Attributes:
-        dataset: name of the data set.
-        features: name of the feature file.
-        descriptions: name of the class descriptions.
-        variant: the method's name.
-        is_baseline: whether it stands among the baselines.
-        note: source and conditions, for the caption.
-        means: rule -> measure -> mean, standard deviation and number of runs, as fractions.
-    """
-
+class _OnData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     dataset: str
     features: str
     descriptions: str
     variant: str
-    is_baseline: bool = False
-    note: str
-    means: dict[Rule, dict[MeasureKey, Summary]]
 
     @property
     def data(self) -> tuple[str, str, str]:
@@ -64,14 +49,24 @@ class Quote(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="
         return self.dataset, self.features, self.descriptions
 
 
-class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="run"):
-    """One finished run.
+class Quote(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="quote"):
+    """A line of a table of which only means are known.
 
     Attributes:
-        dataset: name of the data set. Random partitions of the classes are a data set of their own, "CUB (random partitions)".
-        features: as in `Quote`.
-        descriptions: as in `Quote`.
-        variant: the method's name with what was left out.
+        is_baseline: whether it stands among the baselines.
+        note: source and conditions, for the caption.
+        means: rule -> measure -> mean, standard deviation and number of runs, as fractions.
+    """
+
+    is_baseline: bool = False
+    note: str
+    means: dict[Rule, dict[MeasureKey, Summary]]
+
+
+class Run(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="run"):
+    """One finished run. Random partitions of the classes are a data set of their own, "CUB (random partitions)".
+
+    Attributes:
         repeat: flag -> number of the seed, and of the class split or random partition where there are several.
         rows: those of the result in which something was measured.
         config: flag -> value.
@@ -83,11 +78,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="ru
         path: the run folder; None for a run of a collected file.
     """
 
-    dataset: str
-    features: str
-    descriptions: str
-    variant: str
-    repeat: dict[str, int]
+    repeat: dict[Literal["manualSeed", "split", "partition"], int]
     rows: list[Row]
     config: dict[str, Any] = {}
     machine: str
@@ -96,11 +87,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag="ru
     fingerprint: dict[str, str] = {}
     notes: list[str] = []
     path: Path | None = None
-
-    @property
-    def data(self) -> tuple[str, str, str]:
-        """Data set, features and class descriptions."""
-        return self.dataset, self.features, self.descriptions
 
     @property
     def repetition(self) -> Repeat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from zslab.results.result import Row, by_rule
 from zslab.results.runs import Quote, Record, Run
 from zslab.results.statistics import Comparison, Repeat, Summary, compare, summarize
 from zslab.utils.int_ranges import format_numbers
+from zslab.utils.names import find_names
 
 Data = tuple[str, str, str]  # data set, features, class descriptions
 MOST_FLAGS = 3  # in the name of a variant
@@ -67,14 +68,11 @@ class Line(NamedTuple):
 
 
 class Pair(NamedTuple):
-    """Two variants on the same data, compared in one measure under one rule."""
+    """Two variants on the same data under one rule, compared in each measure that one of them has."""
 
     data: Data
-    first: str
-    second: str
     rule: Rule
-    measure: MeasureKey
-    result: Comparison | None
+    results: dict[MeasureKey, Comparison | None]
 
 
 def build_variants(records: Sequence[Record]) -> list[Variant]:
@@ -144,19 +142,18 @@ def build_lines(variants: Sequence[Variant], rules: Sequence[Rule] = tuple(RULES
 
     The best mean of a measure under a rule is marked where at least two variants have one.
     """
-    cells = {(v.name, rule): {m: v.summary(rule, m) for m in MEASURES} for v in variants for rule in rules}
-    lines = []
-    for variant in variants:
-        for rule in rules:
-            own = cells[variant.name, rule]
-            best = set()
-            for measure, cell in own.items():
-                means = [found.mean for other in variants if (found := cells[other.name, rule][measure])]
-                if cell and len(means) > 1 and cell.mean == max(means):
-                    best.add(measure)
-            if any(own.values()):
-                lines.append(Line(variant, rule, own, best))
-    return lines
+    found = [(variant, rule, {m: variant.summary(rule, m) for m in MEASURES}) for variant in variants for rule in rules]
+    means = defaultdict[tuple[Rule, MeasureKey], list[float]](list)
+    for _, rule, cells in found:
+        for measure, cell in cells.items():
+            if cell is not None:
+                means[rule, measure].append(cell.mean)
+    best = {place: max(values) for place, values in means.items() if len(values) > 1}
+    return [
+        Line(variant, rule, cells, {m for m, cell in cells.items() if cell and cell.mean == best.get((rule, m))})
+        for variant, rule, cells in found
+        if any(cells.values())
+    ]
 
 
 def build_pairs(
@@ -167,16 +164,16 @@ def build_pairs(
     Raises:
         InputError: a variant does not exist, or the two share no data.
     """
-    named_variants(variants, (first, second), "--compare")
+    variant_names(variants, (first, second), "--compare")
     by_key = {(variant.data, variant.name): variant for variant in variants}
-    pairs = [
-        Pair(data, first, second, rule, measure, compare(a.values(rule, measure), b.values(rule, measure)))
-        for data in dict.fromkeys(variant.data for variant in variants)
-        if (a := by_key.get((data, first))) and (b := by_key.get((data, second)))
-        for rule in rules
-        for measure in measures
-        if a.values(rule, measure) or b.values(rule, measure)
-    ]
+    pairs = []
+    for (data, name), own in by_key.items():
+        other = by_key.get((data, second)) if name == first else None
+        for rule in rules if other else ():
+            assert other is not None
+            values = {measure: (own.values(rule, measure), other.values(rule, measure)) for measure in measures}
+            results = {measure: compare(*both) for measure, both in values.items() if any(both)}
+            pairs += [Pair(data, rule, results)] if results else []
     if not pairs:
         got = f"no data set of both {first} and {second}"
         raise InputError("the two variants must share a data set", where="--compare", got=got, fix="Add the missing runs.")
@@ -252,25 +249,11 @@ def listed_numbers(numbers: Sequence[int]) -> str:
     return " and ".join(filter(None, [", ".join(parts[:-1]), parts[-1]]))
 
 
-def named_variants(variants: Sequence[Variant], names: Sequence[str], where: str) -> list[Variant]:
-    """Return the variants that have one of the names, on whatever data.
-
-    Raises:
-        InputError: no variant has one of the names.
-    """
-    check_names(names, [variant.name for variant in variants], "variant", where)
-    return [variant for variant in variants if variant.name in names]
-
-
-def check_names(names: Sequence[str], known: Sequence[str], kind: str, where: str) -> None:
-    """Refuse names that no variant, or whatever kind of thing, has.
-
-    Raises:
-        InputError: a name is not among the known ones.
-    """
-    if unknown := [name for name in names if name not in known]:
-        must = f"the name must be that of a {kind}: {'; '.join(dict.fromkeys(known))}"
-        raise InputError(must, where=where, got=examples(unknown), fix="Copy the name from the table.")
+def variant_names(variants: Sequence[Variant], names: Iterable[str], where: str) -> list[str]:
+    """Return the names of variants, each once, as the tables have them; raises as `find_names`."""
+    known = list(dict.fromkeys(variant.name for variant in variants))
+    found = find_names(list(dict.fromkeys(names)), known, where, "variant", "Copy the name from the table.")
+    return [known[index] for index in found]
 
 
 def only_variants(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
@@ -279,14 +262,14 @@ def only_variants(records: Sequence[Record], names: Sequence[str]) -> list[Recor
     Raises:
         InputError: no variant has one of the names.
     """
-    chosen = named_variants(build_variants(records), names, "--variants")
-    own = {id(record) for variant in chosen for record in (*variant.runs, *variant.quotes)}
+    variants = build_variants(records)
+    names = variant_names(variants, names, "--variants")
+    own = {id(record) for variant in variants if variant.name in names for record in (*variant.runs, *variant.quotes)}
     kept: list[Record] = []
     for record in records:
         if isinstance(record, Run):
             rows = [row for row in record.rows if (row.baseline in names if row.baseline else id(record) in own)]
-            if rows:
-                kept.append(replace(record, rows=rows))
+            kept += [replace(record, rows=rows)] if rows else []
         elif id(record) in own:
             kept.append(record)
     return kept
@@ -298,11 +281,10 @@ def rename_variants(records: Sequence[Record], names: Mapping[str, str]) -> list
     Raises:
         InputError: no variant has one of the old names.
     """
-    new_names = {
-        id(record): names[variant.name]
-        for variant in named_variants(build_variants(records), list(names), "--rename")
-        for record in (*variant.runs, *variant.quotes)
-    }
+    variants = build_variants(records)
+    renamed = dict(zip(variant_names(variants, names, "--rename"), names.values()))
+    members = [(record, v.name) for v in variants if v.name in renamed for record in (*v.runs, *v.quotes)]
+    new_names = {id(record): renamed[name] for record, name in members}
     return [replace(record, variant=new_names.get(id(record), record.variant)) for record in records]
 
 

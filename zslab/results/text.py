@@ -30,7 +30,10 @@ def facts(result: Result) -> str:
 def format_rows(result: Result) -> str:
     """Return the table of one run: the method's rows and the strongest baselines in percent, and the verdict."""
     strongest = {row.title: row for measure in ("T1", "H") if (row := result.strongest_baseline(measure))}
-    rows = [row for row in result.rows if not row.baseline and not row.is_empty] + list(strongest.values())
+    own = [row for row in result.rows if not row.baseline and not row.is_empty]
+    # Where no unseen class was tested, the row of the validation classes stands alone, without rows of dashes.
+    rows = [row for row in own if row.T1 is not None or row.H is not None] or own
+    rows += strongest.values()
     table = [["selection", *(measure.symbol for measure in MEASURES.values()), "chosen at"], *map(_cells, rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = []

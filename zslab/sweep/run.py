@@ -175,7 +175,7 @@ def execute(
                 failed |= {each.run: status} if status not in (0, STOPPED) else {}
                 word = {0: "is done", STOPPED: "stopped"}.get(status, f"failed with status {status}")
                 word += f" after {(time.monotonic() - each.started) / 60:.1f} min{each.run.figures()}"
-                pool.say(f"{done + len(failed)} of {len(unique)}: {each.run.name} {word}")
+                pool.say(f"{done + len(failed)} of {len(unique)}: {each.run.name} {word}", *pool.last_lines(each.run, status))
     for run, status in failed.items():
         print(f"failed with status {status}: {run.name} ({run.folder})", file=sys.stderr)
     print(f"{done} of {_count(len(unique))} finished.")
@@ -287,24 +287,23 @@ class Pool:
             each.losses += 1
             self.say(f"{run.name} lost its worker and is started again")
             return None
-        self.say(f"{run.name} failed with status {status}", *self._last_lines(run), error=True)
         if status != LOST and each.attempts < self.retries:
             each.attempts += 1
-            self.say(f"{run.name} is tried again")
+            self.say(f"{run.name} failed with status {status} and is tried again", *self.last_lines(run, status))
             return None
         return status or 1
 
-    def say(self, *lines: str, error: bool = False) -> None:
+    def say(self, *lines: str) -> None:
         """Print lines above those of the running jobs."""
-        file = sys.stderr if error else sys.stdout
         if any(not line.disable for line in self.lines):
-            tqdm.write("\n".join(lines), file=file)
+            tqdm.write("\n".join(lines))
         else:
-            print(*lines, sep="\n", file=file, flush=True)
+            print(*lines, sep="\n", flush=True)
 
-    def _last_lines(self, run: PlannedRun) -> list[str]:
+    def last_lines(self, run: PlannedRun, status: int) -> list[str]:
+        """Return the end of the output of a run that failed, unless it was on the screen."""
         with suppress(OSError):
-            if not self.show_output:
+            if status not in (0, STOPPED) and not self.show_output:
                 lines = run.output.read_text(encoding="utf-8", errors="replace").splitlines()
                 return [f"    {line}" for line in lines[-LAST_LINES:]]
         return []

@@ -66,9 +66,6 @@ def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
         root: folder of data sets; made if missing.
         seed: 0 ... 2**32 - 1. The same seed gives the same bytes; another one other birds of the same species.
         images_per_class: at least 5, so that a fifth of a seen species is at least one test image.
-
-    Raises:
-        InputError: an argument is out of range, or `root/TOY` exists and is not something this function made.
     """
     if not 0 <= seed < 2**32:
         raise InputError("the seed must be between 0 and 4294967295", where="--seed", got=seed, fix="Pass another seed.")

@@ -37,9 +37,10 @@ def clean_name(name: str) -> str:
     if name.isascii() and name.isprintable():
         return name.strip()
     name = re.sub("[\udc80-\udcff]", lambda byte: f"\\x{ord(byte[0]) - 0xDC00:02x}", SEQUENCE.sub("", name))
-    name = re.sub("[\t-\r\x1c-\x1f\x85\u2028\u2029]", " ", name)
+    name = re.sub("[\t-\r\x1c-\x1f\x85\u2028\u2029\u2800]", " ", name)
     kept = (c for c in name if not (is_unprinted(c) or c in BLANKS or 0xFDD0 <= ord(c) <= 0xFDEF or ord(c) & 0xFFFE == 0xFFFE))
-    return IDLE_JOINER.sub("", "".join(kept)).strip()
+    cleaned = IDLE_JOINER.sub("", "".join(kept)).strip()
+    return cleaned if VARIANTS.sub("", cleaned) else ""
 
 
 def clean_names(names: Iterable[object], where: object, what: str = "class") -> tuple[list[str], list[str]]:
@@ -52,9 +53,6 @@ def clean_names(names: Iterable[object], where: object, what: str = "class") -> 
 
     Returns:
         The names, see `clean_name`, and sentences on what was removed and on names that are alike.
-
-    Raises:
-        InputError: nothing is left of one.
     """
     given = list(map(str, names))
     cleaned = list(map(clean_name, given))
@@ -129,9 +127,6 @@ def match_names(names: Sequence[str], known: Sequence[str], where: object) -> li
 
     Returns:
         For each name its index in `known`, or None.
-
-    Raises:
-        InputError: a name has no exact match and fits several of the list.
     """
     bare_names, bare_known = without_numbers(names), without_numbers(known)
     levels: list[tuple[Callable[[str], str], Sequence[str], Sequence[str]]] = [
@@ -176,9 +171,6 @@ def find_names(
         where: what `names` come from, for messages.
         what: what a name is the name of, for messages.
         fix: what to do about an unknown name.
-
-    Raises:
-        InputError: a name is unknown, fits several of the list, or is given twice.
     """
     found = match_names(names, known, where)
     unknown = [name for name, index in zip(names, found) if index is None]
@@ -208,9 +200,6 @@ def places_by_name(order: Sequence[str], names: Sequence[str], where: object, *,
 
     Returns:
         The indices, or None where the lists have no name in common: then only the positions tell what belongs together.
-
-    Raises:
-        InputError: the lists have some names in common and others not.
     """
     found = match_names(order, names, where)
     places = [place for place in found if place is not None]

@@ -109,11 +109,7 @@ class Served:
         raise NotImplementedError
 
     def build(self, model: Model) -> None:
-        """Take the weights of a model, and set `feature_shape`.
-
-        Raises:
-            InputError: they are not the method's.
-        """
+        """Take the weights of a model, and set `feature_shape`."""
         raise NotImplementedError
 
     def forward(self, features: Tensor, unseen_only: bool | None = None) -> Output:
@@ -130,11 +126,7 @@ class Served:
         return features
 
     def check_classes(self, model: Model) -> None:
-        """Check that `set_classes` will have what it needs.
-
-        Raises:
-            InputError: it will not.
-        """
+        """Check that `set_classes` will have what it needs."""
 
     def set_classes(self, model: Model) -> None:
         """Take over the classes and attributes of a model that differs in nothing else."""
@@ -153,9 +145,6 @@ class Served:
         Args:
             expected: name -> a tensor of its shape and type, on any device, such as a network's `state_dict` on "meta".
             prefix: of the names in the model file.
-
-        Raises:
-            InputError: one is missing or another than expected.
         """
         taken = {name: self.weights[prefix + name] for name in expected if prefix + name in self.weights}
         try:
@@ -191,11 +180,7 @@ def kept_samples(dataset: Dataset, scaling: FeatureScaling, max_per_class: int) 
 
 
 def build_method(model: Model, where: object, device: torch.device) -> Served:
-    """Return the method of a model, with its weights checked and on the device.
-
-    Raises:
-        InputError: the method is unknown, or settings or weights are not the method's.
-    """
+    """Return the method of a model, with its weights checked and on the device."""
     if model.method not in methods():
         must = f"method must be one of {', '.join(methods())}"
         raise InputError(must, where=where, got=repr(model.method), fix="Import the package that registers it.")

@@ -172,11 +172,7 @@ class TfvaeganServed(Served, name="tfvaegan"):
     # ---- new classes ----------------------------------------------------------------------------------------------------
 
     def check_classes(self, model: Model) -> None:
-        """Check that new rows can be trained against the seen classes, and within the memory.
-
-        Raises:
-            InputError: the model keeps no training features, or the synthesized ones would not fit in memory.
-        """
+        """Check that new rows can be trained against the seen classes, and within the memory."""
         new = self._new_classes(model)
         if "gzsl_head" in self.base_heads and len(new) and model.train is None:
             must = "the model must hold training features of seen classes, which new classes are trained against"

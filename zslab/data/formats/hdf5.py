@@ -13,12 +13,7 @@ from zslab.utils.files import NO_SERVICE
 
 
 def open_hdf5(path: Path, mode: str = "r") -> h5py.File:
-    """Open an HDF5 file.
-
-    Raises:
-        InputError: another program has it open for writing.
-        OSError: it is missing, or no HDF5 file.
-    """
+    """Open an HDF5 file; an OSError says that it is missing or no HDF5 file."""
     try:
         return h5py.File(path, mode)
     except OSError as error:
@@ -31,11 +26,7 @@ def open_hdf5(path: Path, mode: str = "r") -> h5py.File:
 
 
 def content(item: h5py.Dataset) -> np.ndarray:
-    """Return what an HDF5 array holds, texts as str.
-
-    Raises:
-        ValueError: it is no array, or parts of it were never written.
-    """
+    """Return what an HDF5 array holds, texts as str; a ValueError says that it is none, or was never written."""
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         raise ValueError("no array")
     if item.size and not item.id.get_storage_size() and not item.is_virtual and not item.external:

@@ -14,7 +14,7 @@ import datetime
 import io
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,11 +69,7 @@ def read_table(path: Path) -> Table:
 
 
 def read_cells(path: Path) -> Table:
-    """Read a CSV file, a published matrix or an Excel workbook (its first visible sheet that is not empty) as it is.
-
-    Raises:
-        InputError: the file is missing or no table of text.
-    """
+    """Read a CSV file, a published matrix or an Excel workbook (its first visible sheet that is not empty) as it is."""
     path = Path(path)
     content = _content(path)
     if content.startswith(WORKBOOK):
@@ -149,9 +145,8 @@ def _workbook_rows(path: Path, content: bytes) -> Rows:
                 got=cells[0].value,
                 fix="Open the workbook in a spreadsheet program and save it there, or save the table as CSV (UTF-8).",
             )
-        others = [repr(each.title) for each in book.worksheets if each is not sheet and each.sheet_state == "visible"]
-        if others:
-            log.warning("%s: sheet %r was read and the others were not: %s", path, sheet.title, examples(others))
+        if len(book.worksheets) > 1:
+            log.warning("%s: only sheet %r was read", path, sheet.title)
     return rows
 
 
@@ -183,14 +178,14 @@ def _tidy(rows: Iterable[tuple[int, Iterable[str]]]) -> Rows:
 # ---- layouts --------------------------------------------------------------------------------------------------------------
 
 
-def _columns(rows: Rows) -> Iterator[list[str]]:
-    """Yield the columns below the header, as long as all rows have them."""
-    return map(list, zip(*(cells for _, cells in rows[1:])))
+def _columns(rows: Rows) -> list[list[str]]:
+    """Return the columns below the header, as many as all rows have."""
+    return list(map(list, zip(*(cells for _, cells in rows[1:]))))
 
 
 def _without_index(rows: Rows, path: Path) -> Rows:
     """Leave out columns that number the rows, in any order, before one of names."""
-    columns, dropped = list(_columns(rows)), 0
+    columns, dropped = _columns(rows), 0
     while dropped + 1 < len(columns) and INDEX.fullmatch(rows[0][1][dropped]) and _numbers_rows(columns[dropped]):
         dropped += 1
     if not dropped or _numbers_rows(columns[dropped]) or len({*columns[dropped]}) < len(columns[dropped]):
@@ -205,7 +200,7 @@ def _numbers_rows(column: list[str]) -> bool:
 
 def _pivoted(rows: Rows, path: Path) -> Rows:
     """Turn rows (class, attribute, value), whose classes and attributes repeat, into a row for each class."""
-    columns = list(_columns(rows))
+    columns = _columns(rows)
     values = [place for place, column in enumerate(columns) if all(map(VALUE.fullmatch, column))]
     if len(columns) != 3 or any(len(cells) != 3 for _, cells in rows) or not values:
         return rows
@@ -219,7 +214,7 @@ def _pivoted(rows: Rows, path: Path) -> Rows:
         must = "a table of class, attribute and value must have a row for every pair"
         raise InputError(must, where=path, got=f"no row for {examples(missing)}", fix="Add the missing rows.")
     log.warning("%s: a table of class, attribute and value was read as one with a row for each class.", path)
-    lines = dict(zip(reversed(classes), reversed([number for number, _ in rows[1:]])))  # each class's first
+    lines = dict(zip(classes, (number for number, _ in rows[1:])))
     table = [(lines[name], [name, *(given[name, heading] for heading in headings)]) for name in names]
     return [(rows[0][0], [rows[0][1][0], *headings]), *table]
 

@@ -97,31 +97,29 @@ def curve_plots(run: FinishedRun) -> Iterator[Plot]:
 
     Chao et al., "An empirical study and analysis of generalized zero-shot learning", ECCV 2016.
     """
-    baselines = [row for row in run.result.rows if row.baseline and row.AUSUC is not None]
-    strongest = max(baselines, key=lambda row: row.AUSUC or 0.0, default=None)
-    named = [row for row in run.result.rows if not row.baseline and row.rule in ("val", "last")] + (
-        [strongest] if strongest else []
-    )
-    shown = [(row, _color(row), curve) for row in named if (curve := _curve(run, row)) is not None]
-    if not shown:
+    rows, best = run.result.rows, run.result.strongest_baseline("H")
+    shown = [row for row in rows if row.baseline in ("", best.baseline if best else "") and row.rule != "validation"]
+    curves = [(row, curve) for row in shown if row.rule in ("val", "last") and (curve := _curve(run, row)) is not None]
+    rest = [_curve(run, row) for row in rows if row.rule == "val" and row not in shown]
+    others = [curve for curve in rest if curve is not None]
+    if not curves:
         return
-    others = [curve for row in baselines if row is not strongest and (curve := _curve(run, row)) is not None]
-    names = {row.baseline for row, _, _ in shown}
     points = [
         (row, 100 * row.acc_unseen, 100 * row.acc_seen)
-        for row in run.result.rows
-        if row.baseline in names and row.rule != "validation" and row.acc_unseen is not None and row.acc_seen is not None
+        for row in shown
+        if row.acc_unseen is not None and row.acc_seen is not None
     ]
     figure = Figure(figsize=(WIDTH, 5.2), layout="constrained")
     axes = figure.add_subplot()
-    tops = [max([curve[:, side].max() for _, _, curve in shown] + [point[2 - side] for point in points]) for side in (1, 0)]
+    tops = [max([curve[:, side].max() for _, curve in curves] + [point[2 - side] for point in points]) for side in (1, 0)]
     limit_u, limit_s = (min(102.0, 1.06 * max(top, 1.0)) for top in tops)
     _draw_harmonic_lines(axes, limit_u, limit_s)
     for curve in others:
         axes.plot(curve[:, 1], curve[:, 0], color=MUTED, linewidth=0.8, alpha=0.6)
     handles = []
-    for row, color, curve in shown:
-        (line,) = axes.plot(curve[:, 1], curve[:, 0], color=color, zorder=3, label=f"{row.title}, area {percent(row.AUSUC)}")
+    for row, curve in curves:
+        label, color = f"{row.title}, area {percent(row.AUSUC)}", _color(row)
+        (line,) = axes.plot(curve[:, 1], curve[:, 0], color=color, zorder=3, label=label)
         axes.fill_between(curve[:, 1], curve[:, 0], color=color, alpha=0.05, linewidth=0)
         handles.append(line)
     for row, u, s in points:
@@ -141,7 +139,7 @@ def curve_plots(run: FinishedRun) -> Iterator[Plot]:
         "Each curve joins the balances that a calibration, subtracted from the seen scores, can reach (with a gate: its "
         "threshold). Marks show rows of the table with their H; thin gray lines join points of equal H."
     )
-    listed = ", ".join(f"{row.title} {percent(row.AUSUC)}" for row, _, _ in shown)
+    listed = ", ".join(f"{row.title} {percent(row.AUSUC)}" for row, _ in curves)
     alt = f"Seen accuracy against unseen accuracy, one falling curve for each model; areas under the curves: {listed}."
     yield render(figure, "curve", "Seen against unseen accuracy", caption, alt)
 

@@ -20,7 +20,6 @@ _MAX_BARS = 32  # classes whose names still fit beside bars
 _MAX_NAMED = 40  # classes whose names still fit beside a matrix
 _MAX_NUMBERED = 12  # classes whose confusion cells still hold a number
 _EXTREMES = 8  # lowest and highest classes that are named when there are too many for bars
-Accuracies = dict[int, float]  # class -> accuracy, for classes with test samples
 
 
 def shown_model(run: FinishedRun) -> Rule | None:
@@ -33,95 +32,52 @@ def shown_model(run: FinishedRun) -> Rule | None:
 
 
 def per_class_plots(run: FinishedRun) -> Iterator[Plot]:
-    """Draw the accuracy of each class: as bars, or as a profile where there are too many classes."""
-    rule, unseen = shown_model(run), run.result.data.unseen_classes
+    """Draw the accuracy of each class as a bar; of many classes the lowest and highest unseen ones."""
+    rule, unseen, names = shown_model(run), run.result.data.unseen_classes, class_names(run)
     zsl, gzsl = (run.arrays.get(f"{rule}_{task}_confusion") for task in ("zsl", "gzsl"))
     t1 = {} if zsl is None else _present(zip(unseen, class_recall(zsl), strict=True))
     accuracy = t1 if gzsl is None else _present(enumerate(class_recall(gzsl)))
     if rule is None or not accuracy:
         return
-    few = len(accuracy) <= _MAX_BARS
-    figure = (_class_bars if few else _class_profile)(run, accuracy, t1 if gzsl is not None else {})
-    among = "all classes" if gzsl is not None else "unseen classes"
-    caption = f"Accuracy of each class when predicting among {among} ({RULES[rule]}). " + (
-        "A mean can hide classes that are never right."
-        if few
-        else "Top: classes sorted from the worst to the best. Bottom: the extremes by name."
+    ordered = sorted(accuracy, key=lambda index: (index not in unseen, accuracy[index]))
+    groups = {"unseen": [k for k in ordered if k in unseen], "seen": [k for k in ordered if k not in unseen]}
+    caption = (
+        f"Accuracy of each class when predicting among {'all' if gzsl is not None else 'unseen'} classes ({RULES[rule]}). "
     )
-    names, ordered = class_names(run), sorted(accuracy, key=accuracy.__getitem__)
-    low, high = (f"{names[index]} at {percent(accuracy[index])}" for index in (ordered[0], ordered[-1]))
-    alt = f"Accuracies of {len(accuracy)} classes in percent; lowest {low}, highest {high}."
-    yield render(figure, "per_class", "Accuracy of each class", caption, alt)
-
-
-def _present(pairs: Iterable[tuple[int, float]]) -> Accuracies:
-    return {index: float(value) for index, value in pairs if not np.isnan(value)}
-
-
-def _draw_bars(axes: Axes, rows: np.ndarray, names: list[str], values: list[float], colors: list[str], fontsize: float) -> None:
-    """Draw horizontal bars of classes, on an axis in percent."""
-    axes.barh(rows, [100 * value for value in values], height=0.7, color=colors)
-    axes.set_yticks(rows, names, fontsize=fontsize)
+    if len(ordered) > _MAX_BARS:
+        kind, group = next((kind, group) for kind, group in groups.items() if group)
+        ordered = group if len(group) <= 2 * _EXTREMES else group[:_EXTREMES] + group[-_EXTREMES:]
+        means = (
+            f"{name} {percent(float(np.mean([accuracy[k] for k in ks])))} ({len(ks)})" for name, ks in groups.items() if ks
+        )
+        caption += f"The lowest and highest {kind} classes. Means (number of classes): {', '.join(means)}. "
+    figure, (axes,) = panels(1, 1.3 + 0.22 * len(ordered))
+    rows = np.arange(len(ordered))
+    colors = [UNSEEN if index in unseen else SEEN for index in ordered]
+    axes.barh(rows, [100 * accuracy[index] for index in ordered], height=0.7, color=colors)
+    axes.set_yticks(rows, [names[index] for index in ordered], fontsize=9)
     axes.tick_params(axis="y", length=0)
     axes.grid(axis="y", visible=False)
-    axes.set(xlim=(0, 100), ylim=(rows[0] - 0.7, rows[-1] + 0.7), xlabel="accuracy, %")
-
-
-def _class_bars(run: FinishedRun, accuracy: Accuracies, t1: Accuracies) -> Figure:
-    """Draw one horizontal bar for each class, best on top, seen above unseen classes; `t1` as dots."""
-    unseen, names = set(run.result.data.unseen_classes), class_names(run)
-    ordered = sorted(accuracy, key=lambda index: (index not in unseen, accuracy[index]))
-    figure, (axes,) = panels(1, 1.3 + 0.22 * len(ordered))
-    colors = [UNSEEN if index in unseen else SEEN for index in ordered]
-    rows = np.arange(len(ordered))
-    _draw_bars(axes, rows, [names[index] for index in ordered], [accuracy[index] for index in ordered], colors, 9)
+    axes.set(xlim=(0, 100), ylim=(-0.7, len(ordered) - 0.3), xlabel="accuracy, %")
     square: Style = {"marker": "s", "linestyle": "none", "markersize": 8}
-    handles = [Line2D([], [], color=UNSEEN, label="unseen class", **square)]
-    if SEEN in colors:
-        handles.append(Line2D([], [], color=SEEN, label="seen class", **square))
-    dots = [(100 * t1[index], row) for row, index in enumerate(ordered) if index in t1]
+    kinds = {UNSEEN: "unseen class", SEEN: "seen class"}
+    handles = [Line2D([], [], color=color, label=kinds[color], **square) for color in kinds if color in colors]
+    dots = [(100 * t1[index], row) for row, index in enumerate(ordered) if gzsl is not None and index in t1]
     if dots:
         circle: Style = {"marker": "o", "linestyle": "none", "color": PAPER, "markeredgecolor": INK}
         axes.plot(*zip(*dots), markersize=5.5, clip_on=False, **circle)
         handles.append(Line2D([], [], label="among unseen classes only (T1)", **circle))
     figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
-    return figure
+    extremes = sorted(accuracy, key=accuracy.__getitem__)
+    low, high = (f"{names[index]} at {percent(accuracy[index])}" for index in (extremes[0], extremes[-1]))
+    alt = f"Accuracies of {len(accuracy)} classes in percent; lowest {low}, highest {high}."
+    caption += "A mean can hide classes that are never right."
+    yield render(figure, "per_class", "Accuracy of each class", caption, alt)
 
 
-def _class_profile(run: FinishedRun, accuracy: Accuracies, t1: Accuracies) -> Figure:
-    """Draw sorted accuracies as steps, and the lowest and highest classes by name."""
-    unseen_classes, names = set(run.result.data.unseen_classes), class_names(run)
-    seen = [index for index in accuracy if index not in unseen_classes]
-    unseen = [index for index in accuracy if index in unseen_classes]
-    figure = Figure(figsize=(WIDTH, 7), layout="constrained")
-    profile, extremes = figure.subplots(2, 1, height_ratios=(1, 1.2))
-    _draw_profile(profile, "seen", [accuracy[index] for index in seen], SEEN)
-    _draw_profile(profile, "unseen", [accuracy[index] for index in unseen], UNSEEN)
-    _draw_profile(profile, "unseen among unseen (T1)", list(t1.values()), UNSEEN, dashes=(3, 1.5))
-    profile.set(xlim=(0, 100), ylim=(0, 101), xlabel="share of the classes, sorted, %", ylabel="accuracy, %")
-    profile.set_title("From the worst class to the best")
-    profile.legend(loc="upper left")
-
-    kind, group, color = ("unseen", unseen, UNSEEN) if unseen else ("seen", seen, SEEN)
-    ordered = sorted(group, key=accuracy.__getitem__)
-    rows = np.arange(len(ordered), dtype=float)
-    if len(ordered) > 2 * _EXTREMES:  # the middle is left out; a gap stands for it
-        ordered = ordered[:_EXTREMES] + ordered[-_EXTREMES:]
-        rows = np.concatenate([np.arange(_EXTREMES), np.arange(_EXTREMES) + _EXTREMES + 1.0])
-    values = [accuracy[index] for index in ordered]
-    _draw_bars(extremes, rows, [names[index] for index in ordered], values, [color] * len(ordered), 8)
-    extremes.set_title(f"Lowest and highest {kind} classes")
-    return figure
-
-
-def _draw_profile(axes: Axes, label: str, values: list[float], color: str, dashes: tuple[float, float] | None = None) -> None:
-    """Draw one group's sorted accuracies as steps; nothing for an empty group."""
-    if not values:
-        return
-    label = f"{label}: {len(values)} classes, mean {percent(float(np.mean(values)))}"
-    edges = np.linspace(0, 100, len(values) + 1)
-    steps = axes.stairs(100 * np.sort(values), edges, color=color, baseline=None, linewidth=1.8, label=label)
-    steps.set_linestyle("-" if dashes is None else (0, dashes))
+def _present(pairs: Iterable[tuple[int, float]]) -> dict[int, float]:
+    """Return class -> accuracy, for classes with test samples."""
+    return {index: float(value) for index, value in pairs if not np.isnan(value)}
 
 
 # Confusion -------------------------------------------------------------------------------------------------------------

@@ -13,13 +13,13 @@ from zslab.report.plots.accuracy import accuracy_plots, curve_plots, validation_
 from zslab.report.plots.classes import confusion_plots, per_class_plots
 from zslab.report.plots.features import gate_plots, projection_plots
 from zslab.report.plots.plot import Plot
-from zslab.report.plots.training import lambda1_plots, loss_plots, wasserstein_plots
+from zslab.report.plots.training import training_plots
 from zslab.report.style import STYLE
 from zslab.results.finished import FinishedRun
 
 Drawer = Callable[[FinishedRun], Iterable[Plot]]
 RESULTS: tuple[Drawer, ...] = (accuracy_plots, curve_plots, gate_plots, per_class_plots, confusion_plots, projection_plots)
-TRAINING: tuple[Drawer, ...] = (validation_plots, loss_plots, wasserstein_plots, lambda1_plots)
+TRAINING: tuple[Drawer, ...] = (validation_plots, training_plots)
 
 
 def draw_plots(run: FinishedRun, drawers: Iterable[Drawer] = RESULTS + TRAINING) -> list[Plot]:

@@ -1,19 +1,17 @@
-"""Plots of the training itself: losses, the critic's estimate of the Wasserstein distance, and the penalty's weight."""
+"""What was recorded of the training itself: each loss, the critic's estimate of a distance, and the penalty's weight."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 
-import numpy as np
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
 from zslab.report.plots.plot import Plot, draw_line, panels, render, set_epoch_axis
-from zslab.report.style import BLUE, GREEN, MUTED, ORANGE
+from zslab.report.style import BLUE, ORANGE
 from zslab.results.finished import FinishedRun
-from zslab.results.record import EpochRecord
 
-_LOSS_NAMES = {
+_NAMES = {
     "vae": "VAE (reconstruction + KL)",
     "reconstruction": "reconstruction (BCE)",
     "kl": "KL",
@@ -21,31 +19,39 @@ _LOSS_NAMES = {
     "penalty": "gradient penalty",
     "generator": "generator, total",
     "adversarial": "generator, adversarial",
+    "wasserstein": "Wasserstein distance (the critic's)",
     "cycle_generator": "cycle, generator",
     "cycle_decoder": "cycle, decoder",
     "cross_entropy": "cross-entropy",
     "self_calibration": "self-calibration",
+    "lambda1": "λ1, weight of the gradient penalty",
 }
 _DASHES = (4, 1.5)
 
 
-def loss_plots(run: FinishedRun) -> Iterator[Plot]:
-    """Draw one small panel for each loss: a shared axis would hide most, as scales differ by orders of magnitude."""
-    keys = _loss_keys(run.epochs, lambda key: not key.startswith("wasserstein"))
+def training_plots(run: FinishedRun) -> Iterator[Plot]:
+    """Draw one small panel for each loss and for λ1: a shared axis would hide most, as scales differ by orders of magnitude."""
+    series: dict[str, list[tuple[int, float]]] = {}
+    for record in run.epochs:
+        for key, value in (record.losses | record.status).items():
+            series.setdefault(key, []).append((record.epoch + 1, value))
     # A transductive run has a loss for unseen classes too; it shares the panel of the loss for seen classes.
-    twins = {key: twin for key in keys if (twin := f"{key.removesuffix('_generator')}_unseen") in keys}
-    shown = [key for key in keys if key not in twins.values()]
+    twins = {key: twin for key in series if (twin := f"{key.removesuffix('_generator')}_unseen") in series}
+    shown = [key for key in series if key not in twins.values()]
     if not shown:
         return
     figure, every = panels(len(shown), 1.8, top=0.5)
-    ends = []
     for axes, key in zip(every, shown):
-        axes.set_title(_LOSS_NAMES.get(key, key.replace("_", " ")), fontsize=9.5)
-        epochs, values = _loss_series(run.epochs, key)
+        axes.set_title(_NAMES.get(key, key.replace("_", " ")), fontsize=9.5)
+        epochs, values = zip(*series[key])
         draw_line(axes, epochs, values, BLUE)
-        ends.append(f"{key} {values[0]:.3g} to {values[-1]:.3g}")
         if key in twins:
-            draw_line(axes, *_loss_series(run.epochs, twins[key]), ORANGE, _DASHES)
+            epochs, values = zip(*series[twins[key]])
+            draw_line(axes, epochs, values, ORANGE, _DASHES)
+        if key == "lambda1" and min(values) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+            axes.yaxis.set_minor_formatter("" if max(values) >= 10 * min(values) else axes.yaxis.get_major_formatter())
         set_epoch_axis(axes, run.epochs)
     if twins:
         handles = [
@@ -53,60 +59,11 @@ def loss_plots(run: FinishedRun) -> Iterator[Plot]:
             Line2D([], [], color=ORANGE, linestyle=(0, _DASHES), label="unseen classes (transductive)"),
         ]
         figure.legend(handles=handles, loc="outside upper center", ncols=2)
-    caption = "Mean of each loss over an epoch. Each panel has its own scale."
-    alt = f"Line plots of the losses over {len(run.epochs)} epochs, first to last: {', '.join(ends)}."
+    caption = "Mean of each loss over an epoch; each panel has its own scale."
+    if "wasserstein" in series:
+        caption += " The critic's estimate of the distance between synthesized and real features should become small."
+    if "lambda1" in series:
+        caption += " λ1 grows while the critic's gradients are too large and shrinks while they are small."
+    ends = ", ".join(f"{key} {series[key][0][1]:.3g} to {series[key][-1][1]:.3g}" for key in shown)
+    alt = f"Line plots of the losses over {len(run.epochs)} epochs, first to last: {ends}."
     yield render(figure, "losses", "Losses", caption, alt)
-
-
-def wasserstein_plots(run: FinishedRun) -> Iterator[Plot]:
-    """Draw the critics' estimates of the distance between real and synthesized features."""
-    keys = _loss_keys(run.epochs, lambda key: key.startswith("wasserstein"))
-    if not keys:
-        return
-    figure, (axes,) = panels(1, 2.8)
-    for key, color, dashes in zip(keys, (BLUE, ORANGE, GREEN), ((), _DASHES, (1.5, 1.5))):
-        critic = key.removeprefix("wasserstein").strip("_")
-        label = f"critic, {critic} classes (no attributes)" if critic else "critic"
-        draw_line(axes, *_loss_series(run.epochs, key), color, dashes, label=label)
-    axes.axhline(0, color=MUTED, linewidth=0.8)
-    axes.set_ylabel("mean D(real) − mean D(fake)")
-    if len(keys) > 1:
-        axes.legend()
-    set_epoch_axis(axes, run.epochs)
-    caption = "The critic's estimate of the distance between synthesized and real features. It should settle at a small value."
-    last = _loss_series(run.epochs, keys[0])[1][-1]
-    alt = f"Line plot of the critic's distance between real and synthesized features; it ends at {last:.3g}."
-    yield render(figure, "wasserstein", "Wasserstein distance", caption, alt)
-
-
-def lambda1_plots(run: FinishedRun) -> Iterator[Plot]:
-    """Draw the weight of the gradient penalty on a log scale."""
-    pairs = [(record.epoch + 1, record.status["lambda1"]) for record in run.epochs if record.status.get("lambda1", 0) > 0]
-    if not pairs:
-        return
-    values = np.array([value for _, value in pairs])
-    figure, (axes,) = panels(1, 2.8)
-    draw_line(axes, [epoch for epoch, _ in pairs], values, BLUE)
-    axes.set_yscale("log")
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axes.yaxis.set_major_formatter(plain)
-    # Within less than a decade the minor ticks are the only ones in sight.
-    axes.yaxis.set_minor_formatter(plain if values.max() < 10 * values.min() else "")
-    axes.set_ylabel("λ1 (log scale)")
-    set_epoch_axis(axes, run.epochs)
-    caption = (
-        "λ1 at the end of each epoch. It grows while the critic's gradients are too large and shrinks while they are small."
-    )
-    alt = f"Line plot on a log scale; λ1 goes from {values[0]:.3g} to {values[-1]:.3g}, lowest {values.min():.3g}."
-    yield render(figure, "lambda1", "Weight of the gradient penalty, λ1", caption, alt)
-
-
-def _loss_keys(epochs: Sequence[EpochRecord], accept: Callable[[str], bool]) -> list[str]:
-    """Return the accepted names of losses, in order of appearance."""
-    return list(dict.fromkeys(key for record in epochs for key in record.losses if accept(key)))
-
-
-def _loss_series(epochs: Sequence[EpochRecord], key: str) -> tuple[list[int], np.ndarray]:
-    """Return epochs, counted from 1, and values of one loss."""
-    pairs = [(record.epoch + 1, record.losses[key]) for record in epochs if key in record.losses]
-    return [epoch for epoch, _ in pairs], np.array([value for _, value in pairs])
