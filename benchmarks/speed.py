@@ -282,8 +282,7 @@ def serve(connection: Connection, column: str, case: Case, threads: int) -> None
     logging.basicConfig(format="%(message)s")  # what could not be captured as a CUDA graph says so
     torch.set_num_threads(threads)
     work = None
-    while True:
-        request = connection.recv()
+    for request in iter(connection.recv, None):
         if isinstance(request, str):
             work = None  # frees what it holds
             work = build(request, case, column)
@@ -451,6 +450,8 @@ def main() -> None:
         report["rows"][row] = result | {"load": os.getloadavg()[0]}
         save(report, path)
         print_row(row, result, columns)
+    for server in servers.values():
+        server.connection.send(None)
     add_epoch(report["rows"], case.shapes)
     if "CUB epoch" in report["rows"]:
         print_row("CUB epoch, added up" if not arguments.quick else "epoch, added up", report["rows"]["CUB epoch"], columns)
