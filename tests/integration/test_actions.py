@@ -39,60 +39,19 @@ from helpers.project import PROJECT, tree_modules
 from helpers.results import read_rows, result_json
 
 SCRIPTS = PROJECT / "zero-shot-actions" / "action-scripts"
-TINY_FLAGS = {
-    "ngh": 8,
-    "ndh": 8,
-    "nz": 4,
-    "nepoch": 1,
-    "batch_size": 10,
-    "critic_iter": 1,
-    "syn_num": 4,
-    "classifier_epochs": 2,
-    "ood_epochs": 2,
-    "ood_hidden": 4,
-    "device": "cpu",
-    "threads": 1,
-}
-
-COMMON = {
-    "gammaD": 10,
-    "gammaG": 10,
-    "nepoch": 200,
-    "ngh": 4096,
-    "ndh": 4096,
-    "lambda1": 10,
-    "critic_iter": 5,
-    "batch_size": 64,
-    "lr": 1e-4,
-    "dec_lr": 1e-4,
-    "recons_weight": 0.1,
-    "a1": 1,
-    "a2": 1,
-    "feedback_loop": 2,
-    "encoded_noise": True,
-    "preprocessing": True,
-    "bce_att": True,
-    "manualSeed": 806,
-    "classifier_lr": 1e-3,
-    "classifier_epochs": 25,
-    "gzsl": True,
-    "gzsl_od": True,
-    "ood_threshold": "release",
-    "ood_epochs": 50,
-    "ood_lr": 1e-3,
-    "ood_batch_size": 64,
-    "ood_hidden": 512,
-    "split": 1,
-    "image_embedding": "i3d",
-    "class_embedding": "att",
-    "freeze_dec": False,
-    "beta1": 0.5,
-    "transform": True,
-    "standardization": False,
-    "stale_feedback": False,
-    "eval_every": 1,
-    "select": "none",
-}
+# fmt: off
+TINY_FLAGS = dict(
+    ngh=8, ndh=8, nz=4, nepoch=1, batch_size=10, critic_iter=1, syn_num=4, classifier_epochs=2, ood_epochs=2, ood_hidden=4,
+    device="cpu", threads=1,
+)
+COMMON = dict(
+    gammaD=10, gammaG=10, nepoch=200, ngh=4096, ndh=4096, lambda1=10, critic_iter=5, batch_size=64, lr=1e-4, dec_lr=1e-4,
+    recons_weight=0.1, a1=1, a2=1, feedback_loop=2, encoded_noise=True, preprocessing=True, bce_att=True, manualSeed=806,
+    classifier_lr=1e-3, classifier_epochs=25, gzsl=True, gzsl_od=True, ood_threshold="release", ood_epochs=50, ood_lr=1e-3,
+    ood_batch_size=64, ood_hidden=512, split=1, image_embedding="i3d", class_embedding="att", freeze_dec=False, beta1=0.5,
+    transform=True, standardization=False, stale_feedback=False, eval_every=1, select="none",
+)
+# fmt: on
 PUBLISHED = {
     "hmdb51": COMMON | {"dataset": "hmdb_i3d", "syn_num": 1200, "feed_lr": 1e-4, "nz": 300, "manual_att": False},
     "ucf101": COMMON | {"dataset": "ucf101_i3d", "syn_num": 600, "feed_lr": 1e-5, "nz": 115, "manual_att": True},

@@ -34,127 +34,57 @@ from helpers.results import read_rows
 from helpers.tiny import BASELINE_ROWS, tiny_arrays, write_tiny
 
 SCRIPTS = PROJECT / "zero-shot-images" / "image-scripts"
-TINY_FLAGS = {
-    "ngh": 8,
-    "ndh": 8,
-    "nepoch": 2,
-    "batch_size": 10,
-    "critic_iter": 2,
-    "syn_num": 5,
-    "classifier_epochs": 3,
-    "device": "cpu",
-    "dataset": "TINY",
-}
+TINY_FLAGS = dict(  # fmt: skip
+    ngh=8, ndh=8, nepoch=2, batch_size=10, critic_iter=2, syn_num=5, classifier_epochs=3, device="cpu", dataset="TINY"
+)
 
 # The settings of the release, spec by spec: what every variant has, what frozen inductive features have, what differs.
-COMMON = {
-    "ngh": 4096,
-    "ndh": 4096,
-    "lambda1": 10,
-    "critic_iter": 5,
-    "batch_size": 64,
-    "feedback_loop": 2,
-    "gzsl": True,
-    "preprocessing": True,
-    "standardization": False,
-    "beta1": 0.5,
-    "classifier_epochs": 25,
-    "nz": None,
-    "unseen_prior": "uniform",
-    "stale_feedback": False,
-}
-PUBLISHED = {
-    "cub": dict(
-        dataset="CUB",
-        gammaD=10,
-        gammaG=10,
-        nepoch=300,
-        lr=1e-4,
-        feed_lr=1e-5,
-        dec_lr=1e-4,
-        classifier_lr=1e-3,
-        recons_weight=0.01,
-        a1=1,
-        a2=1,
-        syn_num=300,
-        manualSeed=3483,
-        encoded_noise=True,
-        freeze_dec=False,
+# fmt: off
+COMMON = dict(
+    ngh=4096, ndh=4096, lambda1=10, critic_iter=5, batch_size=64, feedback_loop=2, gzsl=True, preprocessing=True,
+    standardization=False, beta1=0.5, classifier_epochs=25, nz=None, unseen_prior="uniform", stale_feedback=False,
+)
+PUBLISHED = dict(
+    cub=dict(
+        dataset="CUB", nepoch=300, manualSeed=3483, gammaD=10, gammaG=10, lr=1e-4, feed_lr=1e-5, dec_lr=1e-4,
+        recons_weight=0.01, a1=1, a2=1, syn_num=300, classifier_lr=1e-3, encoded_noise=True, freeze_dec=False,
     ),
-    "awa": dict(
-        dataset="AWA2",
-        gammaD=10,
-        gammaG=10,
-        nepoch=120,
-        lr=1e-5,
-        feed_lr=1e-4,
-        dec_lr=1e-4,
-        classifier_lr=1e-3,
-        recons_weight=0.1,
-        a1=0.01,
-        a2=0.01,
-        syn_num=1800,
-        manualSeed=9182,
-        encoded_noise=True,
-        freeze_dec=True,
+    awa=dict(
+        dataset="AWA2", nepoch=120, manualSeed=9182, gammaD=10, gammaG=10, lr=1e-5, feed_lr=1e-4, dec_lr=1e-4,
+        recons_weight=0.1, a1=0.01, a2=0.01, syn_num=1800, classifier_lr=1e-3, encoded_noise=True, freeze_dec=True,
     ),
-    "flo": dict(
-        dataset="FLO",
-        gammaD=10,
-        gammaG=10,
-        nepoch=500,
-        lr=1e-4,
-        feed_lr=1e-5,
-        dec_lr=1e-4,
-        classifier_lr=1e-3,
-        recons_weight=0.01,
-        a1=0.5,
-        a2=0.5,
-        syn_num=1200,
-        manualSeed=806,
-        encoded_noise=False,
+    flo=dict(
+        dataset="FLO", nepoch=500, manualSeed=806, gammaD=10, gammaG=10, lr=1e-4, feed_lr=1e-5, dec_lr=1e-4,
+        recons_weight=0.01, a1=0.5, a2=0.5, syn_num=1200, classifier_lr=1e-3, encoded_noise=False, freeze_dec=False,
         stale_feedback=True,
-        freeze_dec=False,
     ),
-    "sun": dict(
-        dataset="SUN",
-        gammaD=1,
-        gammaG=1,
-        nepoch=400,
-        lr=1e-3,
-        feed_lr=1e-4,
-        dec_lr=1e-4,
-        classifier_lr=5e-4,
-        recons_weight=0.01,
-        a1=0.1,
-        a2=0.01,
-        syn_num=400,
-        manualSeed=4115,
-        encoded_noise=True,
-        freeze_dec=False,
+    sun=dict(
+        dataset="SUN", nepoch=400, manualSeed=4115, gammaD=1, gammaG=1, lr=1e-3, feed_lr=1e-4, dec_lr=1e-4,
+        recons_weight=0.01, a1=0.1, a2=0.01, syn_num=400, classifier_lr=5e-4, encoded_noise=True, freeze_dec=False,
     ),
-}
-FINETUNED = {
-    "cub": dict(recons_weight=0.1, feed_lr=1e-4),
-    "awa": dict(
-        gammaD=1, gammaG=1, lr=1e-4, recons_weight=1, feed_lr=1e-5, dec_lr=1e-5, a1=0.1, a2=0.1, freeze_dec=True, nepoch=800
+)
+FINETUNED = dict(
+    cub=dict(recons_weight=0.1, feed_lr=1e-4),
+    awa=dict(
+        nepoch=800, gammaD=1, gammaG=1, lr=1e-4, feed_lr=1e-5, dec_lr=1e-5, recons_weight=1, a1=0.1, a2=0.1, freeze_dec=True,
     ),
-    "flo": {},
-    "sun": dict(gammaD=1, gammaG=1, lr=1e-4, recons_weight=1, dec_lr=1e-5, feed_lr=1e-5, encoded_noise=False, nepoch=400),
-}
-INDUCTIVE_FINETUNED = FINETUNED | {"sun": FINETUNED["sun"] | {"stale_feedback": True}}
-TRANSDUCTIVE = {
-    "cub": dict(gammaD2=10, gammaG_D2=10, nepoch=500),
-    "awa": dict(gammaD2=10, gammaG_D2=10, nepoch=800),
-    "flo": dict(gammaD2=10, gammaG_D2=10, nepoch=500, encoded_noise=True, stale_feedback=False),
-    "sun": dict(gammaD2=1, gammaG_D2=1, nepoch=800, dec_lr=1e-4),
-}
-TRANSDUCTIVE_FINETUNED = {
-    "cub": dict(nepoch=300, recons_weight=0.1, feed_lr=1e-4, gammaD=10, gammaG=10, gammaD2=10, gammaG_D2=10),
-    "awa": FINETUNED["awa"] | dict(gammaD2=1, gammaG_D2=1),
-    "flo": TRANSDUCTIVE["flo"],
-    "sun": FINETUNED["sun"] | dict(gammaD2=1, gammaG_D2=1),
-}
+    flo={},
+    sun=dict(nepoch=400, gammaD=1, gammaG=1, lr=1e-4, feed_lr=1e-5, dec_lr=1e-5, recons_weight=1, encoded_noise=False),
+)
+INDUCTIVE_FINETUNED = FINETUNED | dict(sun=FINETUNED["sun"] | dict(stale_feedback=True))
+TRANSDUCTIVE = dict(
+    cub=dict(gammaD2=10, gammaG_D2=10, nepoch=500),
+    awa=dict(gammaD2=10, gammaG_D2=10, nepoch=800),
+    flo=dict(gammaD2=10, gammaG_D2=10, nepoch=500, encoded_noise=True, stale_feedback=False),
+    sun=dict(gammaD2=1, gammaG_D2=1, nepoch=800, dec_lr=1e-4),
+)
+TRANSDUCTIVE_FINETUNED = dict(
+    cub=dict(nepoch=300, recons_weight=0.1, feed_lr=1e-4, gammaD=10, gammaG=10, gammaD2=10, gammaG_D2=10),
+    awa=FINETUNED["awa"] | dict(gammaD2=1, gammaG_D2=1),
+    flo=TRANSDUCTIVE["flo"],
+    sun=FINETUNED["sun"] | dict(gammaD2=1, gammaG_D2=1),
+)
+# fmt: on
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
