@@ -87,10 +87,8 @@ def load_fitting(network: nn.Module, state: Mapping[str, Tensor], unused: Collec
                 raise RuntimeError(f"\n\t{name} of {value.dtype} on {value.device.type}, {value.layout}")
         network.load_state_dict(counters | given)
     except RuntimeError as error:
-        problem = str(error).split("\n\t")[-1]
-        raise InputError(
-            "the weights must be those of the network", where=where, got=problem, fix=fix
-        ) from None
+        problem = str(error).split("\n\t")[1]
+        raise InputError("the weights must be those of the network", where=where, got=problem, fix=fix) from None
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:
