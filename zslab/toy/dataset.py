@@ -111,6 +111,13 @@ def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
     return folder
 
 
+def open_toy(root: Path) -> Path:
+    """Return the folder of a toy data set below `root`, of any seed and size; render one if there is none of this version."""
+    manifest = Path(root) / NAME / "manifest.json"
+    content = read_json(manifest) if manifest.exists() else None
+    return manifest.parent if isinstance(content, dict) and content.get("version") == VERSION else make_toy(root)
+
+
 def map_in_order(function: Callable[[Argument], Result], arguments: Sequence[Argument], *, images: int) -> Iterator[Result]:
     """Yield `function(argument)` for each argument, in order, computed by at most `MAX_PROCESSES` processes.
 
