@@ -29,7 +29,7 @@ COMMANDS = {
     "attribute-words": ("zslab.features.attribute_words_command:write_vectors", "make the attributes' word vectors for DAZLE"),
     "splits": ("zslab.features.splits_command:make_splits", "draw splits into seen and unseen classes"),
     "deepfashion-lists": ("zslab.data.deepfashion:convert_lists", "convert DeepFashion's annotation lists"),
-    "repack": ("zslab.data.repack:repack", "rewrite a region file of the DAZLE release for fast reading"),
+    "repack": ("zslab.data.region_writer:repack", "rewrite a region file of the DAZLE release for fast reading"),
     "prepare": ("zslab.app.own_data:prepare", "make a data set of your own images and a table of attributes"),
     "learn": ("zslab.learn:learn", "choose and export a model for your own images in one command"),
     "export": ("zslab.app.export:export_command", "turn a finished run into a model file"),

@@ -17,7 +17,7 @@ from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import AttributeChange, RegionDataset, read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
-from zslab.toy.dataset import make_toy
+from zslab.toy.dataset import open_toy
 from zslab.toy.regions import make_toy_regions
 from zslab.utils.files import converted, user_path
 
@@ -81,7 +81,7 @@ class Xlsa17Source(DataSource):
     def open(self, dataroot: Path, cache: Path) -> Dataset:
         """Read and check the data set."""
         if self.dataset == TOY:
-            make_toy(dataroot)  # does nothing where it exists
+            open_toy(dataroot)
         dataset = read_xlsa17(dataroot, self.dataset, self.image_embedding, self.class_embedding)
         return dataset.with_partition(self.partition)
 
@@ -159,7 +159,7 @@ class RegionSource(DataSource):
     def open(self, dataroot: Path, cache: Path) -> RegionDataset:
         """Read and check the data set."""
         if self.dataset == TOY:
-            make_toy_regions(make_toy(dataroot))  # either does nothing where its result exists
+            make_toy_regions(open_toy(dataroot))
         folder = dataroot / self.dataset
         dataset = read_region_maps(
             folder / f"{self.image_embedding}.hdf5",

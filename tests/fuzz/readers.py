@@ -29,9 +29,8 @@ from zslab.app.export import read_weights
 from zslab.app.model_file import KEY, write_model
 from zslab.app.predictor import Predictor
 from zslab.data.deepfashion import read_annotation
-from zslab.data.formats.names import read_names
-from zslab.data.formats.npyfile import read_matrix
-from zslab.data.formats.pickles import read_pickled_matrix
+from zslab.data.formats.arrays import read_matrix, read_pickled_matrix
+from zslab.data.formats.table import read_names
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.features.images import open_image

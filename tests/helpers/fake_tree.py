@@ -58,11 +58,15 @@ def train(config, folder, metrics):
     starts = len((folder / "starts.txt").read_text().split())
     print("started", starts, flush=True)
     value = 1 - abs(config.syn_num - 30) / 100
-    metrics.write_text(json.dumps({"epoch": 0, "metrics": {"zsl": {"acc": [value]}}, "seconds": 60.0}) + "\\n")
+    shown = value if config.fate == "may be pruned" else 1.0  # no search stops a trial that looks perfect
+    metrics.write_text(json.dumps({"epoch": 0, "metrics": {"zsl": {"acc": [shown]}}, "seconds": 60.0}) + "\\n")
     if config.fate == "fails" or (config.fate == "fails once" and starts == 1):
         print("the reason", file=sys.stderr)
         return 7
     time.sleep(config.seconds)
+    if config.fate == "third waits" and len([*config.output.glob("*/result.json")]) > 1:
+        while not (config.output / "go").exists():
+            time.sleep(0.02)
     texts = dict.fromkeys(("method", "variant", "version", "command", "device", "machine", "torch"), "x")
     data = dict.fromkeys(("dataset", "image_embedding", "class_embedding", "split_version"), "x")
     data |= {"class_names": [], "seen_classes": [], "unseen_classes": [], "feature_dim": 1, "attribute_dim": 1}

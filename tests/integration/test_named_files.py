@@ -17,10 +17,9 @@ from PIL import Image
 from zslab.app.attribute_table import read_attribute_table
 from zslab.data.actions import read_action_set
 from zslab.data.deepfashion import read_annotation
+from zslab.data.formats.arrays import read_matrix, read_pickled_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.names import listed_names, read_names
-from zslab.data.formats.npyfile import read_matrix
-from zslab.data.formats.pickles import read_pickled_matrix
+from zslab.data.formats.table import listed_names, read_names
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.splits import read_class_vectors
 from zslab.data.xlsa17 import read_xlsa17

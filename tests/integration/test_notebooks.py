@@ -15,6 +15,8 @@ import numpy as np
 import pytest
 import scipy.io
 
+from zslab.results.names import RULES
+
 from helpers.project import PROJECT
 
 nbclient, nbformat = pytest.importorskip("nbclient"), pytest.importorskip("nbformat")
@@ -119,7 +121,8 @@ def test_colab_clones_the_repository_that_it_was_opened_from(find_project, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("name", "first_cell", "n_figures"), [("DAZLE.ipynb", "", 4), ("DAZLE.ipynb", 'FLAGS = ["--standard_split"]', 3)]
+    ("name", "first_cell", "n_figures"),
+    [("DAZLE.ipynb", "", 4), ("DAZLE.ipynb", 'FLAGS = ["--standard_split"]', 3), ("colab.ipynb", "", 8)],
 )
 def test_runs_from_top_to_bottom(
     name: str, first_cell: str, n_figures: int, dataroot: Path, tmp_path: Path, monkeypatch
@@ -141,7 +144,7 @@ def test_runs_from_top_to_bottom(
         output.text for cell in notebook.cells for output in cell.get("outputs", ()) if output.output_type == "stream"
     )
     images = [output for cell in notebook.cells for output in cell.get("outputs", ()) if "image/png" in output.get("data", {})]
-    assert "paper" in printed and "Report: " in printed
+    assert RULES["last"] in printed and "Report: " in printed
     assert len(images) == n_figures
     if name == "colab.ipynb":
         assert "True\n" in printed and "unseen" in printed

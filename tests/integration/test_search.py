@@ -91,12 +91,14 @@ def test_the_winner_has_the_highest_validation_figure_and_the_release_is_tried_f
 def test_a_killed_search_goes_on_and_counts_nothing_twice(search, capsys, engine) -> None:
     if engine != "local":
         pytest.importorskip({"ray": "ray", "slurm": "submitit"}[engine], reason=f"the extra {engine} is not installed")
-    words = ("--workers", "2", "--set", "seconds=0.4", "--engine", engine, "--slurm-cluster", "local")
+    words = ("--workers", "2", "--set", "fate=third waits", "--engine", engine, "--slurm-cluster", "local")
     command = [sys.executable, "-m", "zslab", *search.words(*words, trials=8)]
     driver = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(PROJECT)}, stdout=subprocess.DEVNULL)
-    wait_for(lambda: len(search.finished) >= 2, 240)
+    started = search.folder / "runs"
+    wait_for(lambda: len(search.finished) >= 2 and len(list(started.glob("*/starts.txt"))) > len(search.finished), 240)
     os.kill(driver.pid, signal.SIGKILL)
     driver.wait()
+    (started / "go").touch()
     if search(*words) != 0:
         assert "Ray cluster" in capsys.readouterr().err  # slow to start on a busy machine
         assert search(*words) == 0
@@ -118,7 +120,7 @@ def test_a_lost_worker_is_no_failure_of_its_trial(search) -> None:
 
 def test_a_hopeless_trial_is_stopped_early(search) -> None:
     launcher, space = load_launcher(search.launcher), {"syn_num": IntDistribution(1, 100)}
-    study = Study(search.folder, launcher, space, {"seconds": 5}, "T1")
+    study = Study(search.folder, launcher, space, {"seconds": 5, "fate": "may be pruned"}, "T1")
     study.study.pruner = ThresholdPruner(lower=0.75)  # the launcher's own syn_num has 0.71
     study.study.enqueue_trial({"syn_num": 30})
     assert study.execute(LocalEngine(EngineFlags()), 2) == 0

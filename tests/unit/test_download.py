@@ -21,7 +21,6 @@ import scipy.io
 
 from zslab.cli import main
 from zslab.data import download as dl
-from zslab.data import fetch as net
 from zslab.errors import InputError
 
 CONTENT = random.Random(1).randbytes(1_000_000)
@@ -88,7 +87,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch):
-    monkeypatch.setattr(net, "BACKOFF_S", 0.0)
+    monkeypatch.setattr(dl, "BACKOFF_S", 0.0)
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.setenv(name, "127.0.0.1")
     server = Server()
@@ -113,7 +112,7 @@ def left_over(folder: Path) -> list[str]:
 
 def test_dropped_connection_continues_by_range(server, tmp_path):
     server.script.append({"send": 600_000})
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
     first, second = server.seen
     start = int(second["range"].removeprefix("bytes=").removesuffix("-"))
@@ -121,20 +120,20 @@ def test_dropped_connection_continues_by_range(server, tmp_path):
 
 
 def test_resumes_in_a_later_command(server, tmp_path):
-    server.script.extend([{"send": 600_000}] + [{"send": 0}] * net.TRIES)
+    server.script.extend([{"send": 600_000}] + [{"send": 0}] * dl.TRIES)
     with pytest.raises(InputError, match=r"http.*/f\.bin"):
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     part = (tmp_path / "f.bin.part").read_bytes()
     assert not (tmp_path / "f.bin").exists() and 0 < len(part) < len(CONTENT) and CONTENT.startswith(part)
     server.seen.clear()
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert server.seen == [{"path": "/f.bin", "range": f"bytes={len(part)}-", "sent": len(CONTENT) - len(part)}]
     assert (tmp_path / "f.bin").read_bytes() == CONTENT and left_over(tmp_path) == ["f.bin"]
 
 
 def test_server_without_range_starts_over(server, tmp_path):
     server.script.extend([{"send": 600_000}, {"ignore_range": True}])
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT and server.seen[1]["sent"] == len(CONTENT)
 
 
@@ -149,20 +148,20 @@ def checked(content: bytes):
 
 
 def test_a_file_that_changed_between_two_commands_is_noticed_and_fetched_anew(server, tmp_path):
-    server.script.extend([{"send": 600_000}] + [{"send": 0}] * net.TRIES)
+    server.script.extend([{"send": 600_000}] + [{"send": 0}] * dl.TRIES)
     with pytest.raises(InputError):
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     server.files["/f.bin"] = changed = CONTENT[::-1]
     with pytest.raises(InputError):  # its beginning is that of the former file
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
     assert left_over(tmp_path) == []
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
     assert (tmp_path / "f.bin").read_bytes() == changed and left_over(tmp_path) == ["f.bin"]
 
 
 def test_file_that_became_shorter_is_fetched_anew(server, tmp_path):
     (tmp_path / "f.bin.part").write_bytes(CONTENT + b"more")
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(CONTENT))
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(CONTENT))
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
 
 
@@ -182,7 +181,7 @@ def test_file_that_became_shorter_is_fetched_anew(server, tmp_path):
 def test_nonsense_answers_end_in_one_error(server, tmp_path, answer):
     server.script.extend([answer] * 100)
     with pytest.raises(InputError):
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(CONTENT))
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(CONTENT))
     assert not (tmp_path / "f.bin").exists()
 
 
@@ -191,26 +190,26 @@ def test_whole_part_file_is_only_checked(server, tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", stopped)
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", stopped)
     assert not (tmp_path / "f.bin").exists()
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
     assert len(server.seen) == 2 and server.seen[1]["sent"] == 0
 
 
 def test_passing_server_errors_are_retried(server, tmp_path):
     server.script.extend([{"status": 503}, {"status": 503}])
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT and len(server.seen) == 3
 
 
 def test_missing_file_and_no_server_say_what_to_do(server, tmp_path):
     with pytest.raises(InputError, match=r"gone\.zip.*404"):
-        net.fetch(server.url + "/gone.zip", tmp_path / "gone.zip", no_check)
+        dl.fetch(server.url + "/gone.zip", tmp_path / "gone.zip", no_check)
     dead = Server()
     dead.server_close()
     with pytest.raises(InputError, match=dead.url):
-        net.fetch(dead.url + "/f.bin", tmp_path / "f.bin", no_check)
+        dl.fetch(dead.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert left_over(tmp_path) == []
 
 
@@ -219,7 +218,7 @@ def test_failed_check_keeps_the_old_file_and_drops_the_new(server, tmp_path):
     source = dl.Source(server.url + "/f.bin", sha256="0" * 64)
     found = hashlib.sha256(CONTENT).hexdigest()
     with pytest.raises(InputError, match=rf"f\.bin: .* 0000.*got {found}"):
-        net.fetch(source.url, tmp_path / "f.bin", source.check)
+        dl.fetch(source.url, tmp_path / "f.bin", source.check)
     assert (tmp_path / "f.bin").read_bytes() == b"old" and left_over(tmp_path) == ["f.bin"]
 
 
@@ -228,12 +227,12 @@ def test_disk_that_fills_up_while_writing(server, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch, pytest.raises(InputError, match=r"f\.bin\.part.*No space left"):
-        patch.setattr(net.tqdm, "update", full)
-        net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+        patch.setattr(dl.tqdm, "update", full)
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert left_over(tmp_path) == ["f.bin.part"]
     written = (tmp_path / "f.bin.part").stat().st_size
     assert 0 < written < len(CONTENT)
-    net.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT and server.seen[1]["range"] == f"bytes={written}-"
 
 

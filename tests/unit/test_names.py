@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from zslab.data.formats.names import read_names
+from zslab.data.formats.table import read_names
 from zslab.errors import InputError
 
 BILL, WING = "has_bill::curved_(up or down)", "has_wing::red"

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zslab.data.formats.npyfile import read_array, read_matrix
+from zslab.data.formats.arrays import read_array, read_matrix
 from zslab.data.splits import read_class_vectors
 from zslab.errors import InputError
 from zslab.features.sources import read_attribute_vectors

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zslab.data.formats.pickles import read_pickled_matrix
+from zslab.data.formats.arrays import read_pickled_matrix
 from zslab.errors import InputError
 
 MATRIX = np.arange(6.0).reshape(2, 3)

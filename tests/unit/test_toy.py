@@ -283,3 +283,9 @@ def test_pooled_descriptor_is_normalized_and_mirror_blind() -> None:
     plain, mirror, other = descriptor.pooled_descriptor(np.stack([bird, bird[:, ::-1], other_bird]))
     assert np.linalg.norm(plain) == pytest.approx(1, abs=1e-5)
     assert np.allclose(plain, mirror, atol=1e-5) and np.linalg.norm(plain - other) > 0.1
+
+
+def test_a_launcher_takes_the_birds_that_are_there_and_renders_them_where_there_are_none(folder, tmp_path, monkeypatch) -> None:
+    assert toy.open_toy(folder.parent) == folder
+    monkeypatch.setattr(toy, "make_toy", lambda root: root / "rendered")
+    assert toy.open_toy(tmp_path) == tmp_path / "rendered"

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from zslab import cli
-from zslab.data.formats.names import read_names
+from zslab.data.formats.table import read_names
 from zslab.errors import InputError
 from zslab.features.attribute_words_command import ATTRIBUTE_WORDS
 from zslab.features.word_vectors import attribute_vectors, attribute_words, class_vectors, read_word_vectors

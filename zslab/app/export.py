@@ -34,7 +34,7 @@ from zslab.baselines.comparison import usable_baselines, validation_h
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.names import read_names
+from zslab.data.formats.table import read_names
 from zslab.data.region_dataset import RegionDataset
 from zslab.datasets import DataSource, source_from_json
 from zslab.errors import InputError, readable

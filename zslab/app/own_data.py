@@ -23,14 +23,21 @@ from typing import Literal
 import numpy as np
 
 from zslab.app.attribute_table import AttributeScale, AttributeTable, read_attribute_table, write_attribute_table
-from zslab.data.formats.names import listed_names
+from zslab.data.formats.table import listed_names
 from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, ImageBackbone, load_backbone
-from zslab.features.copies import describe_copies, find_copies
 from zslab.features.extraction import extract, write_unreadable
 from zslab.features.images import MAX_PIXELS, SUFFIXES
-from zslab.features.sources import Images, Split, leave_out, read_attribute_vectors, read_class_folders
+from zslab.features.sources import (
+    Images,
+    Split,
+    describe_copies,
+    find_copies,
+    leave_out,
+    read_attribute_vectors,
+    read_class_folders,
+)
 from zslab.utils.environment import PROJECT_ROOT, as_typed, resolve_device, resolve_folder
 from zslab.utils.files import atomic_path
 from zslab.utils.flags import check_at_least, is_plain_name

@@ -196,7 +196,7 @@ def check_stage(test: StageData) -> None:
             where="the baselines",
             found="region maps alone",
             expected="one feature vector per image",
-            fix="Files written by extract_features.py and by `python -m zslab.data.repack` have them.",
+            fix="Files written by extract_features.py and by `zslab repack` have them.",
         )
     for side, samples in (("seen", test.test_seen), ("unseen", test.test_unseen)):
         if len(samples) == 0:

@@ -50,16 +50,9 @@ def existing_splits(folder: Path, file_name: str) -> list[int]:
 
 
 def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return what `read_features` does, with the features mapped from a .npy file that processes share in memory.
+    """Return what `read_features` does, with the features mapped from a .npy file in `cache` that processes share in memory.
 
     The first process writes it, the others wait. Another feature file, by place, size or time, gets another cache.
-
-    Args:
-        feature_file: the .mat file.
-        cache: folder for the .npy files; it can be deleted at any time when nothing runs.
-
-    Returns:
-        features (N, D) float32, read-only and mapped from disk, and 1-based labels (N,).
     """
     if not feature_file.is_file():
         read_features(feature_file)  # raises what is wrong
@@ -85,8 +78,6 @@ def _split_file(folder: Path, name: str, split: int | None) -> Path:
         return folder / name
     if split not in existing:
         choice = f"one of {format_numbers(existing)}" if existing else f"that of a folder split_<k> with {name} in {folder}"
-        fix = "Make it with make_splits.py, or pass " + (
-            f"--split {existing[0]}." if existing else "none to use that file itself."
-        )
+        fix = f"Make it with make_splits.py, or pass --split {existing[0] if existing else 'none to use that file itself'}."
         raise InputError(f"the number of the split must be {choice}", where="--split", got=split, fix=fix)
     return folder / f"split_{split}" / name

@@ -46,9 +46,7 @@ def array(
     finite = np.isfinite(values)
     if not finite.all():
         first = tuple((np.argwhere(~finite)[0] + 1).tolist())
-        raise refuse(
-            "be finite", f"{np.count_nonzero(~finite)} values that are NaN or infinite, the first at {first} from 1 on"
-        )
+        raise refuse("be finite", f"{np.count_nonzero(~finite)} values that are not, the first at {first} from 1 on")
     least, most = values.min(), values.max()
     if (low is not None and least < low) or (high is not None and most > high):
         limits = f"at least {low}" if high is None else f"at most {high}" if low is None else f"between {low} and {high}"
@@ -71,19 +69,14 @@ def check_labels(labels: np.ndarray, path: Path, first: int = 1) -> np.ndarray:
 def check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
     """Return att (A, C), a column a class, as (C, A) float32 with rows of unit L2 norm."""
     if att.dtype.kind not in "fiub" or att.ndim != 2 or not att.size:
-        got = f"{att.dtype} {att.shape}"
-        raise InputError(
-            "att must be a matrix (attribute_dim, n_classes) of numbers", where=path, got=got, fix="Save it as one."
-        )
+        must, got = "att must be a matrix (attribute_dim, n_classes) of numbers", f"{att.dtype} {att.shape}"
+        raise InputError(must, where=path, got=got, fix="Save it as one.")
     attributes = att.T.astype(np.float64)
     with np.errstate(over="ignore"):
         norms = np.linalg.norm(attributes, axis=1)
     bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
     if len(bad):
-        must, got = (
-            "every class must have a finite, non-zero attribute vector",
-            f"none for {len(bad)}, the first is class {bad[0] + 1}",
-        )
+        must, got = "every class must have a finite, non-zero attribute vector", f"{len(bad)} without, first class {bad[0] + 1}"
         raise InputError(must, where=path, got=got, fix="Fill in or remove those classes.")
     unit: np.ndarray = attributes / norms[:, None]
     return unit.astype(np.float32)
@@ -94,10 +87,8 @@ def missing_value_note(att: np.ndarray) -> list[str]:
     negative = att < 0
     if not ((att[negative] == -1).all() and negative.any() and att.max() > 1):
         return []
-    return [
-        f"att has {int(negative.sum())} entries of -1 beside values up to {att.max():g}: AwA marks missing values so. They are "
-        "used as the number -1, as in the published split files."
-    ]
+    note = f"att has {int(negative.sum())} entries of -1 beside values up to {att.max():g}: AwA marks missing values so. "
+    return [note + "They are used as the number -1, as in the published split files."]
 
 
 def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> tuple[list[str], list[str]]:
@@ -109,12 +100,10 @@ def check_class_names(names: np.ndarray | None, n_classes: int, path: Path) -> t
     cleaned, notes = clean_names(names, path.name) if is_text else ([], [])
     twice = [name for name, count in Counter(cleaned).items() if count > 1]
     if not is_text or twice:
-        raise InputError(
-            f"allclasses_names must be {n_classes} different texts, one for each column of att",
-            where=path,
-            got=f"{examples(twice)} twice" if twice else f"{len(names)} names of type {names.dtype}",
-            fix="Give one name for each column of att, in their order, or leave out allclasses_names.",
-        )
+        must = f"allclasses_names must be {n_classes} different texts, one for each column of att"
+        got = f"{examples(twice)} twice" if twice else f"{names.size} names of type {names.dtype}"
+        fix = "Give one name for each column of att, in their order, or leave out allclasses_names."
+        raise InputError(must, where=path, got=got, fix=fix)
     return cleaned, notes
 
 

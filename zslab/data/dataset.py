@@ -30,12 +30,7 @@ HOLD_OUT = 0.2  # share of each train class's samples that stands in for test_se
 
 @dataclass(frozen=True)
 class Samples:
-    """Samples with labels.
-
-    Attributes:
-        features: (n, feature_dim) float32, in memory or read on demand.
-        labels: (n,) int64, rows of the attribute matrix.
-    """
+    """Samples: features (n, feature_dim) float32, in memory or read on demand, and labels (n,), rows of `attributes`."""
 
     features: Tensor | LazyFeatures
     labels: Tensor
@@ -98,11 +93,8 @@ class StageData:
 
     def to(self, device: torch.device) -> StageData:
         """Return the same experiment on another device."""
-        moved = {
-            name: getattr(self, name).to(device)
-            for name in ("attributes", "seen_classes", "unseen_classes", "train", "test_seen", "test_unseen")
-        }
-        return replace(self, **moved)
+        names = ("attributes", "seen_classes", "unseen_classes", "train", "test_seen", "test_unseen")
+        return replace(self, **{name: getattr(self, name).to(device) for name in names})
 
 
 @dataclass(frozen=True)
@@ -143,10 +135,8 @@ class Dataset:
         _, of_file = recognize_split(self.name, self.locations, self.labels)
         locations = draw_partition(self.labels, self.locations, number, equal_rows(self.features))
         drawn = self.labels[np.concatenate(list(locations.values()))]
-        note = (
-            f"Partition {number} draws seen and unseen classes at random: features may have been trained on unseen classes "
-            "(those of ImageNet, or those of a fine-tuning)."
-        )
+        note = f"Partition {number} draws seen and unseen classes at random: features may have been trained on unseen classes "
+        note += "(those of ImageNet, or those of a fine-tuning)."
         return replace(
             self,
             locations=locations,
@@ -158,10 +148,8 @@ class Dataset:
     def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> StageData:
         """Return the tensors of one experiment, scaled with the statistics of its own training samples; see `fit_scaling`.
 
-        Args:
-            stage: "test" trains on trainval; "validation" never touches test_seen nor test_unseen.
-            scaling: "minmax", "standard" or "none".
-            seed: seed of the validation stage's hold-out, and of its classes where the file has no train/val lists.
+        "test" trains on trainval; "validation" never touches test_seen nor test_unseen. `seed` is that of the validation
+        stage's hold-out, and of its classes where the file has no train/val lists.
         """
         train, seen, unseen = self.stage_locations(stage, seed)
         scale = fit_scaling(self.features, train, scaling)
@@ -196,14 +184,10 @@ class Dataset:
         hold_out = draw_hold_out(train, self.labels, HOLD_OUT, generator)
         shared = np.intersect1d(self.labels[train], self.labels[val])
         if len(shared) or not (len(hold_out) and len(val)):
-            raise InputError(
-                "train_loc and val_loc must have samples, and no class in common",
-                where=f"{self.name}, {self.class_embedding}",
-                got=f"class {shared[0] + 1} in both"
-                if len(shared)
-                else f"{len(hold_out)} held out and {len(val)} of val classes",
-                fix="Correct the lists, leave both out so that validation draws classes, or leave out --select val.",
-            )
+            where, got = f"{self.name}, {self.class_embedding}", f"{len(hold_out)} held out and {len(val)} of val classes"
+            got = f"class {shared[0] + 1} in both" if len(shared) else got
+            fix = "Correct the lists, leave both out so that validation draws classes, or leave out --select val."
+            raise InputError("train_loc and val_loc must have samples, and no class in common", where=where, got=got, fix=fix)
         return np.setdiff1d(train, hold_out), hold_out, val
 
     @property
@@ -214,13 +198,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class FeatureScaling:
-    """The scaling of features before training: (x * factor + shift) / divisor, elementwise.
-
-    Attributes:
-        factor: (D,) float64.
-        shift: (D,) float64.
-        divisor: one number for all dimensions.
-    """
+    """The scaling of features before training, (x * factor + shift) / divisor: factor and shift are (D,) float64."""
 
     factor: np.ndarray
     shift: np.ndarray

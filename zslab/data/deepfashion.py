@@ -2,15 +2,15 @@
 
     zslab deepfashion-lists --lists DIR
 
-DIR holds the five lists, or the archive's Anno (Anno_coarse) and Eval. About a minute for the full 289,222 images.
+DIR holds the five lists, or the archive's Anno (Anno_coarse) and Eval. About a minute for the full 289,222 images, of which
+only a sum for each class stays in memory.
 
 Liu et al., "DeepFashion: Powering Robust Clothes Recognition and Retrieval with Rich Annotations", CVPR 2016, category
 and attribute prediction benchmark. A class's attributes are the mean of its images' annotations, -1 (absent), 0
 (unknown) or 1 (present), as in DAZLE (Huynh and Elhamifar, CVPR 2020).
 
 The lists begin with the number of entries and a line of column names, then hold an entry a line, columns aligned by
-spaces. Categories are numbered from 1 in the order of list_category_cloth.txt. list_attr_img.txt is large (289,222
-images of 1,000 attributes, 0.8 GB); it is read line by line, and only a sum for each class stays in memory.
+spaces. Categories are numbered from 1 in the order of list_category_cloth.txt.
 """
 
 from __future__ import annotations
@@ -35,6 +35,30 @@ STATUSES = ("train", "val", "test")
 FIX = "Take the list from the archive again."
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ListsConfig:
+    """Flags of `zslab deepfashion-lists`."""
+
+    lists: Path
+    """folder with the five lists, or with Anno (Anno_coarse) and Eval"""
+    dataroot: Path | None = None
+    """folder of the data sets; by default data/ of the clone's tree for images, without a clone ./data"""
+    dataset: str = "DeepFashion"
+    """folder to write, under --dataroot"""
+    unseen: str = "2,12,15,19,26,29,30,42,44,48"
+    """numbers of the unseen categories, counted from 1 in list_category_cloth.txt"""
+
+
+def convert_lists(config: ListsConfig) -> None:
+    """Read the lists, write the data set's files and print what they hold."""
+    unseen = parse_numbers(config.unseen, "--unseen")
+    folder = dataset_folder(config.dataset, config.dataroot)
+    annotation = read_annotation(config.lists)
+    counts = write_xlsa17(annotation, folder, unseen)
+    print(f"Unseen: {', '.join(annotation.class_names[number - 1] for number in unseen)}")
+    print(f"{shown(folder)}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
 
 
 @dataclass(frozen=True)
@@ -93,18 +117,11 @@ def read_annotation(folder: Path) -> Annotation:
 
 
 def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) -> dict[str, int]:
-    """Write att_splits.mat, image_list.txt (path, tab, 1-based column of att) and attributes.txt to `folder`.
+    """Write att_splits.mat, image_list.txt (path, tab, 1-based column of att) and attributes.txt; return what they count.
 
     Classes without images are left out, and the others are numbered anew in their order. att is the mean annotation, as in
-    the release's feature file; training maps it to [0, 1]. test_unseen has all images of the unseen classes, test_seen those
-    of the others with status test, trainval the rest.
-
-    Args:
-        annotation: the lists' content.
-        unseen: category numbers.
-
-    Returns:
-        Number of images in each list, and of seen, unseen and left out classes.
+    the release's feature file; training maps it to [0, 1]. test_unseen has all images of the `unseen` category numbers,
+    test_seen those of the others with status test, trainval the rest.
     """
     labels, names = annotation.labels, annotation.class_names
     present = np.unique(labels)
@@ -116,12 +133,8 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
         got = f"none of {examples(empty or [names[number - 1] for number in untrained])}"
         raise InputError(must, where="unseen classes", got=got, fix="Correct the category numbers, counted from 1.")
     masks = {"trainval_loc": ~is_unseen & ~is_test, "test_seen_loc": ~is_unseen & is_test, "test_unseen_loc": is_unseen}
-    write_split(
-        folder / "att_splits.mat",
-        annotation.class_means[present - 1],
-        [names[number - 1] for number in present],
-        {name: np.flatnonzero(mask) + 1 for name, mask in masks.items()},
-    )
+    kept, lists = [names[number - 1] for number in present], {name: np.flatnonzero(mask) + 1 for name, mask in masks.items()}
+    write_split(folder / "att_splits.mat", annotation.class_means[present - 1], kept, lists)
     columns = np.searchsorted(present, labels) + 1
     images = (f"{image}\t{column}\n" for image, column in zip(annotation.image_files, columns))
     write_text(folder / "image_list.txt", "".join(images))
@@ -168,27 +181,3 @@ def _find(folder: Path, name: str) -> Path:
             return folder / place / name
     fix = "Unpack the annotation of DeepFashion's category and attribute prediction benchmark there."
     raise InputError(f"{name} must be in the folder, or in its Anno, Anno_coarse or Eval", where=folder, got="no file", fix=fix)
-
-
-@dataclass(frozen=True)
-class ListsConfig:
-    """Flags of `zslab deepfashion-lists`."""
-
-    lists: Path
-    """folder with the five lists, or with Anno (Anno_coarse) and Eval"""
-    dataroot: Path | None = None
-    """folder of the data sets; by default data/ of the clone's tree for images, without a clone ./data"""
-    dataset: str = "DeepFashion"
-    """folder to write, under --dataroot"""
-    unseen: str = "2,12,15,19,26,29,30,42,44,48"
-    """numbers of the unseen categories, counted from 1 in list_category_cloth.txt"""
-
-
-def convert_lists(config: ListsConfig) -> None:
-    """Read the lists, write the data set's files and print what they hold."""
-    unseen = parse_numbers(config.unseen, "--unseen")
-    folder = dataset_folder(config.dataset, config.dataroot)
-    annotation = read_annotation(config.lists)
-    counts = write_xlsa17(annotation, folder, unseen)
-    print(f"Unseen: {', '.join(annotation.class_names[number - 1] for number in unseen)}")
-    print(f"{shown(folder)}: {', '.join(f'{name} {count}' for name, count in counts.items())}")

@@ -19,26 +19,69 @@ What is fetched, and how it is known to be right:
 from __future__ import annotations
 
 import logging
+import os
+import re
 import shutil
 import zipfile
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+import requests
+from requests.adapters import HTTPAdapter
+from tqdm import tqdm
 from tyro.conf import Positional
+from urllib3.exceptions import HTTPError
+from urllib3.util import Retry
 
-from zslab.data.fetch import fetch
 from zslab.data.splits import PROPOSED_SPLIT
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError, examples, readable
-from zslab.utils.files import atomic_path, file_sha256
+from zslab.utils.files import atomic_path, file_sha256, make_folder, plain_disk_errors
 from zslab.utils.names import find_names
 
 log = logging.getLogger(__name__)
 
 ARCHIVES = "archives"
 FILES, SENTENCES = ("res101.mat", "att_splits.mat"), "sent_splits.mat"
+TRIES = 5  # connections in a row without a new byte before giving up
+BACKOFF_S = 1.0  # doubles with every failed try
+TIMEOUT_S = (10.0, 60.0)  # to connect; between two pieces of the answer
+CHUNK = 1 << 18
+NETWORK_ERRORS = (requests.RequestException, HTTPError, ValueError)  # ValueError: nonsense addresses and lengths
 FIX_ARCHIVE = "Delete the archive and repeat the command, or put the right one in its place."
+
+
+@dataclass(frozen=True)
+class DownloadConfig:
+    """Flags of `zslab download`."""
+
+    names: Positional[tuple[str, ...]] = ()
+    """what to fetch: CUB, AWA2, SUN, FLO, AWA1 or APY"""
+    dataroot: Path | None = None
+    """folder that holds one folder a data set"""
+    list: bool = False
+    """only say what there is, its counts and its address"""
+    base_url: str | None = None
+    """mirror to take the files from: <base_url>/xlsa17.zip and so on"""
+
+
+def run(config: DownloadConfig) -> None:
+    """Fetch public data sets, or list them."""
+    if config.list:
+        for name, public in PUBLIC_SETS.items():
+            images, classes = sum(public.counts[:3]), sum(public.counts[3:])
+            print(f"{name:5}{images:6} images {classes:4} classes {public.attributes:5} attributes")
+            for source in filter(None, (public.archive, public.sentences)):
+                print(f"     {source.address(config.base_url)}")
+        print("Fine-tuned features need a browser: see zero-shot-images/data/README.md.")
+        return
+    if not config.names or config.dataroot is None:
+        got, fix = "no set or no --dataroot", "Name at least one data set and --dataroot, or pass --list."
+        raise InputError("there must be something to fetch, and a folder for it", where="the command line", got=got, fix=fix)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    download(config.names, config.dataroot, config.base_url)
 
 
 @dataclass(frozen=True)
@@ -72,13 +115,7 @@ CUB_SENTENCES = Source(
 
 @dataclass(frozen=True)
 class PublicSet:
-    """Where a data set comes from, and its published counts.
-
-    Attributes:
-        counts: samples in trainval, test_seen and test_unseen, seen and unseen classes.
-        attributes: rows of att.
-        sentences: file of sentence embeddings, if there is one.
-    """
+    """Where a data set comes from, and its published counts: those of `PROPOSED_SPLIT`, and rows of att."""
 
     archive: Source
     counts: tuple[int, int, int, int, int]
@@ -152,32 +189,63 @@ def extract(archive: Path, name: str, folder: Path, expected: Collection[str]) -
                     shutil.copyfileobj(source, copy)  # zipfile compares the CRC at the member's end
 
 
-@dataclass(frozen=True)
-class DownloadConfig:
-    """Flags of `zslab download`."""
-
-    names: Positional[tuple[str, ...]] = ()
-    """what to fetch: CUB, AWA2, SUN, FLO, AWA1 or APY"""
-    dataroot: Path | None = None
-    """folder that holds one folder a data set"""
-    list: bool = False
-    """only say what there is, its counts and its address"""
-    base_url: str | None = None
-    """mirror to take the files from: <base_url>/xlsa17.zip and so on"""
+# ---- HTTP ---------------------------------------------------------------------------------------------------------------
 
 
-def run(config: DownloadConfig) -> None:
-    """Fetch public data sets, or list them."""
-    if config.list:
-        for name, public in PUBLIC_SETS.items():
-            images, classes = sum(public.counts[:3]), sum(public.counts[3:])
-            print(f"{name:5}{images:6} images {classes:4} classes {public.attributes:5} attributes")
-            for source in filter(None, (public.archive, public.sentences)):
-                print(f"     {source.address(config.base_url)}")
-        print("Fine-tuned features need a browser: see zero-shot-images/data/README.md.")
-        return
-    if not config.names or config.dataroot is None:
-        got, fix = "no set or no --dataroot", "Name at least one data set and --dataroot, or pass --list."
-        raise InputError("there must be something to fetch, and a folder for it", where="the command line", got=got, fix=fix)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    download(config.names, config.dataroot, config.base_url)
+def fetch(url: str, target: Path, check: Callable[[Path], None]) -> None:
+    """Download `url`; `target` appears, or is replaced, only when it is complete and `check` does not raise an InputError.
+
+    Bytes gather in `<target>.part`, which a later call continues: pooch, fsspec and torch.hub start every download at byte 0.
+    Whether old and new bytes belong together is for `check` to say.
+    """
+    part = target.with_name(target.name + ".part")
+    make_folder(part.parent)
+    log.info("fetching %s", url)
+    must = "the server must deliver the complete file"
+    fix = f"Check network and address, then repeat the command, which continues; or save the file as {target} with a browser."
+    retry = Retry(TRIES, connect=2, read=1, backoff_factor=BACKOFF_S, status_forcelist=(429, 500, 502, 503, 504))
+    with plain_disk_errors(part), readable(url, must, fix, NETWORK_ERRORS), requests.Session() as session:
+        for scheme in ("http://", "https://"):
+            session.mount(scheme, HTTPAdapter(max_retries=retry))
+        failures, complete = 0, False
+        while not complete:
+            before = _size(part)
+            complete = _transfer(session, url, part)
+            failures = 0 if _size(part) > before else failures + 1
+            if failures == TRIES and not complete:
+                raise ValueError(f"{before} bytes, and nothing new in {TRIES} tries")
+    try:
+        check(part)
+    except InputError:
+        part.unlink()  # an earlier part may be that of another version: the next call begins at the first byte
+        raise
+    os.replace(part, target)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _transfer(session: requests.Session, url: str, part: Path) -> bool:
+    """Add to `part` what the server sends over one connection; return whether the file is complete."""
+    have = _size(part)
+    headers = {"Accept-Encoding": "identity"}  # lengths and ranges must count the bytes of the file itself
+    if have:
+        headers["Range"] = f"bytes={have}-"
+    with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
+        extent = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
+        if response.status_code == 416 and extent and extent[2] == str(have):
+            return True  # an earlier command was stopped between the last byte and the check
+        start = int(extent[1] or -1) if response.status_code == 206 and extent else 0
+        if response.status_code == 416 or start not in (0, have):
+            part.unlink(missing_ok=True)  # the file has changed, or the server sends another part than asked for
+            return False
+        response.raise_for_status()
+        length = response.headers.get("Content-Length")
+        total = start + int(length) if length else None
+        progress = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None)
+        with open(part, "ab" if start else "wb") as file, progress, suppress(HTTPError):  # what has arrived is kept
+            while piece := response.raw.read1(CHUNK):
+                file.write(piece)
+                progress.update(len(piece))
+    return _size(part) > 0 and total in (None, _size(part))

@@ -43,13 +43,10 @@ class PartAnnotation:
 def read_parts(
     folder: Path, image_files: Sequence[str], attribute_names: Sequence[str], crop: float = 0
 ) -> PartAnnotation | None:
-    """Return the annotation of images, or None where the folder lacks one of the files.
+    """Return the annotation of n images, or None where the folder lacks one of the files.
 
-    Args:
-        image_files: n paths relative to it.
-        attribute_names: A names.
-        crop: visible part of an image: 0 for all of it, otherwise the square in its middle whose side is this share of the
-            shorter side.
+    `crop` tells the visible part of an image: 0 for all of it, otherwise the square in its middle whose side is this share of
+    the shorter side.
     """
     folder = Path(folder)
     if not all((folder / name).is_file() for name in FILES):

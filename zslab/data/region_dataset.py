@@ -14,8 +14,8 @@ from torch import Tensor
 
 from zslab.data.checks import array, check_attributes, check_disjoint, check_location
 from zslab.data.dataset import Dataset, Scaling, Stage, StageData
+from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.npyfile import read_matrix
 from zslab.data.region_file import RegionFile, RegionSamples, check_locations, read_samples
 from zslab.data.splits import LOCATIONS, describe_untested, recognize_split
 from zslab.errors import InputError
@@ -177,12 +177,9 @@ def _read_split(
 def _read_classes(
     regions: RegionFile, attributes: str, split: dict[str, np.ndarray], split_file: Path, notes: list[str]
 ) -> tuple[np.ndarray, list[str], list[str], np.ndarray]:
-    """Return att (C, A), class names and attribute names in the order of the labels and word vectors.
+    """Return att (C, A), class names, attribute names, and the place of each of the split file's classes in that order.
 
     A split file's classes are brought into the order of the region file's by their names, where both have some.
-
-    Returns:
-        The three, and for each class of the split file its place in that order.
     """
     att = split[attributes].T if attributes in split else regions.required(attributes)
     if att.ndim != 2 or att.dtype.kind not in "fiub":
@@ -204,9 +201,8 @@ def _read_classes(
 
 def _names(stored: Sequence[str] | None, n: int, kind: str) -> list[str]:
     """Return the names that the file has, or "class 1", ... where it does not have n of them."""
-    if stored is not None and len(stored) == n:
-        return logged_names(stored, "the region file", kind)
-    return [f"{kind} {number}" for number in range(1, n + 1)]
+    has_names = stored is not None and len(stored) == n
+    return logged_names(stored or (), "the region file", kind) if has_names else [f"{kind} {k}" for k in range(1, n + 1)]
 
 
 def _changed(att: np.ndarray, change: AttributeChange) -> np.ndarray:
@@ -226,8 +222,7 @@ def _pooled_features(regions: RegionFile) -> tuple[np.ndarray, list[str]]:
         raise InputError(f"pooled must be ({regions.n}, P) numbers", where=regions.path, got=got, fix=fix)
     if not regions.streams:
         notes.append(
-            f"{regions.path.name} keeps many images in one compressed chunk, so that random batches are slow. Repack it once: "
-            "zslab repack SOURCE TARGET"
+            f"{regions.path.name} shares chunks between images, which is slow. Repack it once: zslab repack SOURCE TARGET"
         )
     return features, notes
 
@@ -243,12 +238,9 @@ def _read_word_vectors(
     array(vectors, where, "word vectors", (len(names), None), fix=MAKE_VECTORS)
     missing = [names[row] for row in np.flatnonzero((vectors == 0).all(1)).tolist()]
     if missing and not allow_missing:
-        raise InputError(
-            "every attribute must have a word vector that is not zero",
-            where=where,
-            got=f"{len(missing)} rows of zeros, the first for {missing[0]}",
-            fix="Make the word vectors again, or pass --allow_missing_w2v to accept rows of zeros; the release's SUN has one.",
-        )
+        got = f"{len(missing)} rows of zeros, the first for {missing[0]}"
+        fix = "Make the word vectors again, or pass --allow_missing_w2v to accept rows of zeros; the release's SUN has one."
+        raise InputError("every attribute must have a word vector that is not zero", where=where, got=got, fix=fix)
     if missing:
         notes.append(f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}.")
     return np.ascontiguousarray(vectors, dtype=np.float32)

@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 
 from zslab.data.checks import array, check_labels, check_location
-from zslab.data.formats.hdf5 import content, open_hdf5
+from zslab.data.formats.hdf5 import all_written, content, open_hdf5
 from zslab.data.splits import LOCATIONS
 from zslab.errors import InputError, examples, readable
 
@@ -41,9 +41,7 @@ FIX_OTHER = "Use a file written by extract_features.py or by the DAZLE release."
 
 
 class RegionFile:
-    """The maps of a region file; opening reads no map, whatever the size.
-
-    Threads may read at the same time.
+    """The maps of a region file; opening reads no map, whatever the size. Threads may read at the same time.
 
     Attributes:
         path: the file.
@@ -56,10 +54,8 @@ class RegionFile:
     """
 
     def __init__(self, path: Path):
-        self.path = Path(path)
-        fix = "Extract the maps with extract_features.py, check the path, or copy the file again."
-        self._descriptor: int | None = None
-        with readable(self.path, MUST, fix):
+        self.path, self._descriptor, self._parts = Path(path), None, list[h5py.Dataset]()
+        with readable(self.path, MUST, "Extract the maps with extract_features.py, check the path, or copy the file again."):
             self._size = os.path.getsize(self.path)
             self._file = open_hdf5(self.path)
         try:
@@ -77,33 +73,27 @@ class RegionFile:
             groups = [*(f"train/{label}" for label in sorted(by_class, key=int)), "test_seen", "test_unseen"]
             items = {group: self._file[f"feature_map_{group}"] for group in groups if f"feature_map_{group}" in self._file}
             self.groups = list(items)
-        self._parts: list[h5py.Dataset] = []
         for name, part in items.items():
             shape = getattr(part, "shape", None) or ()
             if len(shape) != 4 or part.dtype.kind != "f" or shape[1:] != items[next(iter(items))].shape[1:]:
-                raise InputError(
-                    "feature_map, or DeepFashion's feature_map_train/<label>, must be (N, D, gh, gw) floating-point numbers",
-                    where=f"{self.path}, {name}",
-                    got=f"{shape} {part.dtype}" if shape else f"a file with {examples(sorted(self._file)) or 'nothing'}",
-                    fix="Save the maps before any pooling or flattening. " + FIX_OTHER,
-                )
-            n_chunks = int(np.prod([-(-n // of_chunk) for n, of_chunk in zip(shape, part.chunks)])) if part.chunks else 1
-            if (part.id.get_num_chunks() < n_chunks) if part.chunks else not part.id.get_storage_size():
+                must = "feature_map, or DeepFashion's feature_map_train/<label>, must be (N, D, gh, gw) floating-point numbers"
+                got = f"{shape} {part.dtype}" if shape else f"a file with {examples(sorted(self._file)) or 'nothing'}"
+                fix = "Save the maps before any pooling or flattening. " + FIX_OTHER
+                raise InputError(must, where=f"{self.path}, {name}", got=got, fix=fix)
+            if not all_written(part):
                 raise ValueError(f"parts of {name} were never written")
             self._parts.append(part)
         _, self.feature_dim, rows, columns = self._parts[0].shape
         n_pooled = self._file["pooled"].shape[-1] if "pooled" in self._file else None
         if columns > self.feature_dim == rows or (n_pooled == columns != self.feature_dim):
-            fix = "Save the maps again with maps.transpose(0, 3, 1, 2)."
-            must = "region maps must be (N, D, gh, gw), channels before the grid"
+            must, fix = "region maps must be (N, D, gh, gw), channels before the grid", "Save maps.transpose(0, 3, 1, 2)."
             raise InputError(must, where=self.path, got=self._parts[0].shape, fix=fix)
         self.grid = (rows, columns)
         self.dtype = self._parts[0].dtype.newbyteorder("=")
         if hasattr(os, "preadv") and self._parts[0].dtype.isnative and not self._file.userblock_size:
             self._descriptor = os.open(self.path, os.O_RDONLY)
         self.sizes = [len(part) for part in self._parts]
-        self._starts = np.cumsum([0, *self.sizes[:-1]])
-        self.n = sum(self.sizes)
+        self._starts, self.n = np.cumsum([0, *self.sizes[:-1]]), sum(self.sizes)
 
     @property
     def streams(self) -> bool:
@@ -111,14 +101,7 @@ class RegionFile:
         return all(part.chunks is None or part.chunks[0] == 1 for part in self._parts)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
-        """Return the maps of some images.
-
-        Args:
-            rows: (b,) image numbers in any order, repetitions allowed.
-
-        Returns:
-            (b, D, gh, gw) in the file's precision.
-        """
+        """Return the maps (b, D, gh, gw), in the file's precision, of images (b,) in any order, repetitions allowed."""
         rows = np.asarray(rows, dtype=np.int64)
         if len(rows) and (rows.min() < 0 or rows.max() >= self.n):
             raise IndexError(f"rows {rows.min()}..{rows.max()} of {self.n}")
@@ -246,16 +229,16 @@ def read_samples(regions: RegionFile) -> RegionSamples:
 def _read_groups(regions: RegionFile, groups: list[str]) -> tuple[np.ndarray, list[str] | None, dict[str, np.ndarray]]:
     """Return labels, image files and lists of DeepFashion's layout."""
     labels: list[np.ndarray] = []
-    image_files: list[str] | None = []
+    files: list[list[str] | None] = []
     locations: dict[str, list[np.ndarray]] = {}
     for group, size, end in zip(groups, regions.sizes, np.cumsum(regions.sizes)):
         key, _, label = group.partition("/")
         name, number = f"label_{group}", int(label) if label else None
         stored = regions.required(name).ravel()
         labels.append(array(stored, f"{regions.path}, {name}", "labels", (size,), low=number, high=number, fix=FIX_DAMAGED))
-        files = regions.texts(f"img_{group}")
-        image_files = None if files is None or image_files is None else image_files + files
+        files.append(regions.texts(f"img_{group}"))
         locations.setdefault("trainval_loc" if key == "train" else f"{key}_loc", []).append(np.arange(end - size, end))
+    image_files = None if None in files else [file for of_group in files for file in of_group or ()]
     return np.concatenate(labels), image_files, {key: np.concatenate(value) for key, value in locations.items()}
 
 
@@ -280,13 +263,11 @@ def check_locations(
     optional = {"test_seen_loc": standard_split, "test_unseen_loc": untested}
     missing = [key for key in LOCATIONS[:3] if key not in lists and not optional.get(key)]
     if missing:
+        must, got = f"the file must hold {', '.join(missing)}", examples(sorted(lists)) or "no list"
         fix = "Pass a file with these lists; a standard split needs --standard_split."
-        raise InputError(
-            f"the file must hold {', '.join(missing)}", where=path, got=examples(sorted(lists)) or "no list", fix=fix
-        )
+        raise InputError(must, where=path, got=got, fix=fix)
     locations = {key.removesuffix("_loc"): check_location(value, key, path, n_samples, first) for key, value in lists.items()}
-    empty = np.zeros(0, dtype=np.int64)
-    return {"test_seen": empty, "test_unseen": empty} | locations
+    return {"test_seen": np.zeros(0, np.int64), "test_unseen": np.zeros(0, np.int64)} | locations
 
 
 def batches(
@@ -295,8 +276,7 @@ def batches(
     """Yield region features batch by batch, read and converted by a thread while the caller computes.
 
     Args:
-        rows_of_batches: image numbers (b,) of each batch. Drawn from in the caller's thread, at most `prefetch` + 1 batches
-            ahead of what has been yielded.
+        rows_of_batches: image numbers (b,) of each batch, drawn from in the caller's thread.
         prefetch: batches that may wait, finished or under way, while the caller works on one.
         device: where to put the batches; a GPU gets them in the file's precision and converts them itself.
 

@@ -1,4 +1,11 @@
-"""Writing region files in the layout that `zslab.data.region_file` reads with one access for each image."""
+"""Region files written, or rewritten from the DAZLE release's, so that an image costs one access: uncompressed.
+
+    zslab repack SOURCE.hdf5 TARGET.hdf5
+
+The release's files are compressed in chunks that span hundreds of images (see `zslab.data.region_file`), so that a random
+batch unpacks most of the file. Rewritten ones are in half precision by default. Pooled features, the mean over the regions,
+are added where a file has none.
+"""
 
 from __future__ import annotations
 
@@ -8,18 +15,56 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import h5py
 import numpy as np
+from tqdm import tqdm
+from tyro.conf import Positional
 
 from zslab.data.formats.hdf5 import open_hdf5
+from zslab.data.region_file import RegionFile, read_samples
 from zslab.errors import InputError
 from zslab.utils.files import NO_SERVICE, atomic_path
 
 FORMAT_VERSION = 1
 OVERHEAD = 2**20  # bytes for names, backbone and HDF5's own structures
+COPIED = ("att", "original_att", "w2v_att", "class_names", "attribute_names")
+
+
+@dataclass(frozen=True)
+class RepackConfig:
+    """Flags of `zslab repack`."""
+
+    source: Positional[Path]
+    """a region file, such as the DAZLE release's"""
+    target: Positional[Path]
+    """the region file to write"""
+    dtype: Literal["float16", "float32"] = "float16"
+    """precision to keep"""
+
+
+def repack(config: RepackConfig) -> None:
+    """Copy a region file into the layout with one access for each image."""
+    regions = RegionFile(config.source)
+    try:
+        samples, pooled = read_samples(regions), regions.pooled()
+        write_region_file(
+            config.target,
+            map(regions.read, tqdm(list(regions.blocks()), unit="block", disable=None)),
+            shape=(regions.n, regions.feature_dim, *regions.grid),
+            dtype=config.dtype,
+            labels=samples.labels,
+            locations={key.removesuffix("_loc"): indices for key, indices in samples.locations.items()},
+            pooled="mean" if pooled is None else pooled,
+            backbone=regions.json_attribute("backbone"),
+            image_files=samples.image_files,
+            **{name: regions.variable(name) for name in COPIED},
+        )
+    finally:
+        regions.close()
 
 
 def write_region_file(
@@ -55,11 +100,8 @@ def write_region_file(
     with atomic_path(path) as temporary, _new_file(temporary, n_bytes + OVERHEAD) as file:
         for name, array in arrays.items():
             file[name] = array
-        if backbone is not None:
-            file.attrs["backbone"] = backbone
-        file.attrs["format_version"] = FORMAT_VERSION
-        stored, start = file.create_dataset("feature_map", shape, dtype), 0
-        means = []
+        file.attrs.update({"format_version": FORMAT_VERSION} | ({"backbone": backbone} if backbone is not None else {}))
+        stored, start, means = file.create_dataset("feature_map", shape, dtype), 0, []
         for block in maps:
             stored[start : start + len(block)] = _cast(block, dtype, path, start)
             start += len(block)
@@ -98,9 +140,8 @@ def _cast(maps: np.ndarray, dtype: str, path: Path, first: int) -> np.ndarray:
     """Return maps of images from number `first` on in the precision of the file, if they are finite in it."""
     with np.errstate(over="ignore"):
         stored = maps.astype(dtype, copy=False)
-    finite = np.isfinite(stored).reshape(len(stored), -1).all(axis=1)
-    if not finite.all():
-        got = f"another in image {first + int(np.flatnonzero(~finite)[0])}, counted from 0"
-        fix = "Look at that image, or store the maps as float32."
-        raise InputError(f"region maps must be finite numbers that {dtype} can hold", where=path, got=got, fix=fix)
+    bad = np.flatnonzero(~np.isfinite(stored).reshape(len(stored), -1).all(axis=1))
+    if len(bad):
+        must, got = f"region maps must be finite numbers that {dtype} can hold", f"another in image {first + bad[0]}, from 0"
+        raise InputError(must, where=path, got=got, fix="Look at that image, or store the maps as float32.")
     return stored

@@ -22,11 +22,9 @@ from filelock import Timeout
 from zslab.errors import InputError, readable
 from zslab.utils.files import atomic_path, locked, make_folder
 
-FileKey = tuple[str, int, int]  # name, size in bytes, time of the last change in nanoseconds
 
-
-def file_key(path: Path, name: str) -> FileKey:
-    """Return the key of a file that goes by `name`; a file that changes gets another key."""
+def file_key(path: Path, name: str) -> tuple[str, int, int]:
+    """Return the key of a file that goes by `name`, with its size and time; a file that changes gets another key."""
     status = path.stat()
     return name, status.st_size, status.st_mtime_ns
 
@@ -38,7 +36,6 @@ class Shards:
     missing, and is computed again.
 
     Attributes:
-        folder: of the files.
         batches: row numbers of each batch.
     """
 
@@ -77,9 +74,9 @@ def shards(folder: Path, keys: Sequence[object], batch: int, settings: object) -
 
     Args:
         folder: for the files; it can be deleted at any time to start again.
-        keys: what each row is made of, as JSON can say it; see `file_key`.
+        keys: what each row is made of, and
+        settings: what the rows depend on besides, both as JSON can say it; see `file_key`.
         batch: rows of a batch.
-        settings: what the rows depend on besides their keys, as JSON can say it.
     """
     make_folder(folder)
     with ExitStack() as stack:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import scipy.io
 
+from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.npyfile import read_matrix
 from zslab.errors import InputError
 from zslab.utils.files import atomic_path
 
@@ -128,27 +128,21 @@ def draw_partition(
     """Draw another split of a data set, of the same shape as the one that it has.
 
     It has as many unseen classes and, within rounding, the same shares of held-out samples and of validation classes (a
-    quarter of the seen classes where the data set has no train/val lists).
+    quarter of the seen classes where the data set has no train/val lists). Samples in none of the lists take no part.
 
     Args:
         labels: (N,) class numbers.
-        locations: name without "_loc" -> 0-based sample indices. Samples in none of the lists take no part.
+        locations: name without "_loc" -> 0-based sample indices; the five lists that are returned have the same form.
         number: seed of the draw, from 1.
         copy_of: as for `split_of_classes`.
-
-    Returns:
-        The five lists of `LOCATIONS`, named and numbered like `locations`.
     """
     if number < 1:
         raise InputError("the number must be at least 1", where="--partition", got=number, fix="Partitions count from 1.")
     trainval, test_seen, test_unseen = (locations[key] for key in ("trainval", "test_seen", "test_unseen"))
     if not (len(test_seen) and len(test_unseen)):
-        raise InputError(
-            "the data set's own split, whose shape a partition takes over, must have test samples of seen and unseen classes",
-            where="--partition",
-            got=f"{len(test_seen)} of seen and {len(test_unseen)} of unseen classes",
-            fix="Leave out --partition, or use such a split.",
-        )
+        must = "the data set's own split, whose shape a partition takes over, must have test samples of seen and unseen classes"
+        got, fix = f"{len(test_seen)} of seen and {len(test_unseen)} of unseen classes", "Leave out --partition."
+        raise InputError(must, where="--partition", got=got, fix=fix)
     used = np.sort(np.concatenate([trainval, test_seen, test_unseen]))
     seen_classes = np.unique(labels[trainval])
     n_seen, validation = len(seen_classes), VALIDATION_CLASSES
@@ -175,11 +169,6 @@ def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.n
     In version 1 train and val together are trainval and test_seen (so a validation on them leaks), in version 2 (August
     2020) they are trainval alone.
 
-    Args:
-        dataset: name of the data set, a key of `PROPOSED_SPLIT` where it has published counts.
-        locations: name without "_loc" -> 0-based sample indices.
-        labels: (N,) class numbers.
-
     Returns:
         "v1", "v2", "custom" (something else) or "none" (no train/val lists), and notes to print with every result.
     """
@@ -189,16 +178,11 @@ def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.n
         classes = (len(np.unique(labels[locations[key]])) for key in ("trainval", "test_unseen"))
         counts = (*samples, *classes)
         if counts != PROPOSED_SPLIT[dataset]:
-            notes.append(
-                f"This is not the published Proposed Split of {dataset}: (trainval, test_seen, test_unseen, seen classes, "
-                f"unseen classes) are {counts}, published {PROPOSED_SPLIT[dataset]}."
-            )
+            note = f"This is not the published Proposed Split of {dataset}: (trainval, test_seen, test_unseen, seen classes, "
+            notes.append(f"{note}unseen classes) are {counts}, published {PROPOSED_SPLIT[dataset]}.")
     if not {"train", "val"} <= locations.keys():
-        notes.append(
-            f"The split file has no train_loc and val_loc: validation uses a seeded draw of {VALIDATION_CLASSES:.0%} of "
-            "the seen classes."
-        )
-        return "none", notes
+        how = f"a seeded draw of {VALIDATION_CLASSES:.0%} of the seen classes"
+        return "none", [*notes, f"The split file has no train_loc and val_loc: validation uses {how}."]
     both = np.union1d(locations["train"], locations["val"])
     if np.array_equal(both, np.sort(locations["trainval"])):
         return "v2", notes
@@ -215,12 +199,10 @@ def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> li
     if not untested:
         return []
     n = len(np.union1d(unseen_classes, test_labels))
-    measured = (
-        "T1, u and H are over the others"
-        if untested < n
-        else "T1, u and H cannot be measured on them; with --select val, the row `validation` has those of validation classes"
-    )
-    return [f"{untested} of {n} unseen classes have no test samples: {measured}."]
+    note = f"{untested} of {n} unseen classes have no test samples: T1, u and H "
+    if untested < n:
+        return [note + "are over the others."]
+    return [note + "cannot be measured on them; with --select val, the row `validation` has those of validation classes."]
 
 
 def write_split(

@@ -32,8 +32,8 @@ from zslab.data.checks import (
     missing_value_note,
 )
 from zslab.data.dataset import Dataset
+from zslab.data.formats.arrays import read_array, read_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.npyfile import read_array, read_matrix
 from zslab.data.lazy import CHUNK
 from zslab.data.splits import LOCATIONS, PROPOSED_SPLIT, describe_untested, recognize_split
 from zslab.errors import InputError
@@ -58,13 +58,10 @@ def data_folder(dataroot: Path, dataset: str, files: str) -> Path:
     """Return the folder of a data set, which must exist; `files` says what must be in it."""
     folder = Path(dataroot) / dataset
     if not folder.is_dir():
-        raise InputError(
-            f"the folder of the data set must exist, with {files}",
-            where=folder,
-            got="no such folder",
-            fix=(f"Download it: `zslab download {dataset} --dataroot DIR`. " if dataset in PROPOSED_SPLIT else "")
-            + "data/README.md of the tree says where data sets come from; --dataroot names the folder that holds them.",
-        )
+        fix = f"Download it: `zslab download {dataset} --dataroot DIR`. " if dataset in PROPOSED_SPLIT else ""
+        fix += "data/README.md of the tree says where data sets come from; --dataroot names the folder that holds them."
+        must = f"the folder of the data set must exist, with {files}"
+        raise InputError(must, where=folder, got="no such folder", fix=fix)
     return folder
 
 
@@ -81,8 +78,7 @@ def assemble(
     """Join features that have been read with a split file, checking that they fit.
 
     Args:
-        dataset: name of the data set, which tells whether its published counts are known.
-        image_embedding: name of the features; class_embedding that of the class vectors.
+        dataset, image_embedding, class_embedding: names of the data set, its features and its class vectors.
         features: (N, feature_dim) float32, or mapped from disk and float16 or float32.
         labels: (N,) int64, 1-based.
         feature_file: where they come from; a .mat file may have allclasses_names.
@@ -93,35 +89,20 @@ def assemble(
     names, name_notes = check_class_names(_class_names(split), len(attributes), split_file)
     labels, label_notes = _labels_by_name(labels, names, feature_file, split_file)
     if labels.max() >= len(attributes):
-        raise InputError(
-            f"labels must be in 1..{len(attributes)}, the columns of att in {split_file.name}",
-            where=feature_file,
-            got=labels.max() + 1,
-            fix="Feature file and split file do not belong together, or the labels are not 1-based columns of att.",
-        )
+        must = f"labels must be in 1..{len(attributes)}, the columns of att in {split_file.name}"
+        fix = "Feature file and split file do not belong together, or the labels are not 1-based columns of att."
+        raise InputError(must, where=feature_file, got=labels.max() + 1, fix=fix)
     locations, unseen_classes = _check_lists(split, labels, len(attributes), split_file)
     absent = np.setdiff1d(np.arange(len(attributes)), np.concatenate([labels, unseen_classes]))
     if len(absent):
-        raise InputError(
-            f"every column of att in {split_file.name} must have a sample",
-            where=feature_file,
-            got=f"none of {len(absent)} of {len(attributes)} classes, e.g. {absent[0] + 1} ({names[absent[0]]})",
-            fix="Remove those columns of att, or use the feature file that the split was made for.",
-        )
+        must = f"every column of att in {split_file.name} must have a sample"
+        got = f"none of {len(absent)} of {len(attributes)} classes, e.g. {absent[0] + 1} ({names[absent[0]]})"
+        fix = "Remove those columns of att, or use the feature file that the split was made for."
+        raise InputError(must, where=feature_file, got=got, fix=fix)
     version, split_notes = recognize_split(dataset, locations, labels)
-    return Dataset(
-        dataset,
-        image_embedding,
-        class_embedding,
-        features,
-        labels,
-        attributes,
-        names,
-        locations,
-        version,
-        [*notes, *name_notes, *label_notes, *split_notes] + describe_untested(unseen_classes, labels[locations["test_unseen"]]),
-        unseen_classes,
-    )
+    notes += [*name_notes, *label_notes, *split_notes, *describe_untested(unseen_classes, labels[locations["test_unseen"]])]
+    of_split = (attributes, names, locations, version, notes, unseen_classes)
+    return Dataset(dataset, image_embedding, class_embedding, features, labels, *of_split)
 
 
 def _class_names(content: dict[str, np.ndarray]) -> np.ndarray | None:
@@ -216,9 +197,6 @@ def _check_finite(features: np.ndarray, path: Path) -> None:
     chunks = ((start, features[start : start + CHUNK]) for start in range(0, len(features), CHUNK))
     bad = [start + row for start, chunk in chunks for row in np.flatnonzero(~np.isfinite(chunk).all(axis=1))]
     if bad:
-        raise InputError(
-            "features must be finite numbers",
-            where=path,
-            got=f"NaN or infinity in {len(bad)} of {len(features)} samples, the first is {bad[0] + 1}",
-            fix="Extract those samples again. An unreadable image is often the reason; float16 ends at 65,504.",
-        )
+        got = f"NaN or infinity in {len(bad)} of {len(features)} samples, the first is {bad[0] + 1}"
+        fix = "Extract those samples again. An unreadable image is often the reason; float16 ends at 65,504."
+        raise InputError("features must be finite numbers", where=path, got=got, fix=fix)

@@ -71,8 +71,8 @@ def write_vectors(config: WordsConfig) -> None:
     """Write the matrix and print what it lacks."""
     import numpy as np
 
-    from zslab.data.formats.names import read_names
-    from zslab.data.formats.pickles import read_pickled_matrix
+    from zslab.data.formats.arrays import read_pickled_matrix
+    from zslab.data.formats.table import read_names
     from zslab.features.word_vectors import attribute_vectors
     from zslab.utils.environment import shown
     from zslab.utils.files import atomic_path

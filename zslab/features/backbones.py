@@ -71,9 +71,9 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
             there: on even sides only right and bottom, where PyTorch's networks pad on all sides.
         normalization: "imagenet" (x / 255 less mean, by deviation), "half" ((x - 128) / 128), "timm" (the network's own
             mean and deviation). None: "timm" for timm's, otherwise "imagenet".
-        resize: length of the shorter side, in pixels. None: that of the crop, or of what the network was made for.
-        crop: side of the center crop. None: what the network was made for, such as 224; a backbone's own spec has both numbers.
-        interpolation: of the resize, "bilinear" or "bicubic".
+        resize, crop: length of the shorter side and side of the center crop, in pixels. None: what the network was made for,
+            such as 224; a backbone's own spec has both numbers.
+        interpolation: of the resize.
         white: what is white in images of more than 8 bits whose files do not tell, see `zslab.features.images.open_image`.
     """
 
@@ -142,11 +142,7 @@ class Backbone(ABC):
 
     @abstractmethod
     def read(self, source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, View]:
-        """Return a file as `features` takes it, and the part that is seen. Threads may call it at the same time.
-
-        Raises:
-            InputError: the file cannot be read.
-        """
+        """Return a file as `features` takes it, and the part that is seen. Threads may call it at the same time."""
 
     @abstractmethod
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
@@ -203,20 +199,16 @@ def load_backbone(
     """Return a backbone with its weights.
 
     Args:
-        spec: its settings.
         weights: "default" (downloaded once: IMAGENET1K_V1 of torchvision's networks, timm's own of timm's), another name
             of torchvision's weights, a file (.safetensors, or a state dict .pth, .pt, read as data and never run as
             code), or named tensors. Entries of the last layer are not used. "none" only with `random_weights`. The
             descriptor has no weights and takes "default" or nothing.
         random_weights: use initial weights, drawn from `seed`.
-        seed: of the random weights.
-        device: where the network runs.
     """
     if spec.name == DESCRIPTOR:
-        if random_weights or (weights if isinstance(weights, Mapping) else weights not in ("default", "none")):
-            got = "tensors" if isinstance(weights, Mapping) else weights
+        if random_weights or weights not in ("default", "none", {}):
             fix = "Leave those flags out, or choose a network: the descriptor is a closed formula."
-            raise InputError("the descriptor must have no weights", where="--weights / --random_weights", got=got, fix=fix)
+            raise InputError("the descriptor must have no weights", where="--weights / --random_weights", got=weights, fix=fix)
         return _Descriptor(spec)
     if not isinstance(weights, Mapping):
         check_intent(weights, random_weights)

@@ -109,7 +109,7 @@ def class_vectors(
     """Return (C, dimension) float32 with unit rows, and the record that later classes need; none with phrases."""
     import numpy as np
 
-    from zslab.data.formats.names import read_names
+    from zslab.data.formats.table import read_names
     from zslab.features.text import class_texts, text_vectors
 
     if config.phrases is None:
@@ -149,7 +149,7 @@ def attribute_phrase(name: str) -> str:
 
 def class_names(config: VectorsConfig, split: dict[str, np.ndarray], path: Path) -> list[str]:
     """Return the names in a text file, or those of the split file."""
-    from zslab.data.formats.names import read_names
+    from zslab.data.formats.table import read_names
 
     if config.class_names is not None:
         return read_names(config.class_names, split["att"].shape[1])

@@ -102,8 +102,8 @@ class ExtractConfig:
 
 
 def extract_features(config: ExtractConfig) -> int:
-    """Write the files and return the exit status."""
-    from zslab.data.formats.names import read_names
+    """Extract what the flags ask for and return the exit status."""
+    from zslab.data.formats.table import read_names
     from zslab.features.extraction import extract, write_unreadable
     from zslab.features.sources import leave_out, read_attribute_vectors
     from zslab.utils.environment import dataset_folder, shown
@@ -123,35 +123,25 @@ def extract_features(config: ExtractConfig) -> int:
     region_name = config.regions or f"feature_map_{RELEASE_NAMES.get(backbone_name, short)}_{config.dataset}"
     pooled = folder / f"{name}.mat" if is_video or config.write != "regions" else None
     regions = folder / f"{region_name}.hdf5" if not is_video and config.write != "pooled" else None
-    base = name if pooled else region_name
+    outputs, base = [path for path in (pooled, regions) if path], name if pooled else region_name
     listing, partial = folder / f"{base}-unreadable.txt", folder / f"{base}-partial"
-    _check_outputs(config, [path for path in (pooled, regions) if path], partial)
+    _check_outputs(config, outputs, partial)
 
     splits = config.splits or folder / "att_splits.mat"
     files, split = _read_sources(config, splits, regions is not None)
     n_attributes = split.attributes.shape[1] if split else 0
     names = read_names(config.attribute_names, n_attributes) if config.attribute_names and regions else None
     vectors = read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors and regions else None
-    backbone = _load_backbone(config, backbone_name)
-    kind = "videos" if is_video else "images"
-    print(
-        f"{len(files)} {kind} of {len(set(files.labels.tolist()))} classes; {backbone_name}, {backbone.weights}, "
-        f"{backbone.feature_dim} x {backbone.grid[0]} x {backbone.grid[1]}"
-    )
+    backbone, kind = _load_backbone(config, backbone_name), "videos" if is_video else "images"
+    size = f"{backbone.feature_dim} x {backbone.grid[0]} x {backbone.grid[1]}"
+    print(f"{len(files)} {kind} of {len(set(files.labels.tolist()))} classes; {backbone_name}, {backbone.weights}, {size}")
     if config.random_weights:
         print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
 
     start, skip = time.perf_counter(), config.skip_unreadable or is_video
-    with extract(
-        files,
-        backbone,
-        partial,
-        maps=config.region_type if regions else None,
-        batch_size=1 if is_video else config.batch_size or 32,
-        workers=1 if is_video else config.workers,
-        max_pixels=config.max_pixels,
-        skip_unreadable=skip,
-    ) as extraction:
+    batch_size, workers = (1, 1) if is_video else (config.batch_size or 32, config.workers)
+    how = {"batch_size": batch_size, "workers": workers, "max_pixels": config.max_pixels, "skip_unreadable": skip}
+    with extract(files, backbone, partial, maps=config.region_type if regions else None, **how) as extraction:
         unreadable = extraction.unreadable
         write_unreadable(listing, files, unreadable)
         if unreadable and not skip:
@@ -166,7 +156,7 @@ def extract_features(config: ExtractConfig) -> int:
         if regions and readable_split:
             extraction.write_regions(regions, readable, readable_split, config.region_type, names, vectors)
         extraction.remove()
-    for path in filter(None, (pooled, regions)):
+    for path in outputs:
         print(f"{shown(path)}: {len(readable)} {kind}")
     print(f"{time.perf_counter() - start:.0f} s")
     if not unreadable:
@@ -214,7 +204,7 @@ def _read_sources(config: ExtractConfig, splits: Path, needs_split: bool) -> tup
 
 def _copies(files: Images, split: Split | None) -> np.ndarray | None:
     """Return which files are copies, for splits that are still to be drawn, and print notes about them."""
-    from zslab.features.copies import describe_copies, find_copies
+    from zslab.features.sources import describe_copies, find_copies
 
     if split is not None:
         return None
@@ -237,11 +227,12 @@ def _write_readable_split(folder: Path, splits: Path, split: Split) -> None:
 
 def _check_outputs(config: ExtractConfig, outputs: list[Path], partial: Path) -> None:
     """Refuse to touch files of an earlier extraction unless a flag says what to do with them."""
+    from zslab.utils.files import refuse_existing
+
     if config.overwrite:
         shutil.rmtree(partial, ignore_errors=True)
-        return
-    existing = [partial] if partial.exists() else [path for path in outputs if path.exists()]
-    if existing and not (config.resume and existing == [partial]):
-        fix = "Pass --overwrite to replace it, --resume to continue an unfinished extraction, or other names "
-        fix += "(--image_embedding, --regions)."
-        raise InputError("the file must not exist yet", where=existing[0], got="an earlier extraction", fix=fix)
+    elif not partial.exists():
+        refuse_existing(*outputs)
+    elif not config.resume:
+        fix = "Pass --resume to continue it, or --overwrite to discard it."
+        raise InputError("the output must not exist yet", where=partial, got="an unfinished extraction", fix=fix)

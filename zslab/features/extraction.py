@@ -58,13 +58,10 @@ class Extraction:
     def write_features(
         self, path: Path, images: Images, classes: Sequence[str] | None, copy_of: np.ndarray | None = None
     ) -> None:
-        """Write a feature file in the layout of the published ones, one column for each file.
+        """Write a feature file (.mat) of the n readable files, in the layout of the published ones, a column for each file.
 
-        Args:
-            path: the .mat file.
-            images: the n readable files with their labels.
-            classes: C names in the order of the labels, where they are known.
-            copy_of: (n,) index of the first file with the same content, where that is known.
+        `classes` are the names in the order of the labels, `copy_of` (n,) the indices of the first files with the same content,
+        where they are known.
         """
         content: dict[str, object] = {
             "features": self.pooled.T,

@@ -19,15 +19,7 @@ from zslab.features.sources import find_files
 
 
 class Modality(NamedTuple):
-    """A kind of file that a model classifies.
-
-    Attributes:
-        name: "image" or "video", for messages.
-        suffixes: of its files, in lower case.
-        show: a file -> the RGB image that stands for it.
-        spec: how features are made of it, `from_json` what a feature file or model says.
-        load_backbone: (spec, weights, random_weights=, device=) -> `zslab.features.backbones.Backbone`.
-    """
+    """A kind of file that a model classifies: its name, suffixes, backbones, and the RGB image that stands for a file."""
 
     name: str
     suffixes: tuple[str, ...]

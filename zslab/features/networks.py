@@ -26,29 +26,21 @@ Weights = str | Path | Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class GridNetwork:
-    """A network without its last layers.
+    """A network without its last layers, made for images of a side of `size` pixels and of these means and deviations.
 
-    Attributes:
-        network: holds the weights.
-        grid: images (n, 3, h, w) -> regions (n, D, rows, columns).
-        size: side of the images that it was made for, in pixels.
-        source: where its weights came from.
-        mean, deviation: of the red, green and blue that it was made for, in 0 ... 1.
+    `grid` turns images (n, 3, h, w) into regions (n, D, rows, columns); `source` says where the weights came from.
     """
 
     network: nn.Module
     grid: Callable[[Tensor], Tensor]
     size: int
     source: str
-    mean: Sequence[float] = IMAGENET_MEAN
-    deviation: Sequence[float] = IMAGENET_DEVIATION
+    mean: Sequence[float]
+    deviation: Sequence[float]
 
 
 def load_weights(network: nn.Module, weights: Weights, known: Any, unused: Sequence[str]) -> str:
-    """Load weights into a network of torchvision and return a description of where they came from.
-
-    `weights` are "none", a member of torchvision's enumeration `known`, a file, or tensors; `unused` is as for `load_fitting`.
-    """
+    """Load "none", a member of torchvision's enumeration `known`, a file, or tensors; return a description of the source."""
     if isinstance(weights, Mapping):
         source, state = "weights given as tensors", weights
     elif weights == "none":
@@ -87,9 +79,9 @@ def build_torchvision(name: str, weights: Weights) -> GridNetwork:
     chosen = default if weights == "default" else weights
     size = known[chosen if isinstance(chosen, str) and chosen in known.__members__ else default].transforms().crop_size[0]
     source = load_weights(network, chosen, known, [layer for layer in layers if layer not in kept])
-    if name in ("googlenet", "inception_v3"):  # trained without ImageNet's normalization, which their forward undoes
-        return GridNetwork(network, network, int(size), source, 3 * (0.5,), 3 * (0.5,))
-    return GridNetwork(network, network, int(size), source)
+    # Two networks were trained without ImageNet's normalization, which their forward undoes.
+    own = (3 * (0.5,), 3 * (0.5,)) if name in ("googlenet", "inception_v3") else (IMAGENET_MEAN, IMAGENET_DEVIATION)
+    return GridNetwork(network, network, int(size), source, *own)
 
 
 def build_timm(name: str, weights: Weights) -> GridNetwork:
@@ -107,12 +99,9 @@ def build_timm(name: str, weights: Weights) -> GridNetwork:
     heads = network.pretrained_cfg.get("classifier") or ()
     heads = [heads] if isinstance(heads, str) else list(heads)
     source = f"timm's {name}.{network.pretrained_cfg.get('tag', '')}".rstrip(".") if "." not in name else f"timm's {name}"
-    if isinstance(weights, Mapping):
-        source = "weights given as tensors"
-        load_fitting(network, weights, heads, source)
-    elif weights not in ("default", "none"):
-        source = Path(weights).name
-        load_fitting(network, read_state_dict(Path(weights)), heads, source)
+    if isinstance(weights, Mapping) or weights not in ("default", "none"):
+        source = "weights given as tensors" if isinstance(weights, Mapping) else Path(weights).name
+        load_fitting(network, weights if isinstance(weights, Mapping) else read_state_dict(Path(weights)), heads, source)
     data = timm.data.resolve_data_config({}, model=network)
     size = int(data["input_size"][1])
     return GridNetwork(network, partial(_timm_grid, network, name, size), size, source, data["mean"], data["std"])
@@ -138,9 +127,8 @@ def _timm_grid(network: Any, name: str, size: int, inputs: Tensor) -> Tensor:
         if grid[0] * grid[1] == n_cells:
             regions = output[:, prefix:].transpose(1, 2).unflatten(2, grid)
             return regions
-    raise InputError(
-        "the backbone must give a grid of features", where="--backbone", got=f"{name}, {shape[1:]}", fix="Choose another."
-    )
+    must = "the backbone must give a grid of features"
+    raise InputError(must, where="--backbone", got=f"{name}, {shape[1:]}", fix="Choose another.")
 
 
 def pad_as_tensorflow(network: nn.Module) -> int:

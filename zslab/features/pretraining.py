@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zslab.data.formats.names import read_names
+from zslab.data.formats.table import read_names
 from zslab.errors import readable
 from zslab.utils.names import without_numbers
 

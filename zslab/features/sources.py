@@ -17,12 +17,12 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from zslab.data.checks import array
+from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.data.formats.npyfile import read_matrix
 from zslab.data.formats.table import read_text
 from zslab.data.xlsa17 import assemble
 from zslab.errors import InputError, examples, readable
-from zslab.utils.files import printable
+from zslab.utils.files import file_sha256, printable
 from zslab.utils.names import find_names, logged_names, match_names
 
 log = logging.getLogger(__name__)
@@ -72,8 +72,7 @@ class Split:
     """What a split file says about the images at hand.
 
     Attributes:
-        attributes: (C, A) `att` as it is in the file.
-        original_attributes: (C, A) or None.
+        attributes, original_attributes: (C, A) as they are in the file; the second may be None.
         class_names: C names.
         locations: name without "_loc" -> 0-based image numbers.
     """
@@ -95,14 +94,9 @@ class Split:
 
 
 def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
-    """Return the files of a kind among files and folders, in the order given and each once.
+    """Return the files of a kind ("image" or "video") among files and folders, in the order given and each once.
 
     A file that is named itself is taken whatever its suffix. A folder gives all that are not hidden below it, sorted.
-
-    Args:
-        paths: files and folders.
-        suffixes: suffixes of the kind, in lower case.
-        kind: its name for messages, "image" or "video".
     """
     given = [Path(path) for path in paths]
     files: dict[Path, None] = {}
@@ -156,13 +150,8 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     """Return the files of `<root>/<class name>/` and below, classes and files in the order of their names.
 
     Folders without a file of the kind are no classes. Where all folders are called train, val, test or the like, those in them
-    are the classes. What is ignored is logged once.
-
-    Args:
-        root: the folder.
-        suffixes: suffixes of the kind, in lower case.
-        kind: "image" or "video".
-        class_names: the classes in the order of the labels, as a split file has them; None: the folders' own order.
+    are the classes. What is ignored is logged once. `class_names` are the classes in the order of the labels, as a split file
+    has them; None: the folders' own order.
     """
     layout, fix = f"{root}/CLASS/*{suffixes[0]}", f"Put the {kind}s of each class into a folder with the name of the class."
     if not root.is_dir():
@@ -184,9 +173,8 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
             log.warning("Ignored %s: %s", words, examples(names))
     of_folder = {name: paths for name, paths in of_folder.items() if paths}
     if not of_folder:
-        raise InputError(
-            f"folders of classes must hold {kind}s, {layout}", where=root, got=f"no {kind} in its folders", fix=fix
-        )
+        must = f"folders of classes must hold {kind}s, {layout}"
+        raise InputError(must, where=root, got=f"no {kind} in its folders", fix=fix)
     names = logged_names(of_folder, root)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError("the folders of classes must have different names", where=root, got=examples(twice), fix="Rename one.")
@@ -198,9 +186,8 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     fix = "Rename or remove folders, or pass the split file that belongs to these images."
     images = images.labeled(class_names, fix)
     if bare := [name for label, name in enumerate(class_names, start=1) if label not in images.labels]:
-        raise InputError(
-            "every class of the split file must have a folder", where=root, got=f"none of {examples(bare)}", fix=fix
-        )
+        must = "every class of the split file must have a folder"
+        raise InputError(must, where=root, got=f"none of {examples(bare)}", fix=fix)
     return images
 
 
@@ -283,6 +270,37 @@ def leave_out(images: Images, split: Split | None, unreadable: Iterable[int]) ->
         must, fix = "every class and list must have a file that can be read", "Replace the damaged files."
         raise InputError(must, where=images.source, got=f"none of {examples(lost)}", fix=fix)
     return remaining, smaller
+
+
+def find_copies(files: Images) -> np.ndarray:
+    """Return for each file the index of the first one with the same content, (N,); only files of equal size are read."""
+    sizes = [files.path(index).stat().st_size for index in range(len(files))]
+    n_of_size, copy_of = Counter(sizes), np.arange(len(files))
+    first: dict[tuple[int, str], int] = {}
+    for index, size in enumerate(sizes):
+        if n_of_size[size] > 1:
+            copy_of[index] = first.setdefault((size, file_sha256(files.path(index))), index)
+    return copy_of
+
+
+def describe_copies(files: Images, copy_of: np.ndarray, is_seen: np.ndarray | None = None) -> list[str]:
+    """Return sentences about byte-identical copies among N files, none without copies.
+
+    `copy_of` (N,) is as `find_copies` gives it; `is_seen` (C,) says whether a class is seen, where that is known.
+    """
+    copies = np.flatnonzero(copy_of != np.arange(len(files)))
+    labels, first_labels = files.labels[copies], files.labels[copy_of[copies]]
+    leak = np.zeros(len(copies), bool) if is_seen is None else is_seen[labels - 1] != is_seen[first_labels - 1]
+    kinds = (
+        (copies, "files are byte-identical copies of others, kept on one side of the split: {}."),
+        (copies[labels != first_labels], "of these copies lie in another class than the original: {}. Remove the wrong ones."),
+        (copies[leak], "of these copies lie in a seen and in an unseen class, so test images are trained on: {}."),
+    )
+    return [
+        f"{len(some)} {words.format(examples([f'{files.files[copy]} = {files.files[copy_of[copy]]}' for copy in some]))}"
+        for some, words in kinds
+        if len(some)
+    ]
 
 
 # ---- what is stored beside them -----------------------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def make_splits(config: SplitsConfig) -> None:
     import numpy as np
 
     from zslab.data.formats.matfile import read_mat
-    from zslab.data.formats.names import listed_names
+    from zslab.data.formats.table import listed_names
     from zslab.data.splits import random_class_split, write_split
     from zslab.data.xlsa17 import read_features
     from zslab.utils.environment import dataset_folder, shown
@@ -114,17 +114,11 @@ def make_splits(config: SplitsConfig) -> None:
 def vectors_and_names(
     config: SplitsConfig, n_classes: int, feature_file: Path
 ) -> tuple[np.ndarray, list[str], TextRecord | None]:
-    """Return (C, A) class vectors and C names in the order of the labels, and the record of the word vectors they came from.
-
-    Args:
-        config: where they come from.
-        n_classes: how many classes the labels have.
-        feature_file: file of the features, which may hold the names.
-    """
+    """Return (C, A) class vectors and C names in the order of the labels, and the record of the word vectors they came from."""
     import numpy as np
 
     from zslab.data.checks import check_attributes
-    from zslab.data.formats.names import read_names
+    from zslab.data.formats.table import read_names
     from zslab.data.splits import read_class_vectors
     from zslab.features.sources import read_class_names
     from zslab.features.text import word_record

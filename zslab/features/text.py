@@ -46,12 +46,7 @@ class TextWarning(UserWarning):
 class TextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """How the class vectors of a data set came from text, as its split file and model files keep it.
 
-    Attributes:
-        source: the encoder.
-        template: what a class without a sentence is described by; {} stands for its name.
-        check_text: a text, and
-        check_vector: its unit vector (dimension,), which tell whether another encoder is the same.
-        long: what happens to a text that is longer than the encoder's limit.
+    `check_text` and its unit vector tell whether another encoder is the same; {} in the template stands for a class's name.
     """
 
     source: str
@@ -96,17 +91,14 @@ def class_texts(names: Sequence[str], template: str = "{}") -> list[str]:
 def text_vectors(
     texts: Sequence[str], source: str, template: str = "{}", *, long: Long = "cut", names: Sequence[str] | None = None
 ) -> tuple[np.ndarray, TextRecord]:
-    """Encode one text for each of C classes.
+    """Return (C, dimension) float32 vectors of C texts, rows of unit L2 norm, and the record to keep with them.
 
     Args:
-        texts: C texts.
+        texts: one for each class.
         source: the encoder.
         template: what a class that is added later without a sentence is described by.
         long: "cut" leaves out what exceeds the encoder's limit, with a warning; "chunks" averages over parts.
         names: C names of the texts, for the warning.
-
-    Returns:
-        (C, dimension) float32 with rows of unit L2 norm, and the record to keep with them.
     """
     kind, _, place = source.partition(":")
     if Path(place).exists():
@@ -125,12 +117,7 @@ def word_record(path: Path, name: str, vector: np.ndarray) -> TextRecord:
 class Encoder:
     """A function from n texts to their unit vectors (n, dimension) float32.
 
-    Attributes:
-        source: its name.
-        encode: texts -> their vectors, of which it may leave out the end.
-        count: a text -> the number of its tokens, those that are added at its ends included.
-        limit: number of tokens that `encode` reads.
-        long: what happens to longer texts.
+    `encode` reads `limit` tokens of a text; `count` gives their number, those that are added at its ends included.
     """
 
     source: str
@@ -184,12 +171,8 @@ class Encoder:
 
 def load_text_encoder(source: str, long: Long = "cut") -> Encoder:
     """Return an encoder."""
-    loaders: dict[str, Callable[[str], Parts]] = {
-        "sentence-transformers": _sentence_transformers,
-        "huggingface": _huggingface,
-        "open_clip": _open_clip,
-        "words": _words,
-    }
+    loaders: dict[str, Callable[[str], Parts]] = {"sentence-transformers": _sentence_transformers, "huggingface": _huggingface}
+    loaders |= {"open_clip": _open_clip, "words": _words}
     kind, _, place = source.partition(":")
     if kind not in loaders or not place:
         must = f"the encoder must be named as {' or '.join(f'{kind}:…' for kind in loaders)}"

@@ -35,14 +35,8 @@ from zslab.features.video_files import read_frames
 from zslab.features.weights import check_intent, import_extra, weights_digest
 
 # Family -> frames a window and frames a second, as in torchvision's evaluation of the weights (in their documentation).
-SAMPLING = {
-    "r3d": (16, 15.0),
-    "mc3": (16, 15.0),
-    "r2plus1d": (16, 15.0),
-    "s3d": (128, 15.0),
-    "mvit": (16, 7.5),
-    "swin3d": (32, 15.0),
-}
+SAMPLING = {name: (16, 15.0) for name in ("r3d", "mc3", "r2plus1d")}
+SAMPLING |= {"s3d": (128, 15.0), "mvit": (16, 7.5), "swin3d": (32, 15.0)}
 AT_A_TIME = 4  # windows in the network
 
 Size = Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=2)]
@@ -81,13 +75,10 @@ class VideoSpec(Spec, frozen=True, forbid_unknown_fields=True):
 
 @dataclass(frozen=True)
 class VideoBackbone(Backbone):
-    """A network that turns videos into features.
+    """A network, (n, 3, frames, height, width) -> (n, D), that turns videos into features.
 
-    Attributes:
-        network: (n, 3, frames, height, width) -> (n, D), in evaluation mode.
-        transform: uint8 (t, 3, H, W) -> float32 (3, t, height, width), each frame by itself.
-        feature_dim: D, of a video.
-        batch_size: windows in the network at a time; only memory and speed depend on it.
+    Its transform takes uint8 (t, 3, H, W) to float32 (3, t, height, width), each frame by itself; `batch_size` windows go
+    through it at a time, on which only memory and speed depend.
     """
 
     spec: VideoSpec
@@ -146,13 +137,10 @@ def load_backbone(
     """Return a network with its weights and without its last layer.
 
     Args:
-        spec: its settings.
         weights: "default" or the name of one of torchvision's weights (downloaded once), a file: a state dict
             (.pth, .pt; read as data, never run as code) or .safetensors, or named tensors. Entries of the last layer are
             not used, so it may have any number of classes. "none" only with `random_weights`.
         random_weights: use initial weights, drawn from `seed`.
-        seed: of the random weights.
-        device: where the network runs.
         batch_size: windows in the network at a time.
     """
     models = import_extra("torchvision", "video").models

@@ -47,19 +47,11 @@ def read_frames(
         path: the file.
         choose: how many frames there are, and how many a second -> the numbers of those to read, of any shape.
         transform: of uint8 (1, 3, H, W).
-
-    Raises:
-        InputError: the file is no video, is damaged or ends early.
     """
-    must, fix = (
-        "the file must be a complete video (MP4, AVI, MOV, MKV, WebM, ...)",
-        "Copy or download it again, or leave it out.",
-    )
-    if not isinstance(path, Path | str) or not Path(path).is_file():
-        is_folder = isinstance(path, Path | str) and Path(path).is_dir()
-        got = type(path).__name__ if not isinstance(path, Path | str) else "a folder" if is_folder else "no such file"
-        raise InputError(must, where=path, got=got, fix="Check the path, or save the video as a file.")
-    with readable(path, must, fix, (OSError, ValueError)):
+    must = "the file must be a complete video (MP4, AVI, MOV, MKV, WebM, ...)"
+    if not isinstance(path, Path | str):
+        raise InputError(must, where=path, got=type(path).__name__, fix="Save the video as a file.")
+    with readable(path, must, "Copy or download it again, or leave it out.", (OSError, ValueError)):
         announced, rate = _count_frames(Path(path))
         indices = choose(max(announced, 1), rate)
         frames, n_frames = _decode(Path(path), set(indices.ravel().tolist()), transform)

@@ -63,16 +63,12 @@ def read_state_dict(path: Path) -> Mapping[str, Tensor]:
 
 
 def load_fitting(network: nn.Module, state: Mapping[str, Tensor], unused: Collection[str], where: object) -> None:
-    """Load a state dict into a network without its last layer, after checking every entry.
+    """Load a state dict into a network without its last layer, every entry of both.
 
-    Args:
-        network: the network.
-        state: name -> tensor. A wrapper's prefix before all of the network's entries, such as "module.", is left off.
-        unused: names of the layers that the network lacks; the file's entries of them are ignored, so that the last layer may
-            have any number of classes.
-        where: for messages.
+    A wrapper's prefix before all of the network's entries, such as "module.", is left off. Entries of the `unused` layers,
+    which the network lacks, are ignored, so that the last layer may have any number of classes.
     """
-    current = network.state_dict()  # with its version numbers, which some layers ask for when they load
+    current = network.state_dict()
     fix = "Pass the weights of the chosen --backbone, or the backbone of these weights."
     # Files of before 2018, ResNet-101's among them, lack the counters, which nothing reads in evaluation.
     counters = {name: value for name, value in current.items() if name.endswith("num_batches_tracked")}
@@ -83,19 +79,16 @@ def load_fitting(network: nn.Module, state: Mapping[str, Tensor], unused: Collec
         raise InputError("the weights must be of one network", where=where, got=examples(prefixes), fix=fix)
     prefix = prefixes[0] if len(prefixes) == 1 else ""
     given = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-    is_unused = tuple(f"{layer}." for layer in unused)
-    given = counters | {name: value for name, value in given.items() if not name.startswith(is_unused)}
-    for name in sorted({*current, *given}):
-        expected, value = current.get(name), given.get(name)
-        if expected is None or value is None:
-            must, got = ("the network", "no such entry in the network") if expected is None else ("the file", "no such entry")
-            raise InputError(f"{must} must have the entry {name}", where=where, got=got, fix=fix)
-        is_plain = value.layout == torch.strided and not value.is_meta and not value.is_quantized
-        if not is_plain or value.shape != expected.shape or value.is_floating_point() < expected.is_floating_point():
-            must = f"{name} must have the shape {tuple(expected.shape)} and the type {expected.dtype}"
-            got = f"{tuple(value.shape)} {value.dtype} {value.device.type}, {value.layout}"
-            raise InputError(must.replace("torch.", ""), where=where, got=got.replace("torch.", ""), fix=fix)
-    network.load_state_dict(current | given)
+    given = {name: value for name, value in given.items() if not name.startswith(tuple(f"{layer}." for layer in unused))}
+    try:
+        for name, value in given.items():  # PyTorch would convert whole numbers
+            is_plain = value.layout == torch.strided and not value.is_meta and not value.is_quantized
+            if not is_plain or (name in current and value.is_floating_point() < current[name].is_floating_point()):
+                raise RuntimeError(f"\n\t{name} of {value.dtype} on {value.device.type}, {value.layout}")
+        network.load_state_dict(counters | given)
+    except RuntimeError as error:
+        problem = str(error).split("\n\t")[1]
+        raise InputError("the weights must be those of the network", where=where, got=problem, fix=fix) from None
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

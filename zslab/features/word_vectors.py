@@ -44,15 +44,9 @@ def clean_name(name: str) -> list[str]:
 
 
 def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean", "sum"]) -> tuple[np.ndarray, list[str]]:
-    """Return a vector for each class, the mean or sum of its words' vectors.
+    """Return (C, dimension) float32, the mean or sum of the vectors of each name's words, and notes.
 
-    Args:
-        names: C class names.
-        path: a file of word vectors, or "gensim:NAME".
-        combine: "mean" or "sum".
-
-    Returns:
-        (C, dimension) float32, and sentences about words that the file lacks and about classes with the same vector.
+    The notes are sentences about words that the source, a file or "gensim:NAME", lacks, and about classes with the same vector.
     """
     words = [clean_name(name) for name in names]
     found = read_word_vectors(path, {word for of_class in words for word in of_class})
@@ -86,16 +80,13 @@ def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[
 def attribute_vectors(
     names: Sequence[str], source: str | Path, replacements: Sequence[tuple[str, str]], allow_missing: bool = False
 ) -> tuple[np.ndarray, list[str]]:
-    """Return a vector for each attribute, the sum of its words' vectors.
+    """Return (A, dimension) float32, the sum of the vectors of each attribute's words, and sentences about what was left out.
 
     Args:
         names: A attribute names.
         source: a file of word vectors, or "gensim:NAME".
         replacements: what turns a name into words, see `attribute_words`.
         allow_missing: leave out words without a vector, so that a name of such words alone gets zeros.
-
-    Returns:
-        (A, dimension) float32, and sentences about words that were left out.
     """
     words = [attribute_words(name, replacements) for name in names]
     # Of a cased vocabulary that has left out "of" and "a" one would not want OF and A for them.
@@ -138,11 +129,8 @@ def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: b
     found: dict[str, tuple[int, np.ndarray]] = {}  # with how far the spelling is from the one asked for
     first: list[str] = []
     has_lower = False
-    must, fix = (
-        "the file must have a word and its numbers a line, or be word2vec's .bin",
-        "Download it again, or use another file.",
-    )
-    with readable(source, must, fix, DAMAGE), ExitStack() as files:
+    must = "the file must have a word and its numbers a line, or be word2vec's .bin"
+    with readable(source, must, "Download it again, or use another file.", DAMAGE), ExitStack() as files:
         for there, vector in _entries(source, files):
             has_lower = has_lower or there.islower()
             if len(first) < 3:

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import tyro
 
-from zslab.data.formats.names import read_names
+from zslab.data.formats.table import read_names
 from zslab.errors import exit_status
 from zslab.features.pretraining import find_matches, pretraining_classes
 from zslab.report.leakage import FILE, GROUPS, Leakage, accuracies, class_groups, match_text

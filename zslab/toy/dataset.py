@@ -1,8 +1,7 @@
 """The toy data set: cartoon birds rendered from a seed, in the layout of the real data sets, so that nothing is downloaded.
 
-Source: our own drawings (`zslab.toy.render`) and class table (`zslab.toy.species`); the file layout is that of the xlsa17
-data (Xian et al., "Zero-Shot Learning - A Comprehensive Evaluation", TPAMI 2018), with the split rules of its Proposed
-Split v2.
+Source: our own drawings (`zslab.toy.render`) and class table (`zslab.toy.species`); the layout is that of the xlsa17 data
+(Xian et al., "Zero-Shot Learning - A Comprehensive Evaluation", TPAMI 2018), with the split rules of its Proposed Split v2.
 
 Run: `zslab toy DATAROOT` writes `DATAROOT/TOY/`, unless it exists already.
 Expect: 2,400 images (46 MB) in about 30 s on one core, half of that on two. On the pooled features, closed-form ESZSL with
@@ -32,7 +31,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import joblib
 import numpy as np
@@ -45,6 +44,7 @@ from zslab.features.descriptor import POOLED_DIM, pooled_descriptor
 from zslab.toy.render import IMAGE_SIZE, render_bird
 from zslab.toy.species import ATTRIBUTE_PARTS, ATTRIBUTES, PARTS, SPECIES, TRAITS, UNSEEN_CLASSES, class_attributes, individual
 from zslab.utils.files import plain_disk_errors, read_json, temporary_path, write_json
+from zslab.utils.flags import check_at_least
 
 NAME = "TOY"
 VERSION = 1  # raise it whenever a pixel, a feature or a file of the set changes, so that old copies are made anew
@@ -54,6 +54,23 @@ IMAGES_PER_PROCESS = 300  # starting a process takes as long as a hundred images
 
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class ToyConfig:
+    """Flags of `zslab toy`."""
+
+    root: Positional[Path]
+    """folder of data sets; TOY is made in it"""
+    seed: int = 0
+    """another seed, other birds of the same species"""
+    images_per_class: int = 60
+    """images of each species"""
+
+
+def toy(config: ToyConfig) -> None:
+    """Render the toy data set."""
+    print(make_toy(config.root, config.seed, config.images_per_class))
 
 
 def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
@@ -67,69 +84,53 @@ def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
         seed: 0 ... 2**32 - 1. The same seed gives the same bytes; another one other birds of the same species.
         images_per_class: at least 5, so that a fifth of a seen species is at least one test image.
     """
-    if not 0 <= seed < 2**32:
-        raise InputError("the seed must be between 0 and 4294967295", where="--seed", got=seed, fix="Pass another seed.")
-    if images_per_class < 5:
-        fix = "Pass a larger number: both training and test images are taken from them."
-        raise InputError("a class must have 5 images", where="--images_per_class", got=images_per_class, fix=fix)
-    folder = Path(root) / NAME
-    manifest = {
-        "version": VERSION,
-        "seed": seed,
-        "images_per_class": images_per_class,
-        "image_size": IMAGE_SIZE,
-        "feature_dim": POOLED_DIM,
-        "attributes": len(ATTRIBUTES),
-        "seen_classes": len(SPECIES) - len(UNSEEN_CLASSES),
-        "unseen_classes": len(UNSEEN_CLASSES),
-    }
-    if folder.exists():
-        if not (folder / "manifest.json").exists():
-            fix = "Move it away or pass another folder."
-            raise InputError("the folder must be a toy data set", where=folder, got="no manifest.json", fix=fix)
-        if read_json(folder / "manifest.json") == manifest:
-            return folder
+    config = ToyConfig(Path(root), seed, images_per_class)
+    check_at_least(0, config, "seed", below=2**32)
+    check_at_least(5, config, "images_per_class")
+    folder, manifest = Path(root) / NAME, Path(root) / NAME / "manifest.json"
+    sizes = {"image_size": IMAGE_SIZE, "feature_dim": POOLED_DIM, "attributes": len(ATTRIBUTES)}
+    classes = {"seen_classes": len(SPECIES) - len(UNSEEN_CLASSES), "unseen_classes": len(UNSEEN_CLASSES)}
+    made_from = {"version": VERSION, "seed": seed, "images_per_class": images_per_class, **sizes, **classes}
+    if folder.exists() and not manifest.exists():
+        fix = "Move it away or pass another folder."
+        raise InputError("the folder must be a toy data set", where=folder, got="no manifest.json", fix=fix)
+    if manifest.exists() and read_json(manifest) == made_from:
+        return folder
     temporary = temporary_path(folder)
     try:
         with plain_disk_errors(folder):
             shutil.rmtree(temporary, ignore_errors=True)  # left by a killed process that had our process number
             temporary.mkdir(parents=True)
             _write_everything(temporary, seed, images_per_class)
-            write_json(temporary / "manifest.json", manifest)
-            if not (folder / "manifest.json").exists() or read_json(folder / "manifest.json") != manifest:
-                shutil.rmtree(folder, ignore_errors=True)  # an older copy
+            write_json(temporary / "manifest.json", made_from)
+            if not manifest.exists() or read_json(manifest) != made_from:  # otherwise another process was faster
+                shutil.rmtree(folder, ignore_errors=True)
                 os.replace(temporary, folder)
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)  # made in vain where another process was faster
+        shutil.rmtree(temporary, ignore_errors=True)
     return folder
+
+
+def open_toy(root: Path) -> Path:
+    """Return the folder of a toy data set below `root`, of any seed and size; render one if there is none of this version."""
+    manifest = Path(root) / NAME / "manifest.json"
+    content = read_json(manifest) if manifest.exists() else None
+    return manifest.parent if isinstance(content, dict) and content.get("version") == VERSION else make_toy(root)
 
 
 def map_in_order(function: Callable[[Argument], Result], arguments: Sequence[Argument], *, images: int) -> Iterator[Result]:
     """Yield `function(argument)` for each argument, in order, computed by at most `MAX_PROCESSES` processes.
 
-    Args:
-        function: something that pickles.
-        arguments: one for each call.
-        images: how many images all calls work on. Fewer than 600 stay in this process.
+    Fewer than 600 `images`, on which all calls work together, stay in this process.
     """
     processes = min(joblib.cpu_count(), MAX_PROCESSES, max(1, images // IMAGES_PER_PROCESS))
     yield from joblib.Parallel(processes, return_as="generator")(joblib.delayed(function)(argument) for argument in arguments)
 
 
-class _Species(NamedTuple):
-    """What is known about the images of one species, in their order."""
-
-    files: list[str]
-    features: np.ndarray
-    shown: list[list[bool]]
-    boxes: list[tuple[str | int, ...]]
-
-
-def _render_species(name: str, *, folder: Path, seed: int, images_per_class: int) -> _Species:
-    """Write the images of one species and describe them."""
+def _render_species(name: str, *, folder: Path, seed: int, images_per_class: int) -> tuple[list[str], np.ndarray, list, list]:
+    """Write the images of one species; return their files, features, shown attributes and boxes of parts, in order."""
     (folder / "images" / name).mkdir(parents=True)
-    images, files, shown = [], [], []
-    boxes: list[tuple[str | int, ...]] = []
+    images, files, shown, boxes = [], [], [], []
     for index in range(images_per_class):
         # RandomState, for its stream of numbers never changes with the version of numpy.
         random = np.random.RandomState([seed, list(SPECIES).index(name), index])
@@ -138,21 +139,24 @@ def _render_species(name: str, *, folder: Path, seed: int, images_per_class: int
         files.append(f"images/{name}/{index:04d}.png")
         bird.image.save(folder / files[-1], compress_level=4)
         images.append(np.asarray(bird.image))
-        shown.append([value == traits[trait] for trait, values in TRAITS.items() for value in values])
-        boxes.extend((files[-1], part, *bird.boxes[part]) for part in PARTS)
-    return _Species(files, pooled_descriptor(np.stack(images)), shown, boxes)
+        shown.append([files[-1], *(int(value == traits[trait]) for trait, values in TRAITS.items() for value in values)])
+        boxes.extend([files[-1], part, *bird.boxes[part]] for part in PARTS)
+    return files, pooled_descriptor(np.stack(images)), shown, boxes
 
 
 def _write_everything(folder: Path, seed: int, images_per_class: int) -> None:
     """Write all files of the data set but the manifest."""
     render = partial(_render_species, folder=folder, seed=seed, images_per_class=images_per_class)
     rendered = map_in_order(render, list(SPECIES), images=len(SPECIES) * images_per_class)
-    species = list(tqdm(rendered, total=len(SPECIES), desc="toy birds", unit="species", disable=None))
-    files = [file for one in species for file in one.files]
+    files, features, shown, boxes = zip(*tqdm(rendered, total=len(SPECIES), desc="toy birds", unit="species", disable=None))
     labels = np.repeat(np.arange(1, len(SPECIES) + 1), images_per_class)[:, None]
-    features = np.concatenate([one.features for one in species]).T
-    _write_mat(folder / "descriptor.mat", features=features, labels=labels.astype(np.float64), image_files=_cells(files))
     shares = class_attributes()
+    _write_mat(
+        folder / "descriptor.mat",
+        features=np.concatenate(features).T,
+        labels=labels.astype(np.float64),
+        image_files=_cells(sum(files, [])),
+    )
     _write_mat(
         folder / "att_splits.mat",
         att=(shares / np.linalg.norm(shares, axis=1, keepdims=True)).T,
@@ -163,12 +167,10 @@ def _write_everything(folder: Path, seed: int, images_per_class: int) -> None:
     names = [f"{number} {name}\n" for number, name in enumerate(ATTRIBUTES, start=1)]
     (folder / "attributes.txt").write_text("".join(names), encoding="utf-8")
     percentages = [[name, *(f"{100 * share:g}" for share in row)] for name, row in zip(SPECIES, shares, strict=True)]
-    shown = [[file, *map(int, row)] for one in species for file, row in zip(one.files, one.shown, strict=True)]
-    boxes = [box for one in species for box in one.boxes]
     _write_csv(folder / "class_attributes.csv", ["class", *ATTRIBUTES], percentages)
     _write_csv(folder / "attribute_parts.csv", ["attribute", "part"], ATTRIBUTE_PARTS.items())
-    _write_csv(folder / "image_attributes.csv", ["image", *ATTRIBUTES], shown)
-    _write_csv(folder / "parts.csv", ["image", "part", "x0", "y0", "x1", "y1"], boxes)
+    _write_csv(folder / "image_attributes.csv", ["image", *ATTRIBUTES], sum(shown, []))
+    _write_csv(folder / "parts.csv", ["image", "part", "x0", "y0", "x1", "y1"], sum(boxes, []))
 
 
 def _splits(labels: np.ndarray, seed: int) -> dict[str, np.ndarray]:
@@ -202,23 +204,5 @@ def _write_mat(path: Path, **values: np.ndarray) -> None:
 
 
 def _write_csv(path: Path, header: list[str], rows: Iterable[Iterable[object]]) -> None:
-    """Write a CSV file."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
-
-
-@dataclass(frozen=True)
-class ToyConfig:
-    """Flags of `zslab toy`."""
-
-    root: Positional[Path]
-    """folder of data sets; TOY is made in it"""
-    seed: int = 0
-    """another seed, other birds of the same species"""
-    images_per_class: int = 60
-    """images of each species"""
-
-
-def toy(config: ToyConfig) -> None:
-    """Render the toy data set."""
-    print(make_toy(config.root, config.seed, config.images_per_class))

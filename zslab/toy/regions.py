@@ -16,24 +16,23 @@ from tqdm import tqdm
 
 from zslab.data.formats.matfile import read_mat
 from zslab.data.region_writer import write_region_file
+from zslab.data.splits import LOCATIONS
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, load_backbone
 from zslab.features.descriptor import GRID, REGION_DIM, region_descriptors
 from zslab.toy.dataset import map_in_order
 from zslab.toy.species import ATTRIBUTES
 
-STEM = "descriptor_regions"
-LISTS = ("trainval_loc", "train_loc", "val_loc", "test_seen_loc", "test_unseen_loc")
 WORD_DIM = 300
 AT_ONCE = 60
 
 
 def make_toy_regions(folder: Path) -> Path:
     """Write the region maps of a data set made by `zslab.toy.dataset.make_toy`, unless they exist; return the file's path."""
-    target = Path(folder) / f"{STEM}.hdf5"
+    target = Path(folder) / "descriptor_regions.hdf5"
     if target.exists():
         return target
     features = read_mat(folder / "descriptor.mat", ["features", "labels", "image_files"])
-    split = read_mat(folder / "att_splits.mat", ["att", "original_att", "allclasses_names", *LISTS])
+    split = read_mat(folder / "att_splits.mat", ["att", "original_att", "allclasses_names", *LOCATIONS])
     files = [str(name) for name in features["image_files"]]
     batches = [[folder / name for name in files[start : start + AT_ONCE]] for start in range(0, len(files), AT_ONCE)]
     described = map_in_order(_describe, batches, images=len(files))
@@ -43,7 +42,7 @@ def make_toy_regions(folder: Path) -> Path:
         shape=(len(files), REGION_DIM, GRID, GRID),
         dtype="float16",
         labels=features["labels"].ravel() - 1,
-        locations={name.removesuffix("_loc"): split[name].ravel() - 1 for name in LISTS},
+        locations={name.removesuffix("_loc"): split[name].ravel() - 1 for name in LOCATIONS},
         att=split["att"].T,
         pooled=features["features"].T,
         original_att=split["original_att"].T,
@@ -64,16 +63,10 @@ def _describe(files: Sequence[Path]) -> np.ndarray:
 
 
 def word_vectors(attributes: Sequence[str]) -> np.ndarray:
-    """Return stand-ins for word vectors: attributes that share words ("has_wing_color::red", "...::grey") are similar.
+    """Return (A, WORD_DIM) float32 stand-ins for word vectors: attributes that share words are similar.
 
     Every word has a random direction, seeded by its spelling; an attribute's vector is the sum over its words, as with
     vectors that were learned from text.
-
-    Args:
-        attributes: A names.
-
-    Returns:
-        (A, WORD_DIM) float32.
     """
     words = [name.removeprefix("has_").replace("::", "_").replace("-", "_").split("_") for name in attributes]
 

@@ -6,6 +6,7 @@ Since we draw the birds, we know where each part is; real data sets tell that on
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -13,22 +14,16 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from zslab.toy.species import PARTS
 
+Color = tuple[int, int, int]  # red, green, blue in 0 ... 255
+
 IMAGE_SIZE = 112  # pixels; sixteen to a cell of the 7 x 7 grid
 SUPERSAMPLING = 3  # images are drawn this much larger and averaged down, which is all the antialiasing there is
 REST = "rest"  # face and outline: they belong to the bird, but to none of the parts
 
 PALETTE = {
-    "red": (206, 52, 48),
-    "orange": (243, 142, 44),
-    "yellow": (249, 209, 72),
-    "green": (84, 156, 84),
-    "blue": (62, 118, 200),
-    "brown": (138, 90, 58),
-    "black": (48, 46, 56),
-    "white": (246, 243, 234),
-    "grey": (142, 148, 160),
-    "pink": (238, 150, 166),
-}
+    "red": (206, 52, 48), "orange": (243, 142, 44), "yellow": (249, 209, 72), "green": (84, 156, 84), "blue": (62, 118, 200),
+    "brown": (138, 90, 58), "black": (48, 46, 56), "white": (246, 243, 234), "grey": (142, 148, 160), "pink": (238, 150, 166),
+}  # fmt: skip
 CHEEK = (250, 226, 196)
 # Where the bird sits: sky above, sky below, and the colors of what grows there.
 SCENES = (
@@ -66,12 +61,10 @@ BILLS = {
     "hooked": _points("0.6 -0.55, 0.78 -0.58, 0.95 -0.48, 1.01 -0.32, 0.97 -0.1, 0.88 -0.24, 0.79 -0.29, 0.6 -0.25"),
     "long": _points("0.6 -0.52, 0.84 -0.48, 1.24 -0.36, 0.84 -0.32, 0.6 -0.28"),
 }
-FEATHERS = (
-    ((-0.1, 0.0), (-0.59, 0.39)),
-    ((-0.04, 0.1), (-0.46, 0.38)),
-    ((0.03, 0.18), (-0.28, 0.36)),
-    ((-0.18, -0.08), (-0.66, 0.4)),
-)  # lines from the shoulder towards the tip
+# Lines from the shoulder towards the tip.
+FEATHERS = [
+    _points(line) for line in ("-0.1 0, -0.59 0.39", "-0.04 0.1, -0.46 0.38", "0.03 0.18, -0.28 0.36", "-0.18 -0.08, -0.66 0.4")
+]
 FOOT_LEVEL = 0.78  # y of the branch under the feet
 
 
@@ -121,7 +114,7 @@ class _Pose:
         """Draw a number in ±width, 0 without jitter."""
         return self.jitter * width * self.random.uniform(-1, 1)
 
-    def tint(self, color: tuple[int, int, int], width: float = 1.0) -> tuple[int, int, int]:
+    def tint(self, color: Color, width: float = 1.0) -> Color:
         """Return the color slightly lighter or darker and with a slightly different hue."""
         gain = 1 + self.wobble(0.10 * width)
         return _clip_color([channel * gain + self.wobble(12 * width) for channel in color])
@@ -154,7 +147,7 @@ class _Canvas:
         ImageDraw.Draw(mask).polygon(self.place(points), fill=255)
         return mask
 
-    def paste(self, mask: Image.Image, color: tuple[int, int, int], part: str | None) -> None:
+    def paste(self, mask: Image.Image, color: Color, part: str | None) -> None:
         """Color the inside of a mask. With a part it belongs to the bird, otherwise to the background."""
         box = mask.getbbox()
         if box is None:
@@ -164,7 +157,7 @@ class _Canvas:
         if part is not None:
             self.parts.paste(_part_number(part), box, mask)
 
-    def shape(self, points: ArrayLike, color: tuple[int, int, int], part: str | None, outline: float = 0.02) -> None:
+    def shape(self, points: ArrayLike, color: Color, part: str | None, outline: float = 0.02) -> None:
         """Draw a filled polygon (n, 2) with an outline in a darker color."""
         pixels = self.place(points)
         draw = ImageDraw.Draw(self.image)
@@ -173,7 +166,7 @@ class _Canvas:
         if part is not None:
             ImageDraw.Draw(self.parts).polygon(pixels, fill=_part_number(part))
 
-    def stroke(self, points: ArrayLike, color: tuple[int, int, int], width: float, part: str | None) -> None:
+    def stroke(self, points: ArrayLike, color: Color, width: float, part: str | None) -> None:
         """Draw an open line through points (n, 2)."""
         pixels, pen = self.place(points), self.pen(width)
         joint = "curve" if len(pixels) == 3 else None  # only a sharp bend shows a gap, and filling it takes time
@@ -181,13 +174,12 @@ class _Canvas:
         if part is not None:
             ImageDraw.Draw(self.parts).line(pixels, fill=_part_number(part), width=pen, joint=joint)
 
-    def dot(self, centre: ArrayLike, radius: float, color: tuple[int, int, int], part: str | None) -> None:
+    def dot(self, centre: ArrayLike, radius: float, color: Color, part: str | None) -> None:
         """Draw a filled circle."""
-        (x, y), reach = self.place(np.asarray(centre)[None])[0], self.pen(radius)
-        box = (x - reach, y - reach, x + reach, y + reach)
-        ImageDraw.Draw(self.image).ellipse(box, fill=color)
+        (place,), reach = self.place(np.asarray(centre)[None]), self.pen(radius)
+        _circle(ImageDraw.Draw(self.image), place, reach, color)
         if part is not None:
-            ImageDraw.Draw(self.parts).ellipse(box, fill=_part_number(part))
+            _circle(ImageDraw.Draw(self.parts), place, reach, _part_number(part))
 
     def finish(self, jitter: float) -> Bird:
         """Scale down, shade the body, vary the light, and measure the boxes of the parts."""
@@ -208,13 +200,8 @@ def _daylight(size: int, random: np.random.RandomState, jitter: float) -> np.nda
     """Return factors (size, size, 3): exposure, a color cast, a brighter side, and smooth blotches of color."""
     cast = 1 + jitter * (random.uniform(-0.12, 0.10) + random.uniform(-0.05, 0.05, size=3))
     blotches = random.uniform(-1, 1, size=(5, 5, 3)).astype(np.float32)
-    smooth = np.stack(
-        [
-            np.asarray(Image.fromarray(blotches[..., channel]).resize((size, size), Image.Resampling.BICUBIC))
-            for channel in range(3)
-        ],
-        axis=-1,
-    )
+    channels = [Image.fromarray(blotches[..., channel]).resize((size, size), Image.Resampling.BICUBIC) for channel in range(3)]
+    smooth = np.stack([np.asarray(channel) for channel in channels], axis=-1)
     side = np.linspace(-1, 1, size)[None, :, None] * random.uniform(-0.08, 0.08) * jitter
     return (cast + 0.06 * jitter * smooth + side).astype(np.float32)
 
@@ -231,15 +218,11 @@ def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: flo
         return
     draw = ImageDraw.Draw(backdrop)
     for _ in range(random.randint(8, 20)):
-        x, y = random.uniform(0, size), size * random.beta(2.0, 1.3)
-        radius = size * random.uniform(0.04, 0.2)
-        color = canvas.pose.tint(foliage[random.randint(len(foliage))], 1.6)
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+        centre, radius = (random.uniform(0, size), size * random.beta(2.0, 1.3)), size * random.uniform(0.04, 0.2)
+        _circle(draw, centre, radius, canvas.pose.tint(foliage[random.randint(len(foliage))], 1.6))
     for _ in range(random.randint(0, 4)):  # flowers far away
-        x, y = random.uniform(0, size, 2)
-        radius = size * random.uniform(0.02, 0.06)
-        color = PALETTE[BERRIES[random.randint(len(BERRIES))]]
-        draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
+        centre, radius = random.uniform(0, size, 2), size * random.uniform(0.02, 0.06)
+        _circle(draw, centre, radius, PALETTE[BERRIES[random.randint(len(BERRIES))]])
     backdrop = backdrop.filter(ImageFilter.GaussianBlur(size * random.uniform(0.012, 0.035)))
     canvas.image.paste(backdrop.resize((edge, edge), Image.Resampling.BILINEAR))
 
@@ -267,7 +250,7 @@ def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: flo
         canvas.dot(centre - radius * 0.35, radius * 0.25, _lighter(color), None)
 
 
-def _draw_leaf(canvas: _Canvas, stem: np.ndarray, angle: float, length: float, color: tuple[int, int, int]) -> None:
+def _draw_leaf(canvas: _Canvas, stem: np.ndarray, angle: float, length: float, color: Color) -> None:
     color = canvas.pose.tint(color, 1.5)
     blade = [(0, 0), (0.3, -0.2), (0.7, -0.17), (1, 0), (0.7, 0.17), (0.3, 0.2)]
     canvas.shape(stem + length * _turn(_curve(blade), angle), color, None)
@@ -299,12 +282,7 @@ def _draw_bird(canvas: _Canvas, traits: dict[str, str], pose: _Pose) -> None:
 
 
 def _draw_head(
-    canvas: _Canvas,
-    traits: dict[str, str],
-    colors: dict[str, tuple[int, int, int]],
-    head_mask: Image.Image,
-    nod: np.ndarray,
-    pose: _Pose,
+    canvas: _Canvas, traits: dict[str, str], colors: dict[str, Color], head_mask: Image.Image, nod: np.ndarray, pose: _Pose
 ) -> None:
     # The cheek carries no attribute: the same cream on every bird keeps back and breast colors off the face.
     cheek_mask = ImageChops.multiply(head_mask, canvas.mask(_curve(CHEEK_SHAPE + nod)))
@@ -329,9 +307,7 @@ def _draw_head(
     canvas.dot(eye + [0.026, -0.022], 0.02, (255, 255, 255), REST)
 
 
-def _draw_breast_pattern(
-    canvas: _Canvas, pattern: str, color: tuple[int, int, int], breast_mask: Image.Image, pose: _Pose
-) -> None:
+def _draw_breast_pattern(canvas: _Canvas, pattern: str, color: Color, breast_mask: Image.Image, pose: _Pose) -> None:
     marks = Image.new("L", canvas.image.size)
     draw = ImageDraw.Draw(marks)
     shift = pose.wobble(0.03)
@@ -345,12 +321,11 @@ def _draw_breast_pattern(
         for row in range(7):
             for column in range(7):
                 spot = np.array([0.08 + 0.115 * column + 0.057 * (row % 2), -0.22 + 0.105 * row + shift])
-                x, y = canvas.place(spot[None])[0]
-                draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=255)
+                _circle(draw, canvas.place(spot[None])[0], reach, 255)
     canvas.paste(ImageChops.multiply(marks, breast_mask), _darker(color, 0.42), "breast")
 
 
-def _draw_wing(canvas: _Canvas, pattern: str, color: tuple[int, int, int], lift: float) -> None:
+def _draw_wing(canvas: _Canvas, pattern: str, color: Color, lift: float) -> None:
     shoulder = np.array([0.16, -0.08])
     outline = _turn(_curve(WING) - shoulder, lift) + shoulder
     canvas.shape(outline, color, "wing", outline=0.028)
@@ -358,7 +333,7 @@ def _draw_wing(canvas: _Canvas, pattern: str, color: tuple[int, int, int], lift:
     marks = Image.new("L", canvas.image.size)
     draw = ImageDraw.Draw(marks)
     for start, end in FEATHERS:
-        line = _turn(_curve(np.array([start, (np.array(start) + end) / 2 + [-0.03, 0.05], end]), closed=False) - shoulder, lift)
+        line = _turn(_curve([start, (start + end) / 2 + [-0.03, 0.05], end], closed=False) - shoulder, lift)
         draw.line(canvas.place(line + shoulder), fill=255, width=canvas.pen(0.02))
     canvas.paste(ImageChops.multiply(marks, mask), ink, "wing")
     if pattern == "barred":
@@ -371,7 +346,7 @@ def _draw_wing(canvas: _Canvas, pattern: str, color: tuple[int, int, int], lift:
         canvas.paste(ImageChops.multiply(bars, mask), pale, "wing")
 
 
-def _draw_tail(canvas: _Canvas, shape: str, color: tuple[int, int, int], angle: float) -> None:
+def _draw_tail(canvas: _Canvas, shape: str, color: Color, angle: float) -> None:
     # Drawn along +x from the rump, then turned to where tails point.
     if shape == "forked":
         upper = _curve([(-0.1, -0.11), (0.2, -0.18), (0.62, -0.30), (0.42, -0.06), (0.1, 0.02)])
@@ -389,7 +364,7 @@ def _draw_tail(canvas: _Canvas, shape: str, color: tuple[int, int, int], angle: 
         canvas.stroke(rump + _turn([(0.0, 0.0), (0.6, 0.0)], np.pi - 0.12 + angle), _darker(color), 0.02, "tail")
 
 
-def _draw_legs(canvas: _Canvas, color: tuple[int, int, int], shift: float) -> None:
+def _draw_legs(canvas: _Canvas, color: Color, shift: float) -> None:
     for hip, foot in ((-0.02, 0.02 + shift), (0.22, 0.30 + shift)):
         ankle = np.array([foot, FOOT_LEVEL - 0.02])
         lines = [np.array([(hip, 0.42), ((hip + foot) / 2 - 0.04, 0.60), ankle])]
@@ -398,6 +373,11 @@ def _draw_legs(canvas: _Canvas, color: tuple[int, int, int], shift: float) -> No
             for line in lines:
                 canvas.stroke(line, ink, width, "leg")
                 canvas.dot(line[-1], width / 2, ink, "leg")
+
+
+def _circle(draw: ImageDraw.ImageDraw, centre: Any, radius: float, color: Color | int) -> None:
+    x, y = centre
+    draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=color)
 
 
 def _part_number(part: str) -> int:
@@ -410,16 +390,16 @@ def _box(inside: np.ndarray) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _clip_color(channels: list[float]) -> tuple[int, int, int]:
+def _clip_color(channels: list[float]) -> Color:
     red, green, blue = (int(min(255, max(0, round(channel)))) for channel in channels)
     return red, green, blue
 
 
-def _darker(color: tuple[int, int, int], factor: float = 0.62) -> tuple[int, int, int]:
+def _darker(color: Color, factor: float = 0.62) -> Color:
     return _clip_color([channel * factor for channel in color])
 
 
-def _lighter(color: tuple[int, int, int]) -> tuple[int, int, int]:
+def _lighter(color: Color) -> Color:
     return _clip_color([channel * 0.6 + 255 * 0.4 for channel in color])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import math
 from pathlib import Path
 
 import h5py
@@ -25,11 +26,17 @@ def open_hdf5(path: Path, mode: str = "r") -> h5py.File:
         return h5py.File(path, mode, locking=False)
 
 
+def all_written(item: h5py.Dataset) -> bool:
+    """Return whether all of an array is in the file; HDF5 reads zeros for what is not."""
+    n_chunks = math.prod(-(-n // of_chunk) for n, of_chunk in zip(item.shape, item.chunks)) if item.chunks else 0
+    return bool(item.id.get_num_chunks() >= n_chunks if item.chunks else item.id.get_storage_size() or not item.size)
+
+
 def content(item: h5py.Dataset) -> np.ndarray:
     """Return what an HDF5 array holds, texts as str; a ValueError says that it is none, or was never written."""
     if not isinstance(item, h5py.Dataset) or item.shape is None:
         raise ValueError("no array")
-    if item.size and not item.id.get_storage_size() and not item.is_virtual and not item.external:
+    if not item.is_virtual and not item.external and not all_written(item):
         raise ValueError(f"{item.name} was never written")
     if h5py.check_string_dtype(item.dtype) is None:
         return np.asarray(item[()])

@@ -1,7 +1,7 @@
 """MATLAB files, v5 and v7.3 (HDF5), read alike: arrays come in MATLAB's own orientation.
 
 v5 files are read by SciPy, whose reader trusts the structure of a file: of 1,500 files with a few changed bytes, 12 ended
-Python itself. So the structure is checked before, and SciPy gets the wanted variables alone, unpacked.
+Python itself. So `_check` compares types and sizes before, and SciPy gets the wanted variables alone, unpacked.
 
 Format: MathWorks, "MAT-File Level 5 File Format". A file is a header of 128 bytes and a sequence of elements, each with a
 type, a number of bytes, and its bytes, padded to 8. An array is an element whose bytes are elements again: flags,
@@ -35,8 +35,9 @@ CELL, TEXT, SPARSE, OPAQUE, NUMERIC, COMPLEX = 1, 4, 5, 17, range(6, 16), 0x800
 OTHERS = {2: "a struct", 3: "an object", 16: "a function handle", 17: "a string array or an object"}
 
 
-class _Unsupported(Exception):
-    """A variable of a kind that is not read."""
+def _unsupported(name: str, kind: str) -> InputError:
+    fix = "Convert it in MATLAB, for example by cellstr(names), double(x) or struct2cell(s), and save the file again."
+    return InputError("a variable must be a real matrix of numbers, or a cell array of text", where=name, got=kind, fix=fix)
 
 
 def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
@@ -44,47 +45,25 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
 
     Args:
         path: the file; its version is recognized from its content.
-        required: variables that must be there.
-        optional: variables that are returned if they are there.
+        required: variables that must be there; `optional` ones are returned if they are.
 
     Returns:
         name -> array as MATLAB shows it, at least 2-D; text and a cell array of text become a 1-D array of str, a sparse
         matrix a dense one.
-
-    Raises:
-        InputError: the file is missing or damaged, lacks a required variable, or has one of a kind that is not read.
     """
     path = Path(path)
     if not path.is_file():
         files = sorted(file.name for file in path.parent.glob("*.mat")) if path.parent.is_dir() else []
-        raise InputError(
-            "the file must exist",
-            where=path,
-            got=f"only {examples(files)}" if files else "no .mat file in that folder",
-            fix="Check --dataroot, --dataset, --image_embedding and --class_embedding; "
-            "data/README.md of the tree says where each file comes from.",
-        )
-    names = [*required, *optional]
-    try:
-        with readable(path, "the file must be a complete MATLAB file (v5 or v7.3)", DOWNLOAD_AGAIN):
-            variables = (_read_hdf5 if h5py.is_hdf5(path) else _read_v5)(path, names)
-    except InputError as error:
-        if not isinstance(error.__cause__, _Unsupported):
-            raise
-        raise InputError(
-            "a variable must be a real matrix of numbers, or a cell array of text",
-            where=path,
-            got=error.__cause__,
-            fix="Convert it in MATLAB, for example by cellstr(names), double(x) or struct2cell(s), and save the file again.",
-        ) from None
-    missing = [name for name in required if name not in variables]
-    if missing:
-        raise InputError(
-            f"the file must hold {', '.join(missing)}",
-            where=path,
-            got=examples(sorted(variables)) or "none of the known variables",
-            fix="Feature files hold features and labels, split files att and the *_loc lists; are the two swapped?",
-        )
+        got = f"only {examples(files)}" if files else "no .mat file in that folder"
+        fix = "Check --dataroot, --dataset, --image_embedding and --class_embedding; "
+        fix += "data/README.md of the tree says where each file comes from."
+        raise InputError("the file must exist", where=path, got=got, fix=fix)
+    with readable(path, "the file must be a complete MATLAB file (v5 or v7.3)", DOWNLOAD_AGAIN):
+        variables = (_read_hdf5 if h5py.is_hdf5(path) else _read_v5)(path, [*required, *optional])
+    if missing := [name for name in required if name not in variables]:
+        got = examples(sorted(variables)) or "none of the known variables"
+        fix = "Feature files hold features and labels, split files att and the *_loc lists; are the two swapped?"
+        raise InputError(f"the file must hold {', '.join(missing)}", where=path, got=got, fix=fix)
     return variables
 
 
@@ -105,7 +84,7 @@ def _read_v5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
         if name in names:
             if kind == COMPRESSED:
                 ((kind, data),) = _elements(memoryview(zlib.decompress(data)), order)
-            _check(name, data, order)
+            _check(f"{path}, {name}", data, order)
             wanted[name] = [struct.pack(order + "II", ARRAY, len(data)), data]
     if not wanted:
         return {}
@@ -143,14 +122,14 @@ def _check(name: str, array: memoryview, order: str, in_cell: bool = False) -> N
     (flag,) = struct.unpack_from(order + "I", flags)
     kind = flag & 0xFF
     if kind in OTHERS or flag & COMPLEX:
-        raise _Unsupported(f"{name} is {OTHERS.get(kind, 'a complex array')}")
+        raise _unsupported(name, OTHERS.get(kind, "a complex array"))
     (second, dims), (third, _), *parts = parts
     shape = struct.unpack(f"{order}{len(dims) // 4}i", dims)
     if (second, third) != (5, 1) or not 2 <= len(shape) <= 32 or min(shape) < 0:
         raise ValueError(f"an array of shape {shape}")
     n, types, sizes = math.prod(shape), [kind for kind, _ in parts], [len(data) for _, data in parts]
     if in_cell and kind != TEXT and n:
-        raise _Unsupported(f"{name} is a cell array of something else than text")
+        raise _unsupported(name, "a cell array of something else than text")
     if kind == CELL:
         fits = types == [ARRAY] * n
         for _, cell in parts:
@@ -181,7 +160,7 @@ def _as_shown(value: Any) -> np.ndarray:
 
 def _read_hdf5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     with open_hdf5(path) as file:
-        return {name: _value(name, file[name]) for name in names if name in file}
+        return {name: _value(f"{path}, {name}", file[name]) for name in names if name in file}
 
 
 def _value(name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
@@ -191,7 +170,7 @@ def _value(name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
         row, start, values = (content(item[key]).ravel() for key in ("ir", "jc", "data"))
         return _as_shown(scipy.sparse.csc_matrix((values, row, start), (int(item.attrs["MATLAB_sparse"]), len(start) - 1)))
     if not isinstance(item, h5py.Dataset) or kind == b"string":
-        raise _Unsupported(f"{name} is {'a string array' if kind == b'string' else 'a struct'}")
+        raise _unsupported(name, "a string array" if kind == b"string" else "a struct")
     if item.attrs.get("MATLAB_empty", 0):  # the data set holds the dimensions
         shape = tuple(content(item).ravel().astype(int))
         if math.prod(shape):
@@ -203,7 +182,7 @@ def _value(name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
     if h5py.check_ref_dtype(item.dtype):
         return np.array([_text(name, item.file[cell]) for cell in value.T.ravel()], dtype=str)
     if value.dtype.kind not in "fiub":
-        raise _Unsupported(f"{name} is an array of {value.dtype.name}")
+        raise _unsupported(name, f"an array of {value.dtype.name}")
     value = np.atleast_2d(value)
     return np.array(["".join(map(chr, row)).rstrip(" \0") for row in value.T]) if kind == b"char" else np.asarray(value.T)
 
@@ -211,5 +190,5 @@ def _value(name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
 def _text(name: str, cell: h5py.Dataset) -> str:
     """Return the text in a cell: UTF-16 codes."""
     if cell.dtype.kind not in "iu" or cell.attrs.get("MATLAB_class", b"char") != b"char":
-        raise _Unsupported(f"{name} is a cell array of something else than text")
+        raise _unsupported(name, "a cell array of something else than text")
     return "" if cell.attrs.get("MATLAB_empty", 0) else content(cell).astype("<u2").tobytes().decode("utf-16-le")

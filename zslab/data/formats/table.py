@@ -1,7 +1,8 @@
 """Tables as people keep them, as rows of text: CSV with commas, semicolons or tabs, "Unicode text", or an Excel workbook.
 
 Two layouts become a table with a row for each class: long tables (class, attribute, value), and the matrices of numbers of
-AwA and CUB, whose names are in files beside them. An index that a program saved as the first column is left out.
+AwA and CUB, whose names are in files beside them. An index that a program saved as the first column is left out. Lists of
+names are text with a name a line, a column of a table, or a .mat file.
 
 Names that a spreadsheet program would take for a formula ("=1+1", "@SUM") are written with an apostrophe before them, as
 the makers of spreadsheets advise, and lose it again when they are read.
@@ -14,13 +15,16 @@ import datetime
 import io
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zslab.data.formats.matfile import read_mat
 from zslab.errors import InputError, examples, readable
 from zslab.utils.file_kinds import OTHER, kind_of_bytes
+from zslab.utils.files import user_path
+from zslab.utils.names import logged_names
 
 if TYPE_CHECKING:
     from openpyxl.cell import Cell
@@ -32,6 +36,7 @@ FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 VALUE = re.compile(rf"{NUMBER.pattern}|yes|no|true|false|x?", re.IGNORECASE)
 COUNT = re.compile(r"\s*(\d+)[.:]?\s+(?=\S)")
+HEADINGS = ("des", "name", "names", "attribute", "attributes", "class", "classes", "new_des")  # the first that is there counts
 INDEX = re.compile(r"(Unnamed: \d+(\.\d+)*)?")  # how pandas calls a saved index when it is read
 MUST = "the file must be text or CSV in UTF-8, or an Excel workbook (.xlsx) without a password"
 
@@ -88,13 +93,6 @@ def is_table(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES or (path.is_file() and _content(path).startswith(WORKBOOK))
 
 
-def without_count(lines: list[str]) -> list[str]:
-    """Return the lines without numbers before them, if these count 0, 1, 2, ... or 1, 2, 3, ...."""
-    numbers = [int(match[1]) if (match := COUNT.match(line)) else -1 for line in lines]
-    counted = numbers[:1] in ([0], [1]) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    return [COUNT.sub("", line, count=1) for line in lines] if counted else lines
-
-
 def _content(path: Path) -> bytes:
     with readable(path, "the file must exist and be readable", "Check the path.", (OSError,)):
         return path.read_bytes()
@@ -139,12 +137,11 @@ def _workbook_rows(path: Path, content: bytes) -> Rows:
                 break
         cells = [cell for row in formulas[sheet.title].iter_rows() for cell in row if cell.data_type == "f"]
         if cells and all(sheet[cell.coordinate].value is None for cell in cells):  # written by a program that computes nothing
-            raise InputError(
-                "formulas must have their results beside them",
-                where=f"{path}, cell {cells[0].coordinate}",
-                got=cells[0].value,
-                fix="Open the workbook in a spreadsheet program and save it there, or save the table as CSV (UTF-8).",
+            where, fix = (
+                f"{path}, cell {cells[0].coordinate}",
+                "Save the workbook with a spreadsheet program, or as CSV (UTF-8).",
             )
+            raise InputError("formulas must have their results beside them", where=where, got=cells[0].value, fix=fix)
         if len(book.worksheets) > 1:
             log.warning("%s: only sheet %r was read", path, sheet.title)
     return rows
@@ -173,6 +170,63 @@ def _tidy(rows: Iterable[tuple[int, Iterable[str]]]) -> Rows:
             kept.append((number, cells))
             width = max(width, filled)
     return [(number, cells[:width]) for number, cells in kept]
+
+
+# ---- names ----------------------------------------------------------------------------------------------------------------
+
+
+def read_names(path: Path, n: int | None = None) -> list[str]:
+    """Read names from text, one a line with or without a number before it, from a table, or from SUN's .mat file.
+
+    A table (.csv, .tsv, .xlsx) gives the column whose heading says that it holds names; without headings, its only column
+    that holds no numbers. `n` is how many there must be; None where nothing else tells.
+    """
+    path = Path(path)
+    if path.suffix == ".mat":
+        names = [str(name) for name in read_mat(path, ["attributes"])["attributes"]]
+    else:
+        names = _names_column(path, n) if is_table(path) else _lines_of(path)
+    if not names or n not in (None, len(names)):
+        must = f"the file must hold {'names' if n is None else f'{n} names'}"
+        fix = "Pass the names that belong to these data, in their order: a name a line, or a column of a table."
+        raise InputError(must, where=path, got=f"{len(names)} names", fix=fix)
+    return logged_names(names, path, "class or attribute")
+
+
+def listed_names(entries: Sequence[str]) -> list[str]:
+    """Return names that a flag gives itself, or in text files and tables."""
+    names = []
+    for entry in entries:
+        is_list = Path(entry).suffix.lower() in (".txt", *SUFFIXES)
+        names += read_names(user_path(entry)) if is_list else logged_names([entry], "the name")
+    return names
+
+
+def _lines_of(path: Path) -> list[str]:
+    """Return the lines of a file without numbers before them, if these count 0, 1, 2, ... or 1, 2, 3, ...."""
+    lines = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    numbers = [int(match[1]) if (match := COUNT.match(line)) else -1 for line in lines]
+    counted = numbers[:1] in ([0], [1]) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    return [COUNT.sub("", line, count=1) for line in lines] if counted else lines
+
+
+def _names_column(path: Path, n: int | None) -> list[str]:
+    """Return the cells of a table's column of names."""
+    rows = [cells for _, cells in read_cells(path).rows]
+    width = max(map(len, rows), default=0)
+    columns = [[from_formula_safe(row[place]) if place < len(row) else "" for row in rows] for place in range(width)]
+    headings = [column[0].casefold() for column in columns]
+    named = next((headings.index(heading) for heading in HEADINGS if heading in headings), None)
+    if named is not None or not columns:
+        return [] if named is None else columns[named][1:]
+    texts = [column for column in columns if not all(re.fullmatch(r"[\d.,]*", cell) for cell in column[1:] or column)]
+    if len(texts) != 1:
+        must = f"the table must have one column of names, or one with the heading {HEADINGS[1]!r}"
+        got = f"{len(texts)} columns of text, {examples([repr(column[0]) for column in texts])}"
+        raise InputError(must, where=path, got=got, fix="Name the column, or pass a text file with a name a line.")
+    others = [column for column in columns if column is not texts[0] and any(column[1:])]
+    has_heading = n == len(rows) - 1 or any(not re.fullmatch(r"[\d.,]+", column[0]) for column in others)
+    return texts[0][has_heading:]
 
 
 # ---- layouts --------------------------------------------------------------------------------------------------------------
@@ -235,12 +289,9 @@ def _names_beside(path: Path, files: tuple[str, ...], n: int) -> list[str]:
     """Return the names in a file beside a matrix, or in one of the folders above it, that has as many."""
     for place in (folder / file for folder in path.resolve().parents[:3] for file in files):
         if place.is_file():
-            names = without_count([line.strip() for line in read_text(place).splitlines() if line.strip()])
+            names = _lines_of(place)
             if len(names) == n:
                 return names
-    raise InputError(
-        f"a matrix of numbers must have {' or '.join(files)} with {n} names beside it",
-        where=path,
-        got="no such file",
-        fix="Put the files of the archive together, or save a table with a header and a first column of names.",
-    )
+    must = f"a matrix of numbers must have {' or '.join(files)} with {n} names beside it"
+    fix = "Put the files of the archive together, or save a table with a header and a first column of names."
+    raise InputError(must, where=path, got="no such file", fix=fix)

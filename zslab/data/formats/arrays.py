@@ -1,7 +1,7 @@
-"""The matrix in a pickle that somebody else made: whatever it names is replaced by something inert, so that no code runs.
+"""NumPy's .npy files, and the one array in a pickle that somebody else made. No code in either is ever run.
 
-Reads what `pickle.dump(array)` writes for a NumPy array of numbers under Python 2 or 3, protocols 0 to 5, as the DAZLE
-release's `*_attribute.pkl` hold it. Every other pickle is refused.
+Of pickles, what `pickle.dump(array)` writes under Python 2 or 3, protocols 0 to 5, is read, as the DAZLE release's
+`*_attribute.pkl` hold it: whatever it names is replaced by something inert. Every other pickle is refused.
 """
 
 from __future__ import annotations
@@ -15,14 +15,37 @@ from typing import Any
 import numpy as np
 
 from zslab.data.checks import array
-from zslab.errors import readable
+from zslab.errors import InputError, readable
 
 FIX = "Use the original of the file, or save the array as .npy, which cannot hold code."
 
 # What the pickle of an array names; "numpy._core" is NumPy 2's "numpy.core".
 RECONSTRUCT, FROM_BUFFER = ("numpy.core.multiarray", "_reconstruct"), ("numpy.core.numeric", "_frombuffer")
-NDARRAY, DTYPE, ENCODE = ("numpy", "ndarray"), ("numpy", "dtype"), ("_codecs", "encode")
-NAMES = (RECONSTRUCT, FROM_BUFFER, NDARRAY, DTYPE, ENCODE)
+ENCODE = ("_codecs", "encode")
+NAMES = (RECONSTRUCT, FROM_BUFFER, ENCODE, ("numpy", "ndarray"), ("numpy", "dtype"))
+
+
+def read_matrix(path: Path, what: str, fix: str, n_rows: int | None = None) -> np.ndarray:
+    """Return the matrix of finite numbers in a .npy file, in the precision of the file.
+
+    Args:
+        path: the file.
+        what: what the matrix holds, in the plural, as messages call it: "word vectors".
+        fix: what to do about any other file.
+        n_rows: how many rows there must be; None for any number but 0.
+    """
+    matrix = read_array(path, what, fix)
+    if matrix.ndim == 2 and n_rows is not None and len(matrix) != n_rows == matrix.shape[1]:
+        raise InputError(f"{what} must have {n_rows} rows", where=path, got=matrix.shape, fix="Save the transpose.")
+    return array(matrix, path, what, (n_rows, None), fix=fix)
+
+
+def read_array(path: Path, what: str, fix: str, mapped: bool = False) -> np.ndarray:
+    """Return the array of a .npy file, its content unchecked; `mapped` leaves it on disk and reads it where it is accessed."""
+    # Not numpy.load, which advises to unpickle any other file. Mapped, a size that lies costs nothing.
+    with readable(path, f"{what} must be a complete array that numpy.save wrote (.npy)", fix):
+        stored = np.lib.format.open_memmap(path, "r")
+        return stored if mapped else np.array(stored)
 
 
 def read_pickled_matrix(path: Path) -> np.ndarray:
@@ -36,11 +59,10 @@ def read_pickled_matrix(path: Path) -> np.ndarray:
 class _Call:
     """What the pickle would have called, and the state it would have set afterwards."""
 
-    __slots__ = ("name", "arguments", "state")
+    state: Any = None
 
     def __init__(self, name: tuple[str, str], arguments: tuple[Any, ...]):
         self.name, self.arguments = name, arguments
-        self.state: Any = None
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -49,12 +71,10 @@ class _Call:
 class _Name:
     """What the pickle would have imported."""
 
-    __slots__ = ("name",)
-
     def __init__(self, name: tuple[str, str]):
         self.name = name
 
-    def __call__(self, *arguments: object) -> object:
+    def __call__(self, *arguments: Any) -> object:
         if self.name != ENCODE:
             return _Call(self.name, arguments)
         text, encoding = arguments  # bytes, which protocols 0 to 2 spell as a call
