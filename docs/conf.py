@@ -19,7 +19,9 @@ author = "The zslab authors"
 copyright = author  # noqa: A001, the name that Sphinx reads
 release = version = zslab.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.autosummary", "sphinx.ext.napoleon", "sphinx.ext.viewcode"]
+extensions = ["myst_parser", "sphinx_copybutton"]
+extensions += [f"sphinx.ext.{name}" for name in ("autodoc", "autosummary", "napoleon", "viewcode")]
+copybutton_prompt_text, copybutton_line_continuation_character = ">>> ", "\\"
 exclude_patterns = ["_build"]
 templates_path = ["_templates"]
 myst_enable_extensions = ["dollarmath", "colon_fence", "deflist", "fieldlist"]

@@ -324,7 +324,7 @@ def results() -> Path | None:
                     f"{mean:.1f}", (x, mean + spread), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8.5
                 )
         axes.set_title("T1: unseen among unseen" if measure == "T1" else "H: seen and unseen together")
-        axes.set_ylabel("per cent")
+        axes.set_ylabel("%")
         axes.set_xticks(range(len(groups)), ["{}\n{}, {}".format(*group) for group in groups])
         axes.tick_params(axis="x", length=0)
         axes.grid(axis="x", visible=False)

@@ -139,6 +139,7 @@ def test_the_permutation_test_enumerates_all_signs(n) -> None:
     assert compare(dict(zip(keys, first)), {(("manualSeed", 99),): 0.5}) is None
 
 
+@pytest.mark.slow
 def test_intervals_over_six_pairs_cover_the_true_difference_as_often_as_they_say() -> None:
     rng = np.random.default_rng(0)
     keys = [(("manualSeed", i),) for i in range(6)]
@@ -413,9 +414,9 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         ("CUB114, attributes", "DAZLE"): ("results-dazle", "CUB114", "feature_map_mobilenet_v2_CUB114", "att"),
         ("RADAR (actions)", "TF-VAEGAN"): ("results-actions", "RADAR", "SqueezeNet_1024_T", "w2v_300_gzsl"),
     }
-    readme = (PROJECT / "README.md").read_text(encoding="utf-8").replace("\N{NO-BREAK SPACE}", " ")
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8").replace("**", "")
     lines = [line.strip("| ").split(" | ") for line in readme.splitlines()]
-    rows = {(cells[0], cells[2]): cells[3:] for cells in lines if len(cells) == 9 and (cells[0], cells[2]) in data}
+    rows = {(cells[0], cells[2]): cells[3:] for cells in lines if len(cells) == 8 and (cells[0], cells[2]) in data}
     assert rows.keys() == data.keys()
     for (name, method), (file, *place) in data.items():
         variants = build_variants(read_runs([PROJECT / "docs" / f"{file}.json"]))
@@ -428,7 +429,7 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         summaries = [own.summary(rule, m) for m in ("T1", "H")]
         summaries += [baseline.summary("val + calibration", m) for m in ("T1", "H")]
         texts = [cell_text(summary).partition(" (")[0] for summary in summaries]
-        assert [RULES[rule], *texts[:2], strongest, *texts[2:]] == rows[name, method]
+        assert [*texts[:2], strongest, *texts[2:]] == rows[name, method]
 
 
 def test_settings_that_differ_in_many_flags_are_numbered_and_explained(tmp_path) -> None:

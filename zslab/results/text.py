@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from zslab.results.names import MEASURES
 from zslab.results.result import Result, Row
 
@@ -34,15 +36,26 @@ def format_rows(result: Result) -> str:
     # Where no unseen class was tested, the row of the validation classes stands alone, without rows of dashes.
     rows = [row for row in own if row.T1 is not None or row.H is not None] or own
     rows += strongest.values()
-    table = [["selection", *(measure.symbol for measure in MEASURES.values()), "chosen at"], *map(_cells, rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for first, *numbers, last in table:
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:-1])), last]
-        lines.append("  ".join(cells).rstrip())
-    lines.insert(1, "-" * max(map(len, lines)))
+    lines = _aligned("selection", [(row.title, row) for row in rows], [row.chosen_at for row in rows])
     return "\n".join([result.title, facts(result), "", *lines, "", *result.verdict]).rstrip() + "\n"
 
 
-def _cells(row: Row) -> list[str]:
-    return [row.title, *(percent(row.value(measure)) for measure in MEASURES), row.chosen_at]
+def format_results(results: Sequence[Result]) -> str:
+    """Return one table of several methods on the same data, a row each, and the baseline with the highest H."""
+    rows = [(result.variant, row) for result in results if (row := result.headline)]
+    baselines = [row for result in results if (row := result.strongest_baseline("H"))]
+    best = max(baselines, key=lambda row: row.H or 0.0, default=None)
+    return "\n".join(_aligned("", [*rows, *([(f"baseline: {best.title}", best)] if best else [])]))
+
+
+def _aligned(heading: str, rows: Sequence[tuple[str, Row]], remarks: Sequence[str] = ()) -> list[str]:
+    """Return the lines of a table of rows, under their names, with remarks behind them."""
+    table = [[heading, *(measure.symbol for measure in MEASURES.values())]]
+    table += [[name, *(percent(row.value(measure)) for measure in MEASURES)] for name, row in rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = []
+    for (first, *numbers), remark in zip(table, ["chosen at" if remarks else "", *(remarks or [""] * len(rows))], strict=True):
+        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:])), remark]
+        lines.append("  ".join(cells).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return lines

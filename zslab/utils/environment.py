@@ -99,7 +99,8 @@ def machine(device: torch.device) -> str:
     if cpuinfo.exists():
         models = [line.split(":")[1].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
         name = models[0] if models else name
-    words = f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    words = f"{name}, {os.cpu_count()} cores, {threads} thread{'s' * (threads != 1)}"
     return f"{torch.cuda.get_device_name(device)}; {words}" if device.type == "cuda" else words
 
 
