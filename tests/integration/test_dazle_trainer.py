@@ -531,7 +531,7 @@ def test_seeds_run_through_the_launcher_and_are_summarized(region_file, tmp_path
         ({}, ["--nepoch", "0"], "--nepoch: the number must"),
         ({}, ["--is_conv", "--cache", "memory", "--batch_size", "1000"], "--batch_size: .*1000"),
         ({}, ["--lambda_", "-1"], "--lambda_: the number must"),
-        ({"w2v_att": np.ones((4, 7), dtype=np.float32)}, [], "regions.hdf5: "),
+        ({"w2v_att": np.ones((4, 7), dtype=np.float32)}, [], "regions.hdf5"),
         ({"w2v_att": np.zeros((5, 7), dtype=np.float32)}, [], "w2v_att: "),
     ],
 )
