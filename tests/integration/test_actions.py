@@ -393,7 +393,10 @@ def test_names_and_vectors_are_matched_by_name(actions, tmp_path, capsys) -> Non
     assert np.array_equal(split["att"], np.arange(16.0).reshape(2, 8) + 1)
     assert "Note" not in capsys.readouterr().out
     make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "vectors.npy", overwrite=True))
-    assert "Note: vectors.npy has no names" in capsys.readouterr().out
+    assert "Note: vectors.npy has no names: its rows are those of names.txt." in capsys.readouterr().out
+    split = read_mat(folder / "split_1" / "att_splits.mat", ["att", "allclasses_names"])
+    assert list(split["allclasses_names"]) == [f"action {i}" for i in range(3, 11)]
+    np.testing.assert_allclose(split["att"].T[order], np.load(folder / "vectors.npy"))
     (folder / "names.txt").write_text("\n".join(["run", *(f"action {i}" for i in range(4, 11))]))
     with pytest.raises(InputError, match=r"names\.txt.*without Action_3; with the unknown run"):
         make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "named.mat", overwrite=True))

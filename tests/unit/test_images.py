@@ -106,6 +106,8 @@ def in_8_bits(values: np.ndarray, white: float) -> np.ndarray:
         ("color of 10 bits", png(DEEP // 4, 2), 1023),
         ("color of 16 bits", png(16 * DEEP, 2), 65535),
         ("opaque color", png(np.concatenate([DEEP, np.full((4, 5, 1), 4095)], axis=-1), 6), 4095),
+        ("color of less depth than alpha", png(np.concatenate([DEEP, np.full((4, 5, 1), 65535)], axis=-1), 6), 4095),
+        ("gray with alpha", png(np.concatenate([DEEP[..., :1], np.full((4, 5, 1), 65535)], axis=-1), 4), 4095),
         ("TIFF", tiff(DEEP), 4095),
         ("TIFF that tells", tiff(DEEP // 8, (281, 3, 1, 1023)), 1023),
         ("TIFF with its largest value", tiff(DEEP // 8, (281, 3, 1, int((DEEP // 8).max()))), 1023),
@@ -119,6 +121,11 @@ def test_the_depth_of_more_than_eight_bits(name: str, content: bytes, white: int
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a")), expected)
     tells = "tells" in name or "standard" in name or white == 65535
     assert bool(caplog.records) != tells, "a guess is told"
+
+
+def test_a_tiff_in_which_0_is_white(tmp_path) -> None:
+    Image.fromarray(DEEP[..., 0].astype(np.uint16)).save(tmp_path / "a.tif", tiffinfo={262: 0})
+    np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.tif")), 255 - in_8_bits(DEEP[..., 0], 4095))
 
 
 def test_a_packed_tiff_of_twelve_bits(tmp_path) -> None:

@@ -147,6 +147,10 @@ def test_split_files_from_names_sentences_and_phrases(root, words, capsys) -> No
     assert all(np.array_equal(old[name], new[name]) for name in [*LOCATIONS, "allclasses_names"])
     assert TextRecord.of_split(new["text_encoder"]).source == f"words:{words}"
 
+    (root / "names.txt").write_text("\n".join(reversed(NAMES)))
+    write_vectors(VectorsConfig(**common, output_embedding="listed", class_names=root / "names.txt"))
+    assert np.array_equal(split(root, "listed")["att"], new["att"]), "a list in another order is matched by name"
+
     sentences = root / "sentences.csv"
     sentences.write_text("".join(f'{name},"a red, tall one"\n' for name in reversed(NAMES)))
     write_vectors(VectorsConfig(**common, output_embedding="sentences", sentences=sentences))

@@ -46,7 +46,7 @@ class VectorsConfig:
     splits: str = ""
     """numbers of the splits, of a data set with folders split_1, split_2, ..."""
     class_names: Path | None = None
-    """text file with a class name a line, where the split file has none"""
+    """text file with a class name a line, in any order if the split file has names, otherwise in the order of the labels"""
     template: str = "{}"
     """the text of a class without a sentence; {} is its name"""
     sentences: Path | None = None
@@ -148,12 +148,17 @@ def attribute_phrase(name: str) -> str:
 
 
 def class_names(config: VectorsConfig, split: dict[str, np.ndarray], path: Path) -> list[str]:
-    """Return the names in a text file, or those of the split file."""
+    """Return the names in a text file, in the order of the split file's own if it has some, or those of the split file."""
     from zslab.data.formats.table import read_names
+    from zslab.utils.names import places_by_name
 
-    if config.class_names is not None:
-        return read_names(config.class_names, split["att"].shape[1])
     names = [str(name) for name in split.get("allclasses_names", split.get("all_classes", ()))]
+    if config.class_names is not None:
+        listed = read_names(config.class_names, split["att"].shape[1])
+        places = places_by_name(names, listed, config.class_names) if names else None
+        if places is None:
+            print(f"Note: {config.class_names.name} is taken in the order of the labels: {path.name} has no such names.")
+        return listed if places is None else [listed[place] for place in places]
     if len(names) != split["att"].shape[1]:
         fix = "Pass a text file with a name a line in the order of the labels: --class_names FILE."
         must = f"the split file must name its {split['att'].shape[1]} classes"

@@ -73,7 +73,7 @@ def open_image(
     image, deep = _decoded(source, where or "the image", max_pixels)
     if deep is not None:
         pixels = _in_8_bits(deep, white, where or "the image")
-        mode, info = image.mode if pixels.ndim == 3 else "L", image.info
+        mode, info = "L" if pixels.ndim == 2 else "LA" if pixels.shape[2] == 2 else image.mode, image.info
         image = Image.frombytes(mode, pixels.shape[1::-1], pixels.tobytes())
         image.info = info
     with suppress(Exception):  # damaged metadata does not make a good image bad
@@ -100,7 +100,7 @@ def find_white(files: Iterable[Path], *, max_pixels: int = MAX_PIXELS, workers: 
             if start[:2] in (b"II", b"MM") or (start[:4] == b"\x89PNG" and start[24:] == b"\x10"):  # TIFF, PNG of 16 bits
                 _, deep = _decoded(file, file, max_pixels, only_deep=True)
                 if deep is not None and deep.white is None:
-                    return _guess(deep.values, file), file
+                    return _guess(deep.colors, file), file
         return None
 
     with ThreadPoolExecutor(workers) as pool:
@@ -124,6 +124,13 @@ class _Deep(NamedTuple):
 
     values: np.ndarray
     white: float | None = None
+    has_alpha: bool = False  # as the last channel, whose depth may be another: an opaque one is often 65535 beside 12 bits
+    is_negative: bool = False  # 0 is white
+
+    @property
+    def colors(self) -> np.ndarray:
+        """The samples without alpha."""
+        return self.values[..., :-1] if self.has_alpha else self.values
 
 
 def _decoded(source: Any, where: object, max_pixels: int, only_deep: bool = False) -> tuple[Image.Image, _Deep | None]:
@@ -190,7 +197,8 @@ def _from_array(array: np.ndarray, where: object, max_pixels: int) -> tuple[Imag
     height, width = array.shape[:2]
     if height * width > max_pixels:
         raise _too_large(where, f"{width} x {height}", max_pixels)
-    return (Image.fromarray(array), None) if array.dtype == np.uint8 else (Image.new(mode, (1, 1)), _Deep(array))
+    deep = _Deep(array, has_alpha=mode == "RGBA")
+    return (Image.fromarray(array), None) if array.dtype == np.uint8 else (Image.new(mode, (1, 1)), deep)
 
 
 def _too_large(where: object, got: str, max_pixels: int) -> InputError:
@@ -220,22 +228,25 @@ def _deep(image: Image.Image, content: bytes, where: object) -> _Deep | None:
         values = np.asarray(image)
     elif content and re.fullmatch(r"(RGB|RGBX|RGBA|CMYK);16[BLN]", raw_mode):
         values = _both_bytes(image, content)
+    elif content and raw_mode == "LA;16B":
+        values = _read_as(content, "RGBA").reshape(image.height, image.width, 2, 2).astype(np.uint16) @ [256, 1]
     elif re.search(r";16[BLN]$", raw_mode):
         values = np.asarray(image).astype(np.uint16) * 257  # Pillow has the high bytes alone
     else:
         return None
-    most = values.max()
+    deep = _Deep(values, None, image.mode in ("LA", "RGBA"), tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
+    most = deep.colors.max()
     told = [max(np.atleast_1d(tags[tag])) for tag in MAX_SAMPLE_VALUES if tag in tags]  # or the largest value that occurs
     if image.format in SCALED and image.mode != "F":
-        return _Deep(values, 65535)
+        return deep._replace(white=65535)
     if 8 < bits < 16:
-        return _Deep(values, 2**bits - 1)
+        return deep._replace(white=2**bits - 1)
     if told and most <= told[0] and told[0] in WHITES[:-1]:
-        return _Deep(values, float(told[0]))
+        return deep._replace(white=float(told[0]))
     if depth := _significant_bits(content) if image.format == "PNG" else 0:
         # PNG's standard asks writers to scale the values to all 16 bits, but not all do.
-        return _Deep(values, 2**depth - 1 if most < 2**depth else 65535)
-    return _Deep(values)
+        return deep._replace(white=2**depth - 1 if most < 2**depth else 65535)
+    return deep
 
 
 def _raw_mode(tile: tuple[object, ...]) -> str:
@@ -245,15 +256,19 @@ def _raw_mode(tile: tuple[object, ...]) -> str:
 
 def _both_bytes(image: Image.Image, content: bytes) -> np.ndarray:
     """Return 16-bit colors, of which Pillow keeps the high bytes alone: told the other byte order, it keeps the low ones."""
-    low: Any = _open(content)
-    swap = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
-    swapped = [_raw_mode(tile)[:-1] + swap[_raw_mode(tile)[-1]] for tile in low.tile]
-    low.tile = [
-        tile._replace(args=(mode, *tile.args[1:]) if isinstance(tile.args, tuple) else mode)
-        for tile, mode in zip(low.tile, swapped)
-    ]
-    values: np.ndarray = np.asarray(image).astype(np.uint16) * 256 + np.asarray(low)
+    mode = _raw_mode(image.tile[0])  # type: ignore[attr-defined]
+    swapped = mode[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[mode[-1]]
+    values: np.ndarray = np.asarray(image).astype(np.uint16) * 256 + _read_as(content, swapped)
     return values
+
+
+def _read_as(content: bytes, raw_mode: str) -> np.ndarray:
+    """Return the pixels of a file as Pillow unpacks them from another layout of the same number of bytes."""
+    image: Any = _open(content)
+    image._mode = raw_mode.split(";")[0]
+    tiles = image.tile
+    image.tile = [t._replace(args=(raw_mode, *t.args[1:]) if isinstance(t.args, tuple) else raw_mode) for t in tiles]
+    return np.asarray(image)
 
 
 def _significant_bits(content: bytes) -> int:
@@ -270,7 +285,7 @@ def _significant_bits(content: bytes) -> int:
 
 def _in_8_bits(deep: _Deep, decided: float | None, where: object) -> np.ndarray:
     """Scale 0 ... white to 0 ... 255, rounded; white is what the file tells, what was decided for the data set, or a guess."""
-    values, is_float, told = deep.values, deep.values.dtype.kind == "f", deep.white
+    values, is_float, told = deep.colors, deep.values.dtype.kind == "f", deep.white
     if told is None and isinstance(decided, float) == is_float:
         told = decided
     white = _guess(values, where) if told is None else told
@@ -280,7 +295,15 @@ def _in_8_bits(deep: _Deep, decided: float | None, where: object) -> np.ndarray:
     if not (values.min() >= -margin and values.max() <= white + margin):
         must, got = f"pixels must be from 0 to {white:g}", f"{values.min():g} to {values.max():g}"
         raise InputError(must, where=where, got=got, fix="Save the image with 8 bits a channel.")
-    if is_float:
+    scaled = _scaled(values, white)
+    if deep.has_alpha:
+        alpha = deep.values[..., -1:]
+        scaled = np.concatenate([scaled, _scaled(alpha, white if alpha.max() <= white else _guess(alpha, where))], axis=-1)
+    return 255 - scaled if deep.is_negative else scaled
+
+
+def _scaled(values: np.ndarray, white: float) -> np.ndarray:
+    if values.dtype.kind == "f":
         return (np.clip(values / white, 0, 1) * 255 + 0.5).astype(np.uint8)
     scaled: np.ndarray = (values.astype(np.int64) * 255 + int(white) // 2) // int(white)
     return scaled.astype(np.uint8)

@@ -48,7 +48,7 @@ class SplitsConfig:
     combine: Literal["mean", "sum"] = "mean"
     """how the vectors of a name's words become one"""
     class_names: Path | None = None
-    """text file or table of class names, in any order if the feature file has names, otherwise in the order of the labels"""
+    """text file or table of class names: those of the rows of a .npy file, or of the labels where the features have none"""
     splits: str = "1-30"
     """numbers of the splits to make"""
     seed: int = 0
@@ -128,12 +128,15 @@ def vectors_and_names(
         got = "both" if config.class_vectors else "neither"
         both = "--class_vectors / --word_vectors"
         raise InputError("class vectors must have one source", where=both, got=got, fix="Pass exactly one.")
-    names, record = read_class_names(feature_file), None
+    names, listed, record = read_class_names(feature_file), None, None
     if config.class_names is not None:
         listed = read_names(config.class_names)
         names = _in_order(names, listed, listed, config.class_names)
     if config.class_vectors is not None:
         vectors, stored_names = read_class_vectors(config.class_vectors)
+        if stored_names is None and listed is not None and len(listed) == len(vectors):
+            stored_names = listed
+            print(f"Note: {config.class_vectors.name} has no names: its rows are those of {config.class_names.name}.")
         check_attributes(vectors.T, config.class_vectors)
         vectors = np.array(_in_order(names, stored_names, list(vectors), config.class_vectors))
         names = names or stored_names or [f"class {number}" for number in range(1, len(vectors) + 1)]
