@@ -49,8 +49,7 @@ def write_table(path: Path, names: list[str]) -> AttributeTable:
     place = list(SPECIES)
     values = 100 * class_attributes()[[place.index(name) for name in names]]
     table = AttributeTable(list(names), ATTRIBUTES, values, str(path))
-    with open(path, "w", encoding="utf-8") as stream:
-        write_attribute_table(stream, table)
+    write_attribute_table(path, table)
     return table
 
 

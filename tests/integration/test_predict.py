@@ -100,8 +100,7 @@ def test_unreadable_images_are_listed_and_the_others_done(birds, tmp_path, capsy
 
 def test_classes_are_added_used_and_saved(birds, tmp_path) -> None:
     table = AttributeTable(["Newcomer"], birds.table.attribute_names, birds.table.values[:1], "new")
-    with open(tmp_path / "new.csv", "w", encoding="utf-8") as stream:
-        write_attribute_table(stream, table)
+    write_attribute_table(tmp_path / "new.csv", table)
     outputs = {"save_model": tmp_path / "more.zsl", "json": tmp_path / "o.json"}
     folder = birds.root / "images" / birds.names[0]
     assert predict(birds.models["dazle"], folder, "--zsl", add_classes=tmp_path / "new.csv", **outputs, top=99) == 0

@@ -57,9 +57,10 @@ from zslab.utils.flags import check_at_least
 from zslab.utils.names import find_names, logged_names
 
 CHECKED = 256  # test samples at a time
+NOTED = ["original_att", "attribute_names", "attribute_low", "attribute_high", "text_encoder"]  # original_att is (A, C)
 AGREEMENT = 0.999  # of the run's test predictions; another machine may round a tie the other way
 CHANGED = "The data have changed since the run: put back the old ones, or train again."
-VIDEOS_AGAIN = "make the features again with zero-shot-actions/extract_features.py, which notes what made them"
+VIDEOS_AGAIN = "Make the features of videos again with `zslab extract`, which notes what made them."
 
 
 @dataclass(frozen=True)
@@ -89,30 +90,25 @@ class ExportConfig:
     attribute_names: Path | None = None
     """text file with a name a line, where the data set has none"""
 
-    @property
-    def path(self) -> Path:
-        """The model file."""
-        return self.output or Path(f"{self.run.resolve().name}.zsl")
-
 
 def export_command(config: ExportConfig) -> None:
     """Export as the command line asks, and print what was written and what it lacks."""
-    model = export(config)
+    model, path = export(config), _output(config)
     print(f"Method: {model.method}, {model.origin['chosen']}.")
     print(
-        f"{config.path}: {model.title}, {model.seen.sum()} seen and {(~model.seen).sum()} unseen classes, "
-        f"{len(model.attribute_names)} attributes, {config.path.stat().st_size / 2**20:.1f} MiB"
+        f"{path}: {model.title}, {model.seen.sum()} seen and {(~model.seen).sum()} unseen classes, "
+        f"{len(model.attribute_names)} attributes, {path.stat().st_size / 2**20:.1f} MiB"
     )
-    if model.backbone is None:
-        print(
-            "The model takes features only, because nothing says what made them. Pass --backbone to let it take images; for "
-            f"videos, {VIDEOS_AGAIN}, and export again."
-        )
-    elif model.backbone.spec["name"] != DESCRIPTOR and not model.backbone_weights:
-        print(
-            f"To classify {modality_of(model.backbone.spec).name}s, the model needs the weights of "
-            f"{model.backbone.spec['name']} ({model.backbone.weights}): pass --weights here to embed them, or when predicting."
-        )
+    about = model.backbone
+    if about is None:
+        print(f"The model takes features only: nothing says what made them. Export again with --backbone NAME. {VIDEOS_AGAIN}")
+    elif about.spec["name"] != DESCRIPTOR and not model.backbone_weights:
+        what = f"{modality_of(about.spec).name}s, the model needs the weights of {about.spec['name']} ({about.weights})"
+        print(f"To classify {what}: pass --weights here to embed them, or when predicting.")
+
+
+def _output(config: ExportConfig) -> Path:
+    return config.output or Path(f"{config.run.resolve().name}.zsl")
 
 
 def export(config: ExportConfig) -> Model:
@@ -124,16 +120,15 @@ def export(config: ExportConfig) -> Model:
     check_at_least(0, config, "max_seen_per_class")
     check_intent(config.weights or "default", config.random_weights)
     run = read_run(config.run)
-    name, why = run.result.method, "as trained"
     dataset, original = _read_data(run, config.dataroot)
-    if config.method is not None:
+    if config.method is None:
+        name, why = favored(run, dataset)
+    else:
         (place,) = find_names([config.method], list(methods()), "--method", "method")
         name, why = list(methods())[place], "as asked for"
-    else:
-        name, why = favored(run, dataset)
-    own = name == run.result.method
-    tensors, about = read_weights(run, config.choice) if own else ({}, {})
-    model = model_of_data(dataset, original, name, config.backbone, config.attribute_names)
+    tensors, about = read_weights(run, config.choice) if name == run.result.method else ({}, {})
+    model, origin = model_of_data(dataset, original, name, config.backbone, config.attribute_names), {"chosen": why} | about
+    threshold = float(run.arrays[f"{config.choice}_gate_threshold"]) if "detector.classes" in tensors else None
     model = msgspec.structs.replace(
         model,
         title=run.result.title,
@@ -141,19 +136,14 @@ def export(config: ExportConfig) -> Model:
         rows=[_row_values(row) for row in run.result.rows],
         notes=[*run.result.notes, *run.result.verdict],
         version=run.result.version,
-        origin=model.origin
-        | {"run": run.path.name, "choice": config.choice, "command": run.result.command}
-        | {"chosen": why}
-        | about,
+        calibration=Calibration(about.get("constant", 0.0) if threshold is None else 0.0),  # a gate has its threshold instead
+        origin=model.origin | {"run": run.path.name, "choice": config.choice, "command": run.result.command} | origin,
     )
-    threshold = float(run.arrays[f"{config.choice}_gate_threshold"]) if "detector.classes" in tensors else None
-    if threshold is None:  # a gate has its threshold instead of an offset
-        model = msgspec.structs.replace(model, calibration=Calibration(about.get("constant", 0.0)))
     parts = RunParts(tensors, run.result.config, run.result.seed, threshold, config.max_seen_per_class)
     model = _with_backbone(methods()[name].of_run(model, dataset, parts), config)
     check_predictions(model, dataset, run)
-    write_model(config.path, model)
-    write_text(card_path(config.path), model_card(model))
+    write_model(_output(config), model)
+    write_text(card_path(_output(config)), model_card(model))
     return model
 
 
@@ -163,17 +153,15 @@ def model_of_data(
     """Return a model of a data set that lacks the method's weights alone.
 
     Args:
-        dataset: the data.
-        original: what their files say besides, see `read_data`.
-        method: the name of a method.
+        dataset: the data, with what their files say besides in `original`, see `read_data`.
+        method: its name.
         backbone: what made the features, where no file says it.
-        names_file: names of the attributes.
+        names_file: names of the attributes, where the data have none.
     """
     seen = np.zeros(len(dataset.class_names), dtype=bool)
     seen[dataset.labels[dataset.locations["trainval"]]] = True
     table, scale, names = _attribute_table(dataset, original, names_file)
     text = TextRecord.of_split(original.get("text_encoder"))
-    about = ("name", "image_embedding", "class_embedding", "split_version")
     return Model(
         method=method,
         title=f"{method} on {dataset.name}",
@@ -187,7 +175,8 @@ def model_of_data(
         weights={},
         backbone=_backbone(dataset, original, backbone),
         text=text if text is not None and len(text.check_vector) == len(names) else None,
-        origin={"dataset" if key == "name" else key: getattr(dataset, key) for key in about},
+        origin={"dataset": dataset.name}
+        | {key: getattr(dataset, key) for key in ("image_embedding", "class_embedding", "split_version")},
     )
 
 
@@ -211,10 +200,9 @@ def favored(run: FinishedRun, dataset: Dataset) -> tuple[str, str]:
     if h is None:
         return own, "as trained; its validation run measured no H"
     validation = dataset.stage("validation", "minmax", run.result.seed)
-    best = {own: h} | {name: validation_h(baseline, validation) for name, baseline in usable_baselines(validation).items()}
-    name = max(best, key=lambda key: best[key])
-    second = max((key for key in best if key != name), key=lambda key: best[key])
-    return name, f"H {100 * best[name]:.1f} % on validation, before {second} with {100 * best[second]:.1f} %"
+    found = {own: h} | {name: validation_h(baseline, validation) for name, baseline in usable_baselines(validation).items()}
+    best, second = sorted(found, key=found.__getitem__, reverse=True)[:2]
+    return best, f"H {100 * found[best]:.1f} % on validation, before {second} with {100 * found[second]:.1f} %"
 
 
 # ---- what a run and its data say ------------------------------------------------------------------------------------------
@@ -235,16 +223,10 @@ def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict
 
 
 def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[str, np.ndarray]]:
-    """Open the data set of the run, as its result describes it, and what its files say besides, see `read_data`.
-
-    Raises:
-        InputError: the data are missing or have changed since the run.
-    """
-    config, data = run.result.config, run.result.data
-    root = resolve_folder(dataroot or Path(str(config["dataroot"])))
-    result_file = run.path / "result.json"
-    source = source_from_json(data.source, result_file)
-    dataset, original = read_data(source, root, resolve_folder(Path(str(config["output"]))) / "feature-cache")
+    """Open the data set of the run, unchanged, as its result describes it; see `read_data`."""
+    config, data, result_file = run.result.config, run.result.data, run.path / "result.json"
+    root, output = (resolve_folder(Path(str(path))) for path in (dataroot or config["dataroot"], config["output"]))
+    dataset, original = read_data(source_from_json(data.source, result_file), root, output / "feature-cache")
     now = fingerprint(dataset)
     if now != data.fingerprint:
         raise changed_data(result_file, data.fingerprint, now)
@@ -252,30 +234,19 @@ def _read_data(run: FinishedRun, dataroot: Path | None) -> tuple[Dataset, dict[s
 
 
 def read_data(source: DataSource, root: Path, cache: Path) -> tuple[Dataset, dict[str, np.ndarray]]:
-    """Open a data set, and what its files say besides.
-
-    Returns:
-        The data set; "original_att" (A, C), "attribute_names", "attribute_low", "attribute_high", "text_encoder",
-        "backbone", as far as known.
-    """
+    """Open a data set, and what its files say besides: variables of split and feature files, and `NOTED`, as far as known."""
     dataset = source.open(root, cache)
-    names = ["original_att", "attribute_names", "attribute_low", "attribute_high", "text_encoder"]
     folder, splits = root / source.dataset, source.split_file(root)
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = read_mat(splits, [], NOTED) if splits.is_file() else {}
     if isinstance(dataset, RegionDataset):
-        found = {name: value for name in names if (value := dataset.regions.variable(name)) is not None}
-        if "original_att" in found and found["original_att"].shape == dataset.attributes.shape:
-            found["original_att"] = found["original_att"].T
-    if splits.is_file():
-        found |= read_mat(splits, [], names)
-    if isinstance(dataset, RegionDataset):
-        if dataset.regions.variable("attribute_names") is not None:
+        own = {name: value for name in NOTED if (value := dataset.regions.variable(name)) is not None}
+        if "original_att" in own and own["original_att"].shape == dataset.attributes.shape:
+            own["original_att"] = own["original_att"].T
+        if "attribute_names" in own:
             found["attribute_names"] = np.array(dataset.attribute_names)
-        if dataset.backbone:
-            found["backbone"] = np.array(dataset.backbone)
+        found = own | found | ({"backbone": np.array(dataset.backbone)} if dataset.backbone else {})
     else:
-        about = read_mat(folder / f"{source.image_embedding}.mat", [], ["backbone"])
-        found |= {"backbone": np.ravel(about["backbone"])[:1]} if "backbone" in about else {}
+        found |= read_mat(folder / f"{source.image_embedding}.mat", [], ["backbone"])
     if "attribute_names" not in found and (folder / "attributes.txt").is_file():
         found["attribute_names"] = np.array(read_names(folder / "attributes.txt"))
     return dataset, found
@@ -318,7 +289,7 @@ def _backbone(dataset: Dataset, original: dict[str, np.ndarray], given: str | No
     if given is not None:
         if given.split("_")[0] in SAMPLING:
             must = "--backbone must be a network of images; the features of a video depend on its windows, too"
-            raise InputError(must, where="--backbone", got=given, fix=f"{VIDEOS_AGAIN[0].upper()}{VIDEOS_AGAIN[1:]}.")
+            raise InputError(must, where="--backbone", got=given, fix=VIDEOS_AGAIN)
         return BackboneRecord(BackboneSpec(given).to_json(), "not said by the feature file", "")
     with suppress(ValueError, KeyError, TypeError):  # no description, or one that this version does not know
         about = json.loads(str(np.ravel(original["backbone"])[0]))
@@ -334,15 +305,7 @@ def _with_backbone(model: Model, config: ExportConfig) -> Model:
     about = model.backbone
     if about is None or config.weights is None or about.spec["name"] == DESCRIPTOR:
         return model
-    modality = modality_of(about.spec)
-    loaded = modality.load_backbone(modality.spec.from_json(about.spec), config.weights, random_weights=config.random_weights)
-    if about.digest and loaded.digest != about.digest:
-        raise InputError(
-            f"the weights must be those of the features, {about.digest} ({about.weights})",
-            where="--weights",
-            got=f"digest {loaded.digest}",
-            fix="Pass the weights that made the features.",
-        )
+    loaded = about.load(config.weights, "--weights", random_weights=config.random_weights)
     record = BackboneRecord(loaded.spec.to_json(), about.weights if about.digest else loaded.weights, loaded.digest)
     weights = {} if config.no_backbone else loaded.state_dict()
     return msgspec.structs.replace(model, backbone=record, backbone_weights=weights)
@@ -352,39 +315,34 @@ def _with_backbone(model: Model, config: ExportConfig) -> Model:
 
 
 def check_predictions(model: Model, dataset: Dataset, run: FinishedRun) -> None:
-    """Check that a model predicts on the test samples what its run predicted, or has the accuracies of its row.
+    """Check that a model predicts on the test samples what its run did: the very classes, or a baseline's accuracies.
 
     Raises:
         InputError: it does not.
     """
-    predictor, choice = Predictor(model, device="cpu"), model.origin["choice"]
+    predictor, choice, places = Predictor(model, device="cpu"), model.origin["choice"], dataset.locations
     stored = {task: run.arrays.get(f"model_{choice}_{task}_predictions") for task in ("zsl", "gzsl")}
-    expected = {task: torch.from_numpy(found) for task, found in stored.items() if found is not None and len(found)}
-    tasks, row = list(expected) or ["gzsl"], None
-    if not expected:
-        row = next((row for row in run.result.rows if row.title == choice), None)
-    samples = {side: dataset.locations[f"test_{side}"] for side in ("seen", "unseen")}
-    needed = np.concatenate(list(samples.values())[tasks == ["zsl"] :])  # unseen ones last
+    expected = {task: classes for task, classes in stored.items() if classes is not None and len(classes)}
+    needed, n_seen = np.concatenate([places["test_seen"], places["test_unseen"]]), len(places["test_seen"])
     read = dataset.regions.read if isinstance(dataset, RegionDataset) else dataset.features.__getitem__
-    predicted: dict[str, list[Tensor]] = {task: [torch.empty(0, dtype=torch.int64)] for task in tasks}
-    # Each sample is read once. That seen ones get scores among unseen classes, too, costs next to nothing.
-    for part in np.array_split(needed, max(1, -(-len(needed) // CHECKED))):
+    predicted: dict[str, list[Tensor]] = {task: [] for task in expected or ["gzsl"]}
+    for part in np.array_split(needed, len(needed) // CHECKED + 1):  # each sample is read once
         for output in predictor.outputs(read(part)):
-            for task in tasks:
-                scores = predictor.scores(output, task == "zsl", None if row else 0.0)
-                predicted[task].append(scores.argmax(dim=1))
-    for task, labels in expected.items():
-        found = torch.cat(predicted[task])[-len(labels) :]
-        same = len(found) == len(labels) and (found == labels).double().mean().item()
+            for task, classes in predicted.items():
+                scores = predictor.scores(output, task == "zsl", 0.0 if expected else None)
+                classes.append(scores.argmax(dim=1))
+    for task, classes in expected.items():
+        same = (torch.cat(predicted[task])[-len(classes) :].numpy() == classes).mean()  # unseen ones are last
         if same < AGREEMENT:
             must = "the model must predict on the test samples what its run did"
             raise InputError(must, where=f"{run.path}, {task}", got=f"{100 * same:.1f} % of it", fix=CHANGED)
-    all_labels, n_seen = torch.from_numpy(dataset.labels[needed]), len(samples["seen"])
-    for side, of_side in (("seen", slice(n_seen)), ("unseen", slice(n_seen, None))):
-        wanted = None if row is None else row.acc_seen if side == "seen" else row.acc_unseen
-        labels = all_labels[of_side]
-        if wanted is not None and len(labels):
-            accuracy = mean_class_accuracy(labels, torch.cat(predicted["gzsl"])[of_side], labels.unique())
+    row = next((row for row in run.result.rows if row.title == choice), None)
+    if expected or row is None or not len(needed):
+        return
+    labels, found = torch.from_numpy(dataset.labels[needed]), torch.cat(predicted["gzsl"])
+    for name, side, wanted in (("seen", slice(n_seen), row.acc_seen), ("unseen", slice(n_seen, None), row.acc_unseen)):
+        if wanted is not None and len(labels[side]):
+            accuracy = mean_class_accuracy(labels[side], found[side], labels[side].unique())
             if abs(accuracy - wanted) > 1 - AGREEMENT:
                 must = f"the model must have the accuracy of its row, {100 * wanted:.1f} %"
-                raise InputError(must, where=f"{run.path}, acc_{side}", got=f"{100 * accuracy:.1f} %", fix=CHANGED)
+                raise InputError(must, where=f"{run.path}, acc_{name}", got=f"{100 * accuracy:.1f} %", fix=CHANGED)

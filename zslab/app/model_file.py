@@ -30,6 +30,7 @@ import zslab
 from zslab.app.attribute_table import AttributeScale, AttributeTable
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError, examples, readable
+from zslab.features.backbones import Backbone
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
 from zslab.results.checkpoint import content_digest
@@ -58,6 +59,19 @@ class BackboneRecord(Struct, frozen=True):
     spec: dict[str, Any]
     weights: str
     digest: str
+
+    def load(self, weights: object, where: object, **options: Any) -> Backbone:
+        """Return the network with weights: a file, "default", a name or tensors; options as for `Modality.load_backbone`.
+
+        Raises:
+            InputError: the weights are not those that made the features.
+        """
+        modality = modality_of(self.spec)
+        backbone = modality.load_backbone(modality.spec.from_json(self.spec), weights, **options)
+        if self.digest and backbone.digest != self.digest:
+            must, got = f"the weights must be those of training, {self.digest} ({self.weights})", f"digest {backbone.digest}"
+            raise InputError(must, where=where, got=got, fix="Pass the very weights that made the features.")
+        return backbone
 
 
 class Reliability(Struct, frozen=True):

@@ -6,15 +6,14 @@ r"""Make a data set of your own images, in one command.
 
 `--images` holds a folder of images for each class. `--attributes` is a table, CSV or .xlsx, with the class names in its
 first column and an attribute in each other one: 0/1, yes/no, percentages or any numbers. A class with a row and no images is
-unseen and is recognized by its attributes alone. Images and table are checked before anything is computed. What is written is
-in the layout that all training scripts read. The command ends with the commands that train on the data set and export the
-model. If it is interrupted, repeat it to continue. Exit status: 0 done, 1 an error, 3 done but images left out, 130 stopped.
+unseen and is recognized by its attributes alone. Images and table are checked before anything is computed, and the commands
+that follow are printed. If it is interrupted, repeat it to continue. Exit status: 0 done, 1 an error, 3 done but images left
+out, 130 stopped.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,7 +38,6 @@ from zslab.features.sources import (
     read_class_folders,
 )
 from zslab.utils.environment import PROJECT_ROOT, as_typed, resolve_device, resolve_folder
-from zslab.utils.files import atomic_path
 from zslab.utils.flags import check_at_least, is_plain_name
 from zslab.utils.names import find_names
 
@@ -127,8 +125,7 @@ class OwnData:
 
     Attributes:
         folder: where it lies.
-        features: name of the feature file, without .mat.
-        regions: name of the region file, without .hdf5; None without.
+        features, regions: names of its files, without suffix; None for no regions.
         n_images: number of images by use: "train", "test seen", "test unseen".
         seen, unseen, untested: names of classes; untested are the unseen ones without images.
         warnings: sentences.
@@ -161,21 +158,18 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
         backbone: instead of the one that the config names.
     """
     config.check()
-    # A wrong path is reported before weights are downloaded.
     found = read_class_folders(resolve_folder(config.images), SUFFIXES, "image")
-    table = read_attribute_table(config.attributes.expanduser(), classes=found.classes or ())
+    table = read_attribute_table(config.attributes, classes=found.classes or ())
     fix = f"Add a row of that name to {table.source}, or rename or remove the folder."
     found = found.labeled(table.class_names, fix)
     unseen = find_names(listed_names(config.unseen), table.class_names, "--unseen", f"class of {table.source}")
     _seen_classes(found, table, unseen)
-    vectors = None
-    if config.word_vectors is not None:
-        vectors = read_attribute_vectors(config.word_vectors, len(table.attribute_names))
-    if backbone is None:
-        spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
-        backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
+    vectors = config.word_vectors and read_attribute_vectors(config.word_vectors, len(table.attribute_names))
     scale, words = choose_scale(table.values, config.scale)
     scaled = scale.apply(table.values, table.class_names, table.source)
+    if backbone is None:  # wrong inputs were refused before weights are downloaded
+        spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
+        backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
     short, folder = re.sub(r"[^\w.-]", "_", backbone.spec.name), config.folder
     regions, listing = f"feature_map_{short}" if config.write_regions else None, folder / "unreadable.txt"
     with extract(
@@ -191,29 +185,43 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
         left_out = extraction.unreadable
         if left_out and not config.skip_unreadable:
             write_unreadable(listing, found, left_out)
-            got, fix = f"{len(left_out)} that cannot be, such as {found.files[min(left_out)]}", "pass --skip_unreadable."
-            fix = f"Replace or remove them and repeat the command ({listing} lists them), or {fix}"
+            got = f"{len(left_out)} that cannot be, such as {found.files[min(left_out)]}"
+            fix = f"Replace or remove them and repeat the command ({listing} lists them), or pass --skip_unreadable."
             raise InputError("all images must be readable", where=found.root, got=got, fix=fix)
         images, _ = leave_out(found, None, left_out)
         is_seen, copy_of = _seen_classes(images, table, unseen), find_copies(images)
         generator = np.random.default_rng(config.seed)
-        seen_labels = generator.permutation(np.flatnonzero(is_seen) + 1)
-        shares = {"hold_out": config.test_fraction, "validation": VALIDATION_CLASSES}
-        locations = split_of_classes(images.labels, seen_labels, generator, **shares, copy_of=copy_of)
+        locations = split_of_classes(
+            images.labels,
+            generator.permutation(np.flatnonzero(is_seen) + 1),
+            generator,
+            hold_out=config.test_fraction,
+            validation=VALIDATION_CLASSES,
+            copy_of=copy_of,
+        )
         if config.overwrite:
             for path in [*folder.glob("*.mat"), *folder.glob("*.hdf5*")]:
                 path.unlink()
         extraction.write_features(folder / f"{short}.mat", images, table.class_names)
         if regions:
             rows = {name.removesuffix("_loc"): location - 1 for name, location in locations.items()}
-            split = Split(scaled, table.values, table.class_names, rows)
-            maps = folder / f"{regions}.hdf5"
+            split, maps = Split(scaled, table.values, table.class_names, rows), folder / f"{regions}.hdf5"
             extraction.write_regions(maps, images, split, attribute_names=table.attribute_names, word_vectors=vectors)
         extraction.remove()
     write_unreadable(listing, found, left_out)
-    _write_classes(folder, table, scale, scaled, is_seen, locations)
-    names, untested = np.array(table.class_names, dtype=object), ~is_seen
-    untested[images.labels - 1] = False
+    write_attribute_table(folder / "class_attributes.csv", table)
+    write_split(  # last, for with it the data set is there
+        folder / SPLIT_FILE,
+        scaled,
+        table.class_names,
+        locations,
+        original_att=table.values.T,
+        attribute_low=scale.low[:, None],
+        attribute_high=scale.high[:, None],
+        unseen_classes=np.flatnonzero(~is_seen)[:, None] + 1.0,
+        attribute_names=np.array([[name] for name in table.attribute_names], dtype=object),
+    )
+    names, has_images = np.array(table.class_names, dtype=object), np.isin(np.arange(len(is_seen)), images.labels - 1)
     uses = {"train": "trainval_loc", "test seen": "test_seen_loc", "test unseen": "test_unseen_loc"}
     return OwnData(
         folder,
@@ -222,20 +230,17 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
         n_images={use: len(locations[key]) for use, key in uses.items()},
         seen=names[is_seen].tolist(),
         unseen=names[~is_seen].tolist(),
-        untested=names[untested].tolist(),
+        untested=names[~is_seen & ~has_images].tolist(),
         warnings=[*table.notes, words, *_suspicious(table, scaled), *describe_copies(images, copy_of, is_seen)],
         left_out=len(left_out),
     )
 
 
 def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeScale, str]:
-    """Choose how attributes become what methods see, before their rows are normalized, and describe the choice.
+    """Choose how attributes (C, A) become what methods see, before their rows are normalized, and describe the choice.
 
-    Args:
-        values: (C, A) on the author's scale.
-        scale: "rows": values stay as they are; "columns": every attribute to 0 ... 1 by its own smallest and largest
-            value; "auto": rows where all are shares in 0 ... 1 or all percentages, else columns, because a length in
-            millimeters would outweigh everything else.
+    "rows": values stay as they are; "columns": every attribute to 0 ... 1 by its own smallest and largest value; "auto": rows
+    where all are shares in 0 ... 1 or all percentages, else columns, because a length in millimeters would outweigh the rest.
     """
     low, high = values.min(axis=0), values.max(axis=0)
     shares = (high > 0) & (high <= 1)
@@ -257,12 +262,10 @@ def summary(made: OwnData, config: PrepareConfig) -> str:
         lines.append(f"Left out {made.left_out} images that cannot be read: {made.folder / 'unreadable.txt'}")
     data = ["--dataset", made.folder.name, "--dataroot", str(made.folder.parent)]
     scripts = PROJECT_ROOT / "zero-shot-images" / "image-scripts"
-    for title, launcher, embedding in (
-        ("TF-VAEGAN", "run_own_tfvaegan.py", made.features),
-        ("DAZLE", "run_own_dazle.py", made.regions),
-    ):
+    for title, embedding in (("TF-VAEGAN", made.features), ("DAZLE", made.regions)):
         if embedding:
-            command = ["python", str(scripts / launcher), *data, "--image_embedding", embedding]
+            launcher = scripts / f"run_own_{title.lower().replace('-', '')}.py"
+            command = ["python", str(launcher), *data, "--image_embedding", embedding]
             lines += ["", f"Train {title}:", f"  {as_typed(command)}"]
     weights = [] if config.backbone == DESCRIPTOR else ["--weights", config.weights]
     lines += [
@@ -274,45 +277,18 @@ def summary(made: OwnData, config: PrepareConfig) -> str:
     return "\n".join(lines)
 
 
-def _write_classes(
-    folder: Path,
-    table: AttributeTable,
-    scale: AttributeScale,
-    scaled: np.ndarray,
-    is_seen: np.ndarray,
-    locations: dict[str, np.ndarray],
-) -> None:
-    """Write the table as CSV, and the split file with the attributes."""
-    with (
-        atomic_path(folder / "class_attributes.csv") as temporary,
-        open(temporary, "w", encoding="utf-8", newline="") as stream,
-    ):
-        write_attribute_table(stream, table)
-    write_split(  # last, for with it the data set is there
-        folder / SPLIT_FILE,
-        scaled,
-        table.class_names,
-        locations,
-        original_att=table.values.T,
-        attribute_low=scale.low[:, None],
-        attribute_high=scale.high[:, None],
-        unseen_classes=np.flatnonzero(~is_seen)[:, None] + 1.0,
-        attribute_names=np.array([[name] for name in table.attribute_names], dtype=object),
-    )
-
-
 def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) -> np.ndarray:
     """Return which classes (C,) have training images, if `images` are what is there and those of `unseen` are for testing."""
     n_images = np.bincount(images.labels, minlength=len(table.class_names) + 1)[1:]
     is_seen = (n_images > 0) & ~np.isin(np.arange(len(n_images)), unseen)
     if is_seen.sum() < 2 or is_seen.all():
-        fix = "Add rows for classes without images, or keep classes for testing with --unseen NAME ..."
-        raise InputError(
+        must, got = (
             "there must be at least 2 seen classes and 1 unseen class",
-            where=f"{images.root} and {table.source}",
-            got=f"{is_seen.sum()} seen and {(~is_seen).sum()} unseen",
-            fix="Add images of more classes." if is_seen.sum() < 2 else fix,
+            f"{is_seen.sum()} seen and {(~is_seen).sum()} unseen",
         )
+        fix = "Add rows for classes without images, or keep classes for testing with --unseen NAME ..."
+        fix = "Add images of more classes." if is_seen.sum() < 2 else fix
+        raise InputError(must, where=f"{images.root} and {table.source}", got=got, fix=fix)
     few = [f"{table.class_names[k]} ({n_images[k]})" for k in np.flatnonzero(is_seen & (n_images < FEWEST))]
     if few:
         must = f"a seen class must have at least {FEWEST} images, some for training and one for testing"
@@ -323,8 +299,7 @@ def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) 
 
 def _suspicious(table: AttributeTable, scaled: np.ndarray) -> list[str]:
     """Return warnings on what can be right, but seldom is."""
-    warnings = []
-    constant = [name for name, column in zip(table.attribute_names, table.values.T) if np.ptp(column) == 0]
+    warnings, constant = [], np.array(table.attribute_names, dtype=object)[np.ptp(table.values, axis=0) == 0].tolist()
     if constant:
         warnings.append(f"{len(constant)} attributes have the same value for all classes: {examples(constant)}.")
     negative = table.values[table.values < 0]
@@ -332,9 +307,9 @@ def _suspicious(table: AttributeTable, scaled: np.ndarray) -> list[str]:
         warnings.append(
             f"{len(negative)} values are -1, the only negative ones. If they mean that a value is missing, fill them in."
         )
-    same: dict[bytes, list[str]] = defaultdict(list)
+    same: dict[bytes, list[str]] = {}
     for name, row in zip(table.class_names, np.round(scaled, 6)):
-        same[row.tobytes()].append(name)
+        same.setdefault(row.tobytes(), []).append(name)
     twins = [" = ".join(names) for names in same.values() if len(names) > 1]
     if twins:
         warnings.append(f"classes with the same attributes cannot be told apart by them: {examples(twins)}.")

@@ -18,9 +18,10 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import chain, count, repeat
 from pathlib import Path
 
 import msgspec
@@ -32,14 +33,12 @@ from zslab.app.model_file import Calibration
 from zslab.app.prediction import Prediction
 from zslab.app.predictor import Predictor
 from zslab.data.formats.table import formula_safe
-from zslab.errors import InputError
+from zslab.errors import InputError, examples
 from zslab.features.modality import Modality
-from zslab.utils.files import atomic_path, printable
+from zslab.utils.files import atomic_path, printable, refuse_existing
 from zslab.utils.flags import check_at_least
 
 UNREADABLE = 3
-SHOWN = 20  # unreadable images named at the end
-STARTS = {"json": b"[", "csv": b"image,error"}  # of the files that this command writes
 
 
 @dataclass(frozen=True)
@@ -89,8 +88,11 @@ class PredictConfig:
     examples: Path | None = None
     """folder of example images for the page"""
 
+    overwrite: bool = False
+    """replace outputs of an earlier call"""
+
     def check(self) -> None:
-        """Refuse flags that cannot be meant, and outputs over a folder or a file of another kind, such as a photo."""
+        """Refuse flags that cannot be meant, and outputs over other files, such as a photo."""
         check_at_least(1, self, "batch_size", "top")
         check_at_least(0, self, "attributes")
         if not (self.files or self.web or self.save_model):
@@ -99,24 +101,11 @@ class PredictConfig:
         if self.calibration is not None and not math.isfinite(self.calibration):
             fix = "Pass a number such as 0.5."
             raise InputError("it must be a finite number", where="--calibration", got=self.calibration, fix=fix)
-        outputs = {
-            flag: path for flag in ("json", "csv", "save_model", "annotated") if (path := getattr(self, flag)) is not None
-        }
-        if len({path.resolve() for path in outputs.values()}) < len(outputs):
-            flags = ", ".join(f"--{flag}" for flag in outputs)
-            fix = "Name another file."
-            raise InputError("every output must have a path of its own", where=flags, got=next(iter(outputs.values())), fix=fix)
-        for flag, path in outputs.items():
-            if not path.exists() or (path.is_dir() and flag == "annotated"):
-                continue
-            start = path.read_bytes()[:16] if path.is_file() else b""
-            same_kind = start[8:9] == b"{" if flag == "save_model" else start.startswith(STARTS.get(flag, b"\0"))
-            if path.is_dir() or flag == "annotated" or (start and not same_kind):
-                must = (
-                    "the output must be a folder" if flag == "annotated" else "the output must be new, or one of this command"
-                )
-                got = f"{path}, {'a folder' if path.is_dir() else 'a file of another kind'}"
-                raise InputError(must, where=f"--{flag}", got=got, fix="Name another one.")
+        outputs = [path for path in (self.json, self.csv, self.save_model) if path is not None]
+        if len({path.resolve() for path in outputs}) < len(outputs):
+            where, fix = "--json, --csv, --save_model", "Name another file."
+            raise InputError("every output must have a path of its own", where=where, got=examples(outputs), fix=fix)
+        refuse_existing(*outputs, overwrite=self.overwrite)
 
 
 def predict(config: PredictConfig) -> int:
@@ -157,32 +146,30 @@ def _predict(predictor: Predictor, config: PredictConfig) -> int:
         top=config.top,
         attributes=config.attributes,
     )
-    unreadable: list[str] = []
-    drawn: set[Path] = set()
-    common = Path(os.path.commonpath([path.absolute().parent for path in paths]))
+    errors: list[str] = []
     with ExitStack() as stack:
-        writers = [stack.enter_context(json_writer(config.json))] if config.json else []
-        writers += [stack.enter_context(csv_writer(config.csv, config.top))] if config.csv else []
+        writers: list[Callable[[Prediction], None]] = []
+        if config.json is not None:
+            writers.append(stack.enter_context(json_writer(config.json)))
+        if config.csv is not None:
+            writers.append(stack.enter_context(csv_writer(config.csv, config.top)))
+        if config.annotated is not None:
+            writers.append(_drawer(config.annotated, modality, paths))
         print(_line(modality.name, "class", "next ones"))
         for prediction in tqdm(predictions, total=len(paths), unit=modality.name, disable=None, dynamic_ncols=True):
             for write in writers:
                 write(prediction)
             if prediction.error is not None:
-                unreadable.append(printable(prediction.error))
+                errors.append(printable(prediction.error))
                 continue
-            if config.annotated is not None:
-                folder = config.annotated / Path(prediction.image).absolute().parent.relative_to(common)
-                _draw(prediction, modality, folder, drawn)
             best, *others = (f"{score.name} {100 * score.probability:.0f} %" for score in prediction.classes)
             best += " (seen)" if prediction.classes[0].seen else " (unseen)"
             tqdm.write(_line(printable(prediction.image), best, ", ".join(others), prediction.doubt))
     for path in filter(None, (config.json, config.csv, config.annotated)):
         print(f"-> {path}")
-    if unreadable:
-        print(f"{len(unreadable)} of {len(paths)} {modality.name}s could not be read:", file=sys.stderr)
-        more = [f"and {len(unreadable) - SHOWN} more"] if len(unreadable) > SHOWN else []
-        print(*(f"  {line}" for line in [*unreadable[:SHOWN], *more]), sep="\n", file=sys.stderr)
-    return UNREADABLE if unreadable else 0
+    if errors:
+        print(f"{len(errors)} of {len(paths)} {modality.name}s could not be read:", *errors, sep="\n  ", file=sys.stderr)
+    return UNREADABLE if errors else 0
 
 
 def _line(image: str, best: str, others: str, doubt: str = "") -> str:
@@ -190,50 +177,46 @@ def _line(image: str, best: str, others: str, doubt: str = "") -> str:
     return f"{name:<40}  {best:<44}  {others}{f' ({doubt})' * bool(doubt)}".rstrip()
 
 
-Write = Callable[[Prediction], None]
-
-
 @contextmanager
-def json_writer(path: Path) -> Iterator[Write]:
+def json_writer(path: Path) -> Iterator[Callable[[Prediction], None]]:
     """Yield a function that writes one prediction after the other into a JSON list, whole or not at all."""
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8") as file:
-        separator = "[\n"
-
-        def write(prediction: Prediction) -> None:
-            nonlocal separator
-            file.write(separator + json.dumps(prediction.to_json(), allow_nan=False))
-            separator = ",\n"
-
-        yield write
-        file.write("[]\n" if separator == "[\n" else "\n]\n")
+        file.write("[\n")
+        separators = chain([""], repeat(",\n"))
+        yield lambda prediction: print(next(separators) + json.dumps(prediction.to_json(), allow_nan=False), end="", file=file)
+        file.write("\n]\n")
 
 
 @contextmanager
-def csv_writer(path: Path, top: int) -> Iterator[Write]:
+def csv_writer(path: Path, top: int) -> Iterator[Callable[[Prediction], None]]:
     """Yield a function that writes one prediction after the other into a CSV with `top` classes in each row.
 
     Names that a spreadsheet program would take for a formula have an apostrophe before them.
     """
+    ranked = [f"{column}_{n}" for n in range(1, top + 1) for column in ("class", "probability", "seen")]
     with atomic_path(path) as temporary, open(temporary, "w", encoding="utf-8", errors="backslashreplace", newline="") as file:
-        rows = csv.writer(file, lineterminator="\n")
-        columns = (f"{column}_{n}" for n in range(1, top + 1) for column in ("class", "probability", "seen"))
-        rows.writerow(["image", "error", *columns, "familiar"])
+        rows = csv.DictWriter(file, ["image", "error", *ranked, "familiar"], lineterminator="\n")
+        rows.writeheader()
 
         def write(prediction: Prediction) -> None:
-            cells = [formula_safe(printable(prediction.image)), formula_safe(printable(prediction.error or ""))]
-            for score in prediction.classes:
-                cells += [formula_safe(score.name), f"{score.probability:.6f}", str(int(score.seen))]
-            cells += [""] * (3 * top + 2 - len(cells)) + ["" if prediction.familiar is None else str(int(prediction.familiar))]
-            rows.writerow(cells)
+            cells = [(formula_safe(s.name), f"{s.probability:.6f}", int(s.seen)) for s in prediction.classes]
+            row = {"image": formula_safe(printable(prediction.image)), "error": formula_safe(printable(prediction.error or ""))}
+            familiar = {} if prediction.familiar is None else {"familiar": int(prediction.familiar)}
+            rows.writerow(row | dict(zip(ranked, chain(*cells))) | familiar)
 
         yield write
 
 
-def _draw(prediction: Prediction, modality: Modality, folder: Path, drawn: set[Path]) -> None:
-    """Save the annotated image under the file's name; a further one of the same name gets a number."""
-    stem, number = Path(prediction.image).stem, 1
-    while (path := folder / (f"{stem}.png" if number == 1 else f"{stem}-{number}.png")) in drawn:
-        number += 1
-    drawn.add(path)
-    with atomic_path(path) as temporary:
-        annotate(modality.show(Path(prediction.image)), prediction).save(temporary)
+def _drawer(folder: Path, modality: Modality, paths: Sequence[Path]) -> Callable[[Prediction], None]:
+    """Return a function that saves annotated images below `folder` as the files lie; of one name, later ones get a number."""
+    common, drawn = Path(os.path.commonpath([path.absolute().parent for path in paths])), set()
+
+    def write(prediction: Prediction) -> None:
+        if prediction.error is None:
+            place = Path(prediction.image).absolute().relative_to(common)
+            names = (place.with_name(f"{place.stem}{number}.png") for number in chain([""], (f"-{n}" for n in count(2))))
+            drawn.add(name := next(name for name in names if name not in drawn))
+            with atomic_path(folder / name) as temporary:
+                annotate(modality.show(Path(prediction.image)), prediction).save(temporary)
+
+    return write

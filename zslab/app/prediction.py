@@ -105,16 +105,13 @@ def describe(
         output: what it computed for them.
         scores: (n, C) of the classes, -inf for those that are out of the question.
         model: has the names of classes and attributes.
-        names: n names of the images.
-        views: n parts of the images that the model saw.
+        names, views: of the images, and the parts of them that the model saw.
         likeness: n scores of likeness to the training images, where the model has a threshold for them.
-        top: number of classes that a prediction lists.
-        attributes: number of reasons that it gives.
+        top, attributes: number of classes that a prediction lists, and of reasons.
     """
     first, second = scores.topk(2, dim=1).indices.T if scores.shape[1] > 1 else (scores.argmax(dim=1),) * 2
     probabilities, order = (part.tolist() for part in scores.softmax(dim=1).topk(min(top, scores.shape[1]), dim=1))
-    n_allowed, predictions = scores.isfinite().sum(dim=1).tolist(), []
-    explained = None
+    n_allowed, predictions, explained = scores.isfinite().sum(dim=1).tolist(), [], None
     if model.text is None and output.read is not None:  # dimensions of text have no names
         contributions, against = (method.contributions(output, classes) for classes in (first, second))
         if contributions is not None and against is not None:
@@ -122,19 +119,18 @@ def describe(
     for row, (name, view) in enumerate(zip(names, views)):
         ranked = list(zip(order[row], probabilities[row]))[: n_allowed[row]]
         classes = [ClassScore(model.class_names[k], p, bool(model.seen[k])) for k, p in ranked]
-        reasons, attention = [], {}
+        reasons, attention, compared = [], {}, n_allowed[row] > 1
         if explained is not None:
             contribution, other, read = (part[row] for part in explained)
-            values = model.table[np.array([int(first[row]), int(second[row])])]
-            if n_allowed[row] > 1:  # what both classes have, or lack, speaks for neither
-                contribution = (contribution - other).masked_fill(torch.from_numpy(values[0] == values[1]), 0.0)
+            values, others = model.table[int(first[row])], model.table[int(second[row])]
+            if compared:  # what both classes have, or lack, speaks for neither
+                contribution = (contribution - other).masked_fill(torch.from_numpy(values == others), 0.0)
             for i in contribution.topk(min(attributes, len(read))).indices.tolist():
-                if n_allowed[row] > 1 and contribution[i] <= 0:
-                    break
-                numbers = contribution[i].item(), read[i].item(), float(values[0, i])
-                reasons.append(AttributeReason(model.attribute_names[i], *numbers))
-                if output.attention is not None:
-                    attention[model.attribute_names[i]] = output.attention[row, i].cpu().numpy()
+                if contribution[i] > 0 or not compared:
+                    attribute = model.attribute_names[i]
+                    reasons.append(AttributeReason(attribute, contribution[i].item(), read[i].item(), float(values[i])))
+                    if output.attention is not None:
+                        attention[attribute] = output.attention[row, i].cpu().numpy()
         score = None if likeness is None else float(likeness[row])
         familiar = None if score is None or model.familiarity is None else score >= model.familiarity.threshold
         predictions.append(Prediction(name, classes, reasons, attention, view, familiar, score))

@@ -4,8 +4,7 @@
     for prediction in predictor.predict(["photo.jpg", "folder"]):
         print(prediction.image, prediction.error or prediction.top.name)
 
-A model whose features came from videos takes paths of videos wherever others take images. A stream of any length is predicted
-in the memory of one batch, of videos in that of one video.
+A model whose features came from videos takes paths of videos instead. A stream of any length needs the memory of one batch.
 """
 
 from __future__ import annotations
@@ -28,13 +27,13 @@ from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table,
 from zslab.app.familiarity import likeness
 from zslab.app.hub import find_model
 from zslab.app.methods.base import Output, build_method
-from zslab.app.model_file import EXPORT_AGAIN, BackboneRecord, Model, read_model, write_model
+from zslab.app.model_file import EXPORT_AGAIN, Model, read_model, write_model
 from zslab.app.prediction import Prediction, View, describe
 from zslab.data.checks import array
 from zslab.errors import InputError, examples
 from zslab.features.backbones import DESCRIPTOR, Backbone
 from zslab.features.modality import VIDEOS, Modality, modality_of
-from zslab.features.text import Encode, TextRecord
+from zslab.features.text import Encode
 from zslab.utils.environment import resolve_device
 
 ImageInput = Path | str | bytes | BinaryIO | Image.Image | np.ndarray | Tensor
@@ -53,15 +52,9 @@ class Predictor:
     another `calibration`.
 
     Attributes:
-        model: what the file holds: title, rows of the run's result, notes, config, origin.
+        model: what the file holds.
         where: names the model in messages.
         device: where networks run.
-
-    Example:
-        >>> predictor = Predictor.load("dazle.zsl")
-        >>> prediction = next(predictor.predict(["images/001.Black_crested_Creeper/0.png"]))
-        >>> prediction.top.name, prediction.top.seen
-        ('001.Black_crested_Creeper', True)
     """
 
     def __init__(
@@ -101,13 +94,7 @@ class Predictor:
 
     @classmethod
     def from_pretrained(cls, name: str | Path, revision: str | None = None, **options: str | Path | None) -> Predictor:
-        """Open a shared model by name; `zslab push` shares one.
-
-        Args:
-            name: "user/name" on the Hugging Face Hub, a folder, or a model file.
-            revision: branch, tag or commit on the Hub.
-            options: device, weights and text_source, as for `load`.
-        """
+        """Open a shared model: "user/name" on the Hugging Face Hub, a folder, or a model file. Options as for `load`."""
         return cls.load(find_model(name, revision), **options)  # type: ignore[arg-type]
 
     def save(self, path: str | Path) -> None:
@@ -144,16 +131,6 @@ class Predictor:
         return self.model.table
 
     @property
-    def attribute_table(self) -> AttributeTable:
-        """All classes with their attributes on the author's scale."""
-        return AttributeTable(list(self.classes_), list(self.attribute_names), self.table.copy(), "the model")
-
-    @property
-    def text_encoder(self) -> TextRecord | None:
-        """How the class vectors came from text, so that `add_described` works; None where they did not."""
-        return self.model.text
-
-    @property
     def generalized(self) -> bool:
         """Whether seen and unseen classes can be told apart; otherwise it chooses among unseen ones only."""
         return self._method.generalized
@@ -170,19 +147,15 @@ class Predictor:
         Raises:
             InputError: the model takes features only, because nothing says what made them.
         """
-        return modality_of(self._backbone_record.spec)
-
-    @property
-    def _backbone_record(self) -> BackboneRecord:
         if self.model.backbone is None:
             raise InputError(
                 "the model must know the network that made its features to take images or videos",
                 where=self.where,
                 got="a model that takes features only",
                 fix="Pass features to predict_proba, or export the run again with --backbone. For a model of videos, make "
-                "the features again with zero-shot-actions/extract_features.py, which notes the backbone.",
+                "the features again with `zslab extract`, which notes the backbone.",
             )
-        return self.model.backbone
+        return modality_of(self.model.backbone.spec)
 
     @property
     def backbone(self) -> Backbone:
@@ -192,25 +165,15 @@ class Predictor:
             InputError: the model does not know it, or its weights are missing or differ from those of training.
         """
         if self._backbone is None:
-            about, modality = self._backbone_record, self.modality
-            spec = modality.spec.from_json(about.spec)
-            source = self._weights or self.model.backbone_weights or ("default" if spec.name == DESCRIPTOR else None)
+            modality, about = self.modality, self.model.backbone
+            assert about is not None
+            name = about.spec["name"]
+            source = self._weights or self.model.backbone_weights or ("default" if name == DESCRIPTOR else None)
             if not source:
-                raise InputError(
-                    "the weights of the backbone must be in the model file or be passed",
-                    where=self.where,
-                    got=f"neither for {spec.name}, {about.weights}",
-                    fix="Pass --weights FILE, or --weights default to download them; or export the run again with them.",
-                )
-            backbone = modality.load_backbone(spec, source, device=self.device)
-            if about.digest and backbone.digest != about.digest:
-                raise InputError(
-                    f"the weights must be those of training: {about.digest} ({about.weights})",
-                    where=self._weights or self.where,
-                    got=f"digest {backbone.digest}",
-                    fix="Use the very weights that made the features.",
-                )
-            self._backbone = backbone
+                must = f"the weights of the {modality.name}s' backbone must be in the model file or be passed"
+                fix = "Pass --weights FILE, or --weights default to download them; or export the run again with them."
+                raise InputError(must, where=self.where, got=f"neither for {name}, {about.weights}", fix=fix)
+            self._backbone = about.load(source, self._weights or self.where, device=self.device)
         return self._backbone
 
     # ---- features ---------------------------------------------------------------------------------------------------
@@ -224,9 +187,6 @@ class Predictor:
             features: (n, *feature_shape) as the backbone gives them.
             unseen_only: choose among unseen classes only (zero-shot), instead of all (generalized).
             calibration: is subtracted from the scores of the seen classes; None: as validation chose it.
-
-        Raises:
-            InputError: features of another shape or not finite, or the model cannot choose among all classes.
         """
         self._check_choice(unseen_only)
         scores = [self.scores(output, unseen_only, calibration).cpu() for output in self.outputs(features, unseen_only)]
@@ -305,8 +265,7 @@ class Predictor:
 
         Args:
             images: one input or a possibly endless stream of them: paths, folders (for all files below), bytes, file objects,
-                PIL images, arrays, tensors, as `sources` says; of videos paths alone. Never more than a batch is held at a
-                time.
+                PIL images, arrays, tensors, as `sources` says; of videos paths alone.
             batch_size: images that go through the networks together; changes speed and memory only. Videos go one by one.
             unseen_only: choose among unseen classes only (zero-shot), instead of all (generalized).
             calibration: is subtracted from the scores of the seen classes; None: as validation chose it.
@@ -320,44 +279,37 @@ class Predictor:
         if batch_size < 1:
             raise InputError("it must be at least 1", where="batch_size", got=batch_size, fix="Pass 1 or more.")
         self._check_choice(unseen_only)
-        _ = self.backbone
+        backbone, named = self.backbone, sources(images, self.modality)
+        size = 1 if self.modality is VIDEOS else batch_size
 
-        def described(batch: Tensor, names: list[str], views: list[View]) -> list[Prediction]:
-            features = self._features(batch)
+        def described(inputs: list[Tensor], names: list[str], views: list[View]) -> list[Prediction]:
+            stacked = torch.stack(inputs) if len(inputs) > 1 else inputs.pop()[None]  # a video is not copied
+            features = self._features(stacked)
             output = self._method.forward(self._scaled(features).to(self.device), unseen_only)
             scores = self.scores(output, unseen_only, calibration) / self.model.calibration.temperature
             likeness = self.familiarity(features.cpu().numpy())
             return describe(self._method, output, scores, self.model, names, views, likeness, top=top, attributes=attributes)
 
-        return self._predictions(sources(images, self.modality), 1 if self.modality is VIDEOS else batch_size, described)
+        def predictions() -> Iterator[Prediction]:
+            while batch := list(islice(named, size)):
+                inputs, names, views = [], [], []
+                outcomes: list[Prediction | None] = []  # None: to be predicted
+                for name, source in batch:
+                    try:
+                        prepared, view = backbone.read(source)
+                    except InputError as error:
+                        outcomes.append(Prediction(name, error=str(error)))
+                        continue
+                    inputs.append(prepared)
+                    names.append(name)
+                    views.append(view)
+                    outcomes.append(None)
+                    del prepared
+                found = iter(described(inputs, names, views) if inputs else [])
+                inputs.clear()
+                yield from (outcome or next(found) for outcome in outcomes)
 
-    def _predictions(
-        self,
-        named: Iterator[tuple[str, Source]],
-        batch_size: int,
-        described: Callable[[Tensor, list[str], list[View]], list[Prediction]],
-    ) -> Iterator[Prediction]:
-        """Yield the predictions of a stream, a batch at a time."""
-        while batch := list(islice(named, batch_size)):
-            errors: dict[int, Prediction] = {}
-            names, prepared, views = [], [], []
-            for place, (name, source) in enumerate(batch):
-                try:
-                    inputs, view = self.backbone.read(source)
-                except InputError as error:
-                    errors[place] = Prediction(name, error=str(error))
-                    continue
-                names.append(name)
-                prepared.append(inputs)
-                views.append(view)
-                del inputs
-            found: Iterator[Prediction] = iter(())
-            if prepared:
-                stacked = torch.stack(prepared) if len(prepared) > 1 else prepared[0][None]  # a video is not copied
-                found = iter(described(stacked, names, views))
-                del stacked
-            for place in range(len(batch)):
-                yield errors[place] if place in errors else next(found)
+        return predictions()
 
     def _features(self, batch: Tensor) -> Tensor:
         """Return the features of prepared images, as the method takes them."""
@@ -379,18 +331,11 @@ class Predictor:
         Args:
             name: of the class.
             attributes: {attribute: value} or a row in the order of `attribute_names`, on the scale of `table`.
-
-        Raises:
-            InputError: the name is taken, or attributes are missing, unknown or not numbers.
         """
         return self.add_classes({name: attributes})
 
     def add_described(self, name: str, sentence: str | None = None) -> Predictor:
-        """Add an unseen class, known by a sentence, or by its name alone, and return self.
-
-        Raises:
-            InputError: the model's class vectors did not come from text, their encoder cannot be loaded, or the name is taken.
-        """
+        """Add an unseen class, known by a sentence, or by its name alone, where class vectors came from text; return self."""
         return self.add_classes({name: sentence or ""})
 
     def add_classes(self, table: Table) -> Predictor:
@@ -409,11 +354,7 @@ class Predictor:
         return self._change(Model.with_attributes, table)
 
     def remove_class(self, name: str) -> Predictor:
-        """Remove an unseen class and return self; a class that was added and removed leaves no trace.
-
-        Raises:
-            InputError: there is no such class, it is a seen one, or it is the last unseen one.
-        """
+        """Remove an unseen class and return self; a class that was added and removed leaves no trace."""
         self.model, self._stale = self.model.without_class(name), True
         return self
 
@@ -438,12 +379,9 @@ class Predictor:
     def _text_vectors(self, sentences: Mapping[str, str]) -> np.ndarray:
         """Return unit vectors (n, A) of new classes by name -> sentence, with the encoder of the model's class vectors."""
         if self.model.text is None:
-            raise InputError(
-                "class vectors must have come from text to add a class by a sentence",
-                where=self.where,
-                got=f"a sentence for {examples(list(sentences))}",
-                fix="Give every new class its attributes, or train with class vectors made by class_vectors.py.",
-            )
+            must, got = "class vectors must have come from text to add a class by a sentence", examples(list(sentences))
+            fix = "Give every new class its attributes, or train with class vectors made by `zslab class-vectors`."
+            raise InputError(must, where=self.where, got=f"a sentence for {got}", fix=fix)
         self._encode = self._encode or self.model.text.encoder(self._text_source)
         return self._encode([self.model.text.text_of(name, sentence) for name, sentence in sentences.items()])
 

@@ -40,18 +40,32 @@ from zslab.toy.render import render_bird
 from zslab.toy.species import ATTRIBUTES, SPECIES, UNSEEN_CLASSES
 from zslab.utils.names import clean_name, find_names, match_names, readable_names
 
-os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # read when it is imported
+
+@contextmanager
+def environment(**values: str) -> Iterator[None]:
+    """Set environment variables while the block runs."""
+    before = os.environ.copy()
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 try:
-    import gradio as gr
-    from gradio.blocks import Block
+    # Gradio prepares for a proxy when it is imported, and asks its own server, which no proxy can reach, whether it is up.
+    with environment(no_proxy="*"):
+        import gradio as gr
+        from gradio.blocks import Block
 except ImportError as missing:
     fix = "Run pip install -e '.[web]'."
     raise InputError("the extra `web` must be installed", where="the web page", got=missing, fix=fix) from None
 
 MAX_UPLOAD = 30 * 2**20  # bytes of an image
 MAX_IMAGES, MAX_CHOICES, MAX_EXAMPLES = 24, 50, 12  # images at a time, classes that the list offers at a time, examples
-MAX_NAME, MAX_SENTENCE = 100, 1000  # characters of a new class's name and description
 TOP, REASONS = 5, 8  # classes and attributes of an image
 IMAGE, TILE = 640, 240  # longest side in pixels: an image, one with attention over it
 ALL, UNSEEN = "All classes", "Unseen classes only"
@@ -74,21 +88,25 @@ class Visit:
 
     Attributes:
         predictor: the model; never changed in place.
-        labels: each class's name as people read it, in the order of `predictor.classes_`.
         own: names of the classes that the visitor added.
         changes: what was done, a sentence each.
         warnings: about the last change.
     """
 
     predictor: Predictor
-    labels: dict[str, str]
-    own: frozenset[str] = frozenset()
+    own: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
     def __deepcopy__(self, memo: object) -> Visit:
         """Return itself: Gradio copies the first value of a state for every visitor."""
         return self
+
+    @cached_property
+    def labels(self) -> dict[str, str]:
+        """Each class as people read it, in the order of `predictor.classes_`."""
+        labels = readable_names([name for name in self.predictor.classes_ if name not in self.own])
+        return {name: labels.get(name, name) for name in self.predictor.classes_}
 
     @cached_property
     def marked(self) -> dict[str, str]:
@@ -117,21 +135,16 @@ class Visit:
         table = self.predictor.table
         return np.array(table[self.predictor.classes_.index(name)]) if name in self.labels else np.zeros(table.shape[1])
 
-
-def changed(visit: Visit, act: Callable[[Predictor], object], sentence: str) -> Visit:
-    """Return a visit in which `act`, as `sentence` says, has changed a copy of the predictor, with its heads fitted again."""
-    predictor = visit.predictor.copy()
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UnusualAttributesWarning)
-        act(predictor)
-    list(predictor.predict([], unseen_only=not predictor.generalized))  # no image, but the heads are fitted before one comes
-    own = frozenset(name for name in predictor.classes_ if name in visit.own or name not in visit.labels)
-    taken, labels = set(visit.labels.values()), {}
-    for name in predictor.classes_:
-        spaced = " ".join(name.replace("_", " ").split())
-        labels[name] = visit.labels.get(name) or (name if spaced in taken else spaced)
-    unusual = tuple(str(each.message) for each in caught if issubclass(each.category, UnusualAttributesWarning))
-    return Visit(predictor, labels, own, (*visit.changes, sentence), unusual)
+    def changed(self, act: Callable[[Predictor], object], sentence: str) -> Visit:
+        """Return a visit whose predictor is a copy, changed by `act` as `sentence` says, with heads fitted again."""
+        predictor = self.predictor.copy()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UnusualAttributesWarning)
+            act(predictor)
+        list(predictor.predict([], unseen_only=not predictor.generalized))  # the heads are fitted before an image comes
+        own = tuple(name for name in predictor.classes_ if name in self.own or name not in self.labels)
+        unusual = tuple(str(each.message) for each in caught if issubclass(each.category, UnusualAttributesWarning))
+        return Visit(predictor, own, (*self.changes, sentence), unusual)
 
 
 def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None], sentence: str = "") -> Visit:
@@ -139,36 +152,29 @@ def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None]
 
     Where class vectors came from text, it is known by a sentence instead.
     """
-    where = "the name of the new class"
-    name = " ".join(clean_name(name or "").split())
-    if not name or len(name) > MAX_NAME:
-        must = f"there must be 1 to {MAX_NAME} printable characters"
-        raise InputError(must, where=where, got=repr(name[:MAX_NAME]), fix="Type a name.")
+    where, name = "the name of the new class", " ".join(clean_name(name or "").split())
+    if not name:
+        raise InputError("there must be printable characters", where=where, got="none", fix="Type a name.")
     if visit.find([name], where) != [None]:
         raise InputError("no class may have it yet", where=where, got=repr(name), fix="Choose another name.")
-    if visit.predictor.text_encoder is not None:
-        return changed(visit, lambda copy: copy.add_described(name, sentence), f"added {name}")
-    return changed(visit, lambda copy: copy.add_class(name, _row(visit, copied, values)), f"added {name}")
+    if visit.predictor.model.text is not None:
+        return visit.changed(lambda copy: copy.add_described(name, sentence), f"added {name}")
+    row = edited_row(visit, copied, values)
+    return visit.changed(lambda copy: copy.add_class(name, row), f"added {name}")
 
 
 def change(visit: Visit, name: str, values: Mapping[str, float | None]) -> Visit:
     """Return the visit with other values, by attribute, for a class."""
-    if name not in visit.labels:
-        raise InputError("a class must be chosen", where="the class to change", got=repr(name), fix="Choose one.")
-    label, row = visit.labels[name], _row(visit, name, values)
-    if (row == visit.row(name)).all():
-        raise InputError("at least one value must differ", where=label, got="the values it has", fix="Change a value first.")
-    return changed(visit, lambda copy: copy.set_attributes({name: row}), f"changed {label}")
+    row = edited_row(visit, name, values)
+    return visit.changed(lambda copy: copy.set_attributes({name: row}), f"changed {visit.labels.get(name)}")
 
 
 def remove(visit: Visit, name: str) -> Visit:
-    """Return the visit without a class that the visitor added."""
-    if name not in visit.own:
-        raise InputError("it must be one that you added", where="the class to remove", got=repr(name), fix="Choose another.")
-    return changed(visit, lambda copy: copy.remove_class(name), f"removed {visit.labels[name]}")
+    """Return the visit without an unseen class."""
+    return visit.changed(lambda copy: copy.remove_class(name), f"removed {visit.labels.get(name)}")
 
 
-def _row(visit: Visit, name: str, values: Mapping[str, float | None]) -> np.ndarray:
+def edited_row(visit: Visit, name: str, values: Mapping[str, float | None]) -> np.ndarray:
     """Return the attributes (A,) of a class with some values replaced."""
     row = visit.row(name)
     for attribute, value in values.items():
@@ -199,21 +205,21 @@ def take_table(visit: Visit, path: str) -> Visit:
                 act(AttributeTable(names, table.attribute_names, table.values[rows], source))
 
     new = found.count(None)
-    return changed(visit, act, f"changed {len(found) - new} and added {new} classes from {source}")
+    return visit.changed(act, f"changed {len(found) - new} and added {new} classes from {source}")
 
 
-def files(visit: Visit, folder: Path) -> tuple[str, str]:
+def files(visit: Visit, folder: Path) -> list[str]:
     """Write the attribute table and the model into a new folder below `folder`, and return their paths."""
     folder = Path(tempfile.mkdtemp(dir=folder))
     stem = re.sub(r"[^A-Za-z0-9._-]+", "_", Path(str(visit.predictor.where)).stem)
     table, model = folder / "attribute_table.csv", folder / f"{stem}_{len(visit.labels)}_classes.zsl"
-    with open(table, "w", encoding="utf-8") as stream:
-        write_attribute_table(stream, visit.predictor.attribute_table)
+    served = visit.predictor
+    write_attribute_table(table, AttributeTable(served.classes_, served.attribute_names, served.table, "the model"))
     visit.predictor.save(model)
-    return str(table), str(model)
+    return [str(table), str(model)]
 
 
-def answer(visit: Visit, path: str, unseen_only: bool, calibration: float) -> tuple[Image.Image | None, Prediction]:
+def answer(visit: Visit, path: str, unseen_only: bool, calibration: float | None) -> tuple[Image.Image | None, Prediction]:
     """Return an image, made small, and what is predicted of it; or None and a prediction that says why it was refused."""
     name = Path(path).name
     try:
@@ -250,11 +256,16 @@ def plain(text: str) -> str:
 
 def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_open: bool) -> None:
     """Lay out one image with its classes, reasons and attention maps, or why it was refused."""
-    top = prediction.top
-    if image is None or top is None:
+    best = prediction.classes[:2]
+    if image is None or not best:
         gr.Markdown(f"**Refused:** {plain(prediction.error or prediction.image)}", elem_classes="zslab-refused")
         return
-    with gr.Accordion(f"{prediction.image}: {visit.marked[top.name]}, {100 * top.probability:.1f} %", open=is_open):
+    title = f"{prediction.image}: {visit.marked[best[0].name]}, {100 * best[0].probability:.1f} %"
+    with gr.Accordion(title + " (not sure)" * bool(prediction.doubt), open=is_open):
+        if prediction.doubt:
+            gr.Markdown(
+                f"**Not sure:** this image is {prediction.doubt}. It may show none of the classes.", elem_classes="zslab-doubt"
+            )
         with gr.Row():
             gr.Image(image, show_label=False, format="jpeg", interactive=False, buttons=[], min_width=240)
             scores = {visit.marked[score.name]: score.probability for score in prediction.classes}
@@ -264,10 +275,11 @@ def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_ope
                 [attribute_name(each.name), f"{each.contribution:.2g}", f"{each.read:.2g}", f"{each.value:.3g}"]
                 for each in prediction.attributes
             ]
+            first, *second = (visit.labels[score.name] for score in best)
             gr.Dataframe(
-                rows, headers=["Attribute", "Adds", "Read", "Class"], label=f"What speaks for {visit.labels[top.name]}",
-                interactive=False, wrap=True, buttons=[], column_widths=["40%", "20%", "20%", "20%"], max_height=1000,
-                elem_classes="zslab-reasons",
+                rows, headers=["Attribute", "Adds", "Read", "Class"], column_widths=["40%", "20%", "20%", "20%"],
+                label=f"What speaks for {first}" + f" and against {second[0]}" * bool(second), interactive=False, wrap=True,
+                buttons=[], max_height=1000, elem_classes="zslab-reasons",
             )  # fmt: skip
             gr.Markdown(
                 "Adds: by how much the attribute puts this class before the second one. Read: how strongly it is found in the "
@@ -281,10 +293,12 @@ def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_ope
                 for name, weights in prediction.attention.items()
             ]
             cut = "" if prediction.view == WHOLE else "; it did not see the border"
-            gr.Gallery(
-                tiles, label=f"Where it looked for each attribute: bright{cut}", elem_classes="zslab-tiles", format="jpeg",
-                buttons=[], interactive=False,
-            )  # fmt: skip
+            gallery(tiles, f"Where it looked for each attribute: bright{cut}", format="jpeg")
+
+
+def gallery(tiles: Sequence[tuple[Image.Image | str, str]], label: str, **options: Any) -> gr.Gallery:
+    """Lay out small images with captions below them."""
+    return gr.Gallery(tiles, label=label, elem_classes="zslab-tiles", buttons=[], interactive=False, **options)
 
 
 def slider(stored: float) -> dict[str, Any]:
@@ -301,28 +315,29 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
     """Return the page of a model; `folder` is for files to download, `examples` are images to try."""
     page = gr.Blocks(title="Zero-shot recognition", analytics_enabled=False, delete_cache=CLEAN)
     with page:
-        start = Visit(predictor, readable_names(predictor.classes_))
-        visit = gr.State(start)
-        head = gr.Markdown(header(start))
+        start = Visit(predictor)
+        visit, head = gr.State(start), gr.Markdown(header(start))
         with gr.Row():
             with gr.Column(scale=1, min_width=320):
-                uploads, among, calibration = _asked(predictor, examples)
+                asked = _asked(predictor, examples)
                 with gr.Accordion("Add or change classes", open=False):
                     _editor(page, start, visit, head, folder)
             with gr.Column(scale=2, min_width=320):
+                stored = slider(predictor.model.calibration.offset)["value"]
 
                 @gr.render(  # type: ignore[untyped-decorator]
-                    [visit, uploads, among, calibration],
-                    [page.load, visit.change, uploads.change, among.change, calibration.change],
-                    concurrency_limit=2,
+                    [visit, *asked], [page.load, visit.change, *(each.change for each in asked)], concurrency_limit=2
                 )
-                def results(visit: Visit, paths: list[str] | None, among: str, calibration: float) -> None:
+                def results(visit: Visit, paths: list[str] | None, among: str, calibration: float | None) -> None:
                     paths = paths or []
                     if not paths:
                         gr.Markdown("**No image yet.** Drop images, or choose an example.")
-                    is_open = True
+                    is_open, exact = (
+                        True,
+                        None if calibration in (None, stored) else calibration,
+                    )  # the stored one is not rounded
                     for path in paths[:MAX_IMAGES]:
-                        image, prediction = answer(visit, path, among == UNSEEN, float(calibration or 0))
+                        image, prediction = answer(visit, path, among == UNSEEN, exact)
                         show(visit, image, prediction, is_open)
                         is_open = is_open and image is None
                     if len(paths) > MAX_IMAGES:
@@ -333,53 +348,45 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
 
 def _asked(predictor: Predictor, examples: Sequence[Path]) -> tuple[gr.File, gr.Radio, gr.Slider]:
     """Lay out what is asked: images, among which classes, and the calibration."""
-    generalized, settings = predictor.generalized, predictor.model.settings
-    stored = predictor.model.calibration.offset
+    generalized, stored = predictor.generalized, predictor.model.calibration.offset
     uploads = gr.File(label=f"Images, up to {MAX_UPLOAD >> 20} MB each", file_count="multiple", type="filepath", height=160)
     if examples:
-        gallery = gr.Gallery(
-            [(str(path), path.stem) for path in examples], label="Or an example", allow_preview=False,
-            elem_classes="zslab-tiles", buttons=[], interactive=False,
-        )  # fmt: skip
+        tiles = gallery([(str(path), path.stem) for path in examples], "Or an example", allow_preview=False)
 
         def choose(event: gr.SelectData) -> list[str]:
             return [str(examples[event.index])]
 
-        gallery.select(choose, None, uploads, show_progress="hidden")
+        tiles.select(choose, None, uploads, show_progress="hidden")
     choices = [ALL, UNSEEN] if generalized else [UNSEEN]
     among = gr.Radio(choices, value=choices[0], label="Choose among", visible=generalized)
-    calibration = gr.Slider(
-        **slider(stored),
-        label="Calibration",
-        info="Lowers the scores of seen classes, which every model favors." + f" Validation chose {stored:.3g}." * bool(stored),
-        visible=generalized and not settings.get("gate"),
-        buttons=[],
-    )
-    return uploads, among, calibration
+    info = "Lowers the scores of seen classes, which every model favors." + f" Validation chose {stored:.3g}." * bool(stored)
+    visible = generalized and not predictor.model.settings.get("gate")
+    return uploads, among, gr.Slider(**slider(stored), label="Calibration", info=info, visible=visible, buttons=[])
 
 
 def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, folder: Path) -> None:
     """Lay out the form and the table that change classes, and the downloads."""
     predictor = start.predictor
-    by_text, n = predictor.text_encoder is not None, len(start.labels)
-    low, high = predictor.table.min(), predictor.table.max()
+    by_text, n = predictor.model.text is not None, len(start.labels)
+    values = f"The model has values from {predictor.table.min():.3g} to {predictor.table.max():.3g}."
+    attributes = [(attribute_name(each), each) for each in predictor.attribute_names]
     gr.Markdown("Describe a class; it needs no image. Changes live in this visit: download the model to keep them.")
-    name = gr.Textbox(label="Name of a new class", max_length=MAX_NAME, interactive=True)
-    sentence = gr.Textbox(label="A sentence that describes it", max_length=MAX_SENTENCE, visible=by_text, interactive=True)
+    name = gr.Textbox(label="Name of a new class", max_length=100, interactive=True)
+    sentence = gr.Textbox(label="A sentence that describes it", max_length=1000, visible=by_text, interactive=True)
     typed = gr.Textbox(label=f"Search the {n} classes", visible=n > MAX_CHOICES)
     which = gr.Dropdown(
         [NONE, *start.choices()], value=NONE, label="Class to copy, change or remove", interactive=True, allow_custom_value=True
     )
     differing = gr.Dropdown(
-        [(attribute_name(each), each) for each in predictor.attribute_names], value=[], multiselect=True, visible=not by_text,
-        interactive=True, label="Attributes with other values", info=f"The model has values from {low:.3g} to {high:.3g}.",
+        attributes, value=[], multiselect=True, visible=not by_text, interactive=True, label="Attributes with other values",
+        info=values,
     )  # fmt: skip
-    fields, edits = gr.Column(), gr.State({})
+    fields = gr.Column()
     table = gr.File(label="Or a table of classes (.csv, .tsv, .xlsx)", height=150)
     prepare = gr.Button("Prepare table and model for download")
     with gr.Row():
         saved = [gr.DownloadButton(f"Download the {what}", visible=False, min_width=120) for what in ("table", "model")]
-    updated = [visit, head, which, differing, edits, name, sentence, table, *saved]
+    updated = [visit, head, which, differing, name, sentence, table, *saved]
 
     def listed(visit: Visit, typed: str, chosen: str) -> gr.Dropdown:
         return gr.Dropdown([NONE, *visit.choices(typed, chosen)], value=chosen)
@@ -397,37 +404,39 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
         gr.Info(html.escape(done[0].upper() + done[1:]))
         for sentence in after.warnings[:5]:
             gr.Warning(html.escape(sentence), duration=None)
-        return after, header(after), listed(after, "", chosen), [], {}, "", "", None, *[gr.DownloadButton(visible=False)] * 2
+        return after, header(after), listed(after, "", chosen), [], "", "", None, *[gr.DownloadButton(visible=False)] * 2
 
     def connect(event: Callable[..., object], act: Callable[..., Visit], *inputs: Block) -> None:
         event(partial(edited, act), [visit, which, *inputs], updated, concurrency_id="fit", concurrency_limit=1)
 
     with fields:
 
-        @gr.render([visit, which, differing, edits], [page.load, which.change, differing.change])  # type: ignore[untyped-decorator]
-        def form(now: Visit, chosen: str, attributes: list[str], edits: dict[tuple[str, str], float | None]) -> None:
+        @gr.render([visit, which, differing], [page.load, which.change, differing.change])  # type: ignore[untyped-decorator]
+        def form(now: Visit, chosen: str, attributes: list[str]) -> None:
             if chosen != NONE and chosen not in now.labels:
                 gr.Markdown("Choose a class of the list.")
                 return
-            row, numbers = dict(zip(now.predictor.attribute_names, now.row(chosen).tolist())), []
-            for each in attributes:
-                value = edits.get((chosen, each), shown(row[each]))
-                numbers.append(gr.Number(value, label=attribute_name(each), interactive=True))
-                # Fields are made anew whenever another attribute is chosen.
-                numbers[-1].input(partial(edits.__setitem__, (chosen, each)), numbers[-1], show_progress="hidden")
+            row = dict(zip(now.predictor.attribute_names, map(shown, now.row(chosen).tolist())))
+            # A key keeps what was typed when another attribute is chosen.
+            numbers = [
+                gr.Number(row[each], label=attribute_name(each), interactive=True, key=(chosen, each, len(now.changes)))
+                for each in attributes
+            ]
 
             # Class and attributes are those of these fields, whatever the lists above say by now.
-            with gr.Row():
-                adding = gr.Button("Add the class", variant="primary", min_width=100)
-                changing = gr.Button("Change the class", interactive=bool(attributes), min_width=100)
-                removing = gr.Button("Remove the class", interactive=chosen in now.own, min_width=100)
-
             def added(visit: Visit, name: str, sentence: str, *numbers: float | None) -> Visit:
                 return add(visit, name, chosen, dict(zip(attributes, numbers)), sentence)
 
-            connect(adding.click, added, name, sentence, *numbers)
-            connect(changing.click, lambda visit, *numbers: change(visit, chosen, dict(zip(attributes, numbers))), *numbers)
-            connect(removing.click, lambda visit: remove(visit, chosen))
+            def changed(visit: Visit, *numbers: float | None) -> Visit:
+                return change(visit, chosen, dict(zip(attributes, numbers)))
+
+            with gr.Row():
+                connect(gr.Button("Add the class", variant="primary", min_width=100).click, added, name, sentence, *numbers)
+                button = gr.Button("Change the class", interactive=chosen != NONE and bool(attributes), min_width=100)
+                connect(button.click, changed, *numbers)
+                is_unseen = chosen != NONE and not now.predictor.seen_[now.predictor.classes_.index(chosen)]
+                button = gr.Button("Remove the class", interactive=is_unseen, min_width=100)
+                connect(button.click, lambda visit: remove(visit, chosen))
 
     connect(table.upload, take_table, table)
     typed.change(listed, [visit, typed, which], which, show_progress="hidden", trigger_mode="always_last")
@@ -468,15 +477,11 @@ def serving(
     theme = gr.themes.Default(primary_hue="blue", font=font, font_mono=font)
     with tempfile.TemporaryDirectory(prefix="zslab-web-") as temporary, ExitStack() as stack:
         folder = Path(temporary).resolve()
-        stack.callback(os.environ.update, os.environ.copy())
-        stack.callback(os.environ.clear)
-        os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
-        # Gradio asks its own server whether it is up, which no proxy can tell.
-        os.environ["no_proxy"] = ",".join([os.environ.get("no_proxy", ""), "localhost", "127.0.0.1", host])
+        stack.enter_context(environment(GRADIO_TEMP_DIR=str(folder / "uploads")))
         page = build(predictor, folder, _examples(predictor, examples, folder))
         stack.callback(page.close, verbose=False)
         must = "the address must be a free one of this machine"
-        with readable(f"{host}:{port}", must, "Choose another port.", (OSError, OverflowError)):
+        with readable(f"{host}:{port}", must, "Choose another port.", (OSError, OverflowError)), environment(no_proxy="*"):
             _, url, _ = page.launch(
                 server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
                 footer_links=[], run_history=False, state_session_capacity=VISITS, theme=theme, css=CSS,

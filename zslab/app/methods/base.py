@@ -1,6 +1,6 @@
 """What an exported method is: it turns features into class scores, explains a class by its attributes, takes new classes in.
 
-    class Nearest(Served, name="nearest"):
+    class Nearest(Served, names=["nearest"]):
         Settings = NearestSettings  # a msgspec struct: what the method needs beside its weights
 
         def build(self, model): ...  # take the weights, set feature_shape
@@ -13,6 +13,7 @@ asked for.
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -22,11 +23,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import msgspec
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from zslab.app.model_file import EXPORT_AGAIN, Model
-from zslab.data.dataset import Dataset, FeatureScaling, Samples
-from zslab.errors import InputError, examples
+from zslab.data.dataset import Dataset, Samples, fit_scaling
+from zslab.errors import InputError, examples, readable
 from zslab.results.checkpoint import check_tensors
 from zslab.utils.files import converted
 
@@ -57,14 +58,9 @@ class Output:
 
 @dataclass(frozen=True)
 class RunParts:
-    """What a run left for its model.
+    """What a run left for its model: weights of the chosen epoch, flags, seed, the gate's threshold in nats; and what to keep.
 
-    Attributes:
-        tensors: all weights of the chosen epoch.
-        config: the flags.
-        seed: of the run.
-        gate_threshold: in nats; None for a run without a gate.
-        max_seen_per_class: training features of each seen class to keep for new classes.
+    `max_seen_per_class` training features of each seen class are kept for new classes.
     """
 
     tensors: dict[str, Tensor]
@@ -74,7 +70,7 @@ class RunParts:
     max_seen_per_class: int = 100
 
 
-class Served:
+class Served(ABC):
     """A trained method with the classes of a model.
 
     Attributes:
@@ -92,9 +88,9 @@ class Served:
     feature_shape: tuple[int, ...]
     generalized: bool = True
 
-    def __init_subclass__(cls, *, name: str | Iterable[str]) -> None:
-        """Register the method under the name, or the names of its variants, that model files and results have."""
-        _registered.update(dict.fromkeys([name] if isinstance(name, str) else name, cls))
+    def __init_subclass__(cls, *, names: Iterable[str]) -> None:
+        """Register the method under the names, one for each variant, that model files and results have."""
+        _registered.update(dict.fromkeys(names, cls))
 
     def __init__(self, model: Model, where: object, device: torch.device):
         self.device, self.where = device, f"{where}, weights"
@@ -104,17 +100,17 @@ class Served:
         self.set_classes(model)
 
     @classmethod
+    @abstractmethod
     def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
         """Return the model of a run, of which the rest is known, with what the method needs of the run and its data."""
-        raise NotImplementedError
 
+    @abstractmethod
     def build(self, model: Model) -> None:
         """Take the weights of a model, and set `feature_shape`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forward(self, features: Tensor, unseen_only: bool | None = None) -> Output:
         """Look at scaled features (n, *feature_shape); `unseen_only` may say which scores alone are asked for."""
-        raise NotImplementedError
 
     def contributions(self, output: Output, classes: Tensor) -> Tensor | None:
         """Return what each attribute adds to the score of a class (n, A), one class (n,) a sample."""
@@ -125,7 +121,7 @@ class Served:
         """Return fresh features in the precision in which training features were stored."""
         return features
 
-    def check_classes(self, model: Model) -> None:
+    def check_classes(self, model: Model) -> None:  # noqa: B027, most methods need nothing
         """Check that `set_classes` will have what it needs."""
 
     def set_classes(self, model: Model) -> None:
@@ -140,19 +136,18 @@ class Served:
     # ---- what all methods do with their weights ---------------------------------------------------------------------------
 
     def take(self, expected: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
-        """Return the tensors "<prefix><name>" of the model by name, on the device.
-
-        Args:
-            expected: name -> a tensor of its shape and type, on any device, such as a network's `state_dict` on "meta".
-            prefix: of the names in the model file.
-        """
+        """Return the tensors "<prefix><name>" of the model by name, on the device; `expected` has their shapes and types."""
         taken = {name: self.weights[prefix + name] for name in expected if prefix + name in self.weights}
-        try:
+        must = f"there must be the tensors {examples(list(expected))}"
+        with readable(f"{self.where}.{prefix}", must, EXPORT_AGAIN, (ValueError,)):
             check_tensors(taken, expected)
-        except ValueError as error:
-            must = f"there must be the tensors {examples(list(expected))}"
-            raise InputError(must, where=f"{self.where}.{prefix}", got=error, fix=EXPORT_AGAIN) from None
         return {name: value.to(self.device) for name, value in taken.items()}
+
+    def load(self, network: nn.Module, prefix: str = "") -> None:
+        """Give a network that was built on the device "meta", where wrong sizes cost no memory, its tensors."""
+        state = self.take(network.state_dict(), prefix)
+        network.to_empty(device=self.device).requires_grad_(False)
+        network.load_state_dict(state)
 
     def check_scaling(self, model: Model, dim: int) -> None:
         """Refuse a model whose features are scaled in another number of dimensions."""
@@ -168,15 +163,16 @@ def methods() -> dict[str, type[Served]]:
     return _registered
 
 
-def kept_samples(dataset: Dataset, scaling: FeatureScaling, max_per_class: int) -> Samples | None:
-    """Return scaled training samples for a model file, at most so many of each class; None without any."""
+def with_samples(model: Model, dataset: Dataset, max_per_class: int) -> Model:
+    """Return a model with the scaling of a data set, and scaled training samples, at most so many of each class."""
     train = dataset.locations["trainval"]
-    labels, generator = dataset.labels[train], np.random.default_rng(0)
+    scaling, labels, generator = fit_scaling(dataset.features, train, "minmax"), dataset.labels[train], np.random.default_rng(0)
     chosen = [generator.permutation(np.flatnonzero(labels == k))[:max_per_class] for k in np.unique(labels)]
-    kept = train[np.concatenate([np.sort(rows) for rows in chosen])]
-    if not len(kept):
-        return None
-    return Samples(torch.from_numpy(scaling(dataset.features[kept])), torch.from_numpy(dataset.labels[kept]))
+    kept, samples = train[np.concatenate([np.sort(rows) for rows in chosen])], None
+    if len(kept):
+        samples = Samples(torch.from_numpy(scaling(dataset.features[kept])), torch.from_numpy(dataset.labels[kept]))
+    share = len(kept) / len(train) if len(kept) else 1.0
+    return msgspec.structs.replace(model, scaling=scaling, train=samples, train_share=share)
 
 
 def build_method(model: Model, where: object, device: torch.device) -> Served:

@@ -13,19 +13,19 @@ import msgspec
 import torch
 from torch import Tensor
 
-from zslab.app.methods.base import Output, RunParts, Served, kept_samples
+from zslab.app.methods.base import Output, RunParts, Served, with_samples
 from zslab.app.model_file import EXPORT_AGAIN, Calibration, Model, Positive
 from zslab.baselines.base import Baseline
 from zslab.baselines.comparison import BASELINES, choose
-from zslab.data.dataset import Dataset, fit_scaling
+from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import RegionDataset
-from zslab.errors import InputError
+from zslab.errors import InputError, readable
 from zslab.results.names import CALIBRATED
 
 MAX_SEEN_PER_CLASS = 100
 
 
-class BaselineServed(Served, name=BASELINES):
+class BaselineServed(Served, names=BASELINES):
     """A fitted baseline with the attributes of the model's classes."""
 
     class Settings(msgspec.Struct):
@@ -40,10 +40,8 @@ class BaselineServed(Served, name=BASELINES):
         baseline = BASELINES[model.method]
         test = dataset.stage("test", "minmax", run.seed)  # the seed draws the validation stage as the run did
         if not test.feature_dim or isinstance(dataset, RegionDataset):
-            must, fix = (
-                "a baseline must have one feature vector for each sample",
-                "Export a run of TF-VAEGAN on the same images.",
-            )
+            fix = "Export a run of TF-VAEGAN on the same images."
+            must = "a baseline must have one feature vector for each sample"
             raise InputError(must, where="--method", got="a run on region maps", fix=fix)
         settings, constant = choose(baseline, dataset.stage("validation", "minmax", run.seed))
         fitted = baseline.with_settings(settings["calibrated H"]).fit(test.train.features, test.train.labels, test.attributes)
@@ -56,19 +54,11 @@ class BaselineServed(Served, name=BASELINES):
         return with_baseline(model, fitted, dataset, run.max_seen_per_class)
 
     def build(self, model: Model) -> None:
-        """Build the baseline, and take its weights and means.
-
-        Raises:
-            InputError: they are not the baseline's.
-        """
+        """Build the baseline, and take its weights and means."""
         d, a, empty = self.settings.feature_dim, len(model.attribute_names), BASELINES[model.method]
         self.check_scaling(model, d)
-        try:
+        with readable(self.where, f"the arguments must be those of {model.method}", EXPORT_AGAIN, (TypeError,)):
             self.baseline = replace(empty, **self.settings.arguments)
-        except TypeError as error:
-            raise InputError(
-                f"the arguments must be those of {model.method}", where=self.where, got=error, fix=EXPORT_AGAIN
-            ) from None
         self.baseline.weights_ = self.take(self.baseline.empty_weights(a, d), "weights.")
         means = {"feature_mean": torch.empty(d, device="meta"), "attribute_mean": torch.empty(a, device="meta").double()}
         self.baseline.feature_mean_, self.baseline.attribute_mean_ = self.take(means).values()
@@ -94,16 +84,10 @@ class BaselineServed(Served, name=BASELINES):
 
 def with_baseline(model: Model, fitted: Baseline, dataset: Dataset, max_seen_per_class: int = MAX_SEEN_PER_CLASS) -> Model:
     """Return a model with a baseline that was fitted to the test stage of a data set."""
-    train = dataset.locations["trainval"]
-    scaling = fit_scaling(dataset.features, train, "minmax")
-    samples = kept_samples(dataset, scaling, max_seen_per_class)
     means = {"feature_mean": fitted.feature_mean_, "attribute_mean": fitted.attribute_mean_}
     arguments = {field.name: getattr(fitted, field.name) for field in fields(fitted) if field.init}
     return msgspec.structs.replace(
-        model,
-        settings={"feature_dim": len(scaling.factor), "arguments": arguments},
-        scaling=scaling,
+        with_samples(model, dataset, max_seen_per_class),
+        settings={"feature_dim": len(fitted.feature_mean_), "arguments": arguments},
         weights=means | {f"weights.{name}": value for name, value in fitted.weights_.items()},
-        train=samples,
-        train_share=len(samples) / len(train) if samples else 1.0,
     )

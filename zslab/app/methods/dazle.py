@@ -23,7 +23,7 @@ Side = Annotated[int, Meta(ge=2, le=100)]  # rows or columns of regions
 VARIANCE = "normalization.running_var"
 
 
-class DazleServed(Served, name="dazle"):
+class DazleServed(Served, names=["dazle"]):
     """The network with the attributes of the model's classes."""
 
     uses_regions, chunk = True, 64
@@ -55,14 +55,12 @@ class DazleServed(Served, name="dazle"):
     def build(self, model: Model) -> None:
         """Build the network and load its weights."""
         s = self.settings
-        with torch.device("meta"):  # wrong sizes must not cost memory
+        with torch.device("meta"):
             network = Dazle(None, len(model.attribute_names), s.feature_dim, s.word_dim, s.options, grid=s.grid)
-        state = self.take(network.state_dict())
-        if len(state) < len(self.weights) or (VARIANCE in state and (state[VARIANCE] < 0).any()):
+        if self.weights.keys() != network.state_dict().keys() or (self.weights.get(VARIANCE, torch.zeros(1)) < 0).any():
             must = "there must be the network's tensors only, and no negative variance"
             raise InputError(must, where=f"{self.where}.{VARIANCE}", got=sorted(self.weights), fix=EXPORT_AGAIN)
-        network.to_empty(device=self.device).requires_grad_(False)
-        network.load_state_dict(state)
+        self.load(network)
         self.network = network.eval()
         self.feature_shape = (s.feature_dim, *s.grid)
 

@@ -17,9 +17,9 @@ import torch
 from msgspec import Meta
 from torch import Tensor
 
-from zslab.app.methods.base import Output, RunParts, Served, kept_samples
+from zslab.app.methods.base import Output, RunParts, Served, with_samples
 from zslab.app.model_file import Model, Positive
-from zslab.data.dataset import Dataset, fit_scaling
+from zslab.data.dataset import Dataset
 from zslab.data.lazy import fits
 from zslab.errors import InputError
 from zslab.shared.gate import EntropyDetector, ThresholdRule
@@ -41,7 +41,7 @@ class Gate(msgspec.Struct):
     threshold: Annotated[float, Meta(ge=0)]
 
 
-class TfvaeganServed(Served, name="tfvaegan"):
+class TfvaeganServed(Served, names=["tfvaegan"]):
     """Networks and heads.
 
     Attributes:
@@ -67,18 +67,12 @@ class TfvaeganServed(Served, name="tfvaegan"):
 
     @classmethod
     def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
-        """See `Served.of_run`; `run.max_seen_per_class` training features of each seen class are kept."""
-        train = dataset.locations["trainval"]
-        scaling = fit_scaling(dataset.features, train, "minmax")
-        samples = kept_samples(dataset, scaling, run.max_seen_per_class)
+        """See `Served.of_run`."""
         served = (*SERVED, *HEADS, "detector")
         return msgspec.structs.replace(
-            model,
+            with_samples(model, dataset, run.max_seen_per_class),
             settings=msgspec.to_builtins(cls._settings_of(run)),
-            scaling=scaling,
             weights={k: v for k, v in run.tensors.items() if k.split(".")[0] in served and not k.endswith(".classes")},
-            train=samples,
-            train_share=len(samples) / len(train) if samples else 1.0,
         )
 
     @classmethod
@@ -110,14 +104,12 @@ class TfvaeganServed(Served, name="tfvaegan"):
         d, h, z = s.feature_dim, s.hidden_dim, s.latent_dim
         self.check_scaling(model, d)
         self.head_settings = SoftmaxHead(lr=s.head_lr, epochs=s.head_epochs, batch_size=s.head_batch_size)
-        with torch.device("meta"):  # wrong sizes must not cost memory
+        with torch.device("meta"):
             decoder = SemanticDecoder(d, a, h, s.decoder_output)
             self.networks = Networks(Encoder(d, a, z, h), Generator(z, a, d, h), Critic(d, a, h), Feedback(h), decoder)
         for name, network in self.networks.named_children():
             if name in SERVED:
-                state = self.take(network.state_dict(), f"{name}.")
-                network.to_empty(device=self.device).requires_grad_(False)
-                network.load_state_dict(state)
+                self.load(network, f"{name}.")
         self.base, self.feature_shape, self.width = model, (d,), d + (a + h if s.transform else 0)
         seen = torch.from_numpy(model.seen)
         over = {"zsl_head": indices_of(~seen)}
@@ -130,9 +122,9 @@ class TfvaeganServed(Served, name="tfvaegan"):
     def _head(self, name: str, classes: Tensor) -> SoftmaxHead:
         """Return a head of the model file over some classes."""
         expected = {"weight": torch.empty(len(classes), self.width, device="meta"), "bias": torch.empty(len(classes))}
-        return self._with_rows(self.take(expected, f"{name}.") | {"classes": classes})
+        return self._with_rows(**self.take(expected, f"{name}."), classes=classes)
 
-    def _with_rows(self, state: dict[str, Tensor]) -> SoftmaxHead:
+    def _with_rows(self, **state: Tensor) -> SoftmaxHead:
         head = replace(self.head_settings)
         head.load_state_dict(state)
         return head
@@ -179,12 +171,11 @@ class TfvaeganServed(Served, name="tfvaegan"):
             raise InputError(must, where="the model file", got="none", fix="Export it with --max_seen_per_class 100 or so.")
         n_synthetic = int((~model.seen).sum()) * self.settings.n_synthetic
         if len(new) and not fits(n_synthetic, 2 * self.width):
-            raise InputError(
+            must, got = (
                 "the synthesized features must fit in half of the free memory",
-                where="the classes",
-                got=f"{n_synthetic:,} features of {self.width:,} numbers",
-                fix="Add fewer classes, or train with a smaller --syn_num.",
+                f"{n_synthetic:,} of {self.width:,} numbers",
             )
+            raise InputError(must, where="the classes", got=got, fix="Add fewer classes, or train with a smaller --syn_num.")
 
     def _new_classes(self, model: Model) -> Tensor:
         """Return the unseen classes (k,) that the model file does not have, or has with other attributes."""
@@ -242,20 +233,17 @@ class TfvaeganServed(Served, name="tfvaegan"):
             new_weight, new_bias = self._train_rows(weight, bias, old, new, x, labels)
             weight, bias = torch.cat([weight, new_weight]), torch.cat([bias, new_bias])
         order = torch.cat([old, new]).argsort()
-        return self._with_rows({"weight": weight[order], "bias": bias[order], "classes": classes.clone()})
+        return self._with_rows(weight=weight[order], bias=bias[order], classes=classes.clone())
 
     def _train_rows(
         self, weight: Tensor, bias: Tensor, old: Tensor, new: Tensor, x: Tensor, labels: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Train the rows of new classes by softmax cross-entropy over all classes, with the rows of old ones fixed.
+        """Train rows of new classes (m,) by softmax cross-entropy over all classes, with the rows of old ones (k,) fixed.
 
         Args:
-            weight: (k, width) of the old classes.
-            bias: (k,) of the old classes.
-            old: (k,) the old classes, ascending.
-            new: (m,) the new classes, ascending.
-            x: (n, width) samples of old and new classes.
-            labels: (n,) their classes.
+            weight, bias: (k, width) and (k,) of the old classes.
+            old, new: the classes, ascending.
+            x, labels: (n, width) and (n,) samples of old and new classes.
 
         Returns:
             Weight (m, width) and bias (m,) of the new classes.
