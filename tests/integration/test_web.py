@@ -37,7 +37,7 @@ def predictor() -> Predictor:
 
 @pytest.fixture
 def visit(web, predictor: Predictor):
-    yield (served := web.Visit(predictor, readable_names(predictor.classes_)))
+    yield (served := web.Visit(predictor))
     assert served.predictor.classes_ == NAMES and (served.predictor.table == tiny_model().table).all()
 
 
@@ -74,20 +74,19 @@ def test_a_visit_learns_in_a_copy(web, visit, tmp_path: Path) -> None:
     assert Path(table).read_text().splitlines()[-1].startswith("Zeros,0,5,0") and model.endswith("6_classes.zsl")
     loaded = Predictor.load(model, device="cpu")
     assert loaded.classes_ == zeros.predictor.classes_ and (loaded.table == zeros.predictor.table).all()
-    removed = web.remove(zeros, "New bird")
-    assert removed.predictor.classes_ == [*NAMES, "Zeros"] and "In this visit:** added New bird; " in web.header(removed)
+    removed = web.remove(web.remove(zeros, "New bird"), ORIOLE)
+    assert removed.predictor.classes_ == [NAMES[0], *NAMES[2:], "Zeros"]
+    assert "In this visit:** added New bird; " in web.header(removed)
 
 
 @pytest.mark.parametrize(
     "act, inputs, place",
     [
         ("add", ("", CREEPER, {}), "name"),
-        ("add", ("x" * 101, CREEPER, {}), "x{100}'"),
         ("add", ("black crested creeper", CREEPER, {}), "creeper"),
         ("add", ("New", CREEPER, {ATTRIBUTES[5]: None}), "rounded"),
-        ("change", (CREEPER, {}), "Black crested Creeper"),
         ("change", ("no class", {ATTRIBUTES[5]: 1.0}), "no class"),
-        ("remove", (ORIOLE,), ORIOLE),
+        ("remove", (CREEPER,), CREEPER),
     ],
 )
 def test_a_change_that_cannot_be_made_is_refused(web, visit, act: str, inputs: tuple, place: str) -> None:
@@ -118,7 +117,7 @@ def test_a_table_adds_and_changes(web, visit, tmp_path: Path, kind: str) -> None
     else:
         path.write_text("\n".join({"csv": ",", "tsv": "\t"}[kind].join(map(str, row)) for row in rows))
     learned = web.take_table(visit, str(path))
-    assert learned.predictor.classes_ == [*NAMES, "Dodo"] and learned.own == {"Dodo"}
+    assert learned.predictor.classes_ == [*NAMES, "Dodo"] and learned.own == ("Dodo",)
     assert (learned.row(CREEPER)[1], learned.row("Dodo")[1]) == (42, 42)
     np.testing.assert_allclose(learned.row("Dodo")[2:], visit.row(ORIOLE)[2:], rtol=1e-12)
     assert learned.changes == (f"changed 2 and added 1 classes from birds.{kind}",)
@@ -155,7 +154,7 @@ def test_a_model_of_text_learns_a_class_by_a_sentence(web, tmp_path: Path) -> No
     asked = []
     predictor._encode = lambda texts: (asked.extend(texts), np.full((1, len(model.attribute_names)), 0.4))[1]
     predictor._backbone = object()  # it makes no features here
-    visit = web.Visit(predictor, readable_names(predictor.classes_))
+    visit = web.Visit(predictor)
     learned = web.add(visit, "wren", web.NONE, {}, "a small brown bird")
     assert learned.predictor.classes_[-1] == "wren" and "a small brown bird" in asked[0]
     np.testing.assert_allclose(learned.row("wren"), 0.4)
@@ -175,7 +174,7 @@ def test_examples_are_toy_birds_or_a_folder(web, tmp_path: Path) -> None:
 def test_of_21000_classes_a_list_offers_those_that_were_typed_and_the_page_stays_small(web, tmp_path: Path) -> None:
     names = [f"Species_{k:05d}" for k in range(21_000)]
     predictor = Predictor(tiny_model(names, np.arange(21_000) % 2 == 0), device="cpu")
-    visit = web.Visit(predictor, readable_names(names))
+    visit = web.Visit(predictor)
     assert len(visit.choices()) == 50 and visit.choices("nothing") == []
     five = [(f"Species 2099{k} (unseen)", f"Species_2099{k}") for k in (1, 3, 5, 7, 9)]
     assert visit.choices("species  2099")[:6] == [*five, ("Species 20990 (seen)", "Species_20990")]
@@ -251,7 +250,7 @@ def test_the_page_in_a_browser(web, browser, predictor: Predictor, tmp_path: Pat
     monkeypatch.setattr(web.tempfile, "tempdir", str(tmp_path / "temporary"))
     bird, notes, asked = write_bird(tmp_path / "bird <b>.png"), tmp_path / "notes.jpg", []
     notes.write_text("these are notes")
-    served = web.Visit(predictor, LABELS)
+    served = web.Visit(predictor)
     # Of a copy of the best seen class the unseen margin makes the best of all.
     best = max((score for score in next(predictor.predict(bird)).classes if score.seen), key=lambda score: score.probability)
     with web.serving(predictor, port=free_port()) as url:
@@ -331,7 +330,5 @@ def test_a_class_among_21000_is_found_by_typing(web, browser, tmp_path: Path) ->
         tab.get_by_role("button", name="Add the class").click()
         tab.get_by_text("21001 classes").first.wait_for()
         tab.locator("input[type=file]").first.set_input_files(write_bird(tmp_path / "bird.png", 96))
-        wait_for_scores(
-            tab, web.add(web.Visit(predictor, readable_names(names)), "Kiwi", names[12341], {}), tmp_path / "bird.png"
-        )
+        wait_for_scores(tab, web.add(web.Visit(predictor), "Kiwi", names[12341], {}), tmp_path / "bird.png")
         tab.context.close()

@@ -201,7 +201,7 @@ def test_a_class_is_added_by_a_sentence(root, words, tmp_path, capsys) -> None:
     assert cli.main([*flags, *more]) == 0
     assert "more.zsl: 11 classes" in capsys.readouterr().out
     again = Predictor.load(tmp_path / "more.zsl")
-    assert again.classes_[9:] == ["Stork", "tall"] and again.text_encoder == model.text
+    assert again.classes_[9:] == ["Stork", "tall"] and again.model.text == model.text
 
     run = train("TINY", root, tmp_path / "runs", "res101", nepoch=1)
     plain = export(ExportConfig(run, tmp_path / "plain.zsl", dataroot=root))

@@ -3,10 +3,6 @@
     model = read_model(Path("birds.zsl"))
     write_model(Path("copy.zsl"), model)
 
-The file holds everything that prediction needs (weights of networks and heads, scaling, class names, attributes, the
-backbone's description and, if it was given, its weights), everything that new classes need (training features of the seen
-classes in half precision), and where it comes from (config, rows of the run's result, notes, version).
-
 The JSON text is the container's metadata entry "zslab_model": the fields of `Model` that are no arrays, and "digest", a
 SHA-256 over the rest of the text and all tensors. Tensors are named as the other fields are, "scaling.<part>",
 "weights.<name>", "backbone_weights.<name>" and so on.
@@ -41,11 +37,16 @@ from zslab.utils.names import clean_name, find_names, match_names
 KEY, FORMAT_VERSION = "zslab_model", 2
 MUST = "the file must be a complete model that `zslab export` wrote"
 EXPORT_AGAIN = "Export the model again with `zslab export RUN`, or copy the file again."
-PARTS = {"attribute_scale": ("low", "high"), "scaling": ("factor", "shift", "divisor"), "train": ("features", "labels")}
-GROUPS = ("weights", "backbone_weights")
-DTYPES = {"seen": torch.bool, "attributes": torch.float32, "train.features": torch.float16, "train.labels": torch.int64}
-DTYPES |= dict.fromkeys(("table", "attribute_scale.low", "attribute_scale.high"), torch.float64)
-DTYPES |= dict.fromkeys(("scaling.factor", "scaling.shift", "scaling.divisor"), torch.float64)
+ARRAYS = {  # tensor of the file -> its type; what stands before the point is the field
+    "seen": torch.bool,
+    "attributes": torch.float32,
+    "table": torch.float64,
+    **dict.fromkeys(("attribute_scale.low", "attribute_scale.high"), torch.float64),
+    **dict.fromkeys(("scaling.factor", "scaling.shift", "scaling.divisor"), torch.float64),
+    "train.features": torch.float16,
+    "train.labels": torch.int64,
+}
+GROUPS = ("weights", "backbone_weights")  # of tensors by name
 
 Names = Annotated[list[str], Meta(min_length=1)]
 Number = Annotated[float, Meta(ge=-1e6, le=1e6)]  # class scores are a few units
@@ -75,11 +76,9 @@ class BackboneRecord(Struct, frozen=True):
 
 
 class Reliability(Struct, frozen=True):
-    """How often predictions of a confidence are right.
+    """How often predictions of a confidence are right: the expected calibration error, and each bin that has samples.
 
-    Attributes:
-        error: the expected calibration error, in [0, 1].
-        bins: (mean confidence, accuracy, number of samples) of each bin of confidence that has samples.
+    A bin is (mean confidence, accuracy, number of samples).
     """
 
     error: Share
@@ -87,13 +86,7 @@ class Reliability(Struct, frozen=True):
 
 
 class Calibration(Struct, frozen=True):
-    """How validation corrects class scores, and what it measured on held-out samples without and with the correction.
-
-    Attributes:
-        offset: is subtracted from the scores of seen classes.
-        temperature: divides all scores.
-        before, after: None where it was not measured.
-    """
+    """How validation corrects class scores: (scores - offset * seen) / temperature; before and after, if measured."""
 
     offset: Number = 0.0
     temperature: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
@@ -102,12 +95,7 @@ class Calibration(Struct, frozen=True):
 
 
 class Familiarity(Struct, frozen=True):
-    """How features are compared with the training samples, see `zslab.app.familiarity`.
-
-    Attributes:
-        threshold: the score below which a sample is not like them.
-        neighbors: how many of the nearest ones are looked at.
-    """
+    """The mean cosine with so many nearest training samples below which a sample is not like them."""
 
     threshold: Annotated[float, Meta(ge=-1, le=1)]
     neighbors: Annotated[int, Meta(ge=1, le=1000)]
@@ -169,20 +157,14 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
             wrong = next((name for name in names if not name or name != clean_name(name)), None)
             if wrong is not None or len(set(names)) < len(names):
                 raise ValueError(f"{kind} must be printable and different" + f", not {wrong!r}" * (wrong is not None))
-        low, high = self.attribute_scale.low, self.attribute_scale.high
-        shapes: dict[str, tuple[Any, tuple[int, ...]]] = {"seen": (self.seen, (c,)), "table": (self.table, (c, a))}
-        shapes |= {"attributes": (self.attributes, (c, a))}
-        shapes |= {"attribute_scale.low": (low, (a,)), "attribute_scale.high": (high, (a,))}
-        if self.scaling is not None:
-            d = self.scaling.factor.shape[:1]
-            shapes |= {"scaling.factor": (self.scaling.factor, d), "scaling.shift": (self.scaling.shift, d)}
-        for name, (value, shape) in shapes.items():
-            if tuple(value.shape) != shape:
-                raise ValueError(f"{name} must have the shape {shape}, not {tuple(value.shape)}")
-        if not self.seen.any():
-            raise ValueError("seen must name at least one class")
-        if self.scaling is not None and not 1e-30 <= self.scaling.divisor <= 1e30:
-            raise ValueError(f"scaling.divisor must be a positive number, not {self.scaling.divisor}")
+        if self.seen.shape != (c,) or not self.seen.any():
+            raise ValueError("seen must be a mark for each class, of which at least one is seen")
+        expected = self.attribute_scale.apply(self.table, self.class_names, "table")
+        if not (expected.shape == self.attributes.shape == (c, a)) or np.abs(expected - self.attributes.numpy()).max() > 1e-3:
+            raise ValueError(f"attributes must be those of table on attribute_scale, of {c} classes and {a} attributes")
+        scaling = self.scaling
+        if scaling and (scaling.shift.shape != scaling.factor.shape or not 1e-30 <= scaling.divisor <= 1e30):
+            raise ValueError("scaling must have a factor and a shift for each dimension, and a positive divisor")
         if self.train is not None:
             features, labels = self.train.features, self.train.labels
             if features.ndim != 2 or labels.shape != features.shape[:1] or not len(labels):
@@ -265,22 +247,17 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
 
 def write_model(path: Path, model: Model) -> None:
     """Write a model file, whole or not at all, after opening what was written."""
-    header: dict[str, Any] = {"format_version": FORMAT_VERSION}
-    tensors: dict[str, Any] = {}
-    for name, value in msgspec.structs.asdict(model).items():
-        if name in PARTS or name in GROUPS:
-            group = value if name in GROUPS else {} if value is None else {part: getattr(value, part) for part in PARTS[name]}
-            tensors |= {f"{name}.{key}": part for key, part in group.items()}
-        elif isinstance(value, Tensor | np.ndarray):
-            tensors[name] = value
-        else:
-            header[name] = msgspec.to_builtins(value)
+    fields, tensors = msgspec.structs.asdict(model), {}
+    for name, dtype in ARRAYS.items():
+        field, _, part = name.partition(".")
+        if fields[field] is not None:
+            tensors[name] = torch.as_tensor(getattr(fields[field], part) if part else fields[field], dtype=dtype)
+    tensors |= {f"{group}.{name}": value for group in GROUPS for name, value in fields[group].items()}
     # A copy of each: safetensors refuses tensors that share memory.
-    tensors = {
-        name: torch.as_tensor(value, dtype=DTYPES.get(name)).detach().cpu().clone().contiguous()
-        for name, value in tensors.items()
-    }
-    header = json.loads(json.dumps(header, allow_nan=False))  # as it will be read
+    tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+    arrays = {name.partition(".")[0] for name in ARRAYS}
+    texts = {name: value for name, value in fields.items() if name not in arrays and name not in GROUPS}
+    header = json.loads(json.dumps({"format_version": FORMAT_VERSION} | msgspec.to_builtins(texts), allow_nan=False))
     text = json.dumps(header | {"digest": content_digest(header, tensors)})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, {KEY: text}))
@@ -314,19 +291,25 @@ def read_model(path: Path) -> Model:
 def _arrays(tensors: dict[str, Tensor]) -> dict[str, object]:
     """Return the fields of a model that are arrays, out of the tensors of a file."""
 
-    def take(name: str) -> Any:
-        value = tensors.pop(name, None)
-        if value is None or value.dtype != DTYPES[name]:
-            raise ValueError(f"{name} must be {DTYPES[name]}, not {value if value is None else value.dtype}")
-        return value
+    def take(field: str, *parts: str) -> list[Any]:
+        names = [f"{field}.{part}" for part in parts] or [field]
+        wrong = [name for name in names if name not in tensors or tensors[name].dtype != ARRAYS[name]]
+        if wrong:
+            raise ValueError(f"{wrong[0]} must be {ARRAYS[wrong[0]]}")
+        return [tensors.pop(name) for name in names]
 
-    fields: dict[str, object] = {"attributes": take("attributes"), "seen": take("seen").numpy(), "table": take("table").numpy()}
-    fields["attribute_scale"] = AttributeScale(take("attribute_scale.low").numpy(), take("attribute_scale.high").numpy())
+    def arrays(field: str, *parts: str) -> list[Any]:
+        return [value.numpy() for value in take(field, *parts)]
+
+    (attributes,), (seen,), (table,) = take("attributes"), arrays("seen"), arrays("table")
+    fields: dict[str, object] = {"attributes": attributes, "seen": seen, "table": table}
+    fields["attribute_scale"] = AttributeScale(*arrays("attribute_scale", "low", "high"))
     if "scaling.factor" in tensors:
-        factor, shift, divisor = (take(f"scaling.{part}").numpy() for part in PARTS["scaling"])
+        factor, shift, divisor = arrays("scaling", "factor", "shift", "divisor")
         fields["scaling"] = FeatureScaling(factor, shift, float(divisor))
     if "train.features" in tensors:
-        fields["train"] = Samples(take("train.features").float(), take("train.labels"))
+        features, labels = take("train", "features", "labels")
+        fields["train"] = Samples(features.float(), labels)
     groups: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
     for name, value in tensors.items():
         group, _, key = name.partition(".")
