@@ -431,7 +431,7 @@ def test_a_folder_without_permission_is_an_error(tmp_path, monkeypatch) -> None:
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", refuse)  # root may read everything
-    with pytest.raises(InputError, match="the folder must be readable .*Permission denied"):
+    with pytest.raises(InputError, match="closed: the folder must be readable .*Permission denied"):
         find_files([tmp_path], SUFFIXES, "image")
 
 

@@ -21,7 +21,7 @@ from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import read_text
 from zslab.data.xlsa17 import assemble
-from zslab.errors import InputError, examples, readable
+from zslab.errors import InputError, examples
 from zslab.utils.files import file_sha256, printable
 from zslab.utils.names import find_names, logged_names, match_names
 
@@ -120,23 +120,23 @@ def _files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -
     """
 
     def refuse(error: OSError) -> None:
-        raise error
+        fix = "Change its permissions, or move it elsewhere."
+        raise InputError("the folder must be readable", where=error.filename, got=error.strerror, fix=fix) from error
 
     files, visited = [], set()
-    with readable(folder, "the folder must be readable", "Change its permissions, or move it elsewhere.", (OSError,)):
-        for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-            real = os.path.realpath(place)
-            is_above = place != str(folder) and os.path.realpath(os.path.dirname(place)).startswith(os.path.join(real, ""))
-            if real in visited or is_above:
-                folders.clear()
-                continue
-            visited.add(real)
-            folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
-            for path in (Path(place, name) for name in names if not name.startswith(HIDDEN)):
-                if path.suffix.lower() in suffixes:
-                    files.append(path)  # a link that leads nowhere is reported as a missing file
-                else:
-                    ignored[path.suffix.lower() or "without a suffix"] += 1
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        real = os.path.realpath(place)
+        is_above = place != str(folder) and os.path.realpath(os.path.dirname(place)).startswith(os.path.join(real, ""))
+        if real in visited or is_above:
+            folders.clear()
+            continue
+        visited.add(real)
+        folders[:] = sorted(name for name in folders if not name.startswith(HIDDEN))
+        for path in (Path(place, name) for name in names if not name.startswith(HIDDEN)):
+            if path.suffix.lower() in suffixes:
+                files.append(path)  # a link that leads nowhere is reported as a missing file
+            else:
+                ignored[path.suffix.lower() or "without a suffix"] += 1
     return sorted(files)
 
 
