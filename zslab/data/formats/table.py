@@ -35,9 +35,11 @@ SUFFIXES, WORKBOOK = (".csv", ".tsv", ".xlsx"), b"PK\x03\x04"
 FORMULA = re.compile(r"'*[=+\-@\t\r]")
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?\s*%?")
 VALUE = re.compile(rf"{NUMBER.pattern}|yes|no|true|false|x?", re.IGNORECASE)
+WHOLE = re.compile(r"\d+(\.0)?")
 COUNT = re.compile(r"\s*(\d+)[.:]?\s+(?=\S)")
 HEADINGS = ("des", "name", "names", "attribute", "attributes", "class", "classes", "new_des")  # the first that is there counts
-INDEX = re.compile(r"(Unnamed: \d+(\.\d+)*)?")  # how pandas calls a saved index when it is read
+INDEX = re.compile(r"(Unnamed: \d+(\.\d+)*|index|level_\d+)?")  # how pandas calls a saved index when it is read
+CLASS = re.compile(r"class(es)?|(class[ _]?)?names?|species|categor(y|ies)|labels?", re.IGNORECASE)
 MUST = "the file must be text or CSV in UTF-8, or an Excel workbook (.xlsx) without a password"
 
 Rows = list[tuple[int, list[str]]]
@@ -239,17 +241,14 @@ def _columns(rows: Rows) -> list[list[str]]:
 
 def _without_index(rows: Rows, path: Path) -> Rows:
     """Leave out columns that number the rows, in any order, before one of names."""
-    columns, dropped = _columns(rows), 0
-    while dropped + 1 < len(columns) and INDEX.fullmatch(rows[0][1][dropped]) and _numbers_rows(columns[dropped]):
+    columns, header, dropped = _columns(rows), rows[0][1] if rows else [], 0
+    while dropped + 1 < len(columns) and INDEX.fullmatch(header[dropped]) and all(map(WHOLE.fullmatch, columns[dropped])):
         dropped += 1
-    if not dropped or _numbers_rows(columns[dropped]) or len({*columns[dropped]}) < len(columns[dropped]):
+    # Names may be numbers, too, but then a heading must say so.
+    if not dropped or not (CLASS.fullmatch(header[dropped]) or not all(map(VALUE.fullmatch, columns[dropped]))):
         return rows
     log.warning("%s: the first column, which numbers the rows, is left out.", path)
     return [(number, cells[dropped:]) for number, cells in rows]
-
-
-def _numbers_rows(column: list[str]) -> bool:
-    return all(re.fullmatch(r"\d+", cell) for cell in column) and len({*column}) == len(column)
 
 
 def _pivoted(rows: Rows, path: Path) -> Rows:
