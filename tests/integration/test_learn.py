@@ -78,7 +78,8 @@ def test_the_model_predicts_explains_and_knows_its_own(learned, tmp_path, capsys
 def test_reasons_leave_out_what_the_second_class_shares() -> None:
     model = tiny_model("prototype regression")
     model.table[:, 1] = 0.5
-    model = msgspec.structs.replace(model, text=None)
+    attributes = torch.from_numpy(model.attribute_scale.apply(model.table, model.class_names, ""))
+    model = msgspec.structs.replace(model, text=None, attributes=attributes)
     method = build_method(model, "", torch.device("cpu"))
     output = method.forward(torch.rand(20, 7))
     names, views = [str(n) for n in range(20)], [(0.0, 0.0, 1.0, 1.0)] * 20
