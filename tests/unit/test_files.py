@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import filelock
 import h5py
+import numpy as np
 import pytest
+import scipy.io
 
+from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.hdf5 import open_hdf5
+from zslab.data.formats.matfile import read_mat
+from zslab.data.region_file import RegionFile
 from zslab.errors import InputError
 from zslab.utils import files
 from zslab.utils.file_kinds import kind_of_bytes
 from zslab.utils.files import atomic_path, locked, matching_paths, user_path, with_user_paths
+
+from helpers.region_examples import CONTENT, write_ours
 
 
 @pytest.fixture
@@ -112,6 +120,20 @@ def test_a_disk_that_cannot_sync_is_written_to_and_one_that_fails_is_not(tmp_pat
         with atomic_path(tmp_path / "a.txt") as temporary:
             temporary.write_text("new")
         assert (tmp_path / "a.txt").read_text() == "new"
+
+
+def test_files_that_cannot_be_mapped_into_memory_are_read(tmp_path, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENODEV, os.strerror(errno.ENODEV))
+
+    matrix = np.arange(6.0).reshape(2, 3)
+    np.save(tmp_path / "a.npy", matrix)
+    scipy.io.savemat(tmp_path / "a.mat", {"att": matrix})
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    assert np.array_equal(read_matrix(tmp_path / "a.npy", "values", "Again."), matrix)
+    assert np.array_equal(read_mat(tmp_path / "a.mat", ["att"])["att"], matrix)
+    pooled = RegionFile(write_ours(tmp_path / "a.hdf5")).pooled()
+    assert pooled is not None and np.array_equal(pooled, CONTENT["pooled"])
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from zslab.data.dataset import Dataset
+from zslab.data.formats.arrays import read_array
 from zslab.data.xlsa17 import assemble, data_folder, read_features
 from zslab.errors import InputError
 from zslab.utils.files import atomic_path, locked, make_folder
@@ -63,12 +64,12 @@ def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.nda
     make_folder(cache)
     with locked(cache / f".{stem}.lock"):
         try:
-            return np.load(paths[0], mmap_mode="r", allow_pickle=False), np.load(paths[1], allow_pickle=False)
-        except Exception:  # of many kinds: not there, cut short or damaged
+            return read_array(paths[0], "features", "", mapped=True), read_array(paths[1], "labels", "")
+        except InputError:  # not there, cut short or damaged
             for path, array in zip(paths, read_features(feature_file)):
                 with atomic_path(path) as temporary:
                     np.save(temporary, array)
-        return np.load(paths[0], mmap_mode="r"), np.load(paths[1])
+        return read_array(paths[0], "features", "", mapped=True), read_array(paths[1], "labels", "")
 
 
 def _split_file(folder: Path, name: str, split: int | None) -> Path:

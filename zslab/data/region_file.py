@@ -17,6 +17,7 @@ them, and they should be repacked once before training (`zslab.data.repack`).
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
@@ -34,6 +35,7 @@ from zslab.data.checks import array, check_labels, check_location
 from zslab.data.formats.hdf5 import all_written, content, open_hdf5
 from zslab.data.splits import LOCATIONS
 from zslab.errors import InputError, examples, readable
+from zslab.utils.files import optional_service
 
 MUST = "the region maps must be in a complete HDF5 file"
 FIX_DAMAGED = "It is probably cut short; copy, download or extract it again."
@@ -164,7 +166,7 @@ class RegionFile:
 
     def pooled(self) -> np.ndarray | None:
         """Return `pooled` (N, P), memory-mapped where it lies in one piece, or None if it is not there."""
-        with readable(f"{self.path}, pooled", MUST, FIX_DAMAGED):
+        with readable(f"{self.path}, pooled", MUST, FIX_DAMAGED), optional_service(errno.ENODEV):
             stored = self._file.get("pooled")
             if isinstance(stored, h5py.Dataset) and stored.id.get_offset() and not self._file.userblock_size:
                 return np.memmap(self.path, stored.dtype, "r", stored.id.get_offset(), stored.shape)

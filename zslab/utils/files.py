@@ -74,10 +74,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def flush_to_disk(file: IO[Any]) -> None:
     """Wait until an open file's content is on the disk, where the file system can tell; errors of the disk are raised."""
     file.flush()
-    try:
+    with optional_service():
         os.fsync(file.fileno())
+
+
+@contextmanager
+def optional_service(*more: int) -> Iterator[None]:
+    """Ignore that the file system lacks what is done inside, such as to map a file: NO_SERVICE and `more` error numbers."""
+    try:
+        yield
     except OSError as error:
-        if error.errno not in NO_SERVICE:
+        if error.errno not in NO_SERVICE.union(more):
             raise
 
 

@@ -6,6 +6,7 @@ Of pickles, what `pickle.dump(array)` writes under Python 2 or 3, protocols 0 to
 
 from __future__ import annotations
 
+import errno
 import math
 import pickle
 import re
@@ -16,6 +17,7 @@ import numpy as np
 
 from zslab.data.checks import array
 from zslab.errors import InputError, readable
+from zslab.utils.files import optional_service
 
 FIX = "Use the original of the file, or save the array as .npy, which cannot hold code."
 
@@ -44,8 +46,10 @@ def read_array(path: Path, what: str, fix: str, mapped: bool = False) -> np.ndar
     """Return the array of a .npy file, its content unchecked; `mapped` leaves it on disk and reads it where it is accessed."""
     # Not numpy.load, which advises to unpickle any other file. Mapped, a size that lies costs nothing.
     with readable(path, f"{what} must be a complete array that numpy.save wrote (.npy)", fix):
-        stored = np.lib.format.open_memmap(path, "r")
-        return stored if mapped else np.array(stored)
+        with optional_service(errno.ENODEV):
+            stored: np.ndarray = np.lib.format.open_memmap(path, "r")
+            return stored if mapped else np.array(stored)
+        return np.load(path, allow_pickle=False)  # where files cannot be mapped
 
 
 def read_pickled_matrix(path: Path) -> np.ndarray:

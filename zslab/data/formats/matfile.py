@@ -10,6 +10,7 @@ dimensions, name, and content. A compressed element holds one array.
 
 from __future__ import annotations
 
+import errno
 import io
 import math
 import mmap
@@ -26,6 +27,7 @@ import scipy.sparse
 
 from zslab.data.formats.hdf5 import content, open_hdf5
 from zslab.errors import InputError, examples, readable
+from zslab.utils.files import optional_service
 
 DOWNLOAD_AGAIN = "It is probably cut short or no MATLAB file; download or copy it again."
 # Types of elements, classes of arrays, and a flag.
@@ -72,7 +74,12 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
 
 def _read_v5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     with open(path, "rb") as opened:
-        file = memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ))
+        with optional_service(errno.ENODEV):
+            return _read_arrays(memoryview(mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)), path, names)
+        return _read_arrays(memoryview(opened.read()), path, names)  # where files cannot be mapped
+
+
+def _read_arrays(file: memoryview, path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     order = {b"IM": "<", b"MI": ">"}.get(bytes(file[126:128]))
     if order is None:
         raise ValueError("no header of a MATLAB file of version 5")
