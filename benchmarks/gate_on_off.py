@@ -24,8 +24,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "zero-shot-actions"
 from train_tfvaegan import METHOD  # noqa: E402
 
 from zslab.config import ActionConfig, override  # noqa: E402
+from zslab.experiment import open_dataset  # noqa: E402
 from zslab.tfvaegan.trainer import TfvaeganTrainer  # noqa: E402
-from zslab.train import open_dataset  # noqa: E402
 from zslab.utils.files import read_json  # noqa: E402
 
 from classifier import build_heads  # noqa: E402

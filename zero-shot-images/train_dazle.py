@@ -19,7 +19,8 @@ from zslab.datasets import RegionSource
 from zslab.dazle.explain import record_attention
 from zslab.dazle.region_loader import Cached
 from zslab.dazle.trainer import DazleTrainer
-from zslab.train import Method, main
+from zslab.experiment import main
+from zslab.method import Method
 
 from config import DAZLE
 from model import build_dazle
@@ -37,7 +38,7 @@ def record(config: DazleConfig, dataset: RegionDataset, run: Path, device: torch
     record_attention(run, dataset, build_dazle(config, dataset.stage("test")), config.margin, device)
 
 
-METHOD = Method("dazle", RegionSource.of, build_trainer, record)
+METHOD = Method("dazle", DAZLE, build_trainer, RegionSource.of, record)
 
 if __name__ == "__main__":
-    sys.exit(main(METHOD, DAZLE, __file__, __doc__))
+    sys.exit(main(METHOD, __file__, __doc__))

@@ -14,8 +14,9 @@ import torch
 from zslab.config import ImageConfig
 from zslab.data.dataset import StageData
 from zslab.datasets import Xlsa17Source
+from zslab.experiment import main
+from zslab.method import Method
 from zslab.tfvaegan.trainer import TfvaeganTrainer
-from zslab.train import Method, main
 
 from classifier import build_heads
 from config import TFVAEGAN
@@ -27,7 +28,7 @@ def build_trainer(config: ImageConfig, data: StageData, device: torch.device) ->
     return TfvaeganTrainer(build_networks(config, data), data, config, *build_heads(config), device)
 
 
-METHOD = Method("tfvaegan", Xlsa17Source.of, build_trainer)
+METHOD = Method("tfvaegan", TFVAEGAN, build_trainer, Xlsa17Source.of)
 
 if __name__ == "__main__":
-    sys.exit(main(METHOD, TFVAEGAN, __file__, __doc__))
+    sys.exit(main(METHOD, __file__, __doc__))

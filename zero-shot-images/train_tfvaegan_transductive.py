@@ -12,9 +12,7 @@ from dataclasses import replace
 
 from train_tfvaegan_inductive import METHOD
 
-from zslab.train import main
-
-from config import TFVAEGAN
+from zslab.experiment import main
 
 if __name__ == "__main__":
-    sys.exit(main(METHOD, replace(TFVAEGAN, transductive=True), __file__, __doc__))
+    sys.exit(main(replace(METHOD, config=replace(METHOD.config, transductive=True)), __file__, __doc__))

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import is_dataclass
 from importlib import import_module
 from typing import get_type_hints
 
@@ -32,6 +33,7 @@ COMMANDS = {
     "repack": ("zslab.data.region_writer:repack", "rewrite a region file of the DAZLE release for fast reading"),
     "prepare": ("zslab.app.own_data:prepare", "make a data set of your own images and a table of attributes"),
     "learn": ("zslab.learn:learn", "choose and export a model for your own images in one command"),
+    "train": ("zslab.launch:train_command", "train a method of your own"),
     "export": ("zslab.app.export:export_command", "turn a finished run into a model file"),
     "push": ("zslab.app.hub:push_command", "share a model file on the Hugging Face Hub or in a folder"),
     "predict": ("zslab.app.predict:predict", "classify images or videos with a model file, or serve it as a web page"),
@@ -62,6 +64,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     module = import_module(name)
     work = getattr(module, function)
     (config, *_) = get_type_hints(work).values()
+    if not is_dataclass(config):  # its flags are those of a method
+        return int(work(arguments[1:]))
     flags = tyro.cli(config, args=arguments[1:], prog=f"zslab {command}", description=module.__doc__, use_underscores=True)
     return exit_status(
         lambda: work(with_user_paths(flags)), "Stopped. The same command continues, with --resume where it has that flag."

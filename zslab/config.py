@@ -13,6 +13,7 @@ import dataclasses
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -123,7 +124,7 @@ class RunConfig:
     @property
     def name_parts(self) -> tuple[str, ...]:
         """The words between data and seed in the name of the run folder."""
-        raise NotImplementedError
+        return (re.sub(r"\W+", "_", self.variant.lower()),)
 
     def check(self) -> None:
         """Refuse flags that are out of range or contradict each other.

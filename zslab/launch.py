@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,22 +23,40 @@ def launch(launcher: Launcher, argv: Sequence[str] | None = None) -> int:
     return exit_status(lambda: _execute(*launcher.parse(sys.argv[1:] if argv is None else argv)))
 
 
+def train_command(argv: Sequence[str]) -> int:
+    """Train a method with the flags of a launcher, `zslab train --method file.py:NAME [flags]`, and return the exit status."""
+    named = any(word.partition("=")[0] == "--method" for word in argv)  # then --help is about its flags
+    about = "Train a method with the flags of a launcher."
+    parser = argparse.ArgumentParser("zslab train", description=about, add_help=not named, allow_abbrev=False)
+    parser.add_argument("--method", required=True, help="file.py:NAME, module:NAME, or the name that a package offers it by")
+    chosen, flags = parser.parse_known_args(argv)
+    return exit_status(lambda: _execute(*method_launcher(chosen.method).parse(flags)))
+
+
+def method_launcher(name: str) -> Launcher:
+    """Return a launcher with a method's own settings, for a name as `zslab.method.load_method` takes it."""
+    from zslab.method import load_method, method_place  # loads PyTorch
+
+    method = load_method(name)
+    module = sys.modules[method.build_trainer.__module__]
+    command = ["-m", "zslab", "train", "--method", name]
+    return Launcher(module.__doc__, str(module.__file__), method_place(name), method.config, {(): {}}, command)
+
+
 def _execute(switches: Switches, runs: Sequence[Run]) -> int:
     if switches.dry_run:
         return _print_plan(runs)
     (run, *more) = runs
     if more or run.differs:
         return _sweep(runs, switches.workers)
-    from zslab.train import train  # loads everything
+    from zslab.experiment import train  # loads everything
 
-    with run.launcher.tree():
-        method = importlib.import_module(run.launcher.script).METHOD
-        return train(run.config, method)
+    return train(run.config, run.launcher.method())
 
 
 def _print_plan(runs: Sequence[Run]) -> int:
     first = runs[0]
-    print(f"{first.launcher.script}.py with")
+    print(f"{first.launcher.script} with")
     print(*(f"  {flag} = {value}" for flag, value in config_dict(first.config).items() if flag not in first.differs), sep="\n")
     print("makes", *(f"  {run.name or 'one run'}: {run.folder.path}" for run in runs), sep="\n")
     return 0

@@ -23,6 +23,7 @@ from zslab.utils.environment import resolve_device, resolve_folder
 from zslab.utils.files import read_toml
 from zslab.utils.flags import check_at_least
 from zslab.utils.int_ranges import parse_numbers
+from zslab.utils.plugins import load_object
 
 SWITCHES = {"finetuned": "settings for features fine-tuned on the seen classes"}  # that are no flags of a config
 
@@ -83,7 +84,7 @@ class Run:
         default = self.launcher.config(self.words)
         changed = {name: value for name, value in vars(self.config).items() if value != getattr(default, name)}
         arguments = as_arguments({name: "None" if value is None else value for name, value in changed.items()})
-        return [sys.executable, str(self.launcher.path), *(f"--{word}" for word in self.words), *arguments]
+        return [sys.executable, *self.launcher.command, *(f"--{word}" for word in self.words), *arguments]
 
 
 class Launcher:
@@ -91,10 +92,12 @@ class Launcher:
 
     Args:
         description: shown by --help.
-        path: of its file, in a folder of the tree that has `config.py` and the training scripts.
-        script: name of the training script, a module of that tree.
-        default: the config of the tree.
+        path: of its file.
+        script: the module that has METHOD, in the launcher's folder or the one above, where a tree has its training scripts;
+            or file.py:NAME or module:NAME.
+        default: the config of the method.
         variants: switches -> the settings that replace its values. A switch is a flag of the config or one of `SWITCHES`.
+        command: what starts the launcher, after Python's own name; its path where not given.
     """
 
     def __init__(
@@ -104,9 +107,10 @@ class Launcher:
         script: str,
         default: RunConfig,
         variants: Mapping[tuple[str, ...], Mapping[str, Value]],
+        command: Sequence[str] = (),
     ):
         self.description, self.path, self.script = description or "", Path(path).resolve(), script
-        self.default, self.variants = default, variants
+        self.default, self.variants, self.command = default, variants, list(command) or [str(self.path)]
         self.offered = sorted({word for words in variants for word in words})
 
     def config(self, words: Sequence[str] = ()) -> RunConfig:
@@ -163,11 +167,10 @@ class Launcher:
             for differs in (dict(zip(named, values)) for values in itertools.product(*named.values()))
         ]
 
-    @contextmanager
-    def tree(self) -> Iterator[None]:
-        """Let the modules of this launcher's tree be imported inside the context, and no other tree's of the same names."""
-        with tree_modules(self.path.parents[1]):
-            yield
+    def method(self) -> Any:
+        """Return what the launcher trains, a `zslab.method.Method`; the modules of its tree are imported for it."""
+        with tree_modules(self.path.parents[1], self.path.parent):
+            return load_object(self.script if ":" in self.script else f"{self.script}:METHOD", self.path)
 
 
 def load_launcher(path: Path) -> Launcher:
@@ -176,7 +179,8 @@ def load_launcher(path: Path) -> Launcher:
     Raises:
         InputError: the file is no launcher.
     """
-    with tree_modules(Path(path).resolve().parents[1]):
+    folder = Path(path).resolve().parent
+    with tree_modules(folder.parent, folder):
         spec = importlib.util.spec_from_file_location(Path(path).stem, path)
         if spec is None or spec.loader is None or not Path(path).is_file():
             raise InputError("the file must be a launcher", where=path, got="no Python file", fix="Pass a run_*.py script.")
@@ -189,13 +193,16 @@ def load_launcher(path: Path) -> Launcher:
 
 
 @contextmanager
-def tree_modules(tree: Path) -> Iterator[None]:
-    """Import top-level modules from a tree inside the context; what it imported is forgotten afterwards."""
+def tree_modules(tree: Path, beside: Path | None = None) -> Iterator[None]:
+    """Import top-level modules of a tree inside the context, and of the folder `beside` a launcher.
+
+    What was imported from the tree is forgotten afterwards: the trees have modules of equal names.
+    """
     before, path = dict(sys.modules), list(sys.path)
     names = {file.stem for file in tree.glob("*.py")}
     for name in names:
         sys.modules.pop(name, None)
-    sys.path.insert(0, str(tree))
+    sys.path[:0] = map(str, filter(None, (beside, tree)))
     try:
         yield
     finally:

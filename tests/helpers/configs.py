@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from zslab.config import ActionConfig, DazleConfig, DazleOptions, ImageConfig, RunConfig
 from zslab.data.dataset import Dataset
 from zslab.datasets import ActionSource, RegionSource, Xlsa17Source
-from zslab.train import open_dataset
+from zslab.experiment import open_dataset
 
 from helpers.project import tree_modules
 

@@ -22,6 +22,7 @@ from zslab.data.actions import existing_splits, shared_features
 from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import random_class_split
 from zslab.errors import InputError
+from zslab.experiment import train
 from zslab.features import splits_command
 from zslab.features.text import TextRecord
 from zslab.features.word_vectors import class_vectors, clean_name
@@ -29,7 +30,6 @@ from zslab.plan import load_launcher, run_folder
 from zslab.report.runs import write_runs_report
 from zslab.results.runs import read_runs
 from zslab.results.table import build_variants
-from zslab.train import train
 from zslab.utils.int_ranges import format_numbers, parse_numbers
 
 from helpers import configs

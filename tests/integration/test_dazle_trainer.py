@@ -23,12 +23,12 @@ from zslab.dazle.model import Dazle
 from zslab.dazle.sampling import class_balanced_batches, random_batches
 from zslab.dazle.trainer import DazleTrainer
 from zslab.errors import InputError
+from zslab.experiment import train
 from zslab.plan import load_launcher
 from zslab.protocol.loop import Interrupted, resume
 from zslab.results.folder import RunFolder
 from zslab.results.record import read_records
 from zslab.results.result import Choice
-from zslab.train import train
 from zslab.utils.seeds import BATCHES, stream
 
 from helpers.configs import dazle, dazle_options

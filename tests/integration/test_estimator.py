@@ -17,8 +17,8 @@ from zslab.baselines.comparison import BASELINES
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.estimator import BaselineClassifier, TfvaeganClassifier
+from zslab.experiment import train
 from zslab.plan import run_folder
-from zslab.train import train
 
 from helpers.configs import tfvaegan
 from helpers.tiny import tiny_arrays

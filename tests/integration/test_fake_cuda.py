@@ -16,13 +16,13 @@ import torch
 
 from zslab.app.predictor import Predictor
 from zslab.config import RunConfig
+from zslab.experiment import train as train_method
 from zslab.protocol.loop import Interrupted
 from zslab.results.record import read_records
 from zslab.shared.gate import EntropyDetector, GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.steps import iteration
 from zslab.tfvaegan.trainer import TfvaeganTrainer
-from zslab.train import train as train_method
 from zslab.utils.cuda_graphs import Replay, capture_cuda
 
 from helpers import configs, dazle_trainer
@@ -318,7 +318,7 @@ def test_a_whole_run_reports_what_it_reports_on_the_cpu(tmp_path, monkeypatch, n
         )
     with deterministic():
         expected = train(tree, module, replace(config, dataroot=root, output=tmp_path / "cpu"))
-    for name in ("zslab.train", "zslab.plan"):
+    for name in ("zslab.experiment", "zslab.plan"):
         monkeypatch.setattr(f"{name}.resolve_device", lambda device: DEVICE)
     for name in ("zslab.tfvaegan.trainer", "zslab.dazle.trainer", "zslab.shared.heads"):
         monkeypatch.setattr(f"{name}.can_capture", lambda device: device == DEVICE)

@@ -16,7 +16,7 @@ from zslab.data.region_dataset import RegionDataset, read_region_maps
 from zslab.data.region_writer import write_region_file
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.datasets import ActionSource
-from zslab.train import train
+from zslab.experiment import train
 from zslab.utils.files import read_json
 
 from helpers.configs import tfvaegan
@@ -204,7 +204,7 @@ def stopped(images, tiny, tmp_path, monkeypatch):
 
     def begin(**changes) -> Path:
         with monkeypatch.context() as patched:
-            patched.setattr("zslab.train.run_baselines", stop)  # both stages are trained, their checkpoints written
+            patched.setattr("zslab.experiment.run_baselines", stop)  # both stages are trained, their checkpoints written
             assert run(**changes) == 130
         (folder,) = (tmp_path / "runs").iterdir()
         assert (folder / "checkpoint.pt").exists() and not (folder / "result.json").exists()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from zslab.errors import InputError
@@ -25,10 +27,7 @@ def load_object(name: str, where: object) -> Any:
     if source.endswith(".py"):
         if not Path(source).is_file():
             raise InputError("the file must exist", where=where, got=source or name, fix=fix)
-        spec = importlib.util.spec_from_file_location(Path(source).stem, source)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
+        module = _module_of(Path(source).resolve())
     else:
         try:
             module = importlib.import_module(source)
@@ -37,3 +36,20 @@ def load_object(name: str, where: object) -> Any:
     if not hasattr(module, attribute):
         raise InputError(f"{source} must define {attribute}", where=where, got=name, fix=fix)
     return getattr(module, attribute)
+
+
+def _module_of(path: Path) -> ModuleType:
+    """Return the module of a file, executed once; dataclasses need it among `sys.modules`."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__file__", None) == str(path):
+            return module
+    name = path.stem if path.stem not in sys.modules else f"{path.stem}_{len(sys.modules)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 import msgspec
 import torch
@@ -23,9 +21,10 @@ from zslab.data.fingerprint import fingerprint
 from zslab.data.lazy import limit_memory
 from zslab.datasets import DataSource
 from zslab.errors import InputError, explained, prepare_output
+from zslab.method import Method
 from zslab.plan import data_folders, run_folder
 from zslab.protocol.loop import Interrupted
-from zslab.protocol.stages import EvaluatingTrainer, run_protocol
+from zslab.protocol.stages import run_protocol
 from zslab.results.folder import RunFolder, changed_data
 from zslab.results.result import Outcome, Result
 from zslab.results.text import format_rows
@@ -35,27 +34,10 @@ from zslab.utils.environment import resolve_device
 log = logging.getLogger("zslab")
 
 
-@dataclass(frozen=True)
-class Method:
-    """A method as an experiment needs it.
-
-    Attributes:
-        name: of the method in results and model files.
-        source: returns where the data of a config come from.
-        build_trainer: returns a new trainer for a config, the data of a stage and a device; random numbers are seeded then.
-        after_training: is called with config, data set, run folder and device; its InputErrors become warnings.
-    """
-
-    name: str
-    source: Callable[[Any], DataSource]
-    build_trainer: Callable[[Any, Any, torch.device], EvaluatingTrainer]
-    after_training: Callable[[Any, Any, Path, torch.device], None] | None = None
-
-
-def main(method: Method, default: RunConfig, script: str, description: str | None) -> int:
+def main(method: Method, script: str, description: str | None) -> int:
     """Train with the flags of this process's command line; return the exit status."""
     check_removed(sys.argv[1:], Path(script).name)
-    return train(parse_config(default, None, script, description or ""), method)
+    return train(parse_config(method.config, None, script, description or ""), method)
 
 
 def train(config: RunConfig, method: Method) -> int:
