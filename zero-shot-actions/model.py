@@ -17,7 +17,8 @@ from __future__ import annotations
 
 from zslab.config import ActionConfig
 from zslab.data.dataset import StageData
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.shared.wgan import Critic, Generator
+from zslab.tfvaegan.networks import Encoder, Feedback, Networks, SemanticDecoder
 
 __all__ = ["Critic", "Encoder", "Feedback", "Generator", "Networks", "SemanticDecoder", "build_networks"]
 

@@ -28,7 +28,7 @@ def build_trainer(config: ActionConfig, data: StageData, device: torch.device) -
     return TfvaeganTrainer(build_networks(config, data), data, config, *build_heads(config), device)
 
 
-METHOD = Method("tfvaegan", TFVAEGAN, build_trainer, ActionSource.of)
+METHOD = Method("tfvaegan", TFVAEGAN, build_trainer, ActionSource.of, served="zslab.app.methods.tfvaegan:TfvaeganServed")
 
 if __name__ == "__main__":
     sys.exit(main(METHOD, __file__, __doc__))

@@ -21,7 +21,8 @@ from zslab.config import DazleConfig, ImageConfig
 from zslab.data.dataset import StageData
 from zslab.data.region_dataset import RegionStageData
 from zslab.dazle.model import Dazle
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.shared.wgan import Critic, Generator
+from zslab.tfvaegan.networks import Encoder, Feedback, Networks, SemanticDecoder
 from zslab.utils.seeds import WEIGHTS, stream
 
 __all__ = [

@@ -38,7 +38,7 @@ def record(config: DazleConfig, dataset: RegionDataset, run: Path, device: torch
     record_attention(run, dataset, build_dazle(config, dataset.stage("test")), config.margin, device)
 
 
-METHOD = Method("dazle", DAZLE, build_trainer, RegionSource.of, record)
+METHOD = Method("dazle", DAZLE, build_trainer, RegionSource.of, record, "zslab.app.methods.dazle:DazleServed")
 
 if __name__ == "__main__":
     sys.exit(main(METHOD, __file__, __doc__))

@@ -13,7 +13,6 @@ import torch
 
 from zslab.config import ImageConfig
 from zslab.data.dataset import StageData
-from zslab.datasets import Xlsa17Source
 from zslab.experiment import main
 from zslab.method import Method
 from zslab.tfvaegan.trainer import TfvaeganTrainer
@@ -28,7 +27,7 @@ def build_trainer(config: ImageConfig, data: StageData, device: torch.device) ->
     return TfvaeganTrainer(build_networks(config, data), data, config, *build_heads(config), device)
 
 
-METHOD = Method("tfvaegan", TFVAEGAN, build_trainer, Xlsa17Source.of)
+METHOD = Method("tfvaegan", TFVAEGAN, build_trainer, served="zslab.app.methods.tfvaegan:TfvaeganServed")
 
 if __name__ == "__main__":
     sys.exit(main(METHOD, __file__, __doc__))

@@ -191,7 +191,7 @@ class Experiment:
 
                 write_report(self.folder.path)
             print(f"Report: {self.folder.report}")
-        if not self.config.validation_only:  # which leaves no model
+        if not self.config.validation_only and self.method.served is not None:  # else there is no model
             print(f"Model file: {environment.export_command(self.folder.path)}")
 
 

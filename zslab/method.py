@@ -61,7 +61,8 @@ class Method:
         build_trainer: returns a new trainer for a config, the data of a stage and a device; random numbers are seeded then.
         source: returns where the data of a config come from; features and splits in the xlsa17 layout by default.
         after_training: is called with config, data set, run folder and device; its InputErrors become warnings.
-        served: what its exported model is, a `zslab.app.methods.base.Served`; without it a run cannot be exported.
+        served: what its exported model is, a subclass of `zslab.app.methods.base.Served` or module:NAME of one; without it a
+            run is reported and tabled, and cannot be exported.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Method:
     build_trainer: Callable[[Any, Any, torch.device], EvaluatingTrainer]
     source: Callable[[Any], DataSource] = Xlsa17Source.of
     after_training: Callable[[Any, Any, Path, torch.device], None] | None = None
-    served: type | None = None
+    served: type | str | None = None
 
 
 def load_method(name: str, where: str = "--method") -> Method:
@@ -91,8 +92,13 @@ def load_method(name: str, where: str = "--method") -> Method:
 
 def method_place(name: str, where: str = "--method") -> str:
     """Return file.py:NAME or module:NAME for a name as `load_method` takes it."""
-    offered = {point.name: point.value for point in entry_points(group="zslab.methods")}
+    offered = offered_methods()
     if ":" not in name and name not in offered:
         fix = f"Pass file.py:NAME or module:NAME{', or one of ' + examples(offered) if offered else ''}."
         raise InputError("the method must be one that an installed package offers", where=where, got=name, fix=fix)
     return offered.get(name, name)
+
+
+def offered_methods() -> dict[str, str]:
+    """Return name -> module:NAME of the methods that installed packages offer."""
+    return {point.name: point.value for point in entry_points(group="zslab.methods")}

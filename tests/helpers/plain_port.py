@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from zslab.config import ImageConfig
 from zslab.data.dataset import Samples, StageData
+from zslab.shared.wgan import Critic
 from zslab.tfvaegan.losses import attribute_cross_entropy, cycle_loss, kl_divergence, reconstruction_loss
-from zslab.tfvaegan.networks import Critic, Networks
+from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import Draws
 
 

@@ -15,7 +15,8 @@ from zslab.data.dataset import FeatureScaling, Samples
 from zslab.dazle.model import Dazle
 from zslab.features.backbones import BackboneSpec
 from zslab.features.text import TextRecord
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.shared.wgan import Critic, Generator
+from zslab.tfvaegan.networks import Encoder, Feedback, Networks, SemanticDecoder
 
 from helpers.configs import dazle_options
 

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from zslab.config import ImageConfig
+from zslab.shared.wgan import Comparison, Critic, gradient_penalty, wasserstein_distance
 from zslab.tfvaegan import steps
-from zslab.tfvaegan.losses import gradient_penalty, wasserstein_distance
-from zslab.tfvaegan.networks import Comparison, Critic
 from zslab.tfvaegan.steps import TrainingState
 
 from helpers.plain_port import PlainTraining

@@ -245,7 +245,7 @@ def test_features_of_large_label_sets_are_synthesized_on_demand(monkeypatch) -> 
     torch.manual_seed(0)
     networks = Networks.build(tfvaegan(ngh=8, ndh=8), 6, 4)
     attributes, classes = torch.rand(9, 4), torch.tensor([2, 5, 7])
-    monkeypatch.setattr("zslab.tfvaegan.synthesis.NOISE_ROWS", 16)
+    monkeypatch.setattr("zslab.shared.synthesis.NOISE_ROWS", 16)
     held = synthesize(networks, attributes, classes, 10, 0.5, torch.Generator().manual_seed(3))
     monkeypatch.setattr(rows, "IN_MEMORY", 0)
     streamed = synthesize(networks, attributes, classes, 10, 0.5, torch.Generator().manual_seed(3))

@@ -8,16 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from zslab.tfvaegan.losses import (
-    adapt_penalty_weight,
-    attribute_cross_entropy,
-    cycle_loss,
-    gradient_penalty,
-    kl_divergence,
-    reconstruction_loss,
-    wasserstein_distance,
-)
-from zslab.tfvaegan.networks import Critic
+from zslab.shared.wgan import Critic, gradient_penalty, wasserstein_distance
+from zslab.tfvaegan.losses import adapt_penalty_weight, attribute_cross_entropy, cycle_loss, kl_divergence, reconstruction_loss
 
 torch.manual_seed(0)
 X, X_HAT = torch.rand(4, 3, dtype=torch.float64), torch.rand(4, 3, dtype=torch.float64)

@@ -11,8 +11,9 @@ import torch
 from zslab.config import ImageConfig
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
+from zslab.shared.wgan import Generator
 from zslab.tfvaegan import losses
-from zslab.tfvaegan.networks import Generator, Networks
+from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import (
     Batch,
     TrainingState,

@@ -44,6 +44,7 @@ from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.features.weights import check_intent
+from zslab.method import load_method
 from zslab.metrics import mean_class_accuracy
 from zslab.protocol.selection import measure_at, select
 from zslab.results.checkpoint import content_digest
@@ -74,7 +75,7 @@ class ExportConfig:
     choice: Literal["last", "val"] = "last"
     """last epoch, or what --select val chose"""
     method: str | None = None
-    """the run's own method, or a baseline such as "ESZSL, centered"; None: what validation favors"""
+    """the run's own method, file.py:NAME of one of yours, or a baseline ("ESZSL, centered"); None: what validation favors"""
     dataroot: Path | None = None
     """where the data lie, if not where the run says"""
     weights: str | None = None
@@ -123,9 +124,15 @@ def export(config: ExportConfig) -> Model:
     dataset, original = _read_data(run, config.dataroot)
     if config.method is None:
         name, why = favored(run, dataset)
+    elif ":" in config.method:
+        methods(config.method)
+        name, why = load_method(config.method).name, "as asked for"
     else:
         (place,) = find_names([config.method], list(methods()), "--method", "method")
         name, why = list(methods())[place], "as asked for"
+    if name not in methods():
+        must, fix = "its Method must say what an exported model is", "Give it `served`, or export a baseline by --method."
+        raise InputError(must, where=config.run, got=f"{name}, without it", fix=fix)
     tensors, about = read_weights(run, config.choice) if name == run.result.method else ({}, {})
     model, origin = model_of_data(dataset, original, name, config.backbone, config.attribute_names), {"chosen": why} | about
     threshold = float(run.arrays[f"{config.choice}_gate_threshold"]) if "detector.classes" in tensors else None

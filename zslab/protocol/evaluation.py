@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from zslab.data.dataset import Samples, StageData
+from zslab.data.lazy import CHUNK
 from zslab.metrics import confusion_matrix, generalized_accuracies, harmonic_mean, mean_class_accuracy, seen_unseen_curve
 from zslab.results.record import Metrics
 
@@ -70,6 +71,21 @@ class Evaluation:
     def snapshot(self, epoch: int) -> Snapshot | None:
         """Return the snapshot of a head epoch, to be filled; None if it is not one of `keep`."""
         return self.snapshots.setdefault(epoch, Snapshot()) if epoch in self.keep else None
+
+    @torch.no_grad()
+    def measure_scores(self, data: StageData, scores: Callable[[Tensor], Tensor], constant: float | None = None) -> None:
+        """Measure both tasks of a method that scores classes; features are read in parts.
+
+        Args:
+            scores: returns scores (b, s + u) of features (b, D), columns as `data.classes`.
+            constant: see `measure_all`.
+        """
+        parts = [part for samples in (data.test_seen, data.test_unseen) for part in samples.features.split(CHUNK)]
+        every, n_seen = torch.cat([scores(part) for part in parts]), len(data.test_seen)
+        columns = torch.searchsorted(data.classes, data.unseen_classes)
+        self.measure_unseen(data, data.unseen_classes[every[n_seen:, columns].argmax(dim=1)])
+        if n_seen:
+            self.measure_all(data, every, constant=constant)
 
     def measure_unseen(self, data: StageData, predictions: Tensor, epoch: int = 0) -> None:
         """Measure zero-shot classification; without test samples of unseen classes nothing is measured.

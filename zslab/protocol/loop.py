@@ -255,4 +255,5 @@ def _accuracies(metrics: Metrics) -> str:
 
 def _short(losses: dict[str, float]) -> str:
     names = ("loss", "vae", "wasserstein", "generator", "cross_entropy", "rank", "self_calibration")
-    return " ".join(f"{name} {losses[name]:.4g}" for name in names if name in losses)
+    shown = [name for name in names if name in losses] or list(losses)[:4]
+    return " ".join(f"{name} {losses[name]:.4g}" for name in shown)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,15 +54,15 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], 
     """Load an optimizer's moments after checking them; its settings stay those of the config.
 
     Args:
-        optimizer: Adam or RMSprop.
+        optimizer: of any kind; the moments of Adam and RMSprop are checked one by one.
         stored: its `state_dict` from a checkpoint.
         n_steps: how many steps it has made; None where this is not known.
     """
     moments, groups = stored["state"], optimizer.state_dict()["param_groups"]
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    if moments or n_steps:
-        names = ["exp_avg", "exp_avg_sq"] if isinstance(optimizer, torch.optim.Adam) else ["square_avg"]
-        names += ["momentum_buffer"] if groups[0].get("momentum") else []
+    names = {torch.optim.Adam: ["exp_avg", "exp_avg_sq"], torch.optim.RMSprop: ["square_avg"]}.get(type(optimizer), [])
+    if names and (moments or n_steps):
+        names = [*names, *(["momentum_buffer"] if groups[0].get("momentum") else [])]
         if not isinstance(moments, dict) or list(moments) != list(range(len(parameters))):
             raise ValueError(f"moments of other parameters than the {len(parameters)} of the network")
         for i, parameter in enumerate(parameters):
@@ -73,16 +73,15 @@ def load_optimizer(optimizer: torch.optim.Optimizer, stored: Mapping[str, Any], 
     optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
 
-def checked_sums(stored: object, position: int, device: torch.device, names: Collection[str] = ()) -> dict[str, Tensor]:
+def checked_sums(stored: object, position: int, device: torch.device) -> dict[str, Tensor]:
     """Return the losses summed over an epoch so far, on a device, after checking them.
 
     Args:
         stored: loss -> sum, from a checkpoint.
         position: iterations of the epoch that are done.
         device: where to put them.
-        names: losses that must be among them.
     """
-    if not isinstance(stored, dict) or bool(stored) != bool(position) or (stored and not stored.keys() >= set(names)):
+    if not isinstance(stored, dict) or bool(stored) != bool(position):
         raise ValueError(f"losses that {position} iterations cannot give")
     check_tensors(stored, {str(name): torch.tensor(0.0, dtype=torch.float64) for name in stored})
     return {name: total.to(device) for name, total in stored.items()}

@@ -1,4 +1,4 @@
-"""The linear softmax head that TF-VAEGAN trains on real and synthesized features.
+"""The linear softmax head that generative methods train on real and synthesized features.
 
 The interface follows scikit-learn: settings in the constructor, training in `fit`, learned arrays end in an underscore.
 """
@@ -6,7 +6,7 @@ The interface follows scikit-learn: settings in the constructor, training in `fi
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -108,6 +108,40 @@ class SoftmaxHead:
             if n % size:
                 update(order[n - n % size :])
             yield epoch
+
+    def extended(self, x: Tensor, labels: Tensor, new: Tensor, generator: torch.Generator) -> SoftmaxHead:
+        """Return a head with rows for new classes, trained by cross-entropy over all classes; the rows of old ones stay.
+
+        Args:
+            x: (n, d) samples of old and new classes.
+            labels: (n,) their classes.
+            new: (m,) the new classes, ascending.
+            generator: on the features' device; draws the initial weights and the order of the samples.
+        """
+        old, device = self.classes_, x.device
+        old_logits = x @ self.weight_.T + self.bias_
+        old_total = torch.cat([old_logits, x.new_full((len(x), 1), -torch.inf)], dim=1).logsumexp(dim=1)
+        is_new = torch.isin(labels, new)
+        target = torch.zeros(len(x), device=device)
+        target[~is_new] = old_logits[~is_new, torch.searchsorted(old, labels[~is_new])]
+        column = torch.searchsorted(new, labels).clamp(max=len(new) - 1)
+        weight = torch.randn(len(new), x.shape[1], generator=generator, device=device).mul_(0.02).requires_grad_()
+        bias = torch.zeros(len(new), device=device, requires_grad=True)
+        adam = torch.optim.Adam([weight, bias], lr=self.lr, betas=(0.5, 0.999))
+        for _ in range(self.epochs):
+            for batch in torch.randperm(len(x), generator=generator, device=device).split(self.batch_size):
+                logits = x[batch] @ weight.T + bias
+                total = torch.cat([old_total[batch, None], logits], dim=1).logsumexp(dim=1)
+                own = torch.where(is_new[batch], logits.gather(1, column[batch, None]).squeeze(1), target[batch])
+                loss = (total - own).mean()
+                adam.zero_grad()
+                loss.backward()
+                adam.step()
+        order, head = torch.cat([old, new]).argsort(), replace(self)
+        head.classes_ = torch.cat([old, new])[order]
+        head.weight_ = torch.cat([self.weight_, weight.detach()])[order]
+        head.bias_ = torch.cat([self.bias_, bias.detach()])[order]
+        return head
 
     def scores(self, features: Tensor | LazyFeatures) -> Tensor:
         """Return the logits (n, k) of features (n, d), columns in the order of `classes_`."""

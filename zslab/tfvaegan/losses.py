@@ -78,28 +78,6 @@ def attribute_cross_entropy(a_hat: Tensor, a: Tensor) -> Tensor:
     return reconstruction_loss(a_hat, a)
 
 
-def wasserstein_distance(score_real: Tensor, score_fake: Tensor) -> Tensor:
-    """Return what the critic maximizes: the mean score of real minus that of generated features (eq. 2).
-
-    Args:
-        score_real: (B,) scores of real features.
-        score_fake: (B,) scores of generated features.
-
-    Returns:
-        0-d.
-    """
-    return score_real.mean() - score_fake.mean()
-
-
-def gradient_penalty(slope: Tensor) -> Tensor:
-    """Return the gradient penalty mean((‖∇D‖₂ − 1)²), 0-d, for ∇D (B, D) between real and generated features.
-
-    Source: WGAN-GP, Gulrajani et al., NeurIPS 2017, eq. 3; eq. 2 of TF-VAEGAN.
-    """
-    penalty: Tensor = (slope.norm(dim=1) - 1).square().mean()
-    return penalty
-
-
 def adapt_penalty_weight(penalty_weight: Tensor, penalty: Tensor) -> Tensor:
     """Return the next λ1: multiplied by 1.1 where the mean penalty exceeds 1.05, divided by 1.1 where it is below 1.001.
 

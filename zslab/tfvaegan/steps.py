@@ -6,7 +6,7 @@ trains. The networks that a loss trains are the names passed to `TrainingState.u
 
 Two things make an iteration fast. Encoder and generator do not change during the critic steps, so the features for all of
 them are generated in one pass (`decode_and_generate`). And a critic compares real and generated features in one product, with
-its gradient between them in closed form (`zslab.tfvaegan.networks.Comparison`). Shapes are static, nothing is read back to the
+its gradient between them in closed form (`zslab.shared.wgan.Comparison`). Shapes are static, nothing is read back to the
 host, and parameters and λ1 change in place, so that a GPU can capture an iteration as a CUDA graph.
 
 Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent_dim, K critic_iter.
@@ -22,15 +22,9 @@ from torch import Tensor
 
 from zslab.config import ImageConfig, TfvaeganConfig
 from zslab.data.dataset import Samples, StageData
-from zslab.tfvaegan.losses import (
-    adapt_penalty_weight,
-    attribute_cross_entropy,
-    cycle_loss,
-    gradient_penalty,
-    kl_divergence,
-    reconstruction_loss,
-    wasserstein_distance,
-)
+from zslab.shared.trainer import update
+from zslab.shared.wgan import gradient_penalty, wasserstein_distance
+from zslab.tfvaegan.losses import adapt_penalty_weight, attribute_cross_entropy, cycle_loss, kl_divergence, reconstruction_loss
 from zslab.tfvaegan.networks import Networks
 from zslab.utils.cuda_graphs import moments
 
@@ -173,12 +167,7 @@ class TrainingState:
 
     def update(self, loss: Tensor, *names: str) -> None:
         """Make one Adam step of the named networks, and of no others, on the gradient of a 0-d `loss`."""
-        parameters = [p for name in names for p in getattr(self.networks, name).parameters()]
-        for parameter, gradient in zip(parameters, torch.autograd.grad(loss, parameters)):
-            parameter.grad = gradient
-        for name in names:
-            self.optimizers[name].step()
-            self.optimizers[name].zero_grad()  # frees the memory before the next gradients come
+        update(loss, *(self.optimizers[name] for name in names))
 
     def attribute_loss(self, x: Tensor, target: Tensor) -> Tensor:
         """Return the decoder's loss, 0-d, for features x (B, D) and `target` (B, A)."""

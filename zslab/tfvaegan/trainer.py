@@ -14,10 +14,10 @@ from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
 from zslab.protocol.evaluation import Evaluation, Progress, unwatched
-from zslab.protocol.loop import mean_losses
-from zslab.results.checkpoint import check_tensors, checked_sums, load_optimizer
+from zslab.results.checkpoint import check_tensors
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead
+from zslab.shared.trainer import EpochTrainer
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import Losses, TrainingState, draw, iteration
@@ -25,30 +25,28 @@ from zslab.utils.allocator import reuse_freed_memory
 from zslab.utils.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
 from zslab.utils.flags import check_batch_size
 from zslab.utils.plugins import load_object
-from zslab.utils.precision import autocast, set_precision
-from zslab.utils.seeds import EVALUATION, TRAINING, stream
-
-ADVICE = "a lower --lr or lower --gammaD and --gammaG usually help"
+from zslab.utils.precision import autocast
 
 
-class TfvaeganTrainer:
+class TfvaeganTrainer(EpochTrainer):
     """Trains TF-VAEGAN on one stage of a data set.
 
     Args:
-        networks: are moved to `device`.
-        data: is moved to `device` once.
-        config: the flags; `zslab.utils.seeds` derives the streams of training and evaluation from its seed. Synthesis,
-            transformation and scores use float32 whatever the precision of training (TF32 with "tf32").
+        networks: see `EpochTrainer`, as for data and config. Synthesis, transformation and scores use float32 whatever the
+            precision of training (TF32 with "tf32").
         zsl_head: the head over unseen classes.
-        gzsl: classifies over all classes, see `zslab.tfvaegan.evaluate.evaluate`.
+        gzsl: classifies over all classes, see `zslab.shared.classification.classify`.
 
     Raises:
         InputError: a batch is larger than the data, features lie outside [0, 1], or the device lacks the precision.
 
     Attributes:
-        epoch: epochs completed; within an epoch, `position` iterations of it are done.
         iterations_per_epoch: feedback_loop passes of ⌈n_train / batch_size⌉ iterations each.
     """
+
+    advice = "a lower --lr or lower --gammaD and --gammaG usually help"
+    config: TfvaeganConfig
+    networks: Networks
 
     def __init__(
         self,
@@ -59,13 +57,13 @@ class TfvaeganTrainer:
         gzsl: SoftmaxHead | GatedClassifier | None,
         device: torch.device,
     ):
-        set_precision(config.precision, device)
-        config = config.fitted(len(data.train), data.stage)
+        super().__init__(networks, data, config, device)
+        config = self.config
         _check(data, config, networks.critic_unseen is not None)
-        self.data, self.config, self.seed = data.to(device), config, config.manualSeed
-        self.zsl_head, self.gzsl = zsl_head, gzsl
+        self.zsl_head, self.gzsl, self.head_epochs = zsl_head, gzsl, zsl_head.epochs
         extra_loss = load_object(config.extra_loss, "--extra_loss")(self.data) if config.extra_loss else None
         self.state = TrainingState(networks, config, device, extra_loss)
+        self.optimizers = self.state.optimizers
         if device.type == "cpu":
             reuse_freed_memory(max(parameter.nbytes for parameter in networks.parameters()))
         # The host reads features from disk, and a CUDA graph cannot contain that.
@@ -74,11 +72,8 @@ class TfvaeganTrainer:
         self.capture = capture_cuda if captures else None
         self.steps: dict[bool, Step] = {}
         self.targets = self._decoder_targets()
-        self.generator = stream(config.manualSeed, TRAINING, device=device)
-        self.loop_length = -(-len(data.train) // config.batch_size)
-        self.iterations_per_epoch = config.feedback_loop * self.loop_length
-        self.epoch = self.position = 0
-        self.sums: dict[str, torch.Tensor] = {}
+        self.loop_length = self.iterations_per_epoch
+        self.iterations_per_epoch *= config.feedback_loop
 
     def _decoder_targets(self) -> torch.Tensor:
         """Return the attributes (C, A), scaled to [0, 1] per dimension where the decoder ends in a sigmoid."""
@@ -89,37 +84,25 @@ class TfvaeganTrainer:
         return (a - low) / torch.where(high > low, high - low, 1.0)
 
     def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
-        """Run the rest of the current epoch: for each loop, for each batch, one iteration.
-
-        Args:
-            keep_going: called after every iteration; False ends the call early, to be continued by another.
-
-        Returns:
-            Losses averaged over the epoch's iterations, or None when ended early.
-        """
+        """Run the rest of the current epoch: for each loop, for each batch, one iteration; see `EpochTrainer.train_epoch`."""
         with self._refused_nan_explained():
-            while self.position < self.iterations_per_epoch:
-                loop = self.position // self.loop_length  # feedback is active in loop 1 only, as in the release
-                for name, loss in self.step(feedback_active=loop == 1)().items():
-                    self.sums[name] = self.sums.get(name, 0.0) + loss.double()
-                self.position += 1
-                if not keep_going():
-                    return None
-            means = self.mean_losses()
-        self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
-        return means
+            return super().train_epoch(keep_going)
+
+    def iterate(self) -> Losses:
+        """Make one iteration; feedback is active in the second loop only, as in the release."""
+        return self.step(feedback_active=self.position // self.loop_length == 1)()
 
     def step(self, feedback_active: bool) -> Step:
         """Return a function that makes one iteration; where possible it is captured at the first request."""
         if feedback_active not in self.steps:
-            step: Step = partial(self._iterate, feedback_active)
+            step: Step = partial(self._iteration, feedback_active)
             if self.capture is not None:
                 name = f"iteration {'with' if feedback_active else 'without'} feedback"
                 step = capture_verified(step, self.state.tensors, self.generator, name, self.capture)
             self.steps[feedback_active] = step
         return self.steps[feedback_active]
 
-    def _iterate(self, feedback_active: bool) -> Losses:
+    def _iteration(self, feedback_active: bool) -> Losses:
         draws = draw(self.data, self.config, self.state.latent_dim, self.generator, self.state.transductive)
         with autocast(self.generator.device, self.config.precision == "bf16"):
             return iteration(self.state, self.data, self.targets, draws, feedback_active)
@@ -137,7 +120,7 @@ class TfvaeganTrainer:
                 raise
             loss = "reconstruction or cycle" if self.config.bce_att else "reconstruction"
             raise FloatingPointError(
-                f"the {loss} loss became nan in epoch {self.epoch}, before iteration {self.position}; {ADVICE}"
+                f"the {loss} loss became nan in epoch {self.epoch}, before iteration {self.position}; {self.advice}"
             ) from None
 
     def mean_losses(self) -> dict[str, float]:
@@ -146,13 +129,8 @@ class TfvaeganTrainer:
         Raises:
             FloatingPointError: one of them is not finite; it is named.
         """
-        means = mean_losses(self.sums, self.epoch, self.position, ADVICE)
+        means = super().mean_losses()
         return means | ({"vae": means["reconstruction"] + means["kl"]} if means else {})
-
-    @property
-    def head_epochs(self) -> int:
-        """Number of head epochs that `evaluate` measures."""
-        return self.zsl_head.epochs
 
     @property
     def status(self) -> dict[str, float]:
@@ -160,54 +138,34 @@ class TfvaeganTrainer:
         return {"lambda1": self.state.penalty_weight.item()}
 
     def evaluate(self, keep: Container[int] = (), constant: float | None = None, progress: Progress = unwatched) -> Evaluation:
-        """Evaluate the networks; see `zslab.tfvaegan.evaluate.evaluate`.
-
-        It draws from a stream of its own, fixed by seed and epoch, so that evaluating does not change the training.
-        """
-        generator = stream(self.seed, EVALUATION, self.epoch, self.data.attributes.device)
-        return evaluate(
-            self.state.networks, self.data, self.config, self.zsl_head, self.gzsl, generator, keep, constant, progress
-        )
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Return all network parameters, by name."""
-        return self.state.networks.state_dict()
+        """Evaluate the networks; see `zslab.tfvaegan.evaluate.evaluate`."""
+        generator = self.evaluation_stream()
+        return evaluate(self.networks, self.data, self.config, self.zsl_head, self.gzsl, generator, keep, constant, progress)
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that `load_state_dict` needs to continue bit for bit."""
-        return {
-            "networks": self.weights(),
-            "optimizers": {name: optimizer.state_dict() for name, optimizer in self.state.optimizers.items()},
-            "lambda1": self.state.penalty_weight,
-            "generator": self.generator.get_state(),
-            "epoch": self.epoch,
-            "position": self.position,
-            "sums": self.sums,
-        }
+        return super().state_dict() | {"lambda1": self.state.penalty_weight}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        epoch, position = state["epoch"], state["position"]
-        check_tensors(state["networks"], self.weights())
         check_tensors({"lambda1": state["lambda1"]}, {"lambda1": self.state.penalty_weight})
         if state["lambda1"] < 0:
             raise ValueError("lambda1 is negative")
-        self.state.networks.load_state_dict(state["networks"])
-        n = epoch * self.iterations_per_epoch + position
-        n_steps = {"generator": n, "critic": n * self.config.critic_iter}  # those of the others depend on the config
-        for name, optimizer in self.state.optimizers.items():
-            load_optimizer(optimizer, state["optimizers"][name], n_steps.get(name))
+        if state["position"] and not {"reconstruction", "kl"} <= state["sums"].keys():
+            raise ValueError("the losses lack those of the VAE")
+        super().load_state_dict(state)
         self.state.penalty_weight.copy_(state["lambda1"])
         self.steps = {}  # a captured iteration uses the optimizers' former tensors
-        self.generator.set_state(state["generator"].cpu())
-        self.epoch, self.position = epoch, position
-        self.sums = checked_sums(state["sums"], position, self.data.attributes.device, ("reconstruction", "kl"))
+
+    def n_steps(self, name: str, epoch: int, position: int) -> int | None:
+        """Return the steps of generator and critic; those of the others depend on the config."""
+        n = epoch * self.iterations_per_epoch + position
+        return {"generator": n, "critic": n * self.config.critic_iter}.get(name)
 
 
 def _check(data: StageData, config: TfvaeganConfig, transductive: bool) -> None:
-    pools = {"training": data.train} | ({"unlabeled": data.test_unseen} if transductive else {})
-    for name, samples in pools.items():
-        check_batch_size(config.batch_size, len(samples), f"{name} samples of the {data.stage} stage")
+    if transductive:
+        check_batch_size(config.batch_size, len(data.test_unseen), f"unlabeled samples of the {data.stage} stage")
     features = data.train.features
     if isinstance(features, LazyFeatures):
         features = features[:CHUNK]  # some samples reveal a wrong scaling; reading all takes minutes

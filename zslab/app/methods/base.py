@@ -1,13 +1,16 @@
 """What an exported method is: it turns features into class scores, explains a class by its attributes, takes new classes in.
 
-    class Nearest(Served, names=["nearest"]):
+    class Nearest(Served):
         Settings = NearestSettings  # a msgspec struct: what the method needs beside its weights
 
+        def of_run(cls, model, dataset, run): ...  # a class method: put settings, scaling and weights into the model
         def build(self, model): ...  # take the weights, set feature_shape
         def forward(self, features, unseen_only=None): ...  # -> Output
 
-registers a method; export, model files, predictor and page then know it. The modules of this package are imported when they are
-asked for.
+    METHOD = Method("nearest", ..., served=Nearest)
+
+Export, model files, predictor and page then know it, where the package that defines METHOD offers it as an entry point
+`zslab.methods`, or the command names it. The modules of this package are imported when they are asked for.
 """
 
 from __future__ import annotations
@@ -28,8 +31,10 @@ from torch import Tensor, nn
 from zslab.app.model_file import EXPORT_AGAIN, Model
 from zslab.data.dataset import Dataset, Samples, fit_scaling
 from zslab.errors import InputError, examples, readable
+from zslab.method import load_method, offered_methods
 from zslab.results.checkpoint import check_tensors
 from zslab.utils.files import converted
+from zslab.utils.plugins import load_object
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -88,8 +93,11 @@ class Served(ABC):
     feature_shape: tuple[int, ...]
     generalized: bool = True
 
-    def __init_subclass__(cls, *, names: Iterable[str]) -> None:
-        """Register the method under the names, one for each variant, that model files and results have."""
+    def __init_subclass__(cls, *, names: Iterable[str] = ()) -> None:
+        """Register a method of the package under the names, one for each variant, that model files and results have.
+
+        Any other is found by its `zslab.Method`.
+        """
         _registered.update(dict.fromkeys(names, cls))
 
     def __init__(self, model: Model, where: object, device: torch.device):
@@ -155,11 +163,19 @@ class Served(ABC):
             raise InputError(f"scaling must be of {dim} dimensions", where=self.where, got="another", fix=EXPORT_AGAIN)
 
 
-def methods() -> dict[str, type[Served]]:
-    """Return the registered methods by name: those of the modules of this package, and those that others have registered."""
+def methods(*named: str) -> dict[str, type[Served]]:
+    """Return what exported methods are, by name: those of the modules of this package, and of methods that others offer.
+
+    Args:
+        named: further methods, as `zslab.method.load_method` takes them.
+    """
     package = import_module("zslab.app.methods")
     for module in iter_modules(package.__path__):
         import_module(f"{package.__name__}.{module.name}")
+    for method in map(load_method, [*named, *offered_methods()]):
+        if method.served is not None:
+            served = load_object(method.served, method.name) if isinstance(method.served, str) else method.served
+            _registered.setdefault(method.name, served)
     return _registered
 
 

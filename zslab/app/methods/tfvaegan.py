@@ -24,7 +24,8 @@ from zslab.data.lazy import fits
 from zslab.errors import InputError
 from zslab.shared.gate import EntropyDetector, ThresholdRule
 from zslab.shared.heads import SoftmaxHead
-from zslab.tfvaegan.networks import Critic, Encoder, Feedback, Generator, Networks, SemanticDecoder
+from zslab.shared.wgan import Critic, Generator
+from zslab.tfvaegan.networks import Encoder, Feedback, Networks, SemanticDecoder
 from zslab.tfvaegan.synthesis import synthesize, transform
 from zslab.utils.seeds import REFIT, stream
 
@@ -228,46 +229,8 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
         places = {self.base.class_names[k]: row for row, k in enumerate(base.classes_.tolist())}
         old = classes[~torch.isin(classes, new)]
         rows = torch.tensor([places[self.model.class_names[k]] for k in old.tolist()], dtype=torch.int64, device=self.device)
-        weight, bias = base.weight_[rows], base.bias_[rows]
-        if len(new):
-            new_weight, new_bias = self._train_rows(weight, bias, old, new, x, labels)
-            weight, bias = torch.cat([weight, new_weight]), torch.cat([bias, new_bias])
-        order = torch.cat([old, new]).argsort()
-        return self._with_rows(weight=weight[order], bias=bias[order], classes=classes.clone())
-
-    def _train_rows(
-        self, weight: Tensor, bias: Tensor, old: Tensor, new: Tensor, x: Tensor, labels: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Train rows of new classes (m,) by softmax cross-entropy over all classes, with the rows of old ones (k,) fixed.
-
-        Args:
-            weight, bias: (k, width) and (k,) of the old classes.
-            old, new: the classes, ascending.
-            x, labels: (n, width) and (n,) samples of old and new classes.
-
-        Returns:
-            Weight (m, width) and bias (m,) of the new classes.
-        """
-        settings, generator = self.head_settings, stream(SEED, REFIT, device=self.device)
-        old_logits = x @ weight.T + bias
-        old_total = torch.cat([old_logits, x.new_full((len(x), 1), -torch.inf)], dim=1).logsumexp(dim=1)
-        is_new = torch.isin(labels, new)
-        target = torch.zeros(len(x), device=x.device)
-        target[~is_new] = old_logits[~is_new, torch.searchsorted(old, labels[~is_new])]
-        column = torch.searchsorted(new, labels).clamp(max=len(new) - 1)
-        new_weight = torch.randn(len(new), self.width, generator=generator, device=x.device).mul_(0.02).requires_grad_()
-        new_bias = torch.zeros(len(new), device=x.device, requires_grad=True)
-        adam = torch.optim.Adam([new_weight, new_bias], lr=settings.lr, betas=(0.5, 0.999))
-        for _ in range(settings.epochs):
-            for batch in torch.randperm(len(x), generator=generator, device=x.device).split(settings.batch_size):
-                logits = x[batch] @ new_weight.T + new_bias
-                total = torch.cat([old_total[batch, None], logits], dim=1).logsumexp(dim=1)
-                own = torch.where(is_new[batch], logits.gather(1, column[batch, None]).squeeze(1), target[batch])
-                loss = (total - own).mean()
-                adam.zero_grad()
-                loss.backward()
-                adam.step()
-        return new_weight.detach(), new_bias.detach()
+        head = self._with_rows(weight=base.weight_[rows], bias=base.bias_[rows], classes=old)
+        return head.extended(x, labels, new, stream(SEED, REFIT, device=self.device)) if len(new) else head
 
 
 def indices_of(mask: object) -> Tensor:
