@@ -201,15 +201,15 @@ class Predictor:
     def outputs(self, features: np.ndarray, unseen_only: bool | None = None) -> Iterator[Output]:
         """Yield what the method says of features (n, *feature_shape), a part of them at a time."""
         self._update()
-        if len(features):
-            fix = "Use features of the backbone of training."
-            features = array(features, "the features", "features", (None, *self.feature_shape), fix=fix)
         for start in range(0, len(features), self._method.chunk):
-            part = np.ascontiguousarray(features[start : start + self._method.chunk], dtype=np.float32)
-            yield self._method.forward(self._scaled(torch.from_numpy(part)).to(self.device), unseen_only)
+            yield self._output(features[start : start + self._method.chunk], unseen_only)
 
-    def _scaled(self, features: Tensor) -> Tensor:
-        return features if self.model.scaling is None else torch.from_numpy(self.model.scaling(features.cpu().numpy()))
+    def _output(self, features: np.ndarray, unseen_only: bool | None) -> Output:
+        fix = "Use features of the backbone of training."
+        features = array(features, "the features", "features", (None, *self.feature_shape), fix=fix)
+        scaled = features if self.model.scaling is None else self.model.scaling(features)
+        x = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)).to(self.device)
+        return self._method.forward(x, unseen_only)
 
     def familiarity(self, features: np.ndarray) -> np.ndarray | None:
         """Return how like the training samples features (n, D) are, to be compared with `model.familiarity.threshold`.
@@ -228,10 +228,11 @@ class Predictor:
         Raises:
             InputError: some are NaN: the model holds finite numbers whose products are not.
         """
-        found = output.unseen if unseen_only else output.every
-        assert found is not None
-        offset = self.model.calibration.offset if calibration is None else calibration
-        scores = found if unseen_only else found - offset * torch.from_numpy(self.seen_).to(found.device)
+        scores = output.unseen if unseen_only else output.every
+        assert scores is not None
+        if not unseen_only:
+            offset = self.model.calibration.offset if calibration is None else calibration
+            scores = scores - offset * torch.from_numpy(self.seen_).to(scores.device)
         if scores.isnan().any():
             got, fix = f"{int(scores.isnan().sum())} that are not", f"Its weights or scaling are too large. {EXPORT_AGAIN}"
             raise InputError("class scores must be numbers", where=self.where, got=got, fix=fix)
@@ -240,12 +241,11 @@ class Predictor:
     def _check_choice(self, unseen_only: bool) -> None:
         self._update()
         if not unseen_only and not self.generalized:
-            raise InputError(
-                "the model must have a head over all classes to choose among them",
-                where=self.where,
-                got="one over unseen classes only",
-                fix="Ask for unseen classes only (--zsl), or train with --gzsl.",
+            must, fix = (
+                "the model must have a head over all classes",
+                "Ask for unseen classes only (--zsl), or train with --gzsl.",
             )
+            raise InputError(must, where=self.where, got="one over unseen classes only", fix=fix)
 
     # ---- images and videos ------------------------------------------------------------------------------------------
 
@@ -284,10 +284,11 @@ class Predictor:
 
         def described(inputs: list[Tensor], names: list[str], views: list[View]) -> list[Prediction]:
             stacked = torch.stack(inputs) if len(inputs) > 1 else inputs.pop()[None]  # a video is not copied
-            features = self._features(stacked)
-            output = self._method.forward(self._scaled(features).to(self.device), unseen_only)
+            pooled, regions = backbone.features(stacked)
+            features = self._method.as_stored(regions if self._method.uses_regions else pooled).cpu().numpy()
+            output = self._output(features, unseen_only)
             scores = self.scores(output, unseen_only, calibration) / self.model.calibration.temperature
-            likeness = self.familiarity(features.cpu().numpy())
+            likeness = self.familiarity(features)
             return describe(self._method, output, scores, self.model, names, views, likeness, top=top, attributes=attributes)
 
         def predictions() -> Iterator[Prediction]:
@@ -310,15 +311,6 @@ class Predictor:
                 yield from (outcome or next(found) for outcome in outcomes)
 
         return predictions()
-
-    def _features(self, batch: Tensor) -> Tensor:
-        """Return the features of prepared images, as the method takes them."""
-        pooled, regions = self.backbone.features(batch)
-        features = self._method.as_stored(regions if self._method.uses_regions else pooled)
-        if tuple(features.shape[1:]) != self.feature_shape:
-            must = f"the backbone must give features of the shape {self.feature_shape}"
-            raise InputError(must, where=self.where, got=tuple(features.shape[1:]), fix=EXPORT_AGAIN)
-        return features
 
     # ---- new classes --------------------------------------------------------------------------------------------------
 

@@ -36,8 +36,6 @@ from zslab.features.images import open_image
 from zslab.features.modality import IMAGES
 from zslab.report.attention import attribute_name
 from zslab.report.overlay import overlay
-from zslab.toy.render import render_bird
-from zslab.toy.species import ATTRIBUTES, SPECIES, UNSEEN_CLASSES
 from zslab.utils.names import clean_name, find_names, match_names, readable_names
 
 
@@ -78,6 +76,7 @@ CSS = """
 .zslab-tiles .grid-wrap { min-height: 0; max-height: none; padding-top: 2.2rem; }
 .zslab-tiles .grid-container { grid-template: none / repeat(auto-fill, minmax(max(5.5rem, 22%), 1fr)); grid-auto-rows: auto; }
 .zslab-tiles .thumbnail-lg { height: auto; aspect-ratio: auto; }
+.label-wrap { text-align: left; }
 .zslab-tiles .caption-label { position: static; max-width: none; border: 0; padding: 0; white-space: normal; }
 """
 
@@ -130,11 +129,6 @@ class Visit:
         places = (label if place is None else place for place, label in zip(by_name, by_label))
         return [None if place is None else known[place] for place in places]
 
-    def row(self, name: str) -> np.ndarray:
-        """Return the attributes (A,) of a class; zeros where there is no such class."""
-        table = self.predictor.table
-        return np.array(table[self.predictor.classes_.index(name)]) if name in self.labels else np.zeros(table.shape[1])
-
     def changed(self, act: Callable[[Predictor], object], sentence: str) -> Visit:
         """Return a visit whose predictor is a copy, changed by `act` as `sentence` says, with heads fitted again."""
         predictor = self.predictor.copy()
@@ -148,10 +142,7 @@ class Visit:
 
 
 def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None], sentence: str = "") -> Visit:
-    """Return the visit with a new class: attributes of class `copied`, or zeros for `NONE`, but for `values` by attribute.
-
-    Where class vectors came from text, it is known by a sentence instead.
-    """
+    """Return the visit with a new class, see `edited_row`; where class vectors came from text, it is known by a sentence."""
     where, name = "the name of the new class", " ".join(clean_name(name or "").split())
     if not name:
         raise InputError("there must be printable characters", where=where, got="none", fix="Type a name.")
@@ -175,19 +166,13 @@ def remove(visit: Visit, name: str) -> Visit:
 
 
 def edited_row(visit: Visit, name: str, values: Mapping[str, float | None]) -> np.ndarray:
-    """Return the attributes (A,) of a class with some values replaced."""
-    row = visit.row(name)
+    """Return the attributes (A,) of a class, or zeros for `NONE`, but for `values` by attribute; None keeps what is there."""
+    names, table = visit.predictor.classes_, visit.predictor.table
+    row = np.array(table[names.index(name)]) if name in names else np.zeros(table.shape[1])
     for attribute, value in values.items():
-        if value is None:
-            raise InputError("there must be a number", where=attribute_name(attribute), got="nothing", fix="Type a number.")
-        place = visit.predictor.attribute_names.index(attribute)
-        row[place] = row[place] if value == shown(row[place]) else value  # what reads as it was shown is not rounded to that
+        if value is not None:
+            row[visit.predictor.attribute_names.index(attribute)] = value
     return row
-
-
-def shown(value: float) -> float:
-    """Return a value as fields show it."""
-    return float(f"{value:.6g}")
 
 
 def take_table(visit: Visit, path: str) -> Visit:
@@ -263,9 +248,7 @@ def show(visit: Visit, image: Image.Image | None, prediction: Prediction, is_ope
     title = f"{prediction.image}: {visit.marked[best[0].name]}, {100 * best[0].probability:.1f} %"
     with gr.Accordion(title + " (not sure)" * bool(prediction.doubt), open=is_open):
         if prediction.doubt:
-            gr.Markdown(
-                f"**Not sure:** this image is {prediction.doubt}. It may show none of the classes.", elem_classes="zslab-doubt"
-            )
+            gr.Markdown(f"**Not sure:** this image is {prediction.doubt}. It may show none of the classes.")
         with gr.Row():
             gr.Image(image, show_label=False, format="jpeg", interactive=False, buttons=[], min_width=240)
             scores = {visit.marked[score.name]: score.probability for score in prediction.classes}
@@ -302,13 +285,10 @@ def gallery(tiles: Sequence[tuple[Image.Image | str, str]], label: str, **option
 
 
 def slider(stored: float) -> dict[str, Any]:
-    """Return range, step and first value of the calibration: the stored value to two digits, and thrice as far."""
-    if not stored:
-        return {"minimum": 0, "maximum": 3, "step": 0.05, "value": 0}  # scores of both methods differ by a few units
-    step = 10.0 ** (math.floor(math.log10(abs(stored))) - 1)
-    value = round(stored / step) * step
-    numbers = {"minimum": min(0.0, 3 * value), "maximum": 3 * abs(value), "step": step, "value": value}
-    return {name: round(number, 9) for name, number in numbers.items()}
+    """Return range, step and first value of the calibration: thrice as far as the stored value, which has three digits."""
+    reach = float(f"{3 * abs(stored) or 3:.2g}")  # scores of all methods differ by a few units
+    step = 10.0 ** (math.floor(math.log10(reach)) - 2)
+    return {"minimum": -reach, "maximum": reach, "step": step, "value": round(round(stored / step) * step, 12)}
 
 
 def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> gr.Blocks:
@@ -416,12 +396,14 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
             if chosen != NONE and chosen not in now.labels:
                 gr.Markdown("Choose a class of the list.")
                 return
-            row = dict(zip(now.predictor.attribute_names, map(shown, now.row(chosen).tolist())))
-            # A key keeps what was typed when another attribute is chosen.
-            numbers = [
-                gr.Number(row[each], label=attribute_name(each), interactive=True, key=(chosen, each, len(now.changes)))
+            row = dict(zip(now.predictor.attribute_names, edited_row(now, chosen, {})))
+            numbers = [  # a key keeps what was typed when another attribute is chosen
+                gr.Number(
+                    None, label=attribute_name(each), interactive=True, key=(chosen, each, len(now.changes)),
+                    placeholder=f"{row[each]:.4g}",
+                )
                 for each in attributes
-            ]
+            ]  # fmt: skip
 
             # Class and attributes are those of these fields, whatever the lists above say by now.
             def added(visit: Visit, name: str, sentence: str, *numbers: float | None) -> Visit:
@@ -465,9 +447,8 @@ def serving(
 
     Args:
         predictor: a model of images.
-        host: the address to listen on; "0.0.0.0" lets the network in, which nothing protects.
-        port: to listen on.
-        examples: folder of example images; without it, models of the toy set show toy birds.
+        host, port: to listen on; "0.0.0.0" lets the network in, which nothing protects.
+        examples: folder of images to try.
     """
     if predictor.modality is not IMAGES:
         got, fix = f"a model of {predictor.modality.name}s", "Predict without --web."
@@ -478,7 +459,10 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="zslab-web-") as temporary, ExitStack() as stack:
         folder = Path(temporary).resolve()
         stack.enter_context(environment(GRADIO_TEMP_DIR=str(folder / "uploads")))
-        page = build(predictor, folder, _examples(predictor, examples, folder))
+        tiles = IMAGES.find([examples])[:MAX_EXAMPLES] if examples is not None else []
+        for path in tiles:
+            open_image(path).save(folder / f"{path.stem}.png")
+        page = build(predictor, folder, [folder / f"{path.stem}.png" for path in tiles])
         stack.callback(page.close, verbose=False)
         must = "the address must be a free one of this machine"
         with readable(f"{host}:{port}", must, "Choose another port.", (OSError, OverflowError)), environment(no_proxy="*"):
@@ -487,20 +471,3 @@ def serving(
                 footer_links=[], run_history=False, state_session_capacity=VISITS, theme=theme, css=CSS,
             )  # fmt: skip
         yield url
-
-
-def _examples(predictor: Predictor, examples: str | Path | None, folder: Path) -> list[Path]:
-    """Copy images to try into `folder`: at most `MAX_EXAMPLES` of `examples`, or toy birds for a model of the toy set."""
-    images: dict[str, Image.Image] = {}
-    if examples is not None:
-        images = {path.stem: open_image(path) for path in IMAGES.find([examples])[:MAX_EXAMPLES]}
-    elif set(predictor.attribute_names) == set(ATTRIBUTES):
-        seen = [name for name in SPECIES if name not in UNSEEN_CLASSES]
-        names, labels = [*UNSEEN_CLASSES[::2], *seen[3::9]], readable_names(list(SPECIES))
-        images = {
-            labels[name]: render_bird(SPECIES[name], np.random.RandomState(200 + number), size=336).image
-            for number, name in enumerate(names)
-        }
-    for stem, image in images.items():
-        image.save(folder / f"{stem}.png")
-    return [folder / f"{stem}.png" for stem in images]
