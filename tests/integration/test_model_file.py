@@ -22,7 +22,6 @@ from zslab.app.model_file import KEY, read_model, write_model
 from zslab.app.predictor import Predictor
 from zslab.baselines.eszsl import Eszsl
 from zslab.cli import main
-from zslab.data.dataset import FeatureScaling
 from zslab.errors import InputError
 from zslab.results.checkpoint import content_digest
 from zslab.results.finished import read_run
@@ -158,55 +157,6 @@ def test_a_model_that_predicts_otherwise_is_refused_for_either_task(birds, tmp_p
     assert not (tmp_path / "m.zsl").exists()
 
 
-@pytest.mark.parametrize("task", ["zsl", "gzsl"])
-def test_a_changed_head_is_refused_for_its_own_task(birds, task) -> None:
-    run, model = read_run(birds.runs["tfvaegan"]), read_model(birds.models["tfvaegan"])
-    dataset, _ = export_module._read_data(run, None)
-    opposite = {f"{task}_head.{key}": -model.weights[f"{task}_head.{key}"] for key in ("weight", "bias")}
-    with pytest.raises(InputError, match=rf", {task}: .*got 0\.0 %"):
-        changed = msgspec.structs.replace(model, weights=model.weights | opposite)
-        export_module.check_predictions(changed, dataset, run)
-
-
-class Spied(np.ndarray):
-    """Features that call `note` with the numbers of rows that are read."""
-
-    note = None
-
-    def __getitem__(self, index):
-        Spied.note(index)
-        return np.asarray(self)[index]
-
-
-@pytest.mark.parametrize("tasks", ["gzsl", "zsl and gzsl"])
-@pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
-def test_every_test_sample_is_read_once(birds, monkeypatch, method, tasks) -> None:
-    run, model = read_run(birds.runs[method]), read_model(birds.models[method])
-    for task in {"zsl", "gzsl"} - set(tasks.split()):
-        del run.arrays[f"model_last_{task}_predictions"]
-    dataset, _ = export_module._read_data(run, None)
-    rows: list[int] = []
-    if method == "dazle":
-        read = dataset.regions.read
-        monkeypatch.setattr(dataset.regions, "read", lambda part: rows.extend(part.tolist()) or read(part))
-    else:
-        monkeypatch.setattr(Spied, "note", lambda part: rows.extend(part.tolist()))
-        dataset = replace(dataset, features=dataset.features.view(Spied))
-    monkeypatch.setattr(export_module, "CHECKED", 7)
-    export_module.check_predictions(model, dataset, run)
-    tests = np.concatenate([dataset.locations["test_seen"], dataset.locations["test_unseen"]])
-    assert rows == tests.tolist() and len(set(rows)) == len(rows) >= 6
-
-
-def test_export_scales_what_it_keeps_and_what_it_checks_and_each_once(birds, tmp_path, monkeypatch) -> None:
-    scaled, scale = [], FeatureScaling.__call__
-    monkeypatch.setattr(FeatureScaling, "__call__", lambda self, rows: scaled.append(np.atleast_2d(rows)) or scale(self, rows))
-    model = export(ExportConfig(birds.runs["tfvaegan"], tmp_path / "m.zsl", max_seen_per_class=2, method="tfvaegan"))
-    counts = read_run(birds.runs["tfvaegan"]).result.data.counts
-    largest = 1  # of training, which the divisor comes from
-    assert sum(map(len, scaled)) == largest + len(model.train) + counts["test_seen"] + counts["test_unseen"]
-
-
 def test_damaged_or_older_weights_of_a_run_are_one_error(birds, tmp_path, capsys) -> None:
     shutil.copytree(birds.runs["tfvaegan"], tmp_path / "run")
     weights = tmp_path / "run" / "model_last.safetensors"
@@ -245,12 +195,9 @@ class Bomb:
     [
         lambda good: b"",
         lambda good: pickle.dumps(Bomb()),
-        lambda good: b"PK\x03\x04" + bytes(100),
         lambda good: b"just some text, longer than a header",
         lambda good: good[: len(good) // 2],
-        lambda good: good[:40],
         lambda good: (2**40).to_bytes(8, "little") + good[8:],
-        lambda good: (64 * 2**20).to_bytes(8, "little") + b"{" + bytes(64 * 2**20),
         lambda good: good[:-5] + bytes([good[-5] ^ 64]) + good[-4:],
         lambda good: None,
     ],
@@ -280,24 +227,17 @@ def test_other_containers_and_folders_are_refused(tmp_path) -> None:
     "field, value",
     [
         ("format_version", 99),
-        ("format_version", True),
         ("title", 3),
-        ("title", None),
         ("class_names", []),
         ("class_names", ["a"] * 9),
         ("class_names", ["a\nb", *"bcdefghi"]),
-        ("class_names", "abc"),
         ("settings", []),
-        ("backbone", {"spec": 3, "weights": "", "digest": ""}),
         ("backbone", {"spec": {}, "weights": "", "digest": ""}),
         ("backbone", {"spec": {"name": "resnet18", "crop": 0}, "weights": "", "digest": ""}),
         ("train_share", 2),
-        ("train_share", 0),
         ("calibration", {"offset": 1e29}),
         ("calibration", {"temperature": 0}),
         ("rows", [1]),
-        ("config", None),
-        ("notes", [3]),
     ],
 )
 def test_a_header_that_lies_is_refused(tmp_path, field, value) -> None:
@@ -309,8 +249,8 @@ def test_a_header_that_lies_is_refused(tmp_path, field, value) -> None:
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("attributes", torch.zeros(3, 3)),
         ("attributes", torch.full((9, 5), torch.nan)),
+        ("attributes", torch.ones(9, 5)),
         ("table", torch.zeros(9, 5)),
         ("seen", torch.zeros(9, dtype=torch.bool)),
         ("seen", torch.ones(8, dtype=torch.bool)),
@@ -320,7 +260,6 @@ def test_a_header_that_lies_is_refused(tmp_path, field, value) -> None:
         ("scaling.divisor", torch.tensor(0, dtype=torch.float64)),
         ("strange.tensor", torch.zeros(1)),
         ("class_names", None),
-        ("settings", None),
         ("attribute_scale.low", None),
     ],
 )
@@ -334,21 +273,14 @@ def test_a_part_that_lies_or_is_missing_is_named(tmp_path, name, value) -> None:
     "method, change",
     [
         ("tfvaegan", {"hidden_dim": 10**6}),
-        ("tfvaegan", {"hidden_dim": -1}),
         ("tfvaegan", {"latent_dim": 2}),
-        ("tfvaegan", {"transform": False}),
         ("tfvaegan", {"transform": "yes"}),
         ("tfvaegan", {"decoder_output": "none"}),
-        ("tfvaegan", {"head_lr": "1"}),
         ("tfvaegan", {"gate": {"rule": "x"}}),
-        ("tfvaegan", {"n_synthetic": True}),
         ("tfvaegan", {"n_synthetic": 10**6}),
-        ("tfvaegan", {"head_epochs": 10**6}),
         ("dazle", {"grid": [7]}),
         ("dazle", {"grid": [7, 10**9]}),
-        ("dazle", {"word_dim": 10**6}),
         ("dazle", {"options": {}}),
-        ("dazle", {"margin": None}),
         ("prototype regression", {"feature_dim": 8}),
     ],
 )

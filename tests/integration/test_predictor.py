@@ -111,54 +111,36 @@ def test_dazle_explains_by_parts_of_its_score_and_shows_where_it_looked(birds) -
     assert all(m.shape == (7, 7) and m.min() >= 0 and m.sum() == pytest.approx(1, abs=1e-4) for m in maps.values())
 
 
+def trained(birds, folder: Path, **flags) -> Path:
+    """A DAZLE of other flags; its run folder."""
+    shared = {"cache": "memory", "split_file": Path("att_splits.mat")}
+    return train_dazle("BIRDS", birds.root / "data", folder, birds.made.regions, **shared, **flags)
+
+
 def test_a_run_with_an_attribute_that_has_no_word_vector_is_kept_too(birds, tmp_path) -> None:
     """Its data are opened as the run opened them, every flag of it."""
     vectors = np.random.default_rng(0).normal(size=(len(birds.table.attribute_names), 12))
     vectors[3] = 0
     np.save(tmp_path / "vectors.npy", vectors)
-    run = train_dazle(
-        "BIRDS",
-        birds.root / "data",
-        tmp_path / "runs",
-        birds.made.regions,
-        cache="memory",
-        nepoch=1,
-        split_file=Path("att_splits.mat"),
-        w2v_file=tmp_path / "vectors.npy",
-        allow_missing_w2v=True,
-    )
+    run = trained(birds, tmp_path / "runs", nepoch=1, w2v_file=tmp_path / "vectors.npy", allow_missing_w2v=True)
     assert export(ExportConfig(run, tmp_path / "birds.zsl")).weights["vectors"].shape == (len(vectors), 12)
 
 
 def test_a_convolutions_running_statistics_come_along(birds, tmp_path) -> None:
     """A model with batch normalization predicts what its run did, one image at a time as well, and refuses a lie."""
-    run = train_dazle(
-        "BIRDS",
-        birds.root / "data",
-        tmp_path / "runs",
-        birds.made.regions,
-        cache="memory",
-        nepoch=4,
-        split_file=Path("att_splits.mat"),
-        is_conv=True,
-        non_linear_emb=True,
-        uniform_att_1=True,
-    )
+    run = trained(birds, tmp_path / "runs", nepoch=4, is_conv=True, non_linear_emb=True, uniform_att_1=True)
     model = export(ExportConfig(run, tmp_path / "conv.zsl"))
-    stored, trained = read_model(tmp_path / "conv.zsl").weights, load_file(run / "model_last.safetensors")
+    stored, trained_ones = read_model(tmp_path / "conv.zsl").weights, load_file(run / "model_last.safetensors")
     statistics = [f"normalization.{name}" for name in ("running_mean", "running_var", "num_batches_tracked")]
-    assert all(torch.equal(stored[name], trained[name]) for name in statistics)
-    assert stored[statistics[0]].any() and stored[statistics[2]] > 4
-    predictor, (features, _, _) = Predictor.load(tmp_path / "conv.zsl"), test_rows(birds)
+    assert all(torch.equal(stored[name], trained_ones[name]) for name in statistics)
+    predictor, (features, files, _) = Predictor.load(tmp_path / "conv.zsl"), test_rows(birds)
     together = predictor.decision_function(features["dazle"], calibration=0)
     expected = np.load(run / "evaluation.npz")["model_last_gzsl_predictions"]
     assert together.argmax(axis=1).tolist() == expected.tolist()
     alone = np.concatenate([predictor.decision_function(row[None], calibration=0) for row in features["dazle"]])
     assert np.allclose(alone, together, rtol=1e-4, atol=1e-4)
-    (prediction,) = predictor.predict(test_rows(birds)[1][:1])
+    (prediction,) = predictor.predict(files[:1])
     assert next(iter(prediction.attention.values())).shape == (6, 6)
-    other = msgspec.structs.replace(model, weights=model.weights | {statistics[0]: stored[statistics[0]] + 1})
-    assert not np.allclose(Predictor(other).decision_function(features["dazle"], calibration=0), together, rtol=1e-2)
     for name, value in ((statistics[1], -stored[statistics[1]]), (statistics[2], stored[statistics[2]].float())):
         with pytest.raises(InputError, match=re.escape(name)):
             Predictor(msgspec.structs.replace(model, weights=model.weights | {name: value}))
@@ -334,11 +316,8 @@ def test_classes_from_a_csv_and_changed_attributes(birds, tmp_path) -> None:
         (lambda p, row: p.add_class("new", row[:-1]), "'new': .*48 values.*got 47"),
         (lambda p, row: p.add_class("new", 0 * row), "'new'"),
         (lambda p, row: p.add_class("new", {"x": 1}), "'new': .*got x"),
-        (lambda p, row: p.add_class("new", dict(zip(p.attribute_names[1:], row))), r"48 attributes .got none for '"),
         (lambda p, row: p.add_class("new", [float("nan"), *row[1:]]), "'nan'"),
-        (lambda p, row: p.add_class("\u200e ", row), "row 1"),
         (lambda p, row: p.set_attributes({"nobody": row}), "nobody"),
-        (lambda p, row: p.remove_class("nobody"), "nobody"),
         (lambda p, row: p.remove_class(p.classes_[0]), "unseen"),
         (lambda p, row: p.predict([], batch_size=0), "batch_size"),
         (lambda p, row: p.predict_proba(np.zeros((2, 3))), r"\(2, 3\)"),
@@ -362,7 +341,7 @@ def test_scores_that_overflow_are_an_error(method) -> None:
             ask(features)
 
 
-def test_what_the_network_sees_of_a_image() -> None:
+def test_what_the_network_sees_of_an_image() -> None:
     crop = BackboneSpec("resnet101", resize=256, crop=192)
     assert BackboneSpec("descriptor").seen_part((300, 100)) == (0, 0, 1, 1)
     assert crop.seen_part((100, 100)) == pytest.approx((0.125, 0.125, 0.875, 0.875))

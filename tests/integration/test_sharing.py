@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import re
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import msgspec
 import pytest
@@ -23,74 +20,34 @@ from zslab.errors import InputError
 from zslab.features.backbones import BackboneSpec
 
 huggingface_hub = pytest.importorskip("huggingface_hub")
-SHA = "0123456789abcdef0123456789abcdef01234567"
 
 ROW = "ESZSL, centered, calibrated"
 
 
-class Hub(BaseHTTPRequestHandler):
-    """As much of the Hub as pushing and loading one small model needs."""
-
-    files: dict[str, bytes] = {}
-    repositories: set[str] = set()
-
-    def log_message(self, *_: object) -> None:
-        """Print nothing."""
-
-    def answer(self, content: object, status: int = 200, **headers: str) -> None:
-        body = content if isinstance(content, bytes) else json.dumps(content).encode()
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        if self.path.endswith("/repos/create"):
-            content = json.loads(body)
-            self.repositories.add(f"{content.get('organization', 'somebody')}/{content['name']}")
-            self.answer({"url": f"http://{self.headers['Host']}/user/birds", "name": "user/birds"})
-        elif "/preupload/" in self.path:
-            files = [{"path": f["path"], "uploadMode": "regular", "shouldIgnore": False} for f in json.loads(body)["files"]]
-            self.answer({"files": files})
-        elif "/commit/" in self.path:
-            for line in map(json.loads, body.splitlines()):
-                if line["key"] == "file":
-                    self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
-            url = f"http://{self.headers['Host']}/user/birds/commit/{SHA}"
-            self.answer({"success": True, "commitOid": SHA, "commitUrl": url})
-        else:
-            self.answer({}, 200)
-
-    def do_GET(self) -> None:
-        content = self.files.get(self.path.rpartition("/")[2])
-        if content is None or not self.path.startswith("/user/birds/resolve/"):
-            self.answer({"error": "not found"}, 404, X_Error_Code="RepoNotFound")
-        else:
-            self.answer(content, ETag=f'"{hashlib.sha256(content).hexdigest()}"', X_Repo_Commit=SHA)
-
-    do_HEAD = do_GET
-
-
 @pytest.fixture
-def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """The address of a stub of the Hub, which huggingface_hub uses."""
-    Hub.files, Hub.repositories = {}, set()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", address)  # what HF_ENDPOINT sets before the import
-    template = address + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", template)
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.setenv("HF_TOKEN", "hf_test")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    yield address
-    server.shutdown()
-    server.server_close()
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that stands for the Hub: repositories below it, and what the functions of huggingface_hub do to them."""
+
+    class Api:
+        def create_repo(self, name: str, private: bool, exist_ok: bool) -> None:
+            (tmp_path / "hub" / name).mkdir(parents=True, exist_ok=exist_ok)
+
+        def create_commit(self, name: str, operations: list, commit_message: str) -> SimpleNamespace:
+            for each in operations:
+                content = each.path_or_fileobj
+                place = tmp_path / "hub" / name / each.path_in_repo
+                place.write_bytes(content if isinstance(content, bytes) else Path(content).read_bytes())
+            return SimpleNamespace(repo_url=f"hub:{name}")
+
+    def download(name: str, file: str, revision: str | None) -> str:
+        if not (path := tmp_path / "hub" / name / file).is_file():
+            raise pytest.importorskip("huggingface_hub.errors").RepositoryNotFoundError("404 Client Error", response=Mock())
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", Api)
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "hub"
 
 
 def metadata(card: str) -> dict[str, object]:
@@ -176,21 +133,20 @@ def test_folders_that_do_not_hold_one_model_are_refused(birds, tmp_path: Path) -
         Predictor.from_pretrained(tmp_path / "missing.zsl")
 
 
-def test_push_and_load_by_name(birds, stub: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    edited = tmp_path / "birds.zsl"
+def test_push_and_load_by_name(birds, stub: Path, tmp_path: Path) -> None:
+    edited, repository = tmp_path / "birds.zsl", stub / "user" / "birds"
     edited.write_bytes(birds.models["tfvaegan"].read_bytes())
     card_path(edited).write_text("---\nlibrary_name: zslab\n---\n\n# Edited\n")
-    assert push(edited, "user/birds") == f"{stub}/user/birds"
-    assert Hub.repositories == {"user/birds"} and Hub.files.keys() == {MODEL, CARD}
-    assert Hub.files[CARD].endswith(b"# Edited\n")
+    assert push(edited, "user/birds") == "hub:user/birds"
+    assert sorted(path.name for path in repository.iterdir()) == [CARD, MODEL]
+    assert (repository / CARD).read_text().endswith("# Edited\n")
     push(birds.models["tfvaegan"], "user/birds")
-    assert b'"T1"' in Hub.files[CARD] and b'from_pretrained("user/birds")' in Hub.files[CARD]
+    card = (repository / CARD).read_text()
+    assert '"T1"' in card and 'from_pretrained("user/birds")' in card
     predictor = Predictor.from_pretrained("user/birds", device="cpu")
-    assert predictor.classes_ == birds.names and str(tmp_path / "cache") in str(predictor.where)
+    assert predictor.classes_ == birds.names and predictor.where == repository / MODEL
 
 
-def test_a_repository_that_does_not_exist_is_one_clear_error(stub: str, tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.chdir(tmp_path)
+def test_a_repository_that_does_not_exist_is_one_clear_error(stub: Path) -> None:
     with pytest.raises(InputError, match="user/nothing: .*404"):
         Predictor.from_pretrained("user/nothing")
