@@ -26,8 +26,9 @@ from zslab.data.formats.table import listed_names
 from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, ImageBackbone, load_backbone
+from zslab.features.extract_command import NetworkFlags
 from zslab.features.extraction import extract, write_unreadable
-from zslab.features.images import MAX_PIXELS, SUFFIXES
+from zslab.features.images import SUFFIXES
 from zslab.features.sources import (
     Images,
     Split,
@@ -51,7 +52,7 @@ LEFT_OUT = 3  # exit status
 
 
 @dataclass(frozen=True)
-class PrepareConfig:
+class PrepareConfig(NetworkFlags):
     """Flags of `zslab prepare`."""
 
     images: Path
@@ -68,16 +69,6 @@ class PrepareConfig:
     """attributes as they are (rows), each to 0 ... 1 by its own range (columns), or as fits (auto)"""
     backbone: str = "resnet101"
     """a classification network of torchvision, timm:NAME, or descriptor (colors and edges, needs no weights)"""
-    weights: str = "default"
-    """default (downloaded once), a name of torchvision's weights, or a file (.safetensors, or a .pth state dict)"""
-    padding: Literal["torch", "tensorflow"] = "torch"
-    """tensorflow: for weights that come from TensorFlow, pad convolutions of stride 2 as it does"""
-    normalization: Literal["imagenet", "half", "timm"] | None = None
-    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (its own); None: timm for timm's networks, else imagenet"""
-    resize: int | None = None
-    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
-    crop: int | None = None
-    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
     write_regions: bool = False
     """write region maps, too, which DAZLE needs"""
     word_vectors: Path | None = None
@@ -86,16 +77,8 @@ class PrepareConfig:
     """of the split into training and test images and of the validation classes"""
     test_fraction: float = 0.2
     """share of each seen class's images that is held out for testing"""
-    skip_unreadable: bool = False
-    """leave out images that cannot be read, and list them"""
     batch_size: int = 32
     """images in the network at a time"""
-    workers: int = 2
-    """threads that open images"""
-    max_pixels: int = MAX_PIXELS
-    """largest width times height of an image; larger JPEGs are decoded at a fraction of their size"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
     overwrite: bool = False
     """throw away an earlier data set of that name, once all inputs are known to be usable"""
 

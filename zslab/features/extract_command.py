@@ -37,8 +37,32 @@ if TYPE_CHECKING:
 RELEASE_NAMES = {"resnet101": "ResNet_101"}  # what the DAZLE release calls a backbone in file names
 
 
+@dataclass(frozen=True, kw_only=True)
+class NetworkFlags:
+    """Flags of the commands that extract features: the network's input, and how files are read."""
+
+    weights: str = "default"
+    """default (downloaded once), a name of torchvision's weights, or a file (.safetensors, or a .pth state dict)"""
+    padding: Literal["torch", "tensorflow"] = "torch"
+    """tensorflow: pad convolutions of stride 2 as TensorFlow does, for weights that come from there"""
+    normalization: Literal["imagenet", "half", "timm"] | None = None
+    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm's networks default to timm"""
+    resize: int | None = None
+    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
+    crop: int | None = None
+    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
+    skip_unreadable: bool = False
+    """leave out images that cannot be read, and list them"""
+    workers: int = 2
+    """number of threads that open images"""
+    max_pixels: int = 80_000_000
+    """largest number of pixels of an image; larger JPEGs are decoded at a fraction of their size"""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps"""
+
+
 @dataclass(frozen=True)
-class ExtractConfig:
+class ExtractConfig(NetworkFlags):
     """Flags of `zslab extract`."""
 
     images: Path | None = None
@@ -69,32 +93,14 @@ class ExtractConfig:
     """precision of the stored region maps"""
     backbone: str | None = None
     """a network of torchvision, timm:NAME, or descriptor (the toy set's); default: resnet101, for videos r2plus1d_18"""
-    weights: str = "default"
-    """default (downloaded once), a name of torchvision's weights, or a file (.safetensors, or a .pth state dict)"""
     random_weights: bool = False
     """with --weights none: use an untrained network, to try out the commands; its features mean little"""
-    padding: Literal["torch", "tensorflow"] = "torch"
-    """tensorflow: pad convolutions of stride 2 as TensorFlow does, for weights that come from there"""
-    normalization: Literal["imagenet", "half", "timm"] | None = None
-    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm's networks default to timm"""
-    resize: int | None = None
-    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
-    crop: int | None = None
-    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
     """interpolation of the resize"""
     windows: int = 4
     """number of windows of a video, evenly spaced, whose features are averaged"""
     batch_size: int | None = None
     """images, or windows of a video, in the network at a time; default: 32 images, 4 windows"""
-    workers: int = 2
-    """number of threads that open images"""
-    max_pixels: int = 80_000_000
-    """largest number of pixels of an image; a larger image counts as unreadable"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps"""
-    skip_unreadable: bool = False
-    """leave out images that cannot be read; a split file without them is written too"""
     resume: bool = False
     """continue an extraction that was stopped"""
     overwrite: bool = False
