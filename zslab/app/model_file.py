@@ -180,11 +180,9 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
 
     def with_classes(self, table: AttributeTable) -> Model:
         """Return the model with an unseen class for every row of a table, behind its own classes."""
-        places = match_names(table.class_names, self.class_names, table.source)
-        same = [self.class_names[place] for place in places if place is not None]
-        if same:
-            fix = "Choose another name, or change that class's attributes instead."
-            raise InputError("a new class must have a new name", where=table.source, got=examples(same), fix=fix)
+        if same := [place for place in match_names(table.class_names, self.class_names, table.source) if place is not None]:
+            got, fix = examples([self.class_names[place] for place in same]), "Change that class's attributes, or rename one."
+            raise InputError("a new class must have a new name", where=table.source, got=got, fix=fix)
         values = table.columns(self.attribute_names)
         return msgspec.structs.replace(
             self,
@@ -273,16 +271,15 @@ def read_model(path: Path) -> Model:
         header = json.loads(text) if text else None
         digest = header and content_digest(header, tensors)
         matches, version = header and header.pop("digest") == digest, header and header.pop("format_version")
-    if header is None:
-        raise InputError(MUST, where=path, got=kind_of_file(path), fix=EXPORT_AGAIN)
+    if header is None or not matches:
+        got = kind_of_file(path) if header is None else "content with another digest"
+        raise InputError(MUST, where=path, got=got, fix=EXPORT_AGAIN)
     if version != FORMAT_VERSION:
         fix = "Install the version of zslab that wrote it, or export the model again."
         raise InputError(f"the format version must be {FORMAT_VERSION}", where=path, got=str(version)[:20], fix=fix)
-    if not matches:
-        raise InputError(MUST, where=path, got="content with another digest", fix=EXPORT_AGAIN)
-    for name, value in tensors.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise InputError("numbers must be finite", where=f"{path}, {name}", got="NaN or infinity", fix=EXPORT_AGAIN)
+    infinite = [name for name, value in tensors.items() if value.is_floating_point() and not torch.isfinite(value).all()]
+    if infinite:
+        raise InputError("numbers must be finite", where=f"{path}, {infinite[0]}", got="NaN or infinity", fix=EXPORT_AGAIN)
     with readable(path, MUST, EXPORT_AGAIN, (KeyError, TypeError, ValueError)):
         arrays = _arrays(tensors)
     return converted(header | arrays, Model, path, EXPORT_AGAIN)
@@ -290,28 +287,16 @@ def read_model(path: Path) -> Model:
 
 def _arrays(tensors: dict[str, Tensor]) -> dict[str, object]:
     """Return the fields of a model that are arrays, out of the tensors of a file."""
-
-    def take(field: str, *parts: str) -> list[Any]:
-        names = [f"{field}.{part}" for part in parts] or [field]
-        wrong = [name for name in names if name not in tensors or tensors[name].dtype != ARRAYS[name]]
-        if wrong:
-            raise ValueError(f"{wrong[0]} must be {ARRAYS[wrong[0]]}")
-        return [tensors.pop(name) for name in names]
-
-    def arrays(field: str, *parts: str) -> list[Any]:
-        return [value.numpy() for value in take(field, *parts)]
-
-    (attributes,), (seen,), (table,) = take("attributes"), arrays("seen"), arrays("table")
-    fields: dict[str, object] = {"attributes": attributes, "seen": seen, "table": table}
-    fields["attribute_scale"] = AttributeScale(*arrays("attribute_scale", "low", "high"))
-    if "scaling.factor" in tensors:
-        factor, shift, divisor = arrays("scaling", "factor", "shift", "divisor")
-        fields["scaling"] = FeatureScaling(factor, shift, float(divisor))
-    if "train.features" in tensors:
-        features, labels = take("train", "features", "labels")
-        fields["train"] = Samples(features.float(), labels)
-    groups: dict[str, dict[str, Tensor]] = {group: {} for group in GROUPS}
+    fields: dict[str, Any] = {group: {} for group in GROUPS}
     for name, value in tensors.items():
-        group, _, key = name.partition(".")
-        groups[group][key] = value
-    return fields | groups
+        field, _, part = name.partition(".")
+        if field not in GROUPS and value.dtype != ARRAYS.get(name):
+            raise ValueError(f"{name} must be {ARRAYS.get(name, 'no part of a model')}")
+        is_array = field in ("seen", "table", "attribute_scale", "scaling")
+        (fields.setdefault(field, {}) if part else fields)[part or field] = value.numpy() if is_array else value
+    fields["attribute_scale"] = AttributeScale(**fields["attribute_scale"])
+    if "scaling" in fields:
+        fields["scaling"] = FeatureScaling(**fields["scaling"] | {"divisor": float(fields["scaling"]["divisor"])})
+    if "train" in fields:
+        fields["train"] = Samples(fields["train"]["features"].float(), fields["train"]["labels"])
+    return fields

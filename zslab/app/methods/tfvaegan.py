@@ -20,7 +20,6 @@ from torch import Tensor
 from zslab.app.methods.base import Output, RunParts, Served, with_samples
 from zslab.app.model_file import Model, Positive
 from zslab.data.dataset import Dataset
-from zslab.data.lazy import fits
 from zslab.errors import InputError
 from zslab.shared.gate import EntropyDetector, ThresholdRule
 from zslab.shared.heads import SoftmaxHead
@@ -81,9 +80,7 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
         """Return the settings of a run: from its flags and the sizes of its networks."""
         tensors, config = run.tensors, run.config
         hidden_dim, feature_dim = tensors["decoder.hidden.weight"].shape
-        gate = None
-        if run.gate_threshold is not None:
-            gate = Gate(config["ood_threshold"], config["ood_hidden"], run.gate_threshold)
+        threshold = run.gate_threshold
         return cls.Settings(
             feature_dim=feature_dim,
             hidden_dim=hidden_dim,
@@ -96,7 +93,7 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
             head_lr=config["classifier_lr"],
             head_epochs=config["classifier_epochs"],
             head_batch_size=config["syn_num"],
-            gate=gate,
+            gate=None if threshold is None else Gate(config["ood_threshold"], config["ood_hidden"], threshold),
         )
 
     def build(self, model: Model) -> None:
@@ -165,18 +162,11 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
     # ---- new classes ----------------------------------------------------------------------------------------------------
 
     def check_classes(self, model: Model) -> None:
-        """Check that new rows can be trained against the seen classes, and within the memory."""
+        """Check that new rows can be trained against the seen classes."""
         new = self._new_classes(model)
         if "gzsl_head" in self.base_heads and len(new) and model.train is None:
             must = "the model must hold training features of seen classes, which new classes are trained against"
             raise InputError(must, where="the model file", got="none", fix="Export it with --max_seen_per_class 100 or so.")
-        n_synthetic = int((~model.seen).sum()) * self.settings.n_synthetic
-        if len(new) and not fits(n_synthetic, 2 * self.width):
-            must, got = (
-                "the synthesized features must fit in half of the free memory",
-                f"{n_synthetic:,} of {self.width:,} numbers",
-            )
-            raise InputError(must, where="the classes", got=got, fix="Add fewer classes, or train with a smaller --syn_num.")
 
     def _new_classes(self, model: Model) -> Tensor:
         """Return the unseen classes (k,) that the model file does not have, or has with other attributes."""
