@@ -335,9 +335,8 @@ def check_predictions(model: Model, dataset: Dataset, run: FinishedRun) -> None:
     predicted: dict[str, list[Tensor]] = {task: [] for task in expected or ["gzsl"]}
     for part in np.array_split(needed, len(needed) // CHECKED + 1):  # each sample is read once
         for output in predictor.outputs(read(part)):
-            for task, classes in predicted.items():
-                scores = predictor.scores(output, task == "zsl", 0.0 if expected else None)
-                classes.append(scores.argmax(dim=1))
+            for task, parts in predicted.items():
+                parts.append(predictor.scores(output, task == "zsl", 0.0 if expected else None).argmax(dim=1))
     for task, classes in expected.items():
         same = (torch.cat(predicted[task])[-len(classes) :].numpy() == classes).mean()  # unseen ones are last
         if same < AGREEMENT:

@@ -147,7 +147,8 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
     found = found.labeled(table.class_names, fix)
     unseen = find_names(listed_names(config.unseen), table.class_names, "--unseen", f"class of {table.source}")
     _seen_classes(found, table, unseen)
-    vectors = config.word_vectors and read_attribute_vectors(config.word_vectors, len(table.attribute_names))
+    n_attributes = len(table.attribute_names)
+    vectors = read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors else None
     scale, words = choose_scale(table.values, config.scale)
     scaled = scale.apply(table.values, table.class_names, table.source)
     if backbone is None:  # wrong inputs were refused before weights are downloaded
