@@ -14,8 +14,8 @@ from zslab.results.text import format_results
 from zslab.utils.environment import shown
 
 LAUNCHERS = Path(__file__).resolve().parents[1] / "zero-shot-images" / "image-scripts"
-VERDICT = """In percent; T1: unseen species told from each other (chance: 12.5); u, s, H: unseen and seen ones among all, and their mean.
-DAZLE, which looks at regions, is ahead; pooled features are so nearly linear in these exact attributes that ESZSL beats TF-VAEGAN."""
+VERDICT = """T1: unseen species told from each other (chance 12.5 %); H: mean of u and s, unseen and seen ones among all.
+DAZLE, which looks at regions, is ahead; on these birds, whose attributes are exact, ESZSL beats TF-VAEGAN."""
 
 
 def main(flags: list[str]) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 from zslab.config import config_dict, config_digest, override
 from zslab.errors import exit_status
 from zslab.plan import Launcher, Run, Switches
-from zslab.utils.int_ranges import format_numbers
+from zslab.utils.flags import format_numbers
 
 
 def launch(launcher: Launcher, argv: Sequence[str] | None = None) -> int:

@@ -21,8 +21,7 @@ from zslab.errors import InputError
 from zslab.results.folder import RunFolder
 from zslab.utils.environment import resolve_device, resolve_folder
 from zslab.utils.files import read_toml
-from zslab.utils.flags import check_at_least
-from zslab.utils.int_ranges import parse_numbers
+from zslab.utils.flags import check_at_least, parse_numbers
 from zslab.utils.plugins import load_object
 
 SWITCHES = {"finetuned": "settings for features fine-tuned on the seen classes"}  # that are no flags of a config

@@ -30,7 +30,7 @@ from zslab.plan import load_launcher, run_folder
 from zslab.report.runs import write_runs_report
 from zslab.results.runs import read_runs
 from zslab.results.table import build_variants
-from zslab.utils.int_ranges import format_numbers, parse_numbers
+from zslab.utils.flags import format_numbers, parse_numbers
 
 from helpers import configs
 from helpers.action_features import write_features

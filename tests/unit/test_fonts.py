@@ -13,35 +13,32 @@ import zslab.report.fonts as fonts
 from zslab.report.style import STYLE, to_png
 
 FOLDER = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-STIX = fonts.Face("STIXGeneral", str(FOLDER / "STIXGeneral.ttf"))
-MONO = fonts.Face("DejaVu Sans Mono", str(FOLDER / "DejaVuSansMono.ttf"))
+FILES = {"DejaVu Sans": "DejaVuSans.ttf", "DejaVu Sans Mono": "DejaVuSansMono.ttf", "STIXGeneral": "STIXGeneral.ttf"}
 
 
 @pytest.fixture(autouse=True)
-def two_fonts(monkeypatch) -> None:
-    """Pretend that STIX and a monospaced font are all that is installed."""
-    monkeypatch.setattr(fonts, "installed_faces", lambda: [MONO, STIX])
-    monkeypatch.setattr(fonts, "_faces", {})
-    monkeypatch.setattr(fonts, "_missing", set())
+def three_fonts(monkeypatch) -> None:
+    """Pretend that these are all that is installed."""
+    fonts.family_of.cache_clear()
+    monkeypatch.setattr(fonts, "installed_fonts", lambda: {family: str(FOLDER / file) for family, file in FILES.items()})
+    yield
+    fonts.family_of.cache_clear()
 
 
 def in_stix() -> str:
-    """Return two characters that STIX has and DejaVu Sans lacks."""
-    every = map(chr, range(0x2000, 0xFFFD))
-    return "".join(sorted(STIX.covers(every) - fonts.own_face().covers(map(chr, range(0x2000, 0xFFFD))))[:2])
+    """Return two characters that only STIX has."""
+    ours, mono, stix = (fonts.codes_of(str(FOLDER / file)) for file in FILES.values())
+    return "".join(map(chr, sorted(code for code in stix - ours - mono if 0x2000 <= code < 0xE000)[:2]))
 
 
-def test_our_font_comes_first_and_others_are_few() -> None:
-    found = fonts.faces_of("aé" + in_stix())
-    assert list(found.values()) == [fonts.own_face(), fonts.own_face(), STIX, STIX]
+def test_our_font_comes_first_and_others_where_it_lacks_a_glyph() -> None:
+    assert list(map(fonts.family_of, "aé" + in_stix())) == ["DejaVu Sans"] * 2 + ["STIXGeneral"] * 2
 
 
 def test_what_no_font_has_is_said_once(caplog) -> None:
-    assert fonts.faces_of("漢 \u200d") == dict.fromkeys("漢 \u200d", fonts.own_face())
-    fonts.faces_of("字")
-    assert [record.getMessage() for record in caplog.records] == [
-        "No installed font has 漢, so figures show boxes. Install a font of that script, such as Noto Sans."
-    ]
+    assert {fonts.family_of(character) for character in "漢 \u200d漢"} == {"DejaVu Sans"}
+    (record,) = caplog.records
+    assert "漢" in record.getMessage()
 
 
 def test_figures_use_installed_fonts() -> None:

@@ -10,6 +10,7 @@ import re
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.io import savemat
 
 from zslab import cli
 from zslab.errors import InputError
@@ -18,6 +19,7 @@ from zslab.report import run as run_module
 from zslab.report.page import duration
 from zslab.report.plots import plot as plot_module
 from zslab.report.plots.draw import RESULTS, draw_plots
+from zslab.report.plots.photos import photo_plots
 from zslab.report.run import write_report
 from zslab.results.finished import read_run
 from zslab.results.record import read_records
@@ -54,6 +56,31 @@ def cells(page: str) -> list[list[str]]:
     """The texts of every table row of a page."""
     rows = re.findall(r"<tr[ >].*?</tr>", page, re.DOTALL)
     return [[re.sub(r"<.*?>", "", cell) for cell in re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row, re.DOTALL)] for row in rows]
+
+
+def test_images_of_unseen_classes_are_shown_with_what_they_were_taken_for(run_dir, undrawn, tmp_path):
+    """Samples 2, 4 and 6 are unseen; the first is right, the second wrong, and the image of the third is lost."""
+    value, folder = result(), tmp_path / "data" / "CUB"
+    names = {"dataset": "CUB", "image_embedding": "res101", "class_embedding": "att"}
+    value["data"]["source"], value["config"]["dataroot"] = {"kind": "xlsa17"} | names, str(tmp_path / "data")
+    value["data"]["class_names"][:4] = ["Auk", "Booby", "Crow", "Dove"]
+    write_result(run_dir, value)
+    np.savez(run_dir / "evaluation.npz", **arrays(), model_val_gzsl_predictions=np.array([0, 1, 2, 3]))
+    folder.mkdir(parents=True)
+    files = np.array([[f"b/{number}.png"] for number in range(1, 7)], dtype=object)
+    savemat(folder / "res101.mat", {"image_files": files, "labels": np.array([[1.0, 2, 1, 4, 1, 4]]).T})
+    savemat(folder / "att_splits.mat", {"test_unseen_loc": np.array([[2.0, 4, 6]]).T})
+    for root in (folder, tmp_path / "moved"):
+        (root / "b").mkdir(parents=True)
+        for number in (2, 4):
+            Image.new("RGB", (30, 20)).save(root / "b" / f"{number}.png")
+    run = read_run(run_dir)
+    (plot,) = draw_plots(run, [lambda run: photo_plots(run, None)])
+    shown = [(axes.get_title(loc="left"), axes.get_xlabel()) for axes in undrawn[-1].axes if axes.images]
+    assert shown == [("Booby", "✓ correct"), ("Dove", "✗ Crow")] and "(2 of 3)" in plot.caption
+    assert "photos" in write_report(run_dir, tmp_path / "moved").read_text(encoding="utf-8")
+    (folder / "res101.mat").unlink()
+    assert draw_plots(run, [lambda run: photo_plots(run, None)]) == []
 
 
 @pytest.mark.slow

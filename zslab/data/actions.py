@@ -21,7 +21,7 @@ from zslab.data.formats.arrays import read_array
 from zslab.data.xlsa17 import assemble, data_folder, read_features
 from zslab.errors import InputError
 from zslab.utils.files import atomic_path, locked, make_folder
-from zslab.utils.int_ranges import format_numbers
+from zslab.utils.flags import format_numbers
 
 
 def read_action_set(

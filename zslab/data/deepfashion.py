@@ -28,7 +28,7 @@ from zslab.data.splits import write_split
 from zslab.errors import InputError, examples, readable
 from zslab.utils.environment import dataset_folder, shown
 from zslab.utils.files import write_text
-from zslab.utils.int_ranges import parse_numbers
+from zslab.utils.flags import parse_numbers
 
 LISTS = ("list_category_cloth", "list_attr_cloth", "list_category_img", "list_attr_img", "list_eval_partition")
 STATUSES = ("train", "val", "test")

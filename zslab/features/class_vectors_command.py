@@ -67,8 +67,7 @@ def write_vectors(config: VectorsConfig) -> None:
     from zslab.data.splits import LOCATIONS, write_split
     from zslab.utils.environment import dataset_folder, shown
     from zslab.utils.files import refuse_existing
-    from zslab.utils.flags import check_file_names
-    from zslab.utils.int_ranges import parse_numbers
+    from zslab.utils.flags import check_file_names, parse_numbers
 
     check_file_names(config, "output_embedding", "class_embedding")
     if config.sentences is not None and config.phrases is not None:

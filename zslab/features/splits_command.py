@@ -77,8 +77,7 @@ def make_splits(config: SplitsConfig) -> None:
     from zslab.data.xlsa17 import read_features
     from zslab.utils.environment import dataset_folder, shown
     from zslab.utils.files import refuse_existing
-    from zslab.utils.flags import check_at_least, check_file_names
-    from zslab.utils.int_ranges import parse_numbers
+    from zslab.utils.flags import check_at_least, check_file_names, parse_numbers
 
     check_at_least(1e-9, config, "seen", "hold_out", "validation", below=1)
     check_at_least(0, config, "seed")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from zslab.errors import readable
 from zslab.report.overlay import overlay
-from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, render
+from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, render, wrapped
 from zslab.report.style import GREEN, GRID, HEAT, INK, MUTED, ORANGE, RED, STYLE
 from zslab.results.finished import FinishedRun, read_arrays
 from zslab.results.names import RULES, Rule
@@ -140,7 +139,7 @@ def _grid(
     for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
         true, predicted = (names[arrays[key][row]] for key in ("true", "predicted"))
         right = arrays["true"][row] == arrays["predicted"][row]
-        verdict, color = ("✓ correct", GREEN) if right else (f"✗ {_wrapped(predicted)}", RED)
+        verdict, color = ("✓ correct", GREEN) if right else (f"✗ {wrapped(predicted)}", RED)
         for axes in line:
             hide_axes(axes, GRID)
         _label(line[0], true, verdict, color, "bold")
@@ -153,13 +152,8 @@ def _grid(
 
 
 def _label(axes: Axes, above: str, below: str, color: str, weight: str) -> None:
-    axes.set_title(_wrapped(above), fontsize=7.5, loc="left", fontweight=weight)
+    axes.set_title(wrapped(above), fontsize=7.5, loc="left", fontweight=weight)
     axes.set_xlabel(below, fontsize=7.5, color=color, labelpad=2, loc="left")
-
-
-def _wrapped(text: str) -> str:
-    """Return `text` on at most two lines."""
-    return "\n".join(textwrap.wrap(text, 21, max_lines=2, placeholder="…"))
 
 
 def _show(axes: Axes, image: np.ndarray | None) -> None:

@@ -16,6 +16,7 @@ from zslab.report.attention import draw_attention, pointing_tables
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
 from zslab.report.plots.draw import RESULTS, TRAINING, draw_plots
+from zslab.report.plots.photos import photo_plots
 from zslab.results.finished import FinishedRun, read_run
 from zslab.results.names import MEASURES
 from zslab.results.result import Row
@@ -32,7 +33,7 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
 
     Args:
         run_dir: the folder of a finished run.
-        images: folder of the data set's images, for attention maps; by default the one that the run used.
+        images: folder of the data set's images; by default the one that the run used.
 
     Returns:
         The path of report.html.
@@ -43,6 +44,7 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
     run = read_run(run_dir)
     result = run.result
     plots, training, attention = draw_plots(run, RESULTS), draw_plots(run, TRAINING), draw_attention(run, images)
+    plots += [] if attention else draw_plots(run, [partial(photo_plots, images=images)])
     rows = [row for row in result.rows if not row.is_empty]
     strongest: dict[Row, list[str]] = {}
     for measure in ("T1", "H"):
@@ -105,7 +107,7 @@ class ReportFlags:
     run_dir: tyro.conf.Positional[tuple[Path, ...]]
     """Folders of finished runs, with result.json and metrics.jsonl."""
     images: Path | None = None
-    """Folder of the images below attention maps, if they have moved."""
+    """Folder of the images, if they have moved."""
 
 
 def report(flags: ReportFlags) -> int:

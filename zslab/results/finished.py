@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 
 from zslab.errors import InputError, readable
-from zslab.results.config import is_validation_only
 from zslab.results.record import EpochRecord, read_records
 from zslab.results.result import Data, Result, read_result
 
@@ -46,7 +45,7 @@ def read_run(folder: Path) -> FinishedRun:
     return FinishedRun(
         path=folder,
         result=result,
-        epochs=[] if is_validation_only(result.config) else read_records(folder / "metrics.jsonl"),
+        epochs=[] if result.validation_only else read_records(folder / "metrics.jsonl"),
         validation_epochs=read_records(validation) if validation.exists() else [],
         arrays=_checked(read_arrays(arrays), result.data, arrays) if arrays.exists() else {},
     )

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from zslab.config import VALIDATION_ONLY
 from zslab.results.names import ACCURACIES, CALIBRATED, MEASURES, QUOTABLE, RULES, MeasureKey, Rule
 from zslab.utils.files import converted, read_json
 
@@ -165,6 +166,11 @@ class Result(Outcome, kw_only=True):
     torch: str
     seed: int
     config: dict[str, Any]
+
+    @property
+    def validation_only(self) -> bool:
+        """Whether the run trained and measured on the validation split alone, as the trials of a search do."""
+        return bool(self.config.get("select") == VALIDATION_ONLY)
 
     @property
     def title(self) -> str:

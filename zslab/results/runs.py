@@ -14,6 +14,7 @@ The list may also hold quoted results, of which only means are known, such as th
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,8 +23,8 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec.structs import replace
 
+from zslab.config import ActionConfig, DazleConfig, ImageConfig
 from zslab.errors import InputError
-from zslab.results.config import WITHOUT_EFFECT, is_validation_only
 from zslab.results.names import MeasureKey, Rule
 from zslab.results.result import Row, read_result
 from zslab.results.statistics import Repeat, Summary
@@ -33,6 +34,13 @@ from zslab.utils.files import converted, read_json, write_text
 REPEATS: Final = ("manualSeed", "split", "partition")
 PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
+# Flags that say where files lie or how to proceed; two runs that differ only in these give the same numbers.
+WITHOUT_EFFECT = frozenset(
+    field.name
+    for kind in (ImageConfig, ActionConfig, DazleConfig)
+    for field in dataclasses.fields(kind)
+    if not field.metadata.get("affects_result", True)
+)
 # A validation run beforehand adds selection rules and changes no other number; the rest says how a run is computed.
 IRRELEVANT = (*WITHOUT_EFFECT, "select", "device", "cuda_graphs", "deterministic", "memory")
 
@@ -157,7 +165,7 @@ def _read(path: Path) -> Iterator[Record]:
 def _from_result(path: Path) -> Iterator[Run]:
     result = read_result(path)
     config, data = result.config, result.data
-    if is_validation_only(config):  # of a search
+    if result.validation_only:  # of a search
         return
     is_partition = config.get("partition") is not None
     split = "drawn at random" if is_partition else data.split_version

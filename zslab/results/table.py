@@ -10,12 +10,12 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from zslab.errors import InputError, examples
-from zslab.results.config import flag_text
 from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
 from zslab.results.result import Row, by_rule
 from zslab.results.runs import Quote, Record, Run
 from zslab.results.statistics import Comparison, Repeat, Summary, compare, summarize
-from zslab.utils.int_ranges import format_numbers
+from zslab.results.text import flag_text
+from zslab.utils.flags import format_numbers
 from zslab.utils.names import find_names
 
 Data = tuple[str, str, str]  # data set, features, class descriptions

@@ -15,6 +15,11 @@ def percent(share: float | None) -> str:
     return DASH if share is None else f"{100 * share:.1f}"
 
 
+def flag_text(value: object, digits: int = 4) -> str:
+    """Return a flag's value as a reader wants it, a float with so many significant digits."""
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)
+
+
 def facts(result: Result) -> str:
     """Return data set, features, class embedding, split and seed in one line."""
     data, split = result.data, result.config.get("split")

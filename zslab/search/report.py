@@ -19,8 +19,8 @@ from zslab.config import config_dict
 from zslab.report.page import write_page
 from zslab.report.plots.plot import WIDTH, Plot, render
 from zslab.report.style import STYLE
-from zslab.results.config import flag_text
 from zslab.results.runs import DATA_FLAGS, IRRELEVANT, REPEATS
+from zslab.results.text import flag_text
 from zslab.search.study import Study
 from zslab.utils.files import write_text
 

@@ -24,10 +24,10 @@ from optuna.trial import FrozenTrial, TrialState
 from zslab.config import VALIDATION_ONLY, Value
 from zslab.errors import InputError, readable
 from zslab.plan import Launcher, Run, Switches
-from zslab.results.config import flag_text
 from zslab.results.names import MEASURES
 from zslab.results.record import read_records
 from zslab.results.result import read_result
+from zslab.results.text import flag_text
 from zslab.sweep.engines import Engine
 from zslab.sweep.plan import launcher_runs, planned
 from zslab.sweep.run import STOPPED, PlannedRun, is_locked, running

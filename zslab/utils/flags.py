@@ -1,7 +1,9 @@
-"""Checks of flags that all commands share."""
+"""What the flags of all commands share: checks, and lists of whole numbers such as 1-30 or 1,2,5-8."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from zslab.errors import InputError
@@ -35,3 +37,27 @@ def check_file_names(config: object, *flags: str) -> None:
         if name is not None and not is_plain_name(name):
             fix = "Pass a plain name; --dataroot and --dataset say where the file goes."
             raise InputError("the name must be that of a file, without folders", where=f"--{flag}", got=repr(name), fix=fix)
+
+
+def parse_numbers(text: str, where: object) -> list[int]:
+    """Return the numbers from 1 to a million that a text lists: "1-3,7" gives [1, 2, 3, 7]; each once, in the order given."""
+    numbers: dict[int, None] = {}
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*(\d{1,7})\s*(?:-\s*(\d{1,7})\s*)?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last <= 1_000_000:
+            must = "the value must list numbers from 1 on, such as 1-30 or 1,2,5-8"
+            raise InputError(must, where=where, got=repr(text), fix="Correct it.")
+        numbers |= dict.fromkeys(range(first, last + 1))
+    return list(numbers)
+
+
+def format_numbers(numbers: Sequence[int]) -> str:
+    """Return numbers as short text, ascending: [1, 2, 3, 7] gives "1-3,7"."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ",".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)

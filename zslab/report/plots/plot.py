@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -71,6 +72,11 @@ def hide_axes(axes: Axes, color: str) -> None:
     axes.set_yticks([])
     axes.grid(False)
     axes.spines[:].set(visible=True, color=color)
+
+
+def wrapped(text: str) -> str:
+    """Return a name above a small image, on at most two lines."""
+    return "\n".join(textwrap.wrap(text, 21, max_lines=2, placeholder="…"))
 
 
 def class_names(run: FinishedRun) -> list[str]:
