@@ -126,38 +126,27 @@ def readable(
         raise InputError(must, where=where, got=getattr(error, "strerror", None) or first_line(error), fix=fix) from error
 
 
-def refusal(path: object, error: OSError, problem: str = "the file cannot be written") -> InputError:
+def refusal(path: object, error: OSError, must: str = "the file must be readable and writable") -> InputError:
     """Return what to say where a disk refuses `path`."""
-    return InputError(
-        problem,
-        where=path,
-        found=os.strerror(error.errno or 0),
-        expected="a folder with free space and permission to write",
-        fix="Free some space or choose another folder; files written before are untouched.",
-    )
+    fix = "Free some space or choose another folder; files written before are untouched."
+    return InputError(must, where=path, got=os.strerror(error.errno or 0), fix=fix)
 
 
 def explained(error: BaseException | None) -> InputError | None:
-    """Return what the user can mend: an InputError, a disk that refuses or too little memory; None for a fault of ours."""
+    """Return an error that the user can fix: an InputError, a disk that refuses or too little memory; None for bugs."""
     if isinstance(error, InputError):
         return error
     if isinstance(error, OSError) and error.errno in REFUSALS:
-        return refusal(error.filename or "the disk", error, "the file cannot be read or written")
+        return refusal(error.filename or "the disk", error)
     text = str(error).lower()
     if isinstance(error, MemoryError) or (isinstance(error, Exception) and any(words in text for words in NO_MEMORY)):
-        return InputError(
-            "the memory is not sufficient",
-            where="this process",
-            found=first_line(error),
-            expected="more free memory",
-            fix="Close other programs, lower --batch_size, or pass --memory GIB where the command has it. "
-            "Files written before are untouched.",
-        )
+        fix = "Close other programs, lower --batch_size, or pass --memory GIB where the command has it."
+        return InputError("there must be enough memory", where="this process", got=first_line(error), fix=fix)
     return None
 
 
 class _Output(io.TextIOWrapper):
-    """Standard output that is discarded once its reader has gone, so that the command still ends its work."""
+    """Standard output that ignores broken pipes, so that the command still ends its work."""
 
     def write(self, text: str) -> int:
         try:
@@ -199,15 +188,15 @@ def exit_status(work: Callable[[], int | None], stopped: str = "Stopped.") -> in
     """Run a command and return its exit status.
 
     Returns:
-        What `work` returns, or 0 for None; 1 after what the user can mend and 130 after Ctrl-C, each with one line on stderr.
+        What `work` returns, or 0 for None; 1 after what the user can fix and 130 after Ctrl-C, each with one line on stderr.
     """
     prepare_output()
     try:
         return work() or 0
     except Exception as error:
-        if (mendable := explained(error)) is None:
+        if (fixable := explained(error)) is None:
             raise
-        print(f"error: {mendable}", file=sys.stderr)
+        print(f"error: {fixable}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(stopped, file=sys.stderr)

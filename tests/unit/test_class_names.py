@@ -35,7 +35,7 @@ def test_running_numbers_count_only_where_all_names_have_one() -> None:
 
 
 def test_a_name_that_fits_two_classes_is_refused() -> None:
-    with pytest.raises(InputError, match="fits several classes .got 'saint johns', expected .*Saint John's, Saint_John’s"):
+    with pytest.raises(InputError, match="Saint John's, Saint_John’s .got 'saint johns'"):
         match_names(["saint johns"], ["Saint John's", "Saint_John’s"], "--unseen")
 
 

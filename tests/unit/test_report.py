@@ -292,18 +292,11 @@ def test_an_epoch_written_twice_counts_once(run_dir):
     [
         ({"schema": 1}, "schema"),
         ({"rows": [{"T1": 1}]}, r"rule.*rows\[0\]"),
-        ({"rows": {}}, r"\$\.rows"),
-        ({"rows": [3]}, r"\$\.rows\[0\]"),
         ({"rows": [{"rule": "val", "T1": "0.5"}]}, r"rows\[0\].T1"),
-        ({"rows": [{"rule": "val", "T1_at": 3}]}, r"rows\[0\].T1_at"),
         ({"rows": [{"rule": "best"}]}, r"rows\[0\].rule"),
         ({"seed": "x"}, r"\$\.seed"),
-        ({"seconds": None}, r"\$\.seconds"),
-        ({"notes": [1]}, r"notes\[0\]"),
-        ({"config": 7}, r"\$\.config"),
         ({"data": {}}, r"result\.json: .*dataset.*\$\.data"),
         ({"data": result()["data"] | {"fingerprint": "0123"}}, "data.fingerprint"),
-        ({"data": result()["data"] | {"class_names": [1, 2]}}, r"data.class_names\[0\]"),
         ({"data": result()["data"] | {"unseen_classes": [1, 3, 6]}}, r"\$\.data"),
         ({"data": result()["data"] | {"unseen_classes": [1, 3]}}, r"evaluation\.npz, last_zsl_confusion"),
     ],
@@ -389,20 +382,8 @@ def test_leakage_goes_into_the_report(run_dir, tmp_path, capsys, undrawn):
 
 
 def test_each_flag_of_the_command_is_printed_once_with_its_last_value():
-    given = [
-        "--nepoch",
-        "300",
-        "--seeds",
-        "1",
-        "2",
-        "--transform",
-        "--resume",
-        "--nepoch=5",
-        "--no_transform",
-        "--lambda_",
-        "-1",
-    ]
-    assert last_of_each(given) == ["--seeds", "1", "2", "--resume", "--nepoch=5", "--no_transform", "--lambda_", "-1"]
+    given = "--nepoch 300 --seeds 1 2 --transform --resume --nepoch=5 --no_transform --lambda_ -1"
+    assert last_of_each(given.split()) == ["--seeds", "1", "2", "--resume", "--nepoch=5", "--no_transform", "--lambda_", "-1"]
 
 
 def test_the_page_prints_the_commands_of_run_and_export(run_dir, undrawn):

@@ -63,7 +63,7 @@ def test_a_place_that_cannot_be_written_is_refused(place: str, tmp_path, monkeyp
     for name in ("file", "kept.json"):
         (tmp_path / name).write_text("[]")
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "kept.json")  # root may write everything
-    with pytest.raises(InputError, match="cannot be (written|made)"):
+    with pytest.raises(InputError, match="must be .*writable"):
         write_json(Path(place.format(folder=tmp_path)), {})
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "kept.json"]
     assert (tmp_path / "kept.json").read_text() == "[]"
@@ -77,7 +77,7 @@ def test_a_full_disk_is_said_plainly_and_spoils_nothing(folder) -> None:
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
     try:
-        with pytest.raises(InputError, match=r"checkpoint\.pt: the file cannot be written.*Free some space"):
+        with pytest.raises(InputError, match=r"checkpoint\.pt: .*Free some space"):
             folder.save_checkpoint({"epoch": 2, "weights": torch.rand(100_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
@@ -92,10 +92,7 @@ needs_full = pytest.mark.skipif(not FULL.exists(), reason="this system has no /d
 
 @needs_full
 def test_a_disk_that_fills_while_numpy_writes_is_named_as_full(tmp_path) -> None:
-    with (
-        pytest.raises(InputError, match=r"a\.npy: the file cannot be written \(got No space left"),
-        atomic_path(tmp_path / "a.npy"),
-    ):
+    with pytest.raises(InputError, match=r"a\.npy: .*\(got No space left"), atomic_path(tmp_path / "a.npy"):
         np.ones(100_000).tofile(FULL)  # whose error has no number
 
 
@@ -105,7 +102,7 @@ def test_a_disk_too_full_for_the_log_is_one_error(tmp_path) -> None:
     log.setLevel(logging.INFO)
     (tmp_path / "log.txt").symlink_to(FULL)
     folder.open({}, resume=False, overwrite=False)
-    with pytest.raises(InputError, match=r"log\.txt: the file cannot be written \(got No space left"):
+    with pytest.raises(InputError, match=r"log\.txt: .*\(got No space left"):
         log.info("epoch 1")
     folder.close()  # and not again
     (tmp_path / "log.txt").unlink()
@@ -116,20 +113,20 @@ def test_a_disk_too_full_for_the_log_is_one_error(tmp_path) -> None:
 @needs_full
 def test_a_disk_too_full_for_tensorboard_is_one_error(folder) -> None:
     folder._events._path = FULL
-    with pytest.raises(InputError, match=r"tensorboard: the file cannot be written \(got No space left"):
+    with pytest.raises(InputError, match=r"tensorboard: .*\(got No space left"):
         folder.append_metrics(record(0))
 
 
 @pytest.mark.parametrize(
     "error, words",
     [
-        (OSError(30, "Read-only file system", "runs/a.json"), "runs/a.json: the file cannot be read or written (got Read-only"),
-        (MemoryError(), "this process: the memory is not sufficient (got MemoryError"),
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "the memory is not sufficient (got DefaultCPUAll"),
-        (RuntimeError("std::bad_alloc"), "this process: the memory is not sufficient (got std::bad_alloc"),
-        (OSError(12, "Cannot allocate memory"), "the memory is not sufficient"),
-        (InputError("it is wrong", where="a", found=1, expected=2, fix="Mend it."), "a: it is wrong"),
-        (ValueError("a fault of ours"), ""),
+        (OSError(30, "Read-only file system", "runs/a.json"), "runs/a.json: the file must be readable and writable (got"),
+        (MemoryError(), "this process: there must be enough memory (got MemoryError"),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), "there must be enough memory (got DefaultCPUAll"),
+        (RuntimeError("std::bad_alloc"), "this process: there must be enough memory (got std::bad_alloc"),
+        (OSError(12, "Cannot allocate memory"), "there must be enough memory"),
+        (InputError("it must be right", where="a", got=1, fix="Correct it."), "a: it must be right"),
+        (ValueError("a bug"), ""),
         (FileNotFoundError(2, "No such file", "b"), ""),
     ],
 )

@@ -158,7 +158,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise refusal(path, error, "the folder cannot be made") from error
+        raise refusal(path, error, "the folder must be writable") from error
 
 
 @contextmanager

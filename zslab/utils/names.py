@@ -148,13 +148,8 @@ def match_names(names: Sequence[str], known: Sequence[str], where: object) -> li
         for number in missing:
             fitting = places.get(spelling(given[number]), [])
             if len(fitting) > 1:
-                raise InputError(
-                    "a name fits several classes",
-                    where=where,
-                    found=repr(names[number]),
-                    expected="the exact name of one of " + examples([known[place] for place in fitting]),
-                    fix="Write the name as the list has it.",
-                )
+                must = "a name must fit one class, not " + examples([known[place] for place in fitting])
+                raise InputError(must, where=where, got=repr(names[number]), fix="Write the name as the list has it.")
             found[number] = fitting[0] if fitting else None
         missing = [number for number in missing if found[number] is None]
     return found
