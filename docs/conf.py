@@ -36,6 +36,7 @@ html_show_sphinx = False
 
 highlight_language = "none"  # of indented commands; Python is marked as such
 default_role = "py:obj"
+suppress_warnings = ["ref.python"]  # names in backticks that several classes have, such as fields of flags
 autosummary_generate = True
 autodoc_default_options = {
     "members": True,

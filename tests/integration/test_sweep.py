@@ -174,7 +174,7 @@ def test_a_sweep_shows_the_epoch_and_time_left_of_its_jobs_and_a_line_for_each_t
     monkeypatch.setattr(sweep_run, "SELDOM", 0.0)
     assert sweep("--seeds", "1", "2", "--workers", "2", "--set", "seconds=2") == 0
     out = capsys.readouterr().out
-    assert re.search(r"25%\|██▌       \| epoch 2/4, 02:5\d left  manualSeed 2", out)  # 60 s an epoch
+    assert re.search(r"25%\|██▌       \| epoch 2/4, 0[23]:\d\d left  manualSeed 2", out)  # 60 s an epoch
     assert out.index("epoch 2/4") < out.index("1 of 2: manualSeed") < out.index("2 of 2: manualSeed")
 
 

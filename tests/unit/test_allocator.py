@@ -25,6 +25,7 @@ def test_small_blocks_need_nothing() -> None:
     assert not reuse_freed_memory(MMAP_LIMIT - 1)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc's")
 def test_large_blocks_are_used_again() -> None:
     """36 MiB are 9,216 pages, or 18 huge ones."""

@@ -41,7 +41,10 @@ def inputs() -> tuple[torch.Tensor, torch.Tensor]:
     return regions, att
 
 
-@pytest.mark.parametrize(("convolution", "nonlinear"), [*itertools.product((False, True), repeat=2)])
+@pytest.mark.parametrize(
+    ("convolution", "nonlinear"),
+    [(False, False), *(pytest.param(*both, marks=pytest.mark.slow) for both in ((False, True), (True, False), (True, True)))],
+)
 def test_every_combination_of_options_is_the_papers_einsums(convolution: bool, nonlinear: bool) -> None:
     switches = [name for name in OPTIONS if name not in ("is_conv", "non_linear_emb")]
     for chosen in itertools.product((False, True), repeat=len(switches)):

@@ -21,7 +21,7 @@ from zslab.data.region_file import RegionFile
 from zslab.errors import InputError
 from zslab.utils import files
 from zslab.utils.file_kinds import kind_of_bytes
-from zslab.utils.files import atomic_path, locked, matching_paths, user_path, with_user_paths
+from zslab.utils.files import atomic_path, locked, user_path, with_user_paths
 
 from helpers.region_examples import CONTENT, write_ours
 
@@ -49,12 +49,6 @@ def test_paths_in_flags_are_those_that_a_user_means(home) -> None:
         none: Path | None = None
 
     assert with_user_paths(Flags(Path("~"))) == Flags(home, (home / "b", Path("c")))
-
-
-def test_a_pattern_is_expanded_only_where_no_file_has_its_name(home) -> None:
-    for name in ("b.jpg", "a.jpg", "x*.jpg", "xy.jpg"):
-        (home / name).touch()
-    assert matching_paths(["~/?.jpg", "~/x*.jpg", "~/none*"]) == [home / n for n in ("a.jpg", "b.jpg", "x*.jpg", "none*")]
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, 524])

@@ -18,9 +18,8 @@ from zslab.report import page as page_module
 from zslab.report import run as run_module
 from zslab.report.page import duration
 from zslab.report.plots import plot as plot_module
-from zslab.report.plots.draw import RESULTS, draw_plots
 from zslab.report.plots.photos import photo_plots
-from zslab.report.run import write_report
+from zslab.report.run import RESULTS, draw_plots, write_report
 from zslab.results.finished import read_run
 from zslab.results.record import read_records
 from zslab.results.text import format_rows
@@ -343,6 +342,7 @@ def test_command_draws_each_folder(run_dir, capsys, undrawn):
     assert out.strip() == str(run_dir / "report.html") and "nowhere" in err
 
 
+@pytest.mark.slow
 def test_failure_midway_leaves_the_old_report(run_dir, monkeypatch, undrawn):
     report = write_report(run_dir)
     before = {path: path.read_bytes() for path in [report, *(run_dir / "plots").iterdir()]}

@@ -59,6 +59,7 @@ def test_names_become_texts() -> None:
     assert class_texts(["grizzly+bear"]) == ["grizzly bear"]
 
 
+@pytest.mark.slow
 @needs_minilm
 def test_two_libraries_read_one_encoder_alike() -> None:
     texts = ["Laysan Albatross", "a small bird with a red crown", "x " * 3000]
@@ -175,6 +176,7 @@ def test_split_files_from_names_sentences_and_phrases(root, words, capsys) -> No
             write_vectors(VectorsConfig(**common | {"output_embedding": "more"} | changes))
 
 
+@pytest.mark.slow
 def test_a_class_is_added_by_a_sentence(root, words, tmp_path, capsys) -> None:
     config = VectorsConfig(dataset="TINY", dataroot=root, encoder=f"words:{words}", output_embedding="names")
     write_vectors(config)
@@ -257,6 +259,7 @@ def test_long_texts_are_cut_and_told_or_averaged_over_parts() -> None:
     np.testing.assert_allclose(encoder(texts) ** 2, [[1, 0, 0, 0], [0, 0.5, 0.5, 0], [0, 1 / 3, 1 / 3, 1 / 3]], atol=1e-6)
 
 
+@pytest.mark.slow
 @needs_minilm
 def test_every_kind_of_encoder_counts_its_tokens(tmp_path) -> None:
     text = "a gull with a red bill"

@@ -5,24 +5,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import matplotlib
 import tyro
 
 from zslab.errors import exit_status
 from zslab.report.attention import draw_attention, pointing_tables
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
-from zslab.report.plots.draw import RESULTS, TRAINING, draw_plots
+from zslab.report.plots.accuracy import accuracy_plots, curve_plots, validation_plots
+from zslab.report.plots.classes import confusion_plots, per_class_plots
+from zslab.report.plots.features import gate_plots, projection_plots
 from zslab.report.plots.photos import photo_plots
+from zslab.report.plots.plot import Plot
+from zslab.report.plots.training import training_plots
+from zslab.report.style import STYLE
 from zslab.results.finished import FinishedRun, read_run
 from zslab.results.names import MEASURES
 from zslab.results.result import Row
 from zslab.results.text import facts
 from zslab.utils.environment import export_command
 
+Drawer = Callable[[FinishedRun], Iterable[Plot]]
+RESULTS: tuple[Drawer, ...] = (accuracy_plots, curve_plots, gate_plots, per_class_plots, confusion_plots, projection_plots)
+TRAINING: tuple[Drawer, ...] = (validation_plots, training_plots)
 TAGS = {"paper": "optimistic"}  # what a reader must know before quoting a row
 
 
@@ -74,6 +84,13 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
     return write_page(
         report, "run.html", kind=f"{result.method} · run report", title=result.title, facts=facts(result), **content
     )
+
+
+def draw_plots(run: FinishedRun, drawers: Iterable[Drawer] = RESULTS + TRAINING) -> list[Plot]:
+    """Draw every plot that the run folder has data for, in the order of the report."""
+    # A context, not an update: a program that imports this package keeps its own matplotlib settings.
+    with matplotlib.rc_context(STYLE):
+        return [plot for draw in drawers for plot in draw(run)]
 
 
 def _data_facts(run: FinishedRun) -> list[tuple[str, object]]:

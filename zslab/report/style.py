@@ -26,9 +26,8 @@ SEEN, UNSEEN = SKY, RED
 RULE_COLORS = {"paper": RED, "val": GREEN, "last": BLUE}
 RULE_MARKERS = {"paper": "^", "val": "D", "last": "o"}
 Style = dict[str, Any]  # keyword arguments of an artist
-# Twelve classes: hue and shape both change from one to the next, because no twelve hues are safe on their own.
+# Twelve classes, the first ones the safest to tell apart.
 CLASS_COLORS = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY, "#4b3f9e", "#8a8d1d", "#7d1f4e", "#2fb5a5", "#5a6572", "#d46a86")
-CLASS_MARKERS = "os^"
 HEAT = LinearSegmentedColormap.from_list("zslab", [PAPER, "#cfe3f1", "#6fb0d8", BLUE, "#07365c"])
 
 STYLE: dict[RcKeyType, Any] = {

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import glob
 import hashlib
 import json
 import logging
 import os
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -138,15 +137,6 @@ def with_user_paths(config: Config) -> Config:
         name: value for name, value in values.items() if isinstance(value, tuple) and any(isinstance(v, Path) for v in value)
     }
     return dataclasses.replace(config, **paths, **{name: tuple(map(user_path, value)) for name, value in lists.items()})
-
-
-def matching_paths(texts: Iterable[str | Path]) -> list[Path]:
-    """Return the paths that a user typed, with the files that patterns such as *.jpg stand for where no file has that name."""
-    found = []
-    for path in map(user_path, texts):
-        matches = [] if path.exists() else sorted(glob.glob(str(path)))
-        found += [Path(match) for match in matches] or [path]
-    return found
 
 
 def make_folder(path: Path) -> None:
