@@ -18,6 +18,7 @@ from zslab import cli
 from zslab.data.formats.table import read_names
 from zslab.errors import InputError
 from zslab.features.attribute_words_command import ATTRIBUTE_WORDS
+from zslab.features.text import text_vectors
 from zslab.features.word_vectors import attribute_vectors, attribute_words, class_vectors, read_word_vectors
 
 from helpers.project import SHARED_DATA
@@ -236,3 +237,12 @@ def test_sums_beyond_single_precision_are_refused(tmp_path) -> None:
     ):
         with pytest.raises(InputError, match="w.txt: .*finite"):
             vectors(tmp_path / "w.txt")
+
+
+def test_files_in_the_home_folder(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "w.txt").write_text("red 1 2\nbill 3 4\n")
+    assert read_word_vectors("~/w.txt", ["red"])["red"].tolist() == [1, 2]
+    assert text_vectors(["red"], "words:~/w.txt")[1].source == f"words:{tmp_path / 'w.txt'}"
+    with pytest.raises(InputError, match=r"\$HOME/w\.txt: a path must be written out"):
+        read_word_vectors("$HOME/w.txt", ["red"])

@@ -48,7 +48,7 @@ def load_weights(network: nn.Module, weights: Weights, known: Any, unused: Seque
     elif weights in known.__members__:
         source, state = f"torchvision's {known[weights]}", download(known[weights])
     else:
-        source, state = Path(weights).name, read_state_dict(Path(weights))
+        source, state = Path(weights).name, read_state_dict(weights)
     if any("denselayer" in name for name in state):  # DenseNet's files name the layers as they were before 2018
         state = {re.sub(r"(norm|conv)\.(\d)\.", r"\1\2.", name): value for name, value in state.items()}
     load_fitting(network, state, unused, source)
@@ -101,7 +101,7 @@ def build_timm(name: str, weights: Weights) -> GridNetwork:
     source = f"timm's {name}.{network.pretrained_cfg.get('tag', '')}".rstrip(".") if "." not in name else f"timm's {name}"
     if isinstance(weights, Mapping) or weights not in ("default", "none"):
         source = "weights given as tensors" if isinstance(weights, Mapping) else Path(weights).name
-        load_fitting(network, weights if isinstance(weights, Mapping) else read_state_dict(Path(weights)), heads, source)
+        load_fitting(network, weights if isinstance(weights, Mapping) else read_state_dict(weights), heads, source)
     data = timm.data.resolve_data_config({}, model=network)
     size = int(data["input_size"][1])
     return GridNetwork(network, partial(_timm_grid, network, name, size), size, source, data["mean"], data["std"])

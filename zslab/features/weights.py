@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from zslab.errors import InputError, examples, first_line, readable
 from zslab.utils.file_kinds import OTHER, kind_of_file
+from zslab.utils.files import user_path
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
@@ -43,11 +44,12 @@ def download(chosen: WeightsEnum) -> Mapping[str, Tensor]:
         return fetched
 
 
-def read_state_dict(path: Path) -> Mapping[str, Tensor]:
+def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     """Read named tensors from a .safetensors file, a state dict or a trainer's checkpoint (.pth, .pt), running no code."""
     timm = import_extra("timm.models", "images")
     must = "the weights must be default, a name of the library's, none, or a file of named tensors (.pth or .safetensors)"
     fix = "Check the path, or save network.state_dict() or .safetensors; anything but tensors may run code."
+    path = user_path(path)
     if not path.is_file() or kind_of_file(path) not in ("a ZIP archive", OTHER):
         raise InputError(must, where=path, got=kind_of_file(path) if path.exists() else "no such file", fix=fix)
     try:

@@ -25,6 +25,7 @@ import numpy as np
 
 from zslab.errors import InputError, examples, readable
 from zslab.features.weights import import_extra
+from zslab.utils.files import user_path
 from zslab.utils.names import RUNNING_NUMBER
 
 PREFIX = "/c/en/"  # of ConceptNet's English words
@@ -160,7 +161,7 @@ def _entries(source: str | Path, files: ExitStack) -> Entries:
     """Return an iterator over the words of a source; `files` closes what it reads."""
     if str(source).startswith("gensim:"):
         return _gensim_entries(str(source).removeprefix("gensim:"))
-    path = Path(source)
+    path = user_path(source)
     name = path.with_suffix("") if path.suffix == ".gz" else path
     if path.suffix == ".zip" or path.parent.suffix == ".zip":
         name, file = _open_member(path, files)
