@@ -90,15 +90,25 @@ def escape_markup(app: Sphinx, what: str, name: str, obj: object, options: Any, 
         literal = literal or line.endswith("::")
 
 
+ACCENT = re.compile(r'<mover accent="true">\s*<mi>([a-z])</mi>\s*<mo[^>]*>([ˆ~˜ˉ¯])</mo>\s*</mover>')
+COMBINING = {"ˆ": "\u0302", "~": "\u0303", "˜": "\u0303", "ˉ": "\u0304", "¯": "\u0304"}
+
+
+def mathml(tex: str, block: bool = False) -> str:
+    """Return a formula as MathML, with accents as combining characters: browsers draw those above a letter too small."""
+    italic = {chr(97 + i): "ℎ" if i == 7 else chr(0x1D44E + i) for i in range(26)}  # Unicode has no second h
+    return ACCENT.sub(lambda m: f"<mi>{italic[m[1]]}{COMBINING[m[2]]}</mi>", tex2mathml(tex, as_block=block))
+
+
 def math_inline(translator: Any, node: nodes.math) -> None:
     """Write a formula in a line as MathML, which browsers draw without a script."""
-    translator.body.append(tex2mathml(node.astext()))
+    translator.body.append(mathml(node.astext()))
     raise nodes.SkipNode
 
 
 def math_block(translator: Any, node: nodes.math_block) -> None:
     """Write a formula on lines of its own as MathML."""
-    translator.body.append(f'<div class="math">{tex2mathml(node.astext(), as_block=True)}</div>')
+    translator.body.append(f'<div class="math">{mathml(node.astext(), block=True)}</div>')
     raise nodes.SkipNode
 
 
