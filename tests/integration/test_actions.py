@@ -18,7 +18,7 @@ import torch
 from zslab import launch as launcher
 from zslab.config import as_arguments
 from zslab.data import actions as action_files
-from zslab.data.actions import existing_splits, shared_features
+from zslab.data.actions import shared_features
 from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import random_class_split
 from zslab.errors import InputError
@@ -216,16 +216,6 @@ def test_a_cache_that_is_cut_short_is_built_again(tmp_path, part: str, length: i
     assert file.read_bytes() == whole
 
 
-def test_a_cache_that_was_being_written_is_not_trusted(tmp_path, monkeypatch) -> None:
-    write_features(tmp_path)
-    monkeypatch.setattr(np, "save", lambda *arguments: (_ for _ in ()).throw(KeyboardInterrupt))
-    with pytest.raises(KeyboardInterrupt):
-        shared_features(tmp_path / "i3d.mat", tmp_path / "cache")
-    monkeypatch.undo()
-    assert not list((tmp_path / "cache").glob("*.npy"))
-    assert shared_features(tmp_path / "i3d.mat", tmp_path / "cache")[0].shape == (48, 12)
-
-
 # Splits ---------------------------------------------------------------------------------------------------------------
 
 
@@ -278,19 +268,6 @@ def test_unseen_classes_can_be_named(actions, root) -> None:
         make.make_splits(make.SplitsConfig(**common, unseen=("action 9", "action 1", "swim"), overwrite=True))
 
 
-def test_unseen_classes_may_be_a_list_as_spreadsheets_write_it(actions, root) -> None:
-    make, folder = splits_command, root / "hmdb_i3d"
-    (folder / "unseen.txt").write_bytes(b"\xef\xbb\xbfclass 3\r\nclass 8\r\n")
-    make.make_splits(
-        make.SplitsConfig(
-            "hmdb_i3d", root, class_vectors=folder / "vectors.npy", splits="9", unseen=(str(folder / "unseen.txt"),)
-        )
-    )
-    labels = read_mat(folder / "i3d.mat", ["labels"])["labels"].ravel()
-    unseen = read_mat(folder / "split_9" / "att_splits.mat", ["test_unseen_loc"])["test_unseen_loc"].ravel().astype(int)
-    assert set(labels[unseen - 1]) == {3, 8}
-
-
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
@@ -338,19 +315,6 @@ def test_splits_keep_the_word_vectors_that_later_actions_need(actions, root) -> 
     record = TextRecord.of_split(split["text_encoder"])
     expected = split["att"][:, 4] / np.linalg.norm(split["att"][:, 4])
     np.testing.assert_allclose(record.encoder()([record.text_of("ride_horse")])[0], expected, atol=1e-6)
-
-
-def test_split_files_are_kept_unless_told(actions, root) -> None:
-    make, path = splits_command, root / "hmdb_i3d" / "split_1" / "att_splits.mat"
-    config = make.SplitsConfig(dataset="hmdb_i3d", dataroot=root, class_vectors=root / "hmdb_i3d" / "vectors.npy", splits="1-3")
-    before = path.read_bytes()
-    with pytest.raises(InputError, match="split_1.*must not exist"):
-        make.make_splits(config)
-    assert path.read_bytes() == before and existing_splits(root / "hmdb_i3d", "att_splits.mat") == [1, 2]
-    make.make_splits(make.SplitsConfig(**(vars(config) | {"overwrite": True, "seed": 9})))
-    assert existing_splits(root / "hmdb_i3d", "att_splits.mat") == [1, 2, 3]
-    assert path.read_bytes() != before
-    assert not [file for file in (root / "hmdb_i3d").rglob(".*") if file.is_file()]
 
 
 @pytest.mark.parametrize(
@@ -436,16 +400,6 @@ def test_class_vectors_from_words(tmp_path, name, header, combine, ride_bike) ->
         "Bike 747: no vector for 747",
         "classes with the same vector cannot be told apart: Bike = Bike 747",
     ]
-
-
-@pytest.mark.parametrize(
-    "name,content",
-    [("w.bin", b"4 2\nride \0\0"), ("w.txt", b"ride 1 x\n"), ("v.txt", b"ride 1 2\nbike 1\n"), ("u.txt", b"ride \xff\n")],
-)
-def test_damaged_word_vectors_are_named(tmp_path, name, content) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match="w.bin|w.txt|v.txt|u.txt"):
-        class_vectors(["ride bike"], tmp_path / name, "mean")
 
 
 def test_numbers_as_people_write_them() -> None:

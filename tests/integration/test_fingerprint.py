@@ -123,21 +123,6 @@ def test_of_many_rows_a_sample_is_looked_at_first_and_last_among_them() -> None:
     assert fingerprint(large(3 * ROWS + 1))["content"] != before["content"]
 
 
-def test_no_more_than_the_sample_is_read() -> None:
-    class Counting(np.ndarray):
-        read = 0
-
-        def __getitem__(self, key):
-            found = super().__getitem__(key)
-            Counting.read += len(found)
-            return found
-
-    dataset = large(5 * ROWS)
-    expected = fingerprint(dataset)
-    assert fingerprint(replace(dataset, features=dataset.features.view(Counting))) == expected
-    assert Counting.read == ROWS
-
-
 # ---- region maps -----------------------------------------------------------------------------------------------------
 
 
@@ -251,13 +236,6 @@ def test_a_run_is_not_resumed_on_other_data(stopped, tiny, capsys, change, selec
 
     write_tiny(tiny)  # the old files again
     assert stopped(select=select, resume=True) == 0
-    assert read_json(folder / "result.json")["data"]["fingerprint"] == fingerprint(read(tiny))
-
-
-def test_overwriting_begins_again_with_the_new_data(stopped, tiny) -> None:
-    folder = stopped.begin()
-    write_tiny(tiny, **one_value())
-    assert stopped(overwrite=True) == 0
     assert read_json(folder / "result.json")["data"]["fingerprint"] == fingerprint(read(tiny))
 
 

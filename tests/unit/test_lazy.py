@@ -13,7 +13,7 @@ import torch
 
 from zslab.baselines.comparison import run_baselines
 from zslab.data import lazy as rows
-from zslab.data.dataset import Dataset, Samples
+from zslab.data.dataset import Dataset
 from zslab.data.lazy import (
     ConcatenatedFeatures,
     LazyFeatures,
@@ -105,11 +105,6 @@ def test_mapped_features_are_scaled_as_those_in_memory(tmp_path, nothing_fits, s
         assert torch.equal(mine.features[:], theirs.features)
         assert torch.equal(mine.labels, theirs.labels)
     assert found.feature_dim == expected.feature_dim
-
-
-def test_mapped_features_that_fit_are_read_whole(tmp_path) -> None:
-    write_mapped(tmp_path)
-    assert isinstance(read(tmp_path, "MAPPED").stage("test").train.features, torch.Tensor)
 
 
 def test_a_scaling_fitted_in_parts_is_the_whole_ones(tmp_path, monkeypatch) -> None:
@@ -258,27 +253,6 @@ def test_features_of_large_label_sets_are_synthesized_on_demand(monkeypatch) -> 
     torch.testing.assert_close(streamed.features[index], expected)
     torch.testing.assert_close(streamed.features[:][index], streamed.features[index])
     assert streamed.features.to(torch.device("cpu")) is streamed.features
-
-
-def test_a_head_learns_from_streamed_features_what_it_learns_from_the_same_in_memory(tmp_path, monkeypatch) -> None:
-    write_mapped(tmp_path)
-    monkeypatch.setattr("helpers.tfvaegan_trainer.read_xlsa17", lambda root, *_: read(root, "MAT"))
-    trainer = build(tmp_path)
-    trainer.train_epoch(lambda: True)
-    monkeypatch.setattr(rows, "IN_MEMORY", 0)
-    streamed = trainer.evaluate(keep={1})
-    assert isinstance(streamed.synthetic.features, LazyFeatures)
-    monkeypatch.setattr(rows, "IN_MEMORY", 2**30)
-    made = Samples(streamed.synthetic.features[:], streamed.synthetic.labels)
-    weights = trainer.gzsl.weight_.clone()
-
-    def as_streamed(networks, attributes, classes, n, feedback_weight, generator) -> Samples:
-        torch.randn(len(made), 5, generator=generator)  # the numbers that were drawn for the noise
-        return made
-
-    monkeypatch.setattr("zslab.tfvaegan.evaluate.synthesize", as_streamed)
-    assert trainer.evaluate(keep={1}).metrics == streamed.metrics
-    torch.testing.assert_close(trainer.gzsl.weight_, weights, rtol=1e-5, atol=1e-7)
 
 
 def test_memory_limits_every_matrix_to_a_share(images, tiny, monkeypatch) -> None:

@@ -104,13 +104,6 @@ def test_gensim_is_asked_by_name_only(monkeypatch) -> None:
         attribute_vectors(["gray"], "gensim:glove-wiki-gigaword-50", [])
 
 
-def test_a_damaged_archive_of_vectors_is_named(tmp_path) -> None:
-    path = write_vectors(tmp_path / "w.bin.gz")
-    path.write_bytes(path.read_bytes()[:-12])
-    with pytest.raises(InputError, match="w.bin.gz"):
-        attribute_vectors(["tower"], path, [])
-
-
 def test_the_command_writes_a_matrix(tmp_path, capsys) -> None:
     (tmp_path / "names.txt").write_text("1 has_bill::grey\n2 has_tower::bill\n")
     vectors, output = write_vectors(tmp_path / "w.txt"), tmp_path / "new" / "attribute_w2v.npy"
@@ -149,15 +142,6 @@ def test_vectors_as_people_share_them(tmp_path, name, content, packed) -> None:
     for any_spelling in (True, False):
         found = read_word_vectors(path, ["red", "blue"], any_spelling)
         assert {word: vector.tolist() for word, vector in found.items()} == {"red": [1, 2], "blue": [3, 4]}
-
-
-def test_one_file_of_an_archive_is_named(tmp_path) -> None:
-    with zipfile.ZipFile(tmp_path / "w.zip", "w") as archive:
-        for dimension in (2, 3):
-            archive.writestr(f"w.{dimension}d.txt", "red " + " 1" * dimension)
-    with pytest.raises(InputError, match=r"w.zip: .*w.2d.txt, w.3d.txt.*w.zip/w.2d.txt"):
-        read_word_vectors(tmp_path / "w.zip", ["red"])
-    assert read_word_vectors(tmp_path / "w.zip" / "w.3d.txt", ["red"])["red"].tolist() == [1, 1, 1]
 
 
 def test_what_no_word_is_found_in_is_described(tmp_path) -> None:

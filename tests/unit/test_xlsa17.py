@@ -14,7 +14,6 @@ import torch
 
 from zslab.data.splits import PROPOSED_SPLIT, draw_partition, recognize_split
 from zslab.data.xlsa17 import read_xlsa17
-from zslab.datasets import Xlsa17Source, source_from_json
 from zslab.errors import InputError
 
 from helpers.project import SHARED_DATA
@@ -129,12 +128,6 @@ def test_version_1_would_leak_if_test_seen_were_not_removed(tmp_path: Path) -> N
     assert "removed" in data.notes[0]
 
 
-def test_published_counts_are_checked_where_the_name_is_known(tmp_path: Path) -> None:
-    write_tiny(tmp_path, name="CUB")
-    (note,) = read(tmp_path, dataset="CUB").notes
-    assert "not the published Proposed Split of CUB" in note and "(36, 12, 24, 6, 3)" in note
-
-
 @pytest.mark.parametrize("dataset", sorted(PROPOSED_SPLIT))
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_split_versions_by_published_counts(dataset: str, version: str) -> None:
@@ -194,7 +187,6 @@ REFUSALS = {
     "features transposed": ({"features": ARRAYS["features"].T}, ["features", "res101.mat", "(72, 7)", "features.T"]),
     "features and labels differ": ({"labels": ARRAYS["labels"][:-1]}, ["res101.mat", "(D, 71)", "(7, 72)"]),
     "NaN": ({"features": spoiled("features", 3, 10, np.nan)}, ["features", "1 of 72", "is 11"]),
-    "infinity": ({"features": spoiled("features", 3, 70, np.inf)}, ["features", "is 71"]),
     "label 0": ({"labels": ARRAYS["labels"] - 1}, ["labels", "0 to 8", "Add 1"]),
     "label too large": ({"labels": ARRAYS["labels"] + 1}, ["labels", "got 10", "1..9"]),
     "label and a half": ({"labels": ARRAYS["labels"] + 0.5}, ["labels", "whole numbers", "2.5"]),
@@ -229,17 +221,8 @@ REFUSALS = {
     "a name too few": ({"allclasses_names": ARRAYS["allclasses_names"][1:]}, ["allclasses_names", "8 names", "9"]),
     "a name twice": ({"allclasses_names": ARRAYS["allclasses_names"][[0, 0, *range(2, 9)]]}, ["bird 0 twice"]),
     "names are numbers": ({"allclasses_names": np.arange(9.0)[:, None]}, ["allclasses_names", "float64"]),
-    "one number as names": ({"allclasses_names": np.array(9.0)}, ["allclasses_names", "float64"]),
     "no features": ({"features": np.zeros((7, 0)), "labels": np.zeros((0, 1))}, ["features", "(7, 0)"]),
-    "features of width 0": ({"features": np.zeros((0, 72))}, ["features", "(0, 72)"]),
-    "label 2**63": ({"labels": ARRAYS["labels"].astype(np.uint64) + np.uint64(2**63)}, ["labels", "9.22337e+18"]),
-    "label NaN": ({"labels": spoiled("labels", 3, 0, np.nan)}, ["labels", "1 values"]),
-    "label 1e300": ({"labels": spoiled("labels", 3, 0, 1e300)}, ["labels", "1e+300"]),
-    "list with 2**63": ({"val_loc": ARRAYS["val_loc"].astype(np.uint64) + np.uint64(2**63)}, ["val_loc", "9.22337e+18"]),
-    "list with NaN": ({"val_loc": spoiled("val_loc", 0, 0, np.nan)}, ["val_loc", "1 values"]),
     "att is empty": ({"att": np.zeros((0, 9))}, ["att", "(0, 9)"]),
-    "att beyond float64": ({"att": spoiled("att", 2, 4, 1e300)}, ["attribute vector", "class 5"]),
-    "labels are text": ({"labels": np.array([["a"]] * 72)}, ["labels", "numbers"]),
 }
 
 
@@ -428,15 +411,6 @@ def test_a_partition_drops_the_notes_of_the_split_that_it_replaces(tmp_path: Pat
     partition = data.with_partition(1)
     assert not any("Split version 1" in note for note in partition.notes) and "Partition 1" in partition.notes[-1]
     assert partition.counts["train"] + partition.counts["val"] == partition.counts["trainval"]
-
-
-def test_a_partition_is_part_of_the_source_that_a_result_describes(tiny: Path) -> None:
-    source = Xlsa17Source("TINY", "res101", "att", partition=2)
-    again = source_from_json(source.to_json(), "result.json")
-    assert again == source
-    opened = again.open(tiny, tiny)
-    expected = read(tiny).with_partition(2)
-    assert all(np.array_equal(opened.locations[key], expected.locations[key]) for key in expected.locations)
 
 
 def test_partitions_that_cannot_be_drawn_are_refused(tiny: Path) -> None:

@@ -1,7 +1,8 @@
-"""The matrix in a pickle: read as saved under every protocol, and nothing else is, nor is anything run."""
+"""Matrices from .npy files and pickles: read as saved, nothing of them is run, and one clear refusal for any other file."""
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -9,21 +10,114 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from zslab.data.formats.arrays import read_pickled_matrix
+from zslab.data.formats.arrays import read_array, read_matrix, read_pickled_matrix
+from zslab.data.splits import read_class_vectors
 from zslab.errors import InputError
+from zslab.features.sources import read_attribute_vectors
 
-MATRIX = np.arange(6.0).reshape(2, 3)
+MATRIX = np.arange(12.0).reshape(4, 3)
+SMALL = np.arange(6.0).reshape(2, 3)
+FIX = "Paint them again."
+
+
+def saved(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, array, allow_pickle=True)
+    return buffer.getvalue()
+
+
+def archive() -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, colors=MATRIX)
+    return buffer.getvalue()
+
+
+def with_value(row: int, column: int, value: float) -> np.ndarray:
+    array = MATRIX.copy()
+    array[row, column] = value
+    return array
+
+
+@pytest.mark.parametrize("dtype", ["float16", ">f8", "int32", "uint8", "bool"])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_matrix_of_any_numbers_is_read_as_it_was_saved(tmp_path: Path, dtype: str, order: str) -> None:
+    matrix = np.asarray(MATRIX % 2 if dtype == "bool" else MATRIX, dtype=dtype, order=order)
+    np.save(tmp_path / "colors.npy", matrix)
+    for n_rows in (None, 4):
+        found = read_matrix(tmp_path / "colors.npy", "colors", FIX, n_rows)
+        assert found.dtype == matrix.dtype and np.array_equal(found, matrix)
+
+
+DAMAGED = {
+    "empty": b"",
+    "text": b"red green blue",
+    "header cut short": saved(MATRIX)[:40],
+    "rows cut short": saved(MATRIX)[:-1],
+    "header scrambled": saved(MATRIX).replace(b"{'descr'", b"((((((((", 1),
+    "more rows than there are": saved(MATRIX).replace(b"(4, 3), }    ", b"(4000, 3), } ", 1),
+    "pickled": saved(np.array([{"red": 1}], dtype=object)),
+    "archive": archive(),
+}
+
+
+@pytest.mark.parametrize("mapped", [False, True])
+@pytest.mark.parametrize("case", DAMAGED)
+def test_damaged_files_are_refused(tmp_path: Path, case: str, mapped: bool) -> None:
+    path = tmp_path / "colors.npy"
+    path.write_bytes(DAMAGED[case])
+    with pytest.raises(InputError, match=r"colors\.npy.*Paint them again") as caught:
+        read_array(path, "colors", FIX, mapped=mapped)
+    assert "unsafe" not in str(caught.value)  # NumPy advises to unpickle
+
+
+def test_missing_files_are_refused_as_missing(tmp_path: Path) -> None:
+    for path, words in ((tmp_path / "colors.npy", "No such file"), (tmp_path, "directory")):
+        with pytest.raises(InputError, match=f"{path}: colors.*{words}"):
+            read_matrix(path, "colors", FIX)
+
+
+@pytest.mark.parametrize(
+    ("array", "found"),
+    [
+        (MATRIX.ravel(), r"\(12,\)"),
+        (MATRIX[:0], r"\(0, 3\)"),
+        (MATRIX.astype("U4"), "<U4"),
+        (MATRIX * 1j, "complex128"),
+        (MATRIX[:2], r"\(2, 3\)"),
+        (MATRIX.T, r"\(3, 4\).*transpose"),
+        (with_value(2, 1, np.nan), r"1 values.*\(3, 2\)"),
+        (with_value(0, 0, -np.inf), r"1 values.*\(1, 1\)"),
+    ],
+)
+def test_what_is_no_finite_matrix_with_its_rows_is_refused(tmp_path: Path, array: np.ndarray, found: str) -> None:
+    np.save(tmp_path / "colors.npy", array)
+    with pytest.raises(InputError, match=rf"colors\.npy: colors.*{found}"):
+        read_matrix(tmp_path / "colors.npy", "colors", FIX, 4)
+
+
+@pytest.mark.parametrize(
+    "read,what", [(read_class_vectors, "class vectors"), (lambda path: read_attribute_vectors(path, 4), "word vectors")]
+)
+def test_class_and_word_vectors_are_such_matrices(tmp_path: Path, read, what: str) -> None:
+    path = tmp_path / "vectors.npy"
+    for content in (saved(MATRIX[0]), saved(with_value(3, 0, np.inf)), DAMAGED["rows cut short"]):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=f"vectors.npy: {what}"):
+            read(path)
+
+
+# ---- pickles ---------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize(
     "array",
     [
-        MATRIX,
-        np.asfortranarray(MATRIX.astype(np.float32)),
-        MATRIX.astype(">i2"),
-        MATRIX.astype(np.float16),
-        MATRIX.astype(np.uint8),
+        SMALL,
+        np.asfortranarray(SMALL.astype(np.float32)),
+        SMALL.astype(">i2"),
+        SMALL.astype(np.float16),
+        SMALL.astype(np.uint8),
         np.ascontiguousarray(np.arange(400_000.0).reshape(-1, 400)),
     ],
     ids=["float64", "Fortran order", "big-endian", "float16", "uint8", "large"],
@@ -56,7 +150,7 @@ class Attack:
 
 
 @pytest.mark.parametrize("protocol", range(6))
-@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, MATRIX), lambda x: (MATRIX, x)])
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x, SMALL), lambda x: (SMALL, x)])
 def test_a_pickle_runs_nothing(tmp_path: Path, protocol: int, wrap) -> None:
     marker = tmp_path / "was_here"
     for attack in (
@@ -88,10 +182,8 @@ def test_array_headers_are_not_trusted(tmp_path: Path) -> None:
     for content in (
         spelled(b"I1\nI1\n", b"O8"),  # bytes in the place of pointers
         spelled(b"I1\nI1\n", b"O8", b"(lp0\nI1\na"),  # an object array whose list is shorter than its shape
-        spelled(b"I9\nI9\n", b"O8", b"(lp0\nI1\na"),
         spelled(b"I2\nI1\n", b"f8"),
         spelled(b"I-1\nI1\n", b"f8"),
-        spelled(b"I-1\nI-1\n", b"f8"),
         spelled(b"I1\nI1\n", b"V8"),
         spelled(b"I1\nI1\n", b"f8,O"),
         spelled(b"I1\nI1\n", b"f8", state=b"I3\nS'<'\nN(S'a'\nt(dI-1\nI-1\nI0\n"),
@@ -101,18 +193,12 @@ def test_array_headers_are_not_trusted(tmp_path: Path) -> None:
         b"cnumpy\nndarray\n(I9\ntR.",
         b"cnumpy.core.numeric\n_frombuffer\n(I9\nI9\nI9\nI9\ntR.",
         b"",
-        b"garbage",
         b"(" * 1000,
-        b"t.",
-        b"0.",
-        b"h\x05.",
         b"I1\n" + b"\x86" * 100 + b".",
         b"()" + b"2\x86" * 200 + b".",  # tuples that double
         b"\x8b\xff\xff\xff\x7f1",  # a number that claims 2 GiB
-        pickle.dumps(MATRIX)[:-9],
-        pickle.dumps([MATRIX]),
-        pickle.dumps({1: MATRIX}),
-        pickle.dumps(np.float64(1)),
+        pickle.dumps(SMALL)[:-9],
+        pickle.dumps([SMALL]),
         b"cnumpy\ndtype\n(S'f8'\nI0\nI1\ntR.",
         b"cnumpy\ndtype\n.",
     ):
