@@ -80,7 +80,7 @@ def test_a_visit_learns_in_a_copy(web, visit, tmp_path: Path) -> None:
     "act, inputs, place",
     [
         ("add", ("", CREEPER, {}), "name"),
-        ("add", ("black crested creeper", CREEPER, {}), "creeper"),
+        ("add", ("black crested creeper", CREEPER, {}), "Creeper"),
         ("change", ("no class", {ATTRIBUTES[5]: 1.0}), "no class"),
         ("remove", (CREEPER,), CREEPER),
     ],

@@ -36,7 +36,7 @@ from zslab.features.images import open_image
 from zslab.features.modality import IMAGES
 from zslab.report.attention import attribute_name
 from zslab.report.overlay import overlay
-from zslab.utils.names import clean_name, find_names, match_names, readable_names
+from zslab.utils.names import clean_name, match_names, readable_names
 
 
 @contextmanager
@@ -122,13 +122,6 @@ class Visit:
         listed = fitting if chosen in fitting or chosen not in self.labels else [chosen, *fitting]
         return [(self.marked[name], name) for name in listed]
 
-    def find(self, names: Sequence[str], where: object) -> list[str | None]:
-        """Return for each name the class that has it, as the model writes it or as people read it, or None."""
-        known = list(self.labels)
-        by_name, by_label = (match_names(names, list(spelled), where) for spelled in (known, self.labels.values()))
-        places = (label if place is None else place for place, label in zip(by_name, by_label))
-        return [None if place is None else known[place] for place in places]
-
     def changed(self, act: Callable[[Predictor], object], sentence: str) -> Visit:
         """Return a visit whose predictor is a copy, changed by `act` as `sentence` says, with heads fitted again."""
         predictor = self.predictor.copy()
@@ -143,11 +136,10 @@ class Visit:
 
 def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None], sentence: str = "") -> Visit:
     """Return the visit with a new class, see `edited_row`; where class vectors came from text, it is known by a sentence."""
-    where, name = "the name of the new class", " ".join(clean_name(name or "").split())
+    name = " ".join(clean_name(name or "").split())
     if not name:
-        raise InputError("there must be printable characters", where=where, got="none", fix="Type a name.")
-    if visit.find([name], where) != [None]:
-        raise InputError("no class may have it yet", where=where, got=repr(name), fix="Choose another name.")
+        must = "there must be printable characters"
+        raise InputError(must, where="the name of the new class", got="none", fix="Type a name.")
     if visit.predictor.model.text is not None:
         return visit.changed(lambda copy: copy.add_described(name, sentence), f"added {name}")
     row = edited_row(visit, copied, values)
@@ -179,18 +171,18 @@ def take_table(visit: Visit, path: str) -> Visit:
     """Return the visit with the classes of a table: those it knows are changed, others are added."""
     source = Path(path).name
     table = read_attribute_table(Path(path), attributes=visit.predictor.attribute_names)
-    found = visit.find(table.class_names, source)
-    find_names([name for name in found if name is not None], list(visit.labels), source)  # each once
+    found = match_names(table.class_names, visit.predictor.classes_, source)
+    old, new = ([row for row, place in enumerate(found) if (place is None) == is_new] for is_new in (False, True))
 
     def act(copy: Predictor) -> None:
-        for is_new, act in ((False, copy.set_attributes), (True, copy.add_classes)):
-            rows = [row for row, name in enumerate(found) if (name is None) == is_new]
-            if rows:
-                names = [found[row] or table.class_names[row] for row in rows]
-                act(AttributeTable(names, table.attribute_names, table.values[rows], source))
+        known = [copy.classes_[found[row] or 0] for row in old]
+        if old:
+            copy.set_attributes(replace(table, source=source, class_names=known, values=table.values[old]))
+        if new:
+            names = [table.class_names[row] for row in new]
+            copy.add_classes(replace(table, source=source, class_names=names, values=table.values[new]))
 
-    new = found.count(None)
-    return visit.changed(act, f"changed {len(found) - new} and added {new} classes from {source}")
+    return visit.changed(act, f"changed {len(old)} and added {len(new)} classes from {source}")
 
 
 def files(visit: Visit, folder: Path) -> list[str]:
