@@ -73,4 +73,4 @@ class AleTrainer(EpochTrainer):
         return scores
 
 
-METHOD = Method("ale", AleConfig(**RUN, margin=0.1, weight_decay=1e-4), AleTrainer)
+METHOD = Method("ale", AleConfig(**RUN, margin=1.0, weight_decay=1e-4), AleTrainer)

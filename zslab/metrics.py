@@ -3,18 +3,49 @@
 Top-1 accuracy averaged per class and the harmonic mean of seen and unseen accuracy are defined by Xian et al.,
 "Zero-Shot Learning - A Comprehensive Evaluation", TPAMI 2018. The seen/unseen curve, which results when a constant is
 subtracted from every seen class's score, is due to Chao et al., ECCV 2016. All accuracies are fractions in [0, 1].
+
+Every function takes tensors or NumPy arrays; given arrays, it returns arrays where it would return tensors.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
+from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor
 
 ONE = 2.0**52  # the integer that stands for an accuracy of 1 where a curve is summed; a million terms err by 1e-10
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def takes_arrays(function: F) -> F:
+    """Let a function of tensors take NumPy arrays too, and return arrays where it was given some."""
+
+    @wraps(function)
+    def call(*arguments: Any, **named: Any) -> Any:
+        given = [isinstance(value, np.ndarray) for value in (*arguments, *named.values())]
+        if not any(given):
+            return function(*arguments, **named)
+        result = function(*map(as_tensor, arguments), **{name: as_tensor(value) for name, value in named.items()})
+        return result.numpy() if isinstance(result, Tensor) else result
+
+    return call  # type: ignore[return-value]
+
+
+def as_tensor(value: Any) -> Any:
+    """Return an array as a tensor, whole numbers as int64; anything else as it is."""
+    if not isinstance(value, np.ndarray):
+        return value
+    return torch.from_numpy(np.ascontiguousarray(value.astype(np.int64) if value.dtype.kind in "iu" else value))
+
+
+@takes_arrays
 def per_class_accuracy(labels: Tensor, predictions: Tensor, classes: Tensor) -> Tensor:
     """Return the fraction of each class's samples that were predicted correctly.
 
@@ -43,6 +74,7 @@ def per_class_accuracy(labels: Tensor, predictions: Tensor, classes: Tensor) -> 
     return n_correct.double() / n_samples
 
 
+@takes_arrays
 def mean_class_accuracy(labels: Tensor, predictions: Tensor, classes: Tensor) -> float:
     """Return the mean of `per_class_accuracy` over `classes` (k,), every class with the same weight.
 
@@ -64,6 +96,7 @@ def harmonic_mean(acc_seen: float, acc_unseen: float) -> float:
     return 2 * acc_seen * acc_unseen / total if total > 0 else 0.0
 
 
+@takes_arrays
 def generalized_accuracies(
     labels: Tensor, predictions: Tensor, seen_classes: Tensor, unseen_classes: Tensor
 ) -> dict[str, float]:
@@ -87,6 +120,7 @@ def generalized_accuracies(
     return {"acc_seen": acc_seen, "acc_unseen": acc_unseen, "H": harmonic_mean(acc_seen, acc_unseen)}
 
 
+@takes_arrays
 def confusion_matrix(labels: Tensor, predictions: Tensor, classes: Tensor) -> Tensor:
     """Count the pairs of true and predicted class.
 
@@ -150,6 +184,7 @@ class SeenUnseenCurve:
         return (lower + upper) / 2
 
 
+@takes_arrays
 def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unseen_classes: Tensor) -> SeenUnseenCurve:
     """Return the exact seen/unseen curve, with one point for every constant at which some prediction changes sides.
 
@@ -184,6 +219,7 @@ def seen_unseen_curve(scores: Tensor, labels: Tensor, seen_classes: Tensor, unse
     return margin_curve(margins, if_seen, if_unseen, labels, seen_classes, unseen_classes)
 
 
+@takes_arrays
 def margin_curve(
     margins: Tensor, if_seen: Tensor, if_unseen: Tensor, labels: Tensor, seen_classes: Tensor, unseen_classes: Tensor
 ) -> SeenUnseenCurve:
@@ -226,6 +262,7 @@ def margin_curve(
     )
 
 
+@takes_arrays
 def roc_area(positive: Tensor, negative: Tensor) -> float:
     """Return the area under the ROC curve: the chance that a positive sample scores above a negative one.
 

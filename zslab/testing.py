@@ -168,7 +168,7 @@ class _Check:
             return Samples(StoredFeatures(array, np.arange(len(array)), lambda rows: rows.astype(np.float32)), samples.labels)
 
         data = self.data
-        parts = {name: on_demand(getattr(data, name)) for name in ("train", "test_seen", "test_unseen")}
+        parts: dict[str, Any] = {name: on_demand(getattr(data, name)) for name in ("train", "test_seen", "test_unseen")}
         lazy = self.trained(replace(data, **parts))
         self.compare(lazy, "reading features on demand")
         _assert_close(lazy.evaluate().metrics, self.expected.evaluate().metrics)
