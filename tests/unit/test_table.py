@@ -383,6 +383,7 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         ("RADAR (actions)", "TF-VAEGAN"): ("results-actions", "RADAR", "SqueezeNet_1024_T", "w2v_300_gzsl"),
     }
     readme = (PROJECT / "README.md").read_text(encoding="utf-8").replace("**", "")
+    readme = readme.replace("\N{NO-BREAK SPACE}", " ").replace("\N{NON-BREAKING HYPHEN}", "-")
     lines = [line.strip("| ").split(" | ") for line in readme.splitlines()]
     rows = {(cells[0], cells[2]): cells[3:] for cells in lines if len(cells) == 8 and (cells[0], cells[2]) in data}
     assert rows.keys() == data.keys()
