@@ -14,6 +14,8 @@ from zslab.results.text import format_results
 from zslab.utils.environment import shown
 
 LAUNCHERS = Path(__file__).resolve().parents[1] / "zero-shot-images" / "image-scripts"
+# Half the launcher's epochs, at higher learning rates: a minute on a CPU, and 6 to 7 points less than after all of them.
+SHORT = ["--nepoch", "25", "--lr", "2e-3", "--dec_lr", "5e-3", "--classifier_lr", "3e-3"]
 VERDICT = """T1: unseen species told from each other (chance 12.5 %); H: mean of u and s, unseen and seen ones among all.
 DAZLE, which looks at regions, is ahead; on these birds, whose attributes are exact, ESZSL beats TF-VAEGAN."""
 
@@ -21,10 +23,10 @@ DAZLE, which looks at regions, is ahead; on these birds, whose attributes are ex
 def main(flags: list[str]) -> int:
     """Train both methods, and print what they reach."""
     results, reports = [], []
-    for name in ("run_toy_tfvaegan.py", "run_toy_dazle.py"):
+    for name, own in (("run_toy_tfvaegan.py", SHORT), ("run_toy_dazle.py", [])):
         launcher = load_launcher(LAUNCHERS / name)
-        _, (run,) = launcher.parse(flags)
-        if status := launch(launcher, flags):
+        _, (run,) = launcher.parse([*own, *flags])
+        if status := launch(launcher, [*own, *flags]):
             return status
         results.append(run.folder.read_result())
         reports.append(shown(run.folder.report))

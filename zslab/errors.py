@@ -38,40 +38,19 @@ class InputError(ValueError):
         fix: one or more full sentences that tell what to do.
     """
 
-    def __init__(
-        self,
-        must: str,
-        *,
-        where: object,
-        got: object = None,
-        fix: str,
-        found: object = None,
-        expected: object = None,  # the former shape: to be replaced by `must` and `got`
-    ):
+    def __init__(self, must: str, *, where: object, got: object = None, fix: str):
         # Names out of a file may stand in any part.
         must, where = (shortened(escaped(str(part)), LONGEST_PART) for part in (must, where))
-        got = shortened(escaped(str(found if got is None else got)), LONGEST_VALUE)
-        fix = shortened(escaped(fix), 2 * LONGEST_PART)
-        tail = "" if expected is None else f", expected {shortened(escaped(str(expected)), LONGEST_PART)}"
-        super().__init__(f"{where}: {must} (got {got}{tail}). {fix}")
-        self.must, self.where, self.got, self.fix, self.expected = must, where, got, fix, expected
+        got, fix = shortened(escaped(str(got)), LONGEST_VALUE), shortened(escaped(fix), 2 * LONGEST_PART)
+        super().__init__(f"{where}: {must} (got {got}). {fix}")
+        self.must, self.where, self.got, self.fix = must, where, got, fix
 
     def __reduce__(self) -> tuple[object, ...]:  # keyword-only arguments do not survive pickling between worker processes
-        return _rebuild, (self.must, self.where, self.got, self.fix, self.expected)
-
-    @property
-    def problem(self) -> str:
-        """The former name of `must`."""
-        return self.must
-
-    @property
-    def found(self) -> object:
-        """The former name of `got`."""
-        return self.got
+        return _rebuild, (self.must, self.where, self.got, self.fix)
 
 
-def _rebuild(must: str, where: object, got: object, fix: str, expected: object) -> InputError:
-    return InputError(must, where=where, got=got, fix=fix, expected=expected)
+def _rebuild(must: str, where: object, got: object, fix: str) -> InputError:
+    return InputError(must, where=where, got=got, fix=fix)
 
 
 def escaped(text: str) -> str:

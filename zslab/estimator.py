@@ -138,13 +138,9 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             self.classes_ = np.arange(len(table))
         unknown = labels[~np.isin(labels, self.classes_)]
         if len(unknown):
-            raise InputError(
-                "labels have no class vector",
-                where="y",
-                found=examples(unknown.tolist()),
-                expected=f"labels among {examples(self.classes_.tolist())}",
-                fix="Labels are row numbers of class_vectors, counted from 0, or keys of the mapping.",
-            )
+            must = f"every label must have a class vector, as {examples(self.classes_.tolist())} have"
+            fix = "Labels are row numbers of class_vectors, counted from 0, or keys of the mapping."
+            raise InputError(must, where="y", got=examples(unknown.tolist()), fix=fix)
         self.seen_ = np.isin(self.classes_, labels)
         names, nowhere = [str(label) for label in self.classes_], np.array([], dtype=np.int64)
         dataset = Dataset(
@@ -179,13 +175,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         """
         check_is_fitted(self)
         if unseen_only and self.seen_.all():
-            raise InputError(
-                "there are no unseen classes",
-                where="unseen_only",
-                found="samples of every class",
-                expected="a class vector without samples",
-                fix="Pass class_vectors to fit, with a row for each unseen class.",
-            )
+            fix = "Pass class_vectors to fit, with a row for each unseen class."
+            raise InputError("there must be unseen classes", where="unseen_only", got="samples of every class", fix=fix)
         scores = self._scores(validate_data(self, X, dtype=np.float32, reset=False), unseen_only)
         probabilities: np.ndarray = torch.from_numpy(scores).double().softmax(dim=1).numpy()
         return probabilities
@@ -315,22 +306,12 @@ class BaselineClassifier(ZeroShotClassifier):
 
     def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
         if self.baseline not in BASELINES:
-            raise InputError(
-                "there is no such baseline",
-                where="baseline",
-                found=self.baseline,
-                expected=", ".join(BASELINES),
-                fix="Use one of these names.",
-            )
+            must, fix = f"the baseline must be one of {', '.join(BASELINES)}", "Use one of these names."
+            raise InputError(must, where="baseline", got=self.baseline, fix=fix)
         data = dataset.stage("test")
         if self.baseline == "class-normalized MLP" and len(data.seen_classes) < 2:
-            raise InputError(
-                "the baseline needs two seen classes, which it normalizes over",
-                where="y",
-                found="1 class",
-                expected="samples of two classes or more",
-                fix="Use another baseline.",
-            )
+            must = "there must be two seen classes, over which the baseline normalizes"
+            raise InputError(must, where="y", got="1 class", fix="Use another baseline.")
         self.scaling_ = fit_scaling(dataset.features, dataset.locations["trainval"], "minmax")
         (self.baseline_,) = BASELINES[self.baseline].path(
             data.train.features, data.train.labels, data.attributes, [self.settings or {}]

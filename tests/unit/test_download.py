@@ -136,7 +136,7 @@ def checked(content: bytes):
 
     def check(path: Path) -> None:
         if path.read_bytes() != content:
-            raise InputError("it is wrong", where=path, found="other bytes", expected="these", fix="Repeat.")
+            raise InputError("it must be right", where=path, got="other bytes", fix="Repeat.")
 
     return check
 

@@ -100,7 +100,7 @@ def test_baselines_run_on_the_pooled_features_and_say_when_there_are_none(tmp_pa
     assert len(results) == 4 and min(result.t1 for result in results) > 0.6
     bare = read_region_maps(write_release(tmp_path / "release.hdf5"))
     assert bare.features.shape == (N, 0) and any("no pooled" in note for note in bare.notes)
-    with pytest.raises(InputError, match="has no pooled features"):
+    with pytest.raises(InputError, match="must have pooled features"):
         run_baselines(bare.stage("validation"), bare.stage("test"))
 
 
@@ -146,7 +146,7 @@ def test_lists_attributes_and_word_vectors_may_come_from_other_files(tmp_path: P
     assert data.stage("validation").unseen_classes.tolist() == [6, 7, 8]
     with pytest.raises(InputError, match="test_seen_loc, test_unseen_loc.*standard_split"):
         read_region_maps(path, split_file=tmp_path / "standard_splits.mat")
-    with pytest.raises(InputError, match="no test samples of seen classes|no pooled features"):
+    with pytest.raises(InputError, match="must have (test samples of seen classes|pooled features)"):
         run_baselines(data.stage("validation"), stage)
 
 

@@ -191,19 +191,9 @@ def check_stage(test: StageData) -> None:
         InputError: it has no pooled features, or lacks test samples of seen or of unseen classes.
     """
     if test.train.features.shape[1] == 0:
-        raise InputError(
-            "the data set has no pooled features",
-            where="the baselines",
-            found="region maps alone",
-            expected="one feature vector per image",
-            fix="Files written by extract_features.py and by `zslab repack` have them.",
-        )
+        must, fix = "the data set must have pooled features", "Files written by `zslab extract` and `zslab repack` have them."
+        raise InputError(must, where="the baselines", got="region maps alone", fix=fix)
     for side, samples in (("seen", test.test_seen), ("unseen", test.test_unseen)):
         if len(samples) == 0:
-            raise InputError(
-                f"the split has no test samples of {side} classes",
-                where="the baselines",
-                found=f"an empty test_{side}",
-                expected="a split for generalized zero-shot learning",
-                fix="Use a generalized split, such as the Proposed Split.",
-            )
+            must, fix = f"the split must have test samples of {side} classes", "Use another split, such as the Proposed Split."
+            raise InputError(must, where="the baselines", got=f"an empty test_{side}", fix=fix)
