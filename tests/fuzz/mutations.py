@@ -187,74 +187,17 @@ def archive(mutate: Mutate) -> Mutate:
 
 
 def matlab5(content: bytes, random: Random) -> bytes:
-    """Change elements of a MATLAB v5 file: types, dimensions, sizes, nested cells, what is compressed and expands."""
-    variables = _elements(content[128:])
-    for _ in range(random.choice((1, 1, 2, 4))):
-        places = [(variables, i) for i in range(len(variables))]
-        for holder, i in places:  # grows while it is walked through
-            inner = holder[i][1]
-            places += [(inner, k) for k in range(len(inner))] if isinstance(inner, list) else []
-        holder, i = random.choice(places)
-        kind, inner, _ = holder[i]
-        is_small = len(_written(holder[i])) < 10**5
-        match random.randrange(9):
-            case 0:
-                holder[i] = (random.randrange(20), inner, None)
-            case 1:
-                holder[i] = (kind, inner, random.choice(SIZES) % 2**32)  # a size that lies
-            case 2 if not isinstance(inner, list):
-                holder[i] = (kind, damaged(inner, random), None)
-            case 3 if not isinstance(inner, list):  # dimensions, flags and starts of columns are 4-byte numbers
-                number = struct.pack("<I", random.choice((*SIZES, 3, 1000, 10**6)) % 2**32)
-                at = 4 * random.randrange(len(inner) // 4 + 1)
-                holder[i] = (kind, inner[:at] + number + inner[at + 4 :], None)
-            case 4:
-                del holder[i]
-            case 5 if is_small:
-                holder[i:i] = [holder[i]] * random.choice((1, 2, 50))
-            case 6 if is_small:  # a cell in a cell in a cell
-                element = (14, inner, None) if isinstance(inner, list) else holder[i]
-                for _ in range(random.choice((1, 30, 300))):
-                    element = (
-                        14,
-                        [(6, struct.pack("<II", 1, 0), None), (5, struct.pack("<ii", 1, 1), None), (1, b"c", None), element],
-                        None,
-                    )
-                holder[i] = element
-            case 7:
-                holder[i] = (15, [holder[i]], None)
-            case 8:
-                is_huge = holder is variables and random.random() < 0.1
-                holder[i] = (kind, bytes(3 * 10**7 if is_huge else random.choice((0, 10**5))), None)
-    return content[:128] + b"".join(map(_written, variables))
-
-
-Element = tuple[int, "bytes | list", "int | None"]  # type; bytes, or the elements inside; a size that lies
-
-
-def _elements(data: bytes, depth: int = 0) -> list[Element]:
-    elements, at = [], 0
-    while at + 8 <= len(data):
-        kind, size = struct.unpack_from("<II", data, at)
-        if kind >> 16:
-            kind, size, start = kind & 0xFFFF, kind >> 16, at + 4
-        else:
-            start = at + 8
-        inner = data[start : start + size]
-        at = start + size + (-(start + size) % 8 if kind != 15 else 0)
-        if kind == 15:
-            inner = zlib.decompress(inner)
-        elements.append((kind, _elements(inner, depth + 1) if kind in (14, 15) and depth < 5 else inner, None))
-    return elements
-
-
-def _written(element: Element) -> bytes:
-    kind, inner, lie = element
-    content = b"".join(map(_written, inner)) if isinstance(inner, list) else inner
-    if kind == 15:
-        content = zlib.compress(content)
-    tag = struct.pack("<II", kind, len(content) if lie is None else lie)
-    return tag + content + (bytes(-len(content) % 8) if kind != 15 else b"")
+    """Damage the inside of an element of a MATLAB v5 file, whose tags then fit; a compressed one is packed again."""
+    elements, at = [], 128
+    while at < len(content):
+        kind, size = struct.unpack_from("<II", content, at)
+        elements.append((kind, content[at + 8 : at + 8 + size]))
+        at += 8 + size
+    place = random.randrange(len(elements))
+    kind, inner = elements[place]
+    inner = damaged(zlib.decompress(inner) if kind == 15 else inner, random)
+    elements[place] = (kind, zlib.compress(inner) if kind == 15 else inner + bytes(-len(inner) % 8))
+    return content[:128] + b"".join(struct.pack("<II", kind, len(inner)) + inner for kind, inner in elements)
 
 
 # ---- HDF5 -------------------------------------------------------------------------------------------------------------------

@@ -218,12 +218,6 @@ def test_five_convolutions_of_mobilenet_are_padded_as_tensorflow_does() -> None:
     assert (found - plain).abs().max() > 0.1 * scale
 
 
-@needs_torchvision
-def test_padding_that_would_change_nothing_is_an_error() -> None:
-    with pytest.raises(InputError, match="--padding .*none in convnext_tiny"):
-        load_backbone(BackboneSpec("convnext_tiny", padding="tensorflow", **SMALL), "none", random_weights=True)
-
-
 # ---- weights ------------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mmap
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,6 @@ from zslab.data.lazy import (
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.protocol.evaluation import Snapshot
-from zslab.shared.gate import EntropyDetector
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import generate
@@ -152,18 +150,6 @@ def test_a_head_learns_from_rows_what_it_learns_from_a_matrix() -> None:
     assert found.predict(TransformedFeatures(x, torch.square)).equal(whole.predict(x.square()))
 
 
-def test_a_detector_learns_from_rows_what_it_learns_from_a_matrix() -> None:
-    torch.manual_seed(1)
-    seen, unseen, labels = torch.rand(30, 6), torch.rand(20, 6), torch.arange(30) % 4
-    whole, found = EntropyDetector(epochs=2, batch_size=8, hidden_dim=9), EntropyDetector(epochs=2, batch_size=8, hidden_dim=9)
-    whole.fit(seen.square(), labels, unseen.square(), torch.Generator().manual_seed(2))
-    found.fit(
-        *(TransformedFeatures(seen, torch.square), labels, TransformedFeatures(unseen, torch.square)),
-        torch.Generator().manual_seed(2),
-    )
-    torch.testing.assert_close(found.entropy(TransformedFeatures(seen, torch.square)), whole.entropy(seen.square()))
-
-
 def test_baselines_in_parts_are_the_baselines(tmp_path, monkeypatch) -> None:
     """The same results from rows read in parts; the perceptron, which needs its samples in memory, is left out."""
     write_mapped(tmp_path)
@@ -213,26 +199,6 @@ def test_rows_are_the_same_however_they_are_read(tmp_path, rows_wanted, mapped) 
     source = np.load(tmp_path / "array.npy", mmap_mode="r") if mapped else array
     wanted = np.array(rows_wanted, dtype=np.int64)
     np.testing.assert_array_equal(read_rows(source, wanted), array[wanted])
-
-
-@pytest.mark.skipif(not hasattr(mmap, "MADV_RANDOM"), reason="the system cannot be told")
-@pytest.mark.parametrize(("rows_wanted", "advice"), [([0, 400, 20], ["MADV_RANDOM", "MADV_NORMAL"]), (range(100), [])])
-def test_scattered_rows_are_not_read_ahead_of(rows_wanted, advice) -> None:
-    """Read-ahead of megabytes a row made a batch from a cold disk forty times slower."""
-
-    class Mapping:
-        told = []
-
-        def madvise(self, option: int) -> None:
-            self.told.append(option)
-
-    class Mapped(np.ndarray):
-        _mmap = Mapping()
-
-    array = np.zeros((500, 2)).view(Mapped)
-    Mapping.told.clear()
-    read_rows(array, np.array(rows_wanted))
-    assert Mapping.told == [getattr(mmap, name) for name in advice]
 
 
 def test_features_of_large_label_sets_are_synthesized_on_demand(monkeypatch) -> None:

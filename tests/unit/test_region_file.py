@@ -157,23 +157,6 @@ def test_reading_runs_ahead_by_no_more_than_prefetch(ours: Path, prefetch: int) 
     assert len(drawn) == 20
 
 
-def test_loading_goes_on_while_the_caller_computes(ours: Path, monkeypatch) -> None:
-    regions, second = RegionFile(ours), threading.Event()
-    read = regions.read
-    monkeypatch.setattr(regions, "read", lambda rows: (rows[0] == 1 and second.set(), read(rows))[1])
-    found = batches(regions, (np.array([i]) for i in range(9)))
-    next(found)
-    assert second.wait(10)  # nobody has asked for the second batch yet
-    found.close()
-
-
-def test_stopping_early_leaves_no_thread(ours: Path) -> None:
-    for number, _ in enumerate(batches(RegionFile(ours), (np.arange(9) for _ in range(1000)))):
-        if number == 3:
-            break
-    assert not region_threads()
-
-
 def test_an_error_of_the_thread_or_of_the_sampler_is_raised(ours: Path) -> None:
     found = batches(RegionFile(ours), iter([np.array([1]), np.array([N]), np.array([2])]))
     assert next(found).shape == (1, 6, D)

@@ -232,33 +232,6 @@ def test_what_is_no_complete_video_is_refused(tmp_path) -> None:
             video_files.middle_frame(tmp_path / name)
 
 
-def test_what_was_finished_is_not_decoded_again(quick, clips, tmp_path, monkeypatch) -> None:
-    videos = shutil.copytree(clips, tmp_path / "videos")
-    decoded, decode = [], video_files._decode
-
-    def counting(path, *args):
-        decoded.append(path.name)
-        if path.name == "a.mp4" and decoded.count("a.mp4") == 1:
-            raise KeyboardInterrupt
-        return decode(path, *args)
-
-    monkeypatch.setattr(video_files, "_decode", counting)
-    with pytest.raises(KeyboardInterrupt):
-        extract(videos, tmp_path)
-    with pytest.raises(InputError, match="r3d_18-partial: .*--resume"):
-        extract(videos, tmp_path)
-    finished = len(list((tmp_path / "my_clips" / "r3d_18-partial").glob("*.npy")))
-    assert finished == 2
-    draw_clip(videos / "down" / "d.mp4", 0, n_frames=20, down=True)  # changed, it is read anew
-    decoded.clear()
-    decoded.append("a.mp4")
-    assert extract(videos, tmp_path, resume=True) == 0
-    assert decoded == ["a.mp4", "d.mp4", "a.mp4", "b.AVI"]
-    resumed, _ = read_features(tmp_path / "my_clips" / "r3d_18.mat")
-    assert extract(videos, tmp_path, overwrite=True) == 0
-    np.testing.assert_array_equal(resumed, read_features(tmp_path / "my_clips" / "r3d_18.mat")[0])
-
-
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
 def test_weights_from_a_file(suffix: str, tmp_path) -> None:
     pytest.importorskip("timm")
@@ -306,15 +279,6 @@ class Offline:
 
     def get_state_dict(self, **kwargs):
         raise OSError("no network")
-
-
-def test_a_missing_package_is_named(monkeypatch) -> None:
-    def missing(name: str):
-        raise ImportError(f"No module named {name!r}")
-
-    monkeypatch.setattr("importlib.import_module", missing)
-    with pytest.raises(InputError, match=r"\.\[video\]"):
-        video.load_backbone(video.VideoSpec("r3d_18"))
 
 
 def test_from_videos_to_a_split(quick, tmp_path) -> None:
