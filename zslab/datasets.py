@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from zslab.config import ActionConfig, DazleConfig, RunConfig
-from zslab.data.actions import read_action_set
 from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import AttributeChange, RegionDataset, read_region_maps
-from zslab.data.xlsa17 import read_xlsa17
+from zslab.data.xlsa17 import read_action_set, read_xlsa17
 from zslab.errors import InputError
 from zslab.toy.dataset import open_toy
 from zslab.toy.regions import make_toy_regions

@@ -34,9 +34,9 @@ from zslab.data.formats.table import read_names
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.features.images import open_image
+from zslab.features.networks import load_fitting, read_state_dict
 from zslab.features.sources import read_image_list
 from zslab.features.video_files import middle_frame
-from zslab.features.weights import load_fitting, read_state_dict
 from zslab.features.word_vectors import read_word_vectors
 from zslab.plan import load_launcher, read_settings
 from zslab.protocol.loop import resume, status_line

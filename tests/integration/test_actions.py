@@ -17,10 +17,10 @@ import torch
 
 from zslab import launch as launcher
 from zslab.config import as_arguments
-from zslab.data import actions as action_files
-from zslab.data.actions import shared_features
+from zslab.data import xlsa17 as action_files
 from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import random_class_split
+from zslab.data.xlsa17 import shared_features
 from zslab.errors import InputError
 from zslab.experiment import train
 from zslab.features import splits_command
@@ -323,7 +323,7 @@ def test_splits_keep_the_word_vectors_that_later_actions_need(actions, root) -> 
         ({}, "--class_vectors / --word_vectors"),
         ({"word_vectors": "w.txt"}, "--class_names"),
         ({"class_vectors": "gone.npy"}, "gone.npy"),
-        ({"splits": "3-1"}, "not a list of numbers"),
+        ({"splits": "3-1"}, "--splits: "),
     ],
 )
 def test_splits_that_cannot_be_made_are_refused(actions, tmp_path, changes, words) -> None:

@@ -15,14 +15,13 @@ import scipy.io
 from PIL import Image
 
 from zslab.app.attribute_table import read_attribute_table
-from zslab.data.actions import read_action_set
 from zslab.data.deepfashion import read_annotation
 from zslab.data.formats.arrays import read_matrix, read_pickled_matrix
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import listed_names, read_names
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.splits import read_class_vectors
-from zslab.data.xlsa17 import read_xlsa17
+from zslab.data.xlsa17 import read_action_set, read_xlsa17
 from zslab.features.images import open_image
 from zslab.features.sources import read_image_list
 from zslab.features.word_vectors import read_word_vectors

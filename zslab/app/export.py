@@ -41,9 +41,9 @@ from zslab.errors import InputError, readable
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec
 from zslab.features.descriptor import POOLED_DIM
 from zslab.features.modality import modality_of
+from zslab.features.networks import check_intent
 from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
-from zslab.features.weights import check_intent
 from zslab.method import load_method
 from zslab.metrics import mean_class_accuracy
 from zslab.protocol.selection import measure_at, select

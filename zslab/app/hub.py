@@ -17,7 +17,7 @@ from tyro.conf import Positional
 from zslab.app.card import NAME, card_path, model_card
 from zslab.app.model_file import read_model
 from zslab.errors import InputError, examples, readable
-from zslab.features.weights import import_extra
+from zslab.features.networks import import_extra
 from zslab.utils.files import atomic_path, write_text
 
 MODEL, CARD = "model.zsl", "README.md"

@@ -56,7 +56,8 @@ class RegionFile:
     """
 
     def __init__(self, path: Path):
-        self.path, self._descriptor, self._parts = Path(path), None, list[h5py.Dataset]()
+        self.path, self._parts = Path(path), list[h5py.Dataset]()
+        self._descriptor: int | None = None
         with readable(self.path, MUST, "Extract the maps with extract_features.py, check the path, or copy the file again."):
             self._size = os.path.getsize(self.path)
             self._file = open_hdf5(self.path)

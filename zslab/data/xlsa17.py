@@ -15,10 +15,17 @@ A set too large for memory has two NumPy files in place of the feature file,
     <image_embedding>_features.npy (N, D) float16 or float32, <image_embedding>_labels.npy (N,) 1-based
 
 Their features are read batch by batch and scaled while they are read, where all of them would not fit (`zslab.data.lazy`).
+
+Action sets, as the authors of TF-VAEGAN published HMDB51 (hmdb_i3d) and UCF101 (ucf101_i3d), have several class splits,
+
+    <dataroot>/<dataset>/split_<k>/<class_embedding>_splits.mat   for k = 1, 2, ...
+    <dataroot>/<dataset>/<name>_manual_att.npy                    (C, A), optional; name is dataset without "_i3d"
 """
 
 from __future__ import annotations
 
+import hashlib
+import re
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +44,8 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.lazy import CHUNK
 from zslab.data.splits import LOCATIONS, PROPOSED_SPLIT, describe_untested, recognize_split
 from zslab.errors import InputError
+from zslab.utils.files import atomic_path, locked, make_folder
+from zslab.utils.flags import format_numbers
 from zslab.utils.names import places_by_name
 
 NAMES = ("allclasses_names", "all_classes")
@@ -52,6 +61,64 @@ def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedd
         return assemble(dataset, image_embedding, class_embedding, features, labels, mapped, split_file)
     features, labels = read_features(feature_file)
     return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file)
+
+
+def read_action_set(
+    dataroot: Path, dataset: str, image_embedding: str, class_embedding: str, split: int | None, manual_att: bool, cache: Path
+) -> Dataset:
+    """Read and check features and one split, None for a split file beside the features; see the module's docstring.
+
+    `manual_att` takes the class vectors from the .npy file instead of `att`. The features are kept in `cache`, see
+    `shared_features`.
+    """
+    folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and split_<k>/{class_embedding}_splits.mat")
+    feature_file = folder / f"{image_embedding}.mat"
+    split_file = _split_file(folder, f"{class_embedding}_splits.mat", split)
+    attribute_file = folder / f"{dataset.removesuffix('_i3d')}_manual_att.npy" if manual_att else None
+    if attribute_file is not None:
+        class_embedding = "manual_att"
+    features, labels = shared_features(feature_file, cache)
+    return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file, attribute_file)
+
+
+def existing_splits(folder: Path, file_name: str) -> list[int]:
+    """Return the numbers k of the split_<k> folders that hold the file, ascending."""
+    matches = (re.fullmatch(r"split_(\d{1,9})", path.parent.name) for path in Path(folder).glob(f"split_*/{file_name}"))
+    return sorted(int(match[1]) for match in matches if match)
+
+
+def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return what `read_features` does, with the features mapped from a .npy file in `cache` that processes share in memory.
+
+    The first process writes it, the others wait. Another feature file, by place, size or time, gets another cache.
+    """
+    if not feature_file.is_file():
+        read_features(feature_file)  # raises what is wrong
+    status = feature_file.stat()
+    identity = f"{feature_file.resolve()}|{status.st_size}|{status.st_mtime_ns}"
+    stem = f"{feature_file.parent.name}-{feature_file.stem}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+    paths = cache / f"{stem}-features.npy", cache / f"{stem}-labels.npy"
+    make_folder(cache)
+    with locked(cache / f".{stem}.lock"):
+        try:
+            return read_array(paths[0], "features", "", mapped=True), read_array(paths[1], "labels", "")
+        except InputError:  # not there, cut short or damaged
+            for path, array in zip(paths, read_features(feature_file)):
+                with atomic_path(path) as temporary:
+                    np.save(temporary, array)
+        return read_array(paths[0], "features", "", mapped=True), read_array(paths[1], "labels", "")
+
+
+def _split_file(folder: Path, name: str, split: int | None) -> Path:
+    """Return the path of a split file, or refuse a split that does not exist."""
+    existing = existing_splits(folder, name)
+    if split is None and ((folder / name).exists() or not existing):
+        return folder / name
+    if split not in existing:
+        choice = f"one of {format_numbers(existing)}" if existing else f"that of a folder split_<k> with {name} in {folder}"
+        fix = f"Make it with make_splits.py, or pass --split {existing[0] if existing else 'none to use that file itself'}."
+        raise InputError(f"the number of the split must be {choice}", where="--split", got=split, fix=fix)
+    return folder / f"split_{split}" / name
 
 
 def data_folder(dataroot: Path, dataset: str, files: str) -> Path:

@@ -30,7 +30,7 @@ from torch import Tensor
 from zslab.errors import InputError
 from zslab.features import descriptor, networks
 from zslab.features.images import MAX_PIXELS, find_white, open_image
-from zslab.features.weights import check_intent, weights_digest
+from zslab.features.networks import check_intent, weights_digest
 from zslab.utils.files import converted
 
 DESCRIPTOR = "descriptor"

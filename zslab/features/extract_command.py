@@ -24,7 +24,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from zslab.errors import InputError
 
@@ -145,9 +145,9 @@ def extract_features(config: ExtractConfig) -> int:
         print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
 
     start, skip = time.perf_counter(), config.skip_unreadable or is_video
-    batch_size, workers = (1, 1) if is_video else (config.batch_size or 32, config.workers)
-    how = {"batch_size": batch_size, "workers": workers, "max_pixels": config.max_pixels, "skip_unreadable": skip}
-    with extract(files, backbone, partial, maps=config.region_type if regions else None, **how) as extraction:
+    how: dict[str, Any] = {"maps": config.region_type if regions else None, "max_pixels": config.max_pixels}
+    how |= {"batch_size": 1, "workers": 1} if is_video else {"batch_size": config.batch_size or 32, "workers": config.workers}
+    with extract(files, backbone, partial, skip_unreadable=skip, **how) as extraction:
         unreadable = extraction.unreadable
         write_unreadable(listing, files, unreadable)
         if unreadable and not skip:

@@ -133,7 +133,7 @@ def vectors_and_names(
         names = _in_order(names, listed, listed, config.class_names)
     if config.class_vectors is not None:
         vectors, stored_names = read_class_vectors(config.class_vectors)
-        if stored_names is None and listed is not None and len(listed) == len(vectors):
+        if stored_names is None and config.class_names and listed and len(listed) == len(vectors):
             stored_names = listed
             print(f"Note: {config.class_vectors.name} has no names: its rows are those of {config.class_names.name}.")
         check_attributes(vectors.T, config.class_vectors)

@@ -30,9 +30,8 @@ from torch import Tensor, nn
 
 from zslab.errors import InputError
 from zslab.features.backbones import WHOLE, Backbone, Spec
-from zslab.features.networks import Weights, load_weights
+from zslab.features.networks import Weights, check_intent, import_extra, load_weights, weights_digest
 from zslab.features.video_files import read_frames
-from zslab.features.weights import check_intent, import_extra, weights_digest
 
 # Family -> frames a window and frames a second, as in torchvision's evaluation of the weights (in their documentation).
 SAMPLING = {name: (16, 15.0) for name in ("r3d", "mc3", "r2plus1d")}

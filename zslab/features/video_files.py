@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from zslab.errors import InputError, readable
-from zslab.features.weights import import_extra
+from zslab.features.networks import import_extra
 
 if TYPE_CHECKING:
     from av.container import InputContainer

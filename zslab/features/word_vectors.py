@@ -24,7 +24,7 @@ from typing import IO, Any, Literal
 import numpy as np
 
 from zslab.errors import InputError, examples, readable
-from zslab.features.weights import import_extra
+from zslab.features.networks import import_extra
 from zslab.utils.files import user_path
 from zslab.utils.names import RUNNING_NUMBER
 

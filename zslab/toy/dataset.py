@@ -52,6 +52,7 @@ TEST_SEEN_FRACTION = 0.2
 MAX_PROCESSES = 4
 IMAGES_PER_PROCESS = 300  # starting a process takes as long as a hundred images
 
+Rendered = tuple[list[str], np.ndarray, list[list[object]], list[list[object]]]  # see `_render_species`
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -127,10 +128,11 @@ def map_in_order(function: Callable[[Argument], Result], arguments: Sequence[Arg
     yield from joblib.Parallel(processes, return_as="generator")(joblib.delayed(function)(argument) for argument in arguments)
 
 
-def _render_species(name: str, *, folder: Path, seed: int, images_per_class: int) -> tuple[list[str], np.ndarray, list, list]:
+def _render_species(name: str, *, folder: Path, seed: int, images_per_class: int) -> Rendered:
     """Write the images of one species; return their files, features, shown attributes and boxes of parts, in order."""
     (folder / "images" / name).mkdir(parents=True)
-    images, files, shown, boxes = [], [], [], []
+    images, files = [], []
+    shown, boxes = list[list[object]](), list[list[object]]()
     for index in range(images_per_class):
         # RandomState, for its stream of numbers never changes with the version of numpy.
         random = np.random.RandomState([seed, list(SPECIES).index(name), index])

@@ -218,8 +218,8 @@ def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: flo
         return
     draw = ImageDraw.Draw(backdrop)
     for _ in range(random.randint(8, 20)):
-        centre, radius = (random.uniform(0, size), size * random.beta(2.0, 1.3)), size * random.uniform(0.04, 0.2)
-        _circle(draw, centre, radius, canvas.pose.tint(foliage[random.randint(len(foliage))], 1.6))
+        x, y, radius = random.uniform(0, size), size * random.beta(2.0, 1.3), size * random.uniform(0.04, 0.2)
+        _circle(draw, (x, y), radius, canvas.pose.tint(foliage[random.randint(len(foliage))], 1.6))
     for _ in range(random.randint(0, 4)):  # flowers far away
         centre, radius = random.uniform(0, size, 2), size * random.uniform(0.02, 0.06)
         _circle(draw, centre, radius, PALETTE[BERRIES[random.randint(len(BERRIES))]])
