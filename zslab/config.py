@@ -127,11 +127,7 @@ class RunConfig:
         return (re.sub(r"\W+", "_", self.variant.lower()),)
 
     def check(self) -> None:
-        """Refuse flags that are out of range or contradict each other.
-
-        Raises:
-            InputError: naming the flag.
-        """
+        """Refuse flags that are out of range or contradict each other."""
         for field in fields(self):
             low = field.metadata.get("low")
             if low is not None:
@@ -425,11 +421,7 @@ def parse_config(default: Config, argv: Sequence[str] | None, script: str, descr
 
 
 def override(config: Config, flags: Mapping[str, object], where: object) -> Config:
-    """Return a config with other values for some flags, given as text or as values of their types.
-
-    Raises:
-        InputError: a flag is unknown, or a value is not of its type.
-    """
+    """Return a config with other values for some flags, given as text or as values of their types."""
     names = {field.name for field in fields(config)}
     check_removed(flags, where)
     unknown = flags.keys() - names

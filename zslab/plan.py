@@ -113,11 +113,7 @@ class Launcher:
         self.offered = sorted({word for words in variants for word in words})
 
     def config(self, words: Sequence[str] = ()) -> RunConfig:
-        """Return the config of a variant.
-
-        Raises:
-            InputError: there is no such variant, or a setting is no flag or not of its type.
-        """
+        """Return the config of a variant."""
         for switches, settings in self.variants.items():
             if set(switches) == set(words):
                 return override(self.default, settings, self.path)
@@ -129,9 +125,6 @@ class Launcher:
         """Return the switches and the runs of a command line.
 
         Exits with a message, as tyro does, where a flag is unknown or has an impossible value.
-
-        Raises:
-            InputError: switches contradict each other, a settings file or a flag cannot be used.
         """
         import tyro  # not needed to plan from settings alone
 
@@ -173,11 +166,7 @@ class Launcher:
 
 
 def load_launcher(path: Path) -> Launcher:
-    """Return the `LAUNCHER` of a file; the trees' modules of equal names do not meet.
-
-    Raises:
-        InputError: the file is no launcher.
-    """
+    """Return the `LAUNCHER` of a file; the trees' modules of equal names do not meet."""
     folder = Path(path).resolve().parent
     with tree_modules(folder.parent, folder):
         spec = importlib.util.spec_from_file_location(Path(path).stem, path)
@@ -213,11 +202,7 @@ def tree_modules(tree: Path, beside: Path | None = None) -> Iterator[None]:
 
 
 def read_settings(path: Path) -> dict[str, object]:
-    """Return the flags of a settings file, such as `zslab search` writes.
-
-    Raises:
-        InputError: the file is not TOML, or has anything but flags under [flags].
-    """
+    """Return the flags of a settings file, such as `zslab search` writes."""
     content = read_toml(path, "a file of flags", "Write flags under [flags], such as nepoch = 20.")
     flags = content.get("flags")
     if content.keys() != {"flags"} or not isinstance(flags, dict) or not flags:

@@ -57,9 +57,6 @@ def draw_attention(run: FinishedRun, images: Path | None = None) -> list[Plot]:
         run: the run.
         images: folder of the images; by default the one that the run used. Maps of images that cannot be opened are drawn
             without the image.
-
-    Raises:
-        InputError: a file is damaged.
     """
     with matplotlib.rc_context(STYLE):
         return list(_image_plots(run, images))
@@ -71,11 +68,7 @@ def attribute_name(name: str) -> str:
 
 
 def pointing_tables(run: FinishedRun) -> dict[str, list[list[object]]]:
-    """Return the pointing accuracy of all pairs and of each part, best first, and that of each attribute, as rows of tables.
-
-    Raises:
-        InputError: pointing.json is damaged.
-    """
+    """Return the pointing accuracy of all pairs and of each part, best first, and that of each attribute, as rows of tables."""
     path = run.path / "pointing.json"
     if not path.exists():
         return {}

@@ -44,11 +44,7 @@ def accuracies(run: FinishedRun, leakage: Leakage) -> dict[Rule, dict[str, float
 
 
 def leakage_table(run: FinishedRun) -> dict[str, object] | None:
-    """Return what the report shows of leakage.json; None where the run has none.
-
-    Raises:
-        InputError: the file is damaged.
-    """
+    """Return what the report shows of leakage.json; None where the run has none."""
     path = run.path / FILE
     if not path.exists():
         return None

@@ -47,9 +47,6 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
 
     Returns:
         The path of report.html.
-
-    Raises:
-        InputError: the folder lacks a required file, or one is damaged.
     """
     run = read_run(run_dir)
     result = run.result

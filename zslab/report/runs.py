@@ -33,9 +33,6 @@ def write_runs_report(folder: Path, paths: Sequence[Path]) -> str:
 
     Returns:
         The Markdown table.
-
-    Raises:
-        InputError: a run has not finished, or its result is damaged.
     """
     records = read_runs(paths)
     runs, variants, made = [run for run in records if isinstance(run, Run)], build_variants(records), make_tables(records)

@@ -112,11 +112,7 @@ def table(flags: TableFlags) -> None:
 
 
 def refresh(page: Path) -> None:
-    """Make every table of a Markdown page again.
-
-    Raises:
-        InputError: the page cannot be read, has no table, or lacks the end of one.
-    """
+    """Make every table of a Markdown page again."""
     text = read_text(page)
     begun, complete = text.count(BEGIN), len(BLOCK.findall(text))
     if not begun or complete < begun:

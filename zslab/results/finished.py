@@ -34,11 +34,7 @@ class FinishedRun:
 
 
 def read_run(folder: Path) -> FinishedRun:
-    """Read result.json, metrics.jsonl and, if they exist, validation/metrics.jsonl and evaluation.npz.
-
-    Raises:
-        InputError: a required file is missing, or one is damaged.
-    """
+    """Read result.json, metrics.jsonl and, if they exist, validation/metrics.jsonl and evaluation.npz."""
     folder = Path(folder)
     result = read_result(folder / "result.json")
     validation, arrays = folder / "validation" / "metrics.jsonl", folder / "evaluation.npz"
@@ -52,11 +48,7 @@ def read_run(folder: Path) -> FinishedRun:
 
 
 def read_arrays(path: Path, fix: str = FIX) -> dict[str, np.ndarray]:
-    """Return the arrays of a .npz file by name.
-
-    Raises:
-        InputError: the file is damaged, or holds pickled objects.
-    """
+    """Return the arrays of a .npz file by name."""
     with readable(path, "the file must be an archive of arrays, as training writes it", fix):
         content = np.load(path, allow_pickle=False)
         if not isinstance(content, np.lib.npyio.NpzFile):

@@ -105,10 +105,6 @@ class RunFolder:
             resume: continue an unfinished run.
             overwrite: remove what an earlier run left.
             data: fingerprint of the data (`zslab.data.fingerprint`).
-
-        Raises:
-            InputError: the folder holds an unfinished run and neither flag says what to do with it, or another process uses
-                the folder.
         """
         make_folder(self.path)
         with contextlib.ExitStack() as opened:
@@ -164,12 +160,7 @@ class RunFolder:
                 raise
 
     def load_checkpoint(self) -> dict[str, Any] | None:
-        """Return the state last saved, or None if there is none. Only tensors and plain values are unpickled.
-
-        Raises:
-            InputError: the file is damaged, holds other objects, or belongs to another config or other data; or files that
-                were written before it are missing.
-        """
+        """Return the state last saved, or None if there is none. Only tensors and plain values are unpickled."""
         if not self.checkpoint.exists():
             return None
         with usable_checkpoint(self.checkpoint):
@@ -202,11 +193,7 @@ class RunFolder:
         return read_records(self.metrics) if self.metrics.exists() else []
 
     def truncate_metrics(self, epoch: int) -> None:
-        """Drop the records of `epoch` and later, which are about to be trained again.
-
-        Raises:
-            InputError: the record of an earlier epoch is missing.
-        """
+        """Drop the records of `epoch` and later, which are about to be trained again."""
         records = [record for record in self.read_metrics() if record.epoch < epoch]
         if [record.epoch for record in records] != list(range(epoch)):
             must = f"there must be a record of each of the {epoch} epochs before the checkpoint"

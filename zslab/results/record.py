@@ -55,9 +55,6 @@ def read_records(path: Path) -> list[EpochRecord]:
 
     Returns:
         One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
-
-    Raises:
-        InputError: the file is missing, or a complete line is not a record.
     """
     with readable(path, "the run folder must have a record of each epoch", "Check the path, or train again.", (OSError,)):
         lines = path.read_bytes().split(b"\n")

@@ -179,11 +179,7 @@ class Result(Outcome, kw_only=True):
 
 
 def read_result(path: Path) -> Result:
-    """Read a result.json.
-
-    Raises:
-        InputError: the file is missing, of another version, or damaged.
-    """
+    """Read a result.json."""
     return converted(read_json(path), Result, path, "Restore the file, or train again with --overwrite.")
 
 

@@ -112,11 +112,7 @@ Record = Run | Quote
 
 
 def read_runs(paths: Iterable[Path]) -> list[Record]:
-    """Return the finished runs below `paths`, which are run folders, folders of them, or collected files.
-
-    Raises:
-        InputError: a path does not exist, holds no finished run, or holds a damaged one.
-    """
+    """Return the finished runs below `paths`, which are run folders, folders of them, or collected files."""
     runs: dict[str, Record] = {}
     for path in paths:
         found = list(_read(path))

@@ -76,11 +76,7 @@ class Pair(NamedTuple):
 
 
 def build_variants(records: Sequence[Record]) -> list[Variant]:
-    """Group runs into variants, sorted by data and name; baselines come last.
-
-    Raises:
-        InputError: two runs of one variant have the same repetition, so that one would be counted twice.
-    """
+    """Group runs into variants, sorted by data and name; baselines come last."""
     groups: dict[tuple[Data, str], dict[str, list[Run]]] = defaultdict(dict)
     variants: dict[tuple[Data, str, bool], Variant] = {}
     for run in records:
@@ -159,11 +155,7 @@ def build_lines(variants: Sequence[Variant], rules: Sequence[Rule] = tuple(RULES
 def build_pairs(
     variants: Sequence[Variant], first: str, second: str, rules: Sequence[Rule], measures: Sequence[MeasureKey]
 ) -> list[Pair]:
-    """Compare two variants on all data that both have.
-
-    Raises:
-        InputError: a variant does not exist, or the two share no data.
-    """
+    """Compare two variants on all data that both have."""
     variant_names(variants, (first, second), "--compare")
     by_key = {(variant.data, variant.name): variant for variant in variants}
     pairs = []
@@ -257,11 +249,7 @@ def variant_names(variants: Sequence[Variant], names: Iterable[str], where: str)
 
 
 def only_variants(records: Sequence[Record], names: Sequence[str]) -> list[Record]:
-    """Return what is known of some variants, baselines among them.
-
-    Raises:
-        InputError: no variant has one of the names.
-    """
+    """Return what is known of some variants, baselines among them."""
     variants = build_variants(records)
     names = variant_names(variants, names, "--variants")
     own = {id(record) for variant in variants if variant.name in names for record in (*variant.runs, *variant.quotes)}
@@ -276,11 +264,7 @@ def only_variants(records: Sequence[Record], names: Sequence[str]) -> list[Recor
 
 
 def rename_variants(records: Sequence[Record], names: Mapping[str, str]) -> list[Record]:
-    """Return the runs with other names for some of their variants.
-
-    Raises:
-        InputError: no variant has one of the old names.
-    """
+    """Return the runs with other names for some of their variants."""
     variants = build_variants(records)
     renamed = dict(zip(variant_names(variants, names, "--rename"), names.values()))
     members = [(record, v.name) for v in variants if v.name in renamed for record in (*v.runs, *v.quotes)]

@@ -58,9 +58,6 @@ class Study:
         fixed: flags of every trial.
         objective: what to maximize on the validation split.
         seed: of the sampler.
-
-    Raises:
-        InputError: the folder holds another search.
     """
 
     def __init__(

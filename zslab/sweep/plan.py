@@ -51,11 +51,7 @@ class Grid(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     variants: dict[str, dict[str, Value]] = {}
 
     def runs(self) -> list[PlannedRun]:
-        """Return the runs of all launchers.
-
-        Raises:
-            InputError: there is no launcher, or a flag cannot be used.
-        """
+        """Return the runs of all launchers."""
         if not self.launchers:
             raise InputError("a sweep must have a launcher", where="launchers", got="none", fix="Name a run_*.py script.")
         splits = self.splits if isinstance(self.splits, str) else ",".join(map(str, self.splits))
@@ -96,9 +92,6 @@ def launcher_runs(launcher: Launcher, flags: Mapping[str, Value], where: object,
         flags: flag -> value, also as text.
         where: the flags come from, for errors.
         repeats: seeds, splits and partitions.
-
-    Raises:
-        InputError: a flag cannot be used.
     """
     words = tuple(flag for flag, value in flags.items() if value is True and flag in {*launcher.offered, *SWITCHES})
     config = launcher.config(words)

@@ -38,11 +38,7 @@ def set_seed(seed: int, deterministic: bool = False) -> None:
 
 
 def resolve_device(name: str) -> torch.device:
-    """Return the device for `--device`; "auto" is CUDA if there is a GPU, else the CPU.
-
-    Raises:
-        InputError: the name means nothing, or there is no such device.
-    """
+    """Return the device for `--device`; "auto" is CUDA if there is a GPU, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     there = ["auto", "cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]

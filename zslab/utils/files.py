@@ -47,9 +47,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success it is flushed to disk and renamed to `path`.
 
     Whatever goes wrong, an earlier file at `path` stays as it was and the temporary file is removed.
-
-    Raises:
-        InputError: the disk is full, or the folder or an earlier file cannot be written to.
     """
     path = Path(path)
     temporary = temporary_path(path)
@@ -117,11 +114,7 @@ def _tell_of_missing_locks(folder: Path) -> None:
 
 
 def user_path(text: str | Path) -> Path:
-    """Return a path that a user typed, with ~ for the home folder.
-
-    Raises:
-        InputError: it has a shell variable, which nobody has replaced.
-    """
+    """Return a path that a user typed, with ~ for the home folder."""
     path = Path(os.path.expanduser(text))
     if os.path.expandvars(path) != str(path) and not path.exists():
         fix = "A shell replaces variables such as $HOME, but not in single quotes nor in files: write ~, or the folder itself."
@@ -140,11 +133,7 @@ def with_user_paths(config: Config) -> Config:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and those above it, if they do not exist.
-
-    Raises:
-        InputError: the disk refuses, or a file has the name.
-    """
+    """Make a folder and those above it, if they do not exist."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -208,11 +197,7 @@ T = TypeVar("T")
 
 
 def converted(content: object, kind: type[T], where: object, fix: str = "Restore the file, or make it again.") -> T:
-    """Return content of a JSON or TOML file as a msgspec struct or another type.
-
-    Raises:
-        InputError: it does not fit; msgspec's message names the place, as in "Expected `int` - at `$.epochs`".
-    """
+    """Return content of a JSON or TOML file as a msgspec struct or another type."""
     try:
         return msgspec.convert(content, kind)
     except (msgspec.ValidationError, RecursionError) as error:
@@ -226,9 +211,6 @@ def refuse_existing(*paths: Path, overwrite: bool = False, flag: str = "--overwr
         paths: what is to be written.
         overwrite: whether the user asked to replace them.
         flag: which asks for it.
-
-    Raises:
-        InputError: one of them exists, and `overwrite` is False.
     """
     existing = next((path for path in paths if os.path.lexists(path)), None)
     if existing is not None and not overwrite:

@@ -18,9 +18,6 @@ def load_object(name: str, where: object) -> Any:
     Args:
         name: "file.py:NAME" or "package.module:NAME".
         where: the flag, for messages.
-
-    Raises:
-        InputError: there is no such file, module or object. Errors inside the file are not caught.
     """
     source, _, attribute = name.rpartition(":")
     fix = "Pass file.py:NAME or module:NAME."

@@ -19,9 +19,6 @@ def set_precision(precision: Precision, device: torch.device) -> None:
 
     Args:
         precision: "tf32" allows it.
-
-    Raises:
-        InputError: TF32 is requested on a device other than CUDA.
     """
     if precision == "tf32" and device.type != "cuda":
         raise InputError("tf32 must have a CUDA device", where="--precision", got=f"tf32 on {device}", fix="Pass fp32 or bf16.")
