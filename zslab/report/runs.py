@@ -9,15 +9,18 @@ from urllib.parse import quote
 
 import matplotlib
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 from zslab.report.page import write_page, write_plots
 from zslab.report.plots.plot import Plot, panels, render
 from zslab.report.style import CLASS_COLORS, INK, STYLE
-from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
+from zslab.results.names import MEASURES, QUOTABLE, RULES, MeasureKey, Rule
 from zslab.results.record import read_records
 from zslab.results.render import make_tables, markdown
 from zslab.results.runs import Run, read_runs, save_runs
+from zslab.results.statistics import Summary
 from zslab.results.table import Variant, build_variants, changed_data, describe_repeat
+from zslab.results.text import percent
 from zslab.utils.files import write_text
 
 DRAWN: tuple[MeasureKey, ...] = ("T1", "H")
@@ -49,6 +52,7 @@ def write_runs_report(folder: Path, paths: Sequence[Path]) -> str:
         title=f"{variants[0].name} on {runs[0].dataset}",
         facts="In percent, mean ± sample standard deviation (number of runs). The best epoch on the test set is optimistic.",
         made=made,
+        verdict=list(_verdict(variants)),
         run_notes=list(dict.fromkeys([*changed_data(variants), *(note for run in runs for note in run.notes)])),
         plots=draw_runs(variants[0].data, variants, rule),
         rule_title=RULES[rule],
@@ -58,6 +62,25 @@ def write_runs_report(folder: Path, paths: Sequence[Path]) -> str:
     table = markdown(made)
     write_text(folder / "table.md", table)
     return table
+
+
+def _verdict(variants: Sequence[Variant]) -> Iterator[str]:
+    """Compare the mean of the method, by the best founded rule, with that of the strongest baseline."""
+    for measure in DRAWN:
+        own = next(((RULES[rule], s.mean) for rule in QUOTABLE if (s := variants[0].summary(rule, measure))), None)
+        others = [(v.name, s.mean) for v in variants if v.is_baseline and (s := _of_baseline(v, measure))]
+        if own and others:
+            best = max(others, key=lambda other: other[1])
+            difference = 100 * (own[1] - best[1])
+            yield (
+                f"{measure} ({own[0]}) is {percent(own[1])} in the mean, {abs(difference):.1f} points "
+                f"{'above' if difference > 0 else 'below'} the strongest baseline, {best[0]} ({percent(best[1])})."
+            )
+
+
+def _of_baseline(variant: Variant, measure: MeasureKey) -> Summary | None:
+    """Return a baseline's mean, calibrated where it is."""
+    return variant.summary("val + calibration", measure) or variant.summary("val", measure)
 
 
 def write_figures(folder: Path, variants: Sequence[Variant], rule: Rule = "last") -> list[Path]:
@@ -80,7 +103,8 @@ def _bars(data: tuple[str, str, str], variants: Sequence[Variant], rule: Rule) -
     means = []
     for axes, measure in zip(every, DRAWN):
         for index, variant in enumerate(variants):
-            values = variant.values("val" if variant.is_baseline else rule, measure)
+            calibrated = variant.values("val + calibration", measure) if variant.is_baseline else {}
+            values = calibrated or variant.values("val" if variant.is_baseline else rule, measure)
             if values:
                 points = 100 * np.array([values[repeat] for repeat in sorted(values)])
                 color = CLASS_COLORS[index % len(CLASS_COLORS)]
@@ -92,7 +116,7 @@ def _bars(data: tuple[str, str, str], variants: Sequence[Variant], rule: Rule) -
         axes.set(title=MEASURES[measure].symbol, xlabel="%", ylim=(len(variants) - 0.4, -0.6))
         axes.set_xlim(left=0)
     if means:
-        caption = f"Bars are means; each point is a run ({RULES[rule]}; baselines: {RULES['val']})."
+        caption = f"Bars are means; each point is a run ({RULES[rule]}; baselines: {RULES['val + calibration']})."
         alt = f"Bars of accuracies in percent; means: {'; '.join(means)}."
         yield render(figure, f"bars-{'-'.join(data)}", f"Mean and spread, {', '.join(data)}", caption, alt)
 
@@ -105,13 +129,14 @@ def _curves(data: tuple[str, str, str], variants: Sequence[Variant]) -> Iterator
         axes.set(title=MEASURES[measure].symbol, xlabel="epoch", ylabel="%")
         for color, variant in zip(CLASS_COLORS, [variant for variant in variants if variant.runs][:MOST_LINES]):
             epochs, values = read_curve(variant, measure)
-            if len(epochs):
+            if len(epochs) > 1:
                 mean = 100 * values.mean(axis=0)
                 (handles[f"{variant.name} ({len(values)})"],) = axes.plot(epochs, mean, color=color)
                 if len(values) > 1:
                     sd = 100 * values.std(axis=0, ddof=1)
                     axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.18, linewidth=0)
         axes.set_ylim(bottom=0)
+        axes.xaxis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True))
     if handles:
         figure.legend(handles.values(), handles.keys(), loc="outside upper center", ncols=2)
         caption = "Mean of the runs, and one standard deviation."
