@@ -45,9 +45,9 @@ class DataSource(ABC):
     def open(self, dataroot: Path, cache: Path) -> Dataset:
         """Read and check the data set in `dataroot`; `cache` is a folder for files that make reading faster."""
 
-    @abstractmethod
     def split_file(self, dataroot: Path) -> Path:
         """Return the path of the split file that belongs to the data; region maps may lack one."""
+        return dataroot / self.dataset / f"{self.class_embedding}_splits.mat"
 
     def to_json(self) -> dict[str, Any]:
         """Return the source as result.json holds it; `source_from_json` reads it back."""
@@ -84,10 +84,6 @@ class Xlsa17Source(DataSource):
         dataset = read_xlsa17(dataroot, self.dataset, self.image_embedding, self.class_embedding)
         return dataset.with_partition(self.partition)
 
-    def split_file(self, dataroot: Path) -> Path:
-        """Return the path of the split file."""
-        return dataroot / self.dataset / f"{self.class_embedding}_splits.mat"
-
 
 @dataclass(frozen=True)
 class ActionSource(DataSource):
@@ -117,8 +113,8 @@ class ActionSource(DataSource):
 
     def split_file(self, dataroot: Path) -> Path:
         """Return the path of the split file."""
-        folder = dataroot / self.dataset
-        return (folder if self.split is None else folder / f"split_{self.split}") / f"{self.class_embedding}_splits.mat"
+        path = super().split_file(dataroot)
+        return path if self.split is None else path.parent / f"split_{self.split}" / path.name
 
 
 @dataclass(frozen=True)

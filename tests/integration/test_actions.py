@@ -405,7 +405,7 @@ def test_class_vectors_from_words(tmp_path, name, header, combine, ride_bike) ->
 def test_numbers_as_people_write_them() -> None:
     assert parse_numbers("1-3, 7,2", "--splits") == [1, 2, 3, 7] and format_numbers([7, 3, 1, 2]) == "1-3,7"
     for text in ("", "0-2", "3-1", "a", "1--2", "1,"):
-        with pytest.raises(InputError, match="--splits: the value is not a list of numbers"):
+        with pytest.raises(InputError, match="--splits: "):
             parse_numbers(text, "--splits")
 
 

@@ -63,12 +63,10 @@ def convert_lists(config: ListsConfig) -> None:
 
 @dataclass(frozen=True)
 class Annotation:
-    """The content of the five lists.
+    """The content of the five lists: C classes, A attributes, and N images in the order of list_attr_img.txt.
 
     Attributes:
-        class_names: C category names; category number c is class_names[c - 1].
-        attribute_names: A names.
-        image_files: N paths relative to the folder that holds img/, in the order of list_attr_img.txt.
+        image_files: N paths relative to the folder that holds img/.
         labels: (N,) int64, category numbers, 1-based.
         statuses: (N,) of STATUSES.
         class_means: (C, A) float64, mean annotation of the class's images, -1 ... 1; zeros where it has no image.

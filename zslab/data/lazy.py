@@ -47,12 +47,7 @@ def read_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
 
 
 class LazyFeatures(ABC):
-    """A float32 matrix (n, d) that is accessed by rows.
-
-    Attributes:
-        shape: (n, d).
-        device: where `take` returns the rows.
-    """
+    """A float32 matrix of `shape` (n, d) that is accessed by rows, which `take` returns on `device`."""
 
     shape: tuple[int, int]
     device: torch.device

@@ -31,7 +31,6 @@ class RegionStageData(StageData):
     """One experiment on region maps.
 
     Attributes:
-        regions: the file with the maps.
         rows: "train", "test_seen", "test_unseen" -> (n,) image numbers of the file, in the order of the samples of that
             name; always on the CPU.
         word_vectors: (A, v) float32, None where there are none.

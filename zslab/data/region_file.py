@@ -12,7 +12,7 @@ of images in that order.
 
 Our files are uncompressed, so that a random image costs one access. The release's files are compressed in chunks that span
 hundreds of images. They are read as they are, but a random batch unpacks most of the file: `RegionFile.streams` is false for
-them, and they should be repacked once before training (`zslab.data.repack`).
+them, and they should be repacked once before training (`zslab repack`).
 """
 
 from __future__ import annotations

@@ -51,7 +51,6 @@ def random_class_split(
 
     Args:
         labels: (N,) class numbers; every class that occurs takes part.
-        generator: source of the random numbers.
         seen: share of the classes that is seen, rounded up.
         unseen_classes: the unseen class numbers, instead of a drawn share.
         how: `hold_out`, `validation` and `copy_of` of `split_of_classes`.
@@ -82,7 +81,6 @@ def split_of_classes(
     Args:
         labels: (N,) class numbers.
         seen_classes: (s,) at least two, in random order: validation takes the first ones. All others are unseen.
-        generator: source of the random numbers.
         hold_out: share of every seen class's samples that becomes test_seen.
         validation: share of the seen classes that val_loc takes; train_loc takes the others'. At least one class each.
         copy_of: (N,) index of the first sample with the same content; copies go where that sample goes.

@@ -6,10 +6,6 @@ vector feeds TF-VAEGAN. Everything is a closed formula, so the same pixels give 
 Sources: Oklab color space (Ottosson, 2020); soft color histograms and gradient-orientation histograms as in HOG
 (Dalal and Triggs, CVPR 2005); bilinear pooling (Lin et al., ICCV 2015); signed square root and L2 norm as in improved
 Fisher vectors (Perronnin et al., ECCV 2010).
-
-    images = np.stack([np.asarray(Image.open(file).resize((SIZE, SIZE))) for file in files])  # RGB
-    regions = region_descriptors(images)   # (n, 7, 7, REGION_DIM)
-    vectors = pooled_descriptor(images)    # (n, POOLED_DIM)
 """
 
 from __future__ import annotations
@@ -71,10 +67,7 @@ def region_descriptors(images: np.ndarray) -> np.ndarray:
 
 
 def pooled_descriptor(images: np.ndarray) -> np.ndarray:
-    """Describe a whole image; the same for an image and its mirror image.
-
-    Args:
-        images: as for `region_descriptors`.
+    """Describe whole images (n, SIZE, SIZE, 3) uint8; the same for an image and its mirror image.
 
     Returns:
         (n, POOLED_DIM) float32, non-negative, each row of L2 norm 1: mean and maximum over each of BANDS overlapping

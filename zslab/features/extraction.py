@@ -124,13 +124,10 @@ def extract(
     """Yield the features of all files that can be read.
 
     Args:
-        images: N files with labels.
-        backbone: the network.
         partial: folder of the finished batches, from where a later call continues; they need as much disk space as the files.
         maps: precision of region maps to keep as well, "float16" or "float32".
         batch_size: files in the network at a time. Another one may change the last bits of the features.
         workers: threads that open files.
-        max_pixels: an image with more is not opened.
         skip_unreadable: go on where files are missing, which otherwise are told before anything is computed.
     """
     paths = [images.path(index) for index in range(len(images))]

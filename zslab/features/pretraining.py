@@ -22,13 +22,7 @@ from zslab.utils.names import without_numbers
 
 @dataclass(frozen=True)
 class Match:
-    """A class that the pretraining contains.
-
-    Attributes:
-        name: the class.
-        pretrained: the class of the pretraining, as one of its synonyms.
-        same: whether the names are the same; otherwise they are related.
-    """
+    """A class, and the class of the pretraining, by one of its synonyms, whose name is the same or related."""
 
     name: str
     pretrained: str
@@ -38,8 +32,7 @@ class Match:
 def pretraining_classes(source: str) -> list[list[str]]:
     """Return the names of every class of a pretraining, synonyms together.
 
-    Args:
-        source: "imagenet1k", "kinetics400", or a text file with a class a line, its synonyms separated by commas.
+    It is "imagenet1k", "kinetics400", or a text file with a class a line, its synonyms separated by commas.
     """
     lists: dict[str, Callable[[], list[str]]] = {"imagenet1k": _imagenet, "kinetics400": _kinetics}
     fix = "In the project's folder: pip install -e '.[images]'. Or pass a text file with a name a line."
