@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +23,18 @@ from zslab.app.methods.base import RunParts, methods
 from zslab.app.model_file import Model
 from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import BASELINES
-from zslab.config import ImageConfig, config_dict, override
+from zslab.config import DazleConfig, ImageConfig, RunConfig, config_dict, override
 from zslab.data.dataset import Dataset, FeatureScaling, fit_scaling
+from zslab.data.region_dataset import RegionDataset
+from zslab.dazle.model import Dazle
+from zslab.dazle.trainer import DazleTrainer
 from zslab.errors import InputError, examples
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.trainer import TfvaeganTrainer
 from zslab.utils.environment import resolve_device
 from zslab.utils.names import logged_names
-from zslab.utils.seeds import WEIGHTS, stream_seed
+from zslab.utils.seeds import WEIGHTS, stream, stream_seed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -98,6 +101,40 @@ FLAGS = ImageConfig(
     resume=False,
     overwrite=False,
     checkpoint_every=1,
+)
+
+
+# As run_own_dazle.py has them; flags of a run are those above.
+DAZLE_FLAGS = DazleConfig(
+    **{field.name: getattr(FLAGS, field.name) for field in fields(RunConfig)}
+    | {"dataset": "images", "image_embedding": "regions", "lr": 1e-4, "batch_size": 50},
+    split_file=None,
+    standard_split=False,
+    att_change="none",
+    drop_absent_classes=False,
+    w2v=True,
+    w2v_file=None,
+    allow_missing_w2v=False,
+    cache="none",
+    dim_v=300,
+    trainable_w2v=True,
+    normalize_V=False,
+    normalize_F=True,
+    uniform_att_1=False,
+    uniform_att_2=False,
+    is_sigmoid=False,
+    non_linear_act=False,
+    non_linear_emb=False,
+    is_conv=False,
+    loss_type="CE",
+    is_conservative=True,
+    is_bias=True,
+    bias=1,
+    lambda_=0.1,
+    iterations_per_epoch=0,
+    sampling="class_balanced",
+    weight_decay=1e-4,
+    momentum=0.9,
 )
 
 
@@ -191,6 +228,18 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 def fit_tfvaegan(model: Model, dataset: Dataset, seed: int, device: str) -> Model:
     """Return a model with TF-VAEGAN as `TfvaeganClassifier` trains it on the training samples of a data set."""
     return _fitted(model, dataset, override(FLAGS, {"manualSeed": seed, "device": device}, "flags"))
+
+
+def fit_dazle(model: Model, dataset: RegionDataset, seed: int, device: str) -> Model:
+    """Return a model with DAZLE trained on the region maps of a data set's training samples."""
+    config, data = override(DAZLE_FLAGS, {"manualSeed": seed, "device": device}, "flags"), dataset.stage("test")
+    sizes = data.attribute_dim, data.feature_dim, config.dim_v
+    network = Dazle(data.word_vectors, *sizes, config, stream(seed, WEIGHTS), data.regions.grid)
+    trainer = DazleTrainer(network, data, config, resolve_device(device))
+    for _ in range(config.nepoch):
+        trainer.train_epoch(lambda: True)
+    tensors = {name: value.cpu() for name, value in trainer.weights().items()}
+    return methods()["dazle"].of_run(model, dataset, RunParts(tensors, config_dict(config), seed))
 
 
 def _fitted(model: Model, dataset: Dataset, config: ImageConfig) -> Model:

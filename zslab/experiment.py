@@ -6,7 +6,7 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
 
@@ -52,7 +52,7 @@ def train(config: RunConfig, method: Method) -> int:
                 lambda data: method.build_trainer(config, data, device),
                 experiment.folder,
                 config,
-                run_baselines if config.baselines else None,
+                partial(run_baselines, seed=config.manualSeed) if config.baselines else None,
             )
             if method.after_training is not None and not config.validation_only:
                 with experiment.optional():

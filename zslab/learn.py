@@ -6,13 +6,15 @@
 The data set is prepared as by `zslab prepare`, whose flags all apply. The candidates are measured on seen classes that are held
 out as if they were unseen, in several draws; the best becomes the model, calibrated on the same draws. Beside the model file
 there are its card and a report, birds.card.md and birds.html. The candidates are the baselines, which take seconds, and with
-`--methods all` TF-VAEGAN, too. Repeated with the same images and flags, the command takes the features that it made before.
+`--methods all` TF-VAEGAN and, if region maps are asked for by `--write_regions`, DAZLE. Repeated with the same images and
+flags, the command takes the features that it made before.
 """
 
 from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,17 +26,18 @@ import torch
 from zslab.app.calibration import calibrate, reliability_plot
 from zslab.app.candidates import HEAD, NO_DRAWS, Candidate, best_candidate, choose_settings, measure_baselines
 from zslab.app.card import card_path, model_card
-from zslab.app.export import model_of_data, read_data
+from zslab.app.export import all_scores, model_of_data, read_data
 from zslab.app.familiarity import fit_familiarity
 from zslab.app.methods.baseline import with_baseline
 from zslab.app.model_file import Calibration, Model, write_model
 from zslab.app.own_data import LEFT_OUT, SPLIT_FILE, OwnData, PrepareConfig, make_data_set
 from zslab.app.predictor import Predictor
-from zslab.baselines.comparison import BASELINES, Measured
+from zslab.baselines.base import Settings
+from zslab.baselines.comparison import BASELINES, Measured, seeded
 from zslab.data.dataset import Dataset
-from zslab.datasets import Xlsa17Source
+from zslab.datasets import RegionSource, Xlsa17Source
 from zslab.errors import InputError, examples
-from zslab.estimator import fit_tfvaegan
+from zslab.estimator import fit_dazle, fit_tfvaegan
 from zslab.features.backbones import BackboneSpec, ImageBackbone, load_backbone
 from zslab.features.images import SUFFIXES
 from zslab.features.sources import find_files, read_class_folders
@@ -44,7 +47,6 @@ from zslab.report.page import duration, write_page
 from zslab.utils.environment import as_typed, command_line, resolve_device, resolve_folder
 from zslab.utils.files import converted, read_json, write_text
 
-TFVAEGAN = "tfvaegan"
 PREPARED = "learned.json"  # beside the features: which inputs they were made of, and what was made
 NOT_MEASURED = (
     "Nothing can be measured: that takes at least 3 classes with images, so that one can be held out, and 2 training images in "
@@ -64,7 +66,7 @@ class LearnConfig(PrepareConfig):
     output: Path = Path("model.zsl")
     """model file to write; the data set is named after it unless --name says otherwise"""
     methods: Literal["baselines", "all"] = "baselines"
-    """candidates: the baselines, which take seconds, or TF-VAEGAN as well"""
+    """candidates: the baselines, which take seconds, or TF-VAEGAN as well and, with --write_regions, DAZLE"""
 
 
 class Prepared(msgspec.Struct):
@@ -90,21 +92,27 @@ def learn(config: LearnConfig) -> int:
     spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
     backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
     made = _prepared(config, backbone)
-    dataset, original = read_data(Xlsa17Source(made.folder.name, made.features, "att"), made.folder.parent, made.folder)
+    source = Xlsa17Source(made.folder.name, made.features, "att")
+    dataset, original = read_data(source, made.folder.parent, made.folder)
     draws = held_out_draws(dataset)
-    candidates = measure_baselines([draw.stage("test") for draw in draws]) if draws else []
-    if draws and config.methods == "all":
-        candidates.append(_measure_tfvaegan(draws, original, config))
-    model, reason, chosen = model_of_data(dataset, original, NO_DRAWS), NOT_MEASURED.format(NO_DRAWS), None
+    trained = _trained_methods(config, made, dataset, original) if config.methods == "all" else {}
+    candidates = measure_baselines([draw.stage("test") for draw in draws], config.seed) if draws else []
+    candidates += [_measure(name, trained[name], draws, config) for name in trained if draws]
+    reason, chosen = NOT_MEASURED.format(NO_DRAWS), None
     if candidates:
         chosen, reason = best_candidate(candidates)
         print("\n".join(_table([HEAD, *(each.cells for each in candidates)])))
     print(reason)
-    model = _trained(model, dataset, chosen, config)
+    if chosen is not None and chosen.name in trained:
+        model = trained[chosen.name].model(config)
+    else:
+        name, settings = (chosen.name, chosen.settings) if chosen else (NO_DRAWS, {})
+        model = _fitted_baseline(name, settings, config.seed, dataset, original)
     model = msgspec.structs.replace(
         model,
+        calibration=calibrate(chosen.parts, chosen.offset) if chosen else Calibration(),
         backbone_weights=backbone.state_dict(),
-        familiarity=fit_familiarity(draws) if draws else None,
+        familiarity=fit_familiarity(draws) if draws and model.train is not None else None,
         rows=[
             {"row": each.name, "acc_unseen": float(np.mean(each.accuracy)), "H": float(np.mean(each.h)), "rule": RULE}
             for each in candidates
@@ -153,29 +161,59 @@ def _digest(config: LearnConfig, backbone: ImageBackbone) -> str:
     return digest.hexdigest()[:16]
 
 
-def _measure_tfvaegan(draws: list[Dataset], original: dict[str, np.ndarray], config: LearnConfig) -> Candidate:
-    """Measure TF-VAEGAN, with the settings of the estimator, on every draw."""
+@dataclass(frozen=True)
+class TrainedMethod:
+    """A method that is trained at length, with its data.
+
+    Attributes:
+        name: of the method in a model file.
+        fit: returns a model with the method trained on the training samples of a data set, for a seed and a device.
+        dataset: the data.
+        original: what their files say besides.
+    """
+
+    name: str
+    fit: Callable[[Model, Any, int, str], Model]
+    dataset: Dataset
+    original: dict[str, np.ndarray]
+
+    def model(self, config: LearnConfig, draw: Dataset | None = None) -> Model:
+        """Train on all training samples, or on those of a draw."""
+        dataset = self.dataset
+        if draw is not None:
+            dataset = replace(dataset, locations=draw.locations, split_version="none", unseen_classes=draw.unseen_classes)
+        return self.fit(model_of_data(dataset, self.original, self.name), dataset, config.seed, config.device)
+
+
+def _trained_methods(
+    config: LearnConfig, made: OwnData, dataset: Dataset, original: dict[str, np.ndarray]
+) -> dict[str, TrainedMethod]:
+    """Return TF-VAEGAN and, where there are region maps, DAZLE, by name."""
+    found = [TrainedMethod("tfvaegan", fit_tfvaegan, dataset, original)]
+    if made.regions is not None:
+        source = RegionSource(made.folder.name, made.regions, splits=SPLIT_FILE)
+        found.append(TrainedMethod("dazle", fit_dazle, *read_data(source, made.folder.parent, made.folder)))
+    return {each.name: each for each in found}
+
+
+def _measure(name: str, method: TrainedMethod, draws: list[Dataset], config: LearnConfig) -> Candidate:
+    """Measure a trained method on every draw."""
     start, scores, tried = time.perf_counter(), [], []
     stages = [draw.stage("test") for draw in draws]
     for draw, data in zip(draws, stages):
-        predictor = Predictor(fit_tfvaegan(model_of_data(draw, original, TFVAEGAN), draw, config.seed, config.device))
         places = np.concatenate([draw.locations["test_seen"], draw.locations["test_unseen"]])
-        raw = torch.from_numpy(predictor.decision_function(draw.features[places], calibration=0.0))
+        raw = torch.cat(list(all_scores(Predictor(method.model(config, draw)), method.dataset, places)))
         curve = seen_unseen_curve(raw, data.test_labels, data.seen_classes, data.unseen_classes)
         scores.append(raw)
         tried.append([Measured(float("nan"), curve)])  # accuracy among unseen classes alone takes no part
-    return choose_settings(TFVAEGAN, stages, tried, lambda draw, setting: scores[draw], start=start)
+    return choose_settings(name, stages, tried, lambda draw, setting: scores[draw], start=start)
 
 
-def _trained(model: Model, dataset: Dataset, chosen: Candidate | None, config: LearnConfig) -> Model:
-    """Return the model with the chosen candidate trained on all training samples, and calibrated."""
-    stage, name = dataset.stage("test"), chosen.name if chosen else NO_DRAWS
-    calibration = calibrate(chosen.parts, chosen.offset) if chosen else Calibration()
-    model = msgspec.structs.replace(model, method=name, title=f"{name} on {dataset.name}", calibration=calibration)
-    if name == TFVAEGAN:
-        return fit_tfvaegan(model, dataset, config.seed, config.device)
-    baseline = BASELINES[name].with_settings(chosen.settings if chosen else {})
-    return with_baseline(model, baseline.fit(stage.train.features, stage.train.labels, stage.attributes), dataset)
+def _fitted_baseline(name: str, settings: Settings, seed: int, dataset: Dataset, original: dict[str, np.ndarray]) -> Model:
+    """Return a model with a baseline, fitted to all training samples."""
+    stage, baseline = dataset.stage("test"), seeded(BASELINES[name], seed).with_settings(settings)
+    fitted = baseline.fit(stage.train.features, stage.train.labels, stage.attributes)
+    return with_baseline(model_of_data(dataset, original, name), fitted, dataset)
 
 
 def _table(rows: list[list[str]]) -> list[str]:

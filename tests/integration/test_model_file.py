@@ -23,6 +23,7 @@ from zslab.app.predictor import Predictor
 from zslab.baselines.eszsl import Eszsl
 from zslab.cli import main
 from zslab.errors import InputError
+from zslab.protocol.held_out import validation_dataset
 from zslab.results.checkpoint import content_digest
 from zslab.results.finished import read_run
 from zslab.utils.names import clean_name
@@ -136,6 +137,18 @@ def test_the_baseline_of_a_run_is_exported_and_takes_new_classes(birds, tmp_path
         export_module.check_predictions(model, dataset, run)
     with pytest.raises(InputError, match="--method.*region maps"):
         export(ExportConfig(birds.runs["dazle"], tmp_path / "dazle.zsl", method="ESZSL"))
+
+
+@pytest.mark.parametrize("method", ["tfvaegan", "ESZSL, centered"])
+def test_an_exported_run_is_calibrated_on_its_validation_stage(birds, tmp_path, method: str) -> None:
+    run = read_run(birds.runs["tfvaegan"])
+    model = export(ExportConfig(run.path, tmp_path / "m.zsl", method=method))
+    calibration, data = model.calibration, validation_dataset(export_module._read_data(run, None)[0], run.result.seed)
+    n = len(data.locations["test_seen"]) + len(data.locations["test_unseen"])
+    assert sum(count for _, _, count in calibration.after.bins) == sum(count for _, _, count in calibration.before.bins) == n
+    assert calibration.temperature != 1 and model.familiarity is not None
+    if method == "ESZSL, centered":  # whose scores are no logits
+        assert calibration.after.error < calibration.before.error
 
 
 @pytest.mark.parametrize("choice", ["last", "val"])

@@ -19,12 +19,12 @@ def dataset(tiny):
     return read_xlsa17(tiny, "TINY", "res101", "att")
 
 
-@pytest.mark.parametrize("share, n_out", [(0.01, 1), (0.25, 2), (0.5, 3), (1.0, 4)])
-def test_sides_of_a_draw(dataset, share: float, n_out: int) -> None:
+@pytest.mark.parametrize("n_out", [1, 2, 4])
+def test_sides_of_a_draw(dataset, n_out: int) -> None:
     trainval = dataset.locations["trainval"]
     seen = np.unique(dataset.labels[trainval])
     for draw in range(4):
-        drawn = hold_out_classes(dataset, draw, share)
+        drawn = hold_out_classes(dataset, draw, n_out)
         parts = [drawn.locations[name] for name in ("trainval", "test_seen", "test_unseen")]
         assert np.array_equal(np.sort(np.concatenate(parts)), np.sort(trainval))
         train, test_seen, out = (set(drawn.labels[part]) for part in parts)
@@ -35,14 +35,14 @@ def test_sides_of_a_draw(dataset, share: float, n_out: int) -> None:
         assert set(counts[counts > 0]) == {1}  # a fifth of six samples
 
 
-def test_draws_leave_out_every_class_before_one_twice_and_repeat(dataset) -> None:
+def test_every_class_is_left_out_once_and_draws_repeat(dataset) -> None:
     out = [set(draw.labels[draw.locations["test_unseen"]]) for draw in held_out_draws(dataset)]
-    assert len(out) == 5 and set.union(*out[:3]) == set(range(6))
+    assert sorted(map(tuple, out)) == [(k,) for k in range(6)]
     again = [draw.locations["test_seen"].tolist() for draw in held_out_draws(dataset)]
     assert again == [draw.locations["test_seen"].tolist() for draw in held_out_draws(dataset)]
 
 
-@pytest.mark.parametrize("n_classes, n_draws", [(2, 0), (3, 3), (4, 4), (6, 5)])
+@pytest.mark.parametrize("n_classes, n_draws", [(2, 0), (3, 3), (6, 6)])
 def test_fewer_classes_allow_fewer_draws(dataset, n_classes: int, n_draws: int) -> None:
     trainval = dataset.locations["trainval"]
     fewer = trainval[dataset.labels[trainval] < n_classes]

@@ -13,6 +13,7 @@ classes come from there. The model is checked against the run: on the test sampl
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,11 +27,14 @@ from safetensors import safe_open
 from torch import Tensor
 
 from zslab.app.attribute_table import AttributeScale
+from zslab.app.calibration import HeldOutScores, calibrate
 from zslab.app.card import card_path, model_card
+from zslab.app.familiarity import fit_familiarity
 from zslab.app.methods.base import RunParts, methods
+from zslab.app.methods.baseline import with_baseline
 from zslab.app.model_file import BackboneRecord, Calibration, Model, write_model
 from zslab.app.predictor import Predictor
-from zslab.baselines.comparison import usable_baselines, validation_h
+from zslab.baselines.comparison import BASELINES, usable_baselines, validation_h
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
@@ -46,6 +50,7 @@ from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.method import load_method
 from zslab.metrics import mean_class_accuracy
+from zslab.protocol.held_out import validation_dataset
 from zslab.protocol.selection import measure_at, select
 from zslab.results.checkpoint import content_digest
 from zslab.results.finished import FinishedRun, read_run
@@ -128,12 +133,13 @@ def export(config: ExportConfig) -> Model:
         methods(config.method)
         name, why = load_method(config.method).name, "as asked for"
     else:
-        (place,) = find_names([config.method], list(methods()), "--method", "method")
+        spelled = [name.replace(",", "") for name in methods()]  # "eszsl centered" will do
+        (place,) = find_names([config.method.replace(",", "")], spelled, "--method", "method")
         name, why = list(methods())[place], "as asked for"
     if name not in methods():
         must, fix = "its Method must say what an exported model is", "Give it `served`, or export a baseline by --method."
         raise InputError(must, where=config.run, got=f"{name}, without it", fix=fix)
-    tensors, about = read_weights(run, config.choice) if name == run.result.method else ({}, {})
+    tensors, about = read_weights(run.path, config.choice) if name == run.result.method else ({}, {})
     model, origin = model_of_data(dataset, original, name, config.backbone, config.attribute_names), {"chosen": why} | about
     threshold = float(run.arrays[f"{config.choice}_gate_threshold"]) if "detector.classes" in tensors else None
     model = msgspec.structs.replace(
@@ -147,7 +153,8 @@ def export(config: ExportConfig) -> Model:
         origin=model.origin | {"run": run.path.name, "choice": config.choice, "command": run.result.command} | origin,
     )
     parts = RunParts(tensors, run.result.config, run.result.seed, threshold, config.max_seen_per_class)
-    model = _with_backbone(methods()[name].of_run(model, dataset, parts), config)
+    model = with_calibration(methods()[name].of_run(model, dataset, parts), dataset, original, run)
+    model = _with_backbone(model, config)
     check_predictions(model, dataset, run)
     write_model(_output(config), model)
     write_text(card_path(_output(config)), model_card(model))
@@ -207,7 +214,8 @@ def favored(run: FinishedRun, dataset: Dataset) -> tuple[str, str]:
     if h is None:
         return own, "as trained; its validation run measured no H"
     validation = dataset.stage("validation", "minmax", run.result.seed)
-    found = {own: h} | {name: validation_h(baseline, validation) for name, baseline in usable_baselines(validation).items()}
+    usable = usable_baselines(validation, seed=run.result.seed)
+    found = {own: h} | {name: validation_h(baseline, validation) for name, baseline in usable.items()}
     best, second = sorted(found, key=found.__getitem__, reverse=True)[:2]
     return best, f"H {100 * found[best]:.1f} % on validation, before {second} with {100 * found[second]:.1f} %"
 
@@ -215,9 +223,9 @@ def favored(run: FinishedRun, dataset: Dataset) -> tuple[str, str]:
 # ---- what a run and its data say ------------------------------------------------------------------------------------------
 
 
-def read_weights(run: FinishedRun, choice: str) -> tuple[dict[str, Tensor], dict[str, int | float]]:
+def read_weights(run: Path, choice: str) -> tuple[dict[str, Tensor], dict[str, int | float]]:
     """Return the tensors of a run's model, and its "epoch", "head_epoch" and, where there is one, "constant"."""
-    path = run.path / f"model_{choice}.safetensors"
+    path = run / f"model_{choice}.safetensors"
     fix = "Pass --choice last, or train again." if choice == "val" else "Copy it again, or train again."
     with readable(path, "the run must have the complete weights that it wrote", fix):
         with safe_open(path, framework="pt") as file:
@@ -286,6 +294,42 @@ def _attribute_table(
     if len(names) != n_attributes or len(set(names)) < n_attributes:
         names = [f"attribute {number}" for number in range(1, n_attributes + 1)]
     return table, scale, names
+
+
+def with_calibration(model: Model, dataset: Dataset, original: dict[str, np.ndarray], run: FinishedRun) -> Model:
+    """Return the model of a run with the temperature and the threshold of likeness that fit its validation stage.
+
+    A baseline is fitted to that stage; networks are those of the validation run's last epoch. Without such a run, and for a
+    model with a gate or for unseen classes alone, there is neither.
+    """
+    own, seed = model.method == run.result.method, run.result.seed
+    if own and (not run.validation_epochs or model.settings.get("gate") or not Predictor(model, device="cpu").generalized):
+        return model
+    data = validation_dataset(dataset, seed)
+    inner = model_of_data(data, original, model.method)
+    if own:
+        tensors, _ = read_weights(run.path / "validation", "last")
+        inner = methods()[model.method].of_run(inner, data, RunParts(tensors, run.result.config, seed, max_seen_per_class=0))
+    else:
+        stage, baseline = data.stage("test"), BASELINES[model.method].with_settings(model.settings["arguments"])
+        inner = with_baseline(inner, baseline.fit(stage.train.features, stage.train.labels, stage.attributes), data, 0)
+    rows = np.concatenate([data.locations["test_seen"], data.locations["test_unseen"]])
+    scores, labels = (
+        torch.cat(list(all_scores(Predictor(inner, device="cpu"), data, rows))),
+        torch.from_numpy(data.labels[rows]),
+    )
+    offset, seen = model.calibration.offset, torch.from_numpy(inner.seen)
+    halves = [HeldOutScores(scores[half::2], labels[half::2], seen, offset) for half in range(2)]
+    return msgspec.structs.replace(
+        model, calibration=calibrate(halves, offset), familiarity=fit_familiarity([data]) if model.train is not None else None
+    )
+
+
+def all_scores(predictor: Predictor, dataset: Dataset, rows: np.ndarray) -> Iterator[Tensor]:
+    """Yield the scores (m, C) of samples (n,) of a data set, a part of them at a time, without an offset."""
+    read = dataset.regions.read if isinstance(dataset, RegionDataset) else dataset.features.__getitem__
+    for part in np.array_split(rows, max(1, -(-len(rows) // CHECKED))):
+        yield from (predictor.scores(output, False, 0.0).cpu() for output in predictor.outputs(read(part), False))
 
 
 # ---- the backbone ---------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ import copy
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -219,8 +220,13 @@ class Predictor:
         model = self.model
         if model.familiarity is None or model.train is None or model.scaling is None:
             return None
-        train = model.scaling.inverse(model.train.features[:].numpy())
-        return likeness(np.asarray(features), train, model.familiarity.neighbors)
+        return likeness(np.asarray(features), self._train_features, model.familiarity.neighbors)
+
+    @cached_property
+    def _train_features(self) -> np.ndarray:
+        """The stored training features (n, D), not scaled."""
+        assert self.model.scaling is not None
+        return self.model.scaling.inverse(self.model.train.features[:].numpy())
 
     def scores(self, output: Output, unseen_only: bool, calibration: float | None) -> Tensor:
         """Return (n, C) class scores.

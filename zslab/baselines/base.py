@@ -132,10 +132,13 @@ class Baseline(ABC):
         self, features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor, grid: Iterable[Settings]
     ) -> Iterator[Self]:
         """Yield one fitted copy for every element of `grid`, which names the settings that differ from this object's."""
-        data = training_set(features, labels, attributes, self.center)
-        solve = self._solver(data)
+        prepared: dict[bool, tuple[TrainingSet, Callable[[Self], dict[str, Tensor]]]] = {}
         for settings in grid:
             fitted = self.with_settings(settings)
+            if fitted.center not in prepared:
+                data = training_set(features, labels, attributes, fitted.center)
+                prepared[fitted.center] = data, self._solver(data)
+            data, solve = prepared[fitted.center]
             fitted.feature_mean_, fitted.attribute_mean_ = data.feature_mean.float(), data.attribute_mean
             fitted.weights_ = solve(fitted)
             fitted.prototypes_ = fitted.prototypes(attributes)

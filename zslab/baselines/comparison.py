@@ -103,14 +103,13 @@ class BaselineResult:
 
 
 def measure(models: Sequence[Baseline], data: StageData) -> Iterator[Measured]:
-    """Measure fitted baselines that transform features alike, reading the test features once and in parts."""
-    prototypes = torch.stack([model.prototypes_ for model in models])
+    """Measure fitted baselines of one kind, reading the test features once and in parts."""
     sides = (data.seen_classes, data.unseen_classes)
     margins, best = [], []
     for samples in (data.test_seen, data.test_unseen):
         for part in samples.features.split(CHUNK):
-            x = models[0].transform(part)
-            per_model = [[(x @ p[side].T).max(dim=1) for side in sides] for p in prototypes]
+            x = {model.center: model.transform(part) for model in {each.center: each for each in models}.values()}
+            per_model = [[(x[each.center] @ each.prototypes_[side].T).max(dim=1) for side in sides] for each in models]
             margins.append(torch.stack([seen.values - unseen.values for seen, unseen in per_model]))
             best.append(torch.stack([torch.stack([side[m.indices] for side, m in zip(sides, pair)]) for pair in per_model]))
     labels, unseen = data.test_labels, data.test_unseen
@@ -169,19 +168,26 @@ def run_baseline(name: str, baseline: Baseline, validation: StageData, test: Sta
     )
 
 
-def run_baselines(validation: StageData, test: StageData) -> list[BaselineResult]:
+def run_baselines(validation: StageData, test: StageData, seed: int = 0) -> list[BaselineResult]:
     """Run every baseline that the stages allow, see `usable_baselines` and `run_baseline`."""
-    return [run_baseline(name, baseline, validation, test) for name, baseline in usable_baselines(validation, test).items()]
+    usable = usable_baselines(validation, test, seed=seed)
+    return [run_baseline(name, baseline, validation, test) for name, baseline in usable.items()]
 
 
-def usable_baselines(*stages: StageData) -> dict[str, Baseline]:
-    """Return those of `BASELINES` that can be trained on the stages.
+def seeded(baseline: Baseline, seed: int) -> Baseline:
+    """Return the baseline with a seed, if it draws random numbers."""
+    return baseline.with_settings({"seed": seed} if isinstance(baseline, ClassNormalizedMlp) else {})
+
+
+def usable_baselines(*stages: StageData, seed: int = 0) -> dict[str, Baseline]:
+    """Return those of `BASELINES` that can be trained on the stages, with a seed.
 
     The perceptron is left out where the samples, which it reads in random order and many times, are not in memory, and where a
     stage trains on a single class, which its batch normalization cannot normalize.
     """
     unfit = any(isinstance(each.train.features, LazyFeatures) or len(each.seen_classes) < 2 for each in stages)
-    return {name: each for name, each in BASELINES.items() if not (unfit and isinstance(each, ClassNormalizedMlp))}
+    usable = {name: each for name, each in BASELINES.items() if not (unfit and isinstance(each, ClassNormalizedMlp))}
+    return {name: seeded(each, seed) for name, each in usable.items()}
 
 
 def check_stage(test: StageData) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from zslab.app.methods.base import Output, RunParts, Served, with_samples
 from zslab.app.model_file import EXPORT_AGAIN, Calibration, Model, Positive
 from zslab.baselines.base import Baseline
-from zslab.baselines.comparison import BASELINES, choose
+from zslab.baselines.comparison import BASELINES, choose, seeded
 from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError, readable
@@ -37,7 +37,7 @@ class BaselineServed(Served, names=BASELINES):
     @classmethod
     def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
         """Fit it again, with everything chosen on validation as the run's row has it: the best calibrated H."""
-        baseline = BASELINES[model.method]
+        baseline = seeded(BASELINES[model.method], run.seed)
         test = dataset.stage("test", "minmax", run.seed)  # the seed draws the validation stage as the run did
         if not test.feature_dim or isinstance(dataset, RegionDataset):
             fix = "Export a run of TF-VAEGAN on the same images."
