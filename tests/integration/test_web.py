@@ -53,7 +53,12 @@ def test_the_calibration_starts_at_the_stored_value(web, stored: float, expected
 
 
 def test_a_visit_learns_in_a_copy(web, visit, tmp_path: Path) -> None:
-    added = web.add(visit, "  New \n bird ", CREEPER, {ATTRIBUTES[3]: 77.5, ATTRIBUTES[0]: None})
+    added = web.add(
+        visit,
+        "  New \n bird ",
+        CREEPER,
+        {ATTRIBUTES[3]: 77.5, ATTRIBUTES[0]: None, ATTRIBUTES[1]: float(f"{visit.predictor.table[0, 1]:.6g}")},
+    )
     expected = web.edited_row(visit, CREEPER, {})
     expected[3] = 77.5
     assert added.predictor.classes_ == [*NAMES, "New bird"] and not added.predictor.seen_[4]
@@ -267,6 +272,10 @@ def test_the_page_in_a_browser(web, browser, predictor: Predictor, tmp_path: Pat
         tab.keyboard.type("crown color: red")
         tab.keyboard.press("Enter")
         press(tab, "spinbutton", "crown color: red", "Control+A", "7", "7", "Tab")
+        press(tab, "combobox", "Attributes with other values")
+        tab.keyboard.type("crown color: blue")
+        tab.keyboard.press("Enter")
+        tab.get_by_role("spinbutton", name="crown color: blue").wait_for()
         press(tab, "button", "Add the class", "Enter")
         tab.get_by_text("5 classes: 2 seen, 3 unseen").wait_for()
         learned = web.add(served, EVIL, best.name, {ATTRIBUTES[0]: 77.0})

@@ -162,9 +162,15 @@ def edited_row(visit: Visit, name: str, values: Mapping[str, float | None]) -> n
     names, table = visit.predictor.classes_, visit.predictor.table
     row = np.array(table[names.index(name)]) if name in names else np.zeros(table.shape[1])
     for attribute, value in values.items():
-        if value is not None:
-            row[visit.predictor.attribute_names.index(attribute)] = value
+        place = visit.predictor.attribute_names.index(attribute)
+        if value is not None and value != shown(row[place]):  # what reads as it was shown is not rounded to that
+            row[place] = value
     return row
+
+
+def shown(value: float) -> float:
+    """Return a value as fields show it."""
+    return float(f"{value:.6g}")
 
 
 def take_table(visit: Visit, path: str) -> Visit:
@@ -353,12 +359,12 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
         attributes, value=[], multiselect=True, visible=not by_text, interactive=True, label="Attributes with other values",
         info=values,
     )  # fmt: skip
-    fields = gr.Column()
+    fields, edits = gr.Column(), gr.State({})
     table = gr.File(label="Or a table of classes (.csv, .tsv, .xlsx)", height=150)
     prepare = gr.Button("Prepare table and model for download")
     with gr.Row():
         saved = [gr.DownloadButton(f"Download the {what}", visible=False, min_width=120) for what in ("table", "model")]
-    updated = [visit, head, which, differing, name, sentence, table, *saved]
+    updated = [visit, head, which, differing, edits, name, sentence, table, *saved]
 
     def listed(visit: Visit, typed: str, chosen: str) -> gr.Dropdown:
         return gr.Dropdown([NONE, *visit.choices(typed, chosen)], value=chosen)
@@ -376,26 +382,24 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
         gr.Info(html.escape(done[0].upper() + done[1:]))
         for sentence in after.warnings[:5]:
             gr.Warning(html.escape(sentence), duration=None)
-        return after, header(after), listed(after, "", chosen), [], "", "", None, *[gr.DownloadButton(visible=False)] * 2
+        return after, header(after), listed(after, "", chosen), [], {}, "", "", None, *[gr.DownloadButton(visible=False)] * 2
 
     def connect(event: Callable[..., object], act: Callable[..., Visit], *inputs: Block) -> None:
         event(partial(edited, act), [visit, which, *inputs], updated, concurrency_id="fit", concurrency_limit=1)
 
     with fields:
 
-        @gr.render([visit, which, differing], [page.load, which.change, differing.change])  # type: ignore[untyped-decorator]
-        def form(now: Visit, chosen: str, attributes: list[str]) -> None:
+        @gr.render([visit, which, differing, edits], [page.load, which.change, differing.change])  # type: ignore[untyped-decorator]
+        def form(now: Visit, chosen: str, attributes: list[str], edits: dict[tuple[str, str], float]) -> None:
             if chosen != NONE and chosen not in now.labels:
                 gr.Markdown("Choose a class of the list.")
                 return
-            row = dict(zip(now.predictor.attribute_names, edited_row(now, chosen, {})))
-            numbers = [  # a key keeps what was typed when another attribute is chosen
-                gr.Number(
-                    None, label=attribute_name(each), interactive=True, key=(chosen, each, len(now.changes)),
-                    placeholder=f"{row[each]:.4g}",
-                )
-                for each in attributes
-            ]  # fmt: skip
+            row, numbers = dict(zip(now.predictor.attribute_names, edited_row(now, chosen, {}))), []
+            for each in attributes:
+                value = edits.get((chosen, each), shown(row[each]))
+                numbers.append(gr.Number(value, label=attribute_name(each), interactive=True))
+                # Fields are made anew whenever another attribute is chosen.
+                numbers[-1].input(partial(edits.__setitem__, (chosen, each)), numbers[-1], show_progress="hidden")
 
             # Class and attributes are those of these fields, whatever the lists above say by now.
             def added(visit: Visit, name: str, sentence: str, *numbers: float | None) -> Visit:
