@@ -42,7 +42,7 @@ if __name__ == "__main__":
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "web_page.jpg")
     parser.add_argument("--examples", type=Path, required=True, help="folder of images that the page offers")
-    parser.add_argument("--example", type=int, default=2, help="which of the example images, from 0")
+    parser.add_argument("--example", type=int, default=0, help="which of the example images, from 0")
     parser.add_argument("--port", type=int, default=7860)
     own = parser.parse_args()
     photograph(own.model, own.output, own.examples, own.example, own.port)
