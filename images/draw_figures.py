@@ -356,7 +356,8 @@ def attention(run: Path) -> Path:
     """The upper half of a run's first attention figure."""
     figure = Image.open(run / "plots" / "attention_1.png").convert("RGB")
     path = HERE / "attention.jpg"
-    figure.crop((0, 0, figure.width, figure.height // 2)).save(path, quality=88)
+    end = figure.height // 2 + 8  # pixels; the last label hangs below the middle
+    figure.crop((0, 0, figure.width, end)).save(path, quality=88)
     return path
 
 

@@ -239,7 +239,7 @@ def mean_losses(sums: Mapping[str, Tensor], epoch: int, position: int, advice: s
 
 
 def status_line(record: EpochRecord, n_epochs: int) -> str:
-    """Return one epoch in one line: losses, λ1, accuracies after the last head epoch in per cent, seconds."""
+    """Return one epoch in one line: losses, λ1, accuracies after the last head epoch in percent, seconds."""
     words = [f"epoch {record.epoch + 1}/{n_epochs}", _short(record.losses)]
     words += [f"λ1 {record.status['lambda1']:.2g}"] if "lambda1" in record.status else []
     words += [accuracies] if (accuracies := _accuracies(record.metrics)) else []

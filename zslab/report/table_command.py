@@ -114,12 +114,12 @@ def table(flags: TableFlags) -> None:
 def refresh(page: Path) -> None:
     """Make every table of a Markdown page again."""
     text = read_text(page)
-    begun, complete = text.count(BEGIN), len(BLOCK.findall(text))
-    if not begun or complete < begun:
+    opened, complete = text.count(BEGIN), len(BLOCK.findall(text))
+    if not opened or complete < opened:
         raise InputError(
             f"tables must stand between {BEGIN}PATH … --> and {END}",
             where=page,
-            got=f"{begun} of the first kind, {complete} with both",
+            got=f"{opened} of the first kind, {complete} with both",
             fix="Write both comments on lines of their own.",
         )
     write_text(page, BLOCK.sub(lambda block: f"{block[1]}\n{_block_table(page, block[2])}\n{block[3]}", text))

@@ -14,7 +14,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 
 class EventFile:
-    """A file of events in a folder, begun with the first scalars.
+    """A file of events in a folder, which starts with the first scalars.
 
     Args:
         folder: where TensorBoard looks for it.

@@ -182,7 +182,7 @@ class Study:
         return bool(new)
 
     def _tell(self, one: _Active, run: PlannedRun, status: int) -> str:
-        """Tell Optuna how a trial ended, and return it in words; a trial that was stopped is left to the next call."""
+        """Tell Optuna how a trial ended, and return a line about it; a trial that was stopped is left to the next call."""
         if status == 0:
             row = read_result(run.folder / "result.json").row("validation")
             value = row.value(self.objective) if row else None
