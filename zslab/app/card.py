@@ -9,7 +9,7 @@ import json
 import re
 from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader
 
 from zslab.app.model_file import Model
 from zslab.features.backbones import DESCRIPTOR
@@ -41,7 +41,7 @@ def model_card(model: Model) -> str:
         "written by": f"zslab {model.version}",
     }
     environment = Environment(  # Markdown, which `md` escapes
-        loader=PackageLoader("zslab.app"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("zslab.app"), trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"md": _text, "share": lambda value: percent(value if isinstance(value, float) else None)}
     card = environment.get_template("card.md").render(

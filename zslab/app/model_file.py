@@ -159,9 +159,13 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
                 raise ValueError(f"{kind} must be printable and different" + f", not {wrong!r}" * (wrong is not None))
         if self.seen.shape != (c,) or not self.seen.any():
             raise ValueError("seen must be a mark for each class, of which at least one is seen")
+        if self.table.shape != (c, a) or tuple(self.attributes.shape) != (c, a):
+            raise ValueError(
+                f"table and attributes must have a row for each of {c} classes, a column for each of {a} attributes"
+            )
         expected = self.attribute_scale.apply(self.table, self.class_names, "table")
-        if not (expected.shape == self.attributes.shape == (c, a)) or np.abs(expected - self.attributes.numpy()).max() > 1e-3:
-            raise ValueError(f"attributes must be those of table on attribute_scale, of {c} classes and {a} attributes")
+        if not np.abs(expected - self.attributes.numpy()).max() <= 1e-3:
+            raise ValueError("attributes must be those of table on attribute_scale")
         scaling = self.scaling
         if scaling and (scaling.shift.shape != scaling.factor.shape or not 1e-30 <= scaling.divisor <= 1e30):
             raise ValueError("scaling must have a factor and a shift for each dimension, and a positive divisor")

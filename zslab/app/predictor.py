@@ -56,6 +56,12 @@ class Predictor:
         model: what the file holds.
         where: names the model in messages.
         device: where networks run.
+
+    Example:
+        >>> predictor = Predictor.load("dazle.zsl")
+        >>> prediction = next(predictor.predict(["images/001.Black_crested_Creeper/0.png"]))
+        >>> prediction.top.name, prediction.top.seen
+        ('001.Black_crested_Creeper', True)
     """
 
     def __init__(
