@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from zslab.app.annotate import WIDTH, annotate, readable
+from zslab.app.annotate import WIDTH, annotate
 from zslab.app.attribute_table import AttributeTable, write_attribute_table
 from zslab.app.predict import csv_writer
 from zslab.app.prediction import AttributeReason, ClassScore, Prediction
@@ -204,7 +204,3 @@ def test_names_that_differ_are_drawn_differently(pair: tuple[str, str], monkeypa
     monkeypatch.setattr("zslab.app.annotate._bars", lambda axes, labels, *rest: drawn.extend(labels))
     annotate(Image.new("RGB", (9, 9)), Prediction("x.png", [ClassScore(name, 0.5, True) for name in pair]))
     assert drawn == [f"{name} (seen)" for name in pair]
-
-
-def test_names_are_for_people() -> None:
-    assert readable("has_wing_color::red") == "wing color: red" and readable("long bill") == "long bill"

@@ -15,6 +15,7 @@ import pytest
 from PIL import Image
 
 from zslab.app.model_file import write_model
+from zslab.app.prediction import ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.errors import InputError
 from zslab.features.modality import VIDEOS
@@ -95,11 +96,6 @@ def test_a_change_that_cannot_be_made_is_refused(web, visit, act: str, inputs: t
         getattr(web, act)(visit, *inputs)
 
 
-def test_values_far_outside_the_table_are_warned_of(web, visit) -> None:
-    (warning,) = web.add(visit, "Giant", CREEPER, {ATTRIBUTES[0]: 5000.0}).warnings
-    assert "Giant" in warning and "5000" in warning
-
-
 @pytest.mark.parametrize("kind", ["csv", "tsv", "xlsx"])
 def test_a_table_adds_and_changes(web, visit, tmp_path: Path, kind: str) -> None:
     rows = [
@@ -147,6 +143,15 @@ def test_images_are_predicted_or_refused_one_by_one(web, visit, tmp_path: Path) 
     for path, part in ((notes, "notes.jpg"), (large, "30 MB")):
         image, refused = web.answer(visit, str(path), False, 0.0)
         assert image is None and part in refused.error and str(tmp_path) not in refused.error
+
+
+def test_of_an_image_unlike_the_training_images_the_page_is_not_sure(web, visit) -> None:
+    for familiar, expected in ((True, False), (False, True)):
+        prediction = Prediction("a.png", [ClassScore(CREEPER, 0.9, True), ClassScore(ORIOLE, 0.1, False)], familiar=familiar)
+        with web.gr.Blocks() as page:
+            web.show(visit, Image.new("RGB", (9, 9)), prediction, True)
+        shown = json.dumps(page.get_config_file(), default=str)
+        assert ("(not sure)" in shown) is ("not like the training images" in shown) is expected
 
 
 def test_a_model_of_text_learns_a_class_by_a_sentence(web, tmp_path: Path) -> None:
