@@ -313,6 +313,7 @@ def test_wrong_result_is_refused(run_dir, change, place):
         ("last_gzsl_confusion", np.full((6, 6), np.nan)),
         ("projection_real_labels", np.float64(1)),
         ("projection_real_labels", np.full(30, 6)),
+        ("model_last_gzsl_predictions", np.full(3, 6)),
         ("projection_synthetic", np.zeros((29, 60))),
         ("val_curve", np.array(["a"])),
     ],

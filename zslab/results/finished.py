@@ -77,6 +77,7 @@ def _checked(arrays: dict[str, np.ndarray], data: Data, path: Path) -> dict[str,
         "_gate_entropy_unseen": (None,),
         "_gate_threshold": (),
         "_labels": (None,),
+        "_predictions": (None,),
         "projection_real": (np.size(arrays.get("projection_real_labels", ())), None),
         "projection_synthetic": (np.size(arrays.get("projection_synthetic_labels", ())), None),
     }
@@ -88,7 +89,7 @@ def _checked(arrays: dict[str, np.ndarray], data: Data, path: Path) -> dict[str,
             must = "" if fits else f"the shape must be ({', '.join(str(n or 'any') for n in shape)})"
         if array.dtype.kind not in "biuf" or (shape is not None and not np.isfinite(array).all()):
             must = "the values must be finite numbers"
-        elif name.endswith("_labels") and not np.isin(array, np.arange(classes)).all():
+        elif name.endswith(("_labels", "_predictions")) and not np.isin(array, np.arange(classes)).all():
             must = f"the values must be positions among the {classes} classes"
         if must:
             raise InputError(must, where=f"{path}, {name}", got=f"{array.dtype} {array.shape}", fix=FIX)
