@@ -339,4 +339,6 @@ def read_split(path: Path, images: Images) -> Split:
 def read_attribute_vectors(path: Path, n: int) -> np.ndarray:
     """Read (A, v) float32 word vectors of the attributes from a .npy file, one row for each of n attributes."""
     fix = "Pass the word vectors of the attributes of this split file, finite numbers in the same order."
-    return read_matrix(path, "word vectors", fix, n).astype(np.float32)
+    vectors = read_matrix(path, "word vectors", fix, n).astype(np.float32)
+    log.warning("%s has no names: its rows are taken in the order of the attributes.", path.name)
+    return vectors

@@ -121,7 +121,7 @@ def _csv(path: Path, text: str) -> Table:
     skipped = declared[0].count("\n") if declared else 0
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     with readable(path, MUST, "Save the table as CSV (UTF-8).", (csv.Error,)):
-        return Table(_tidy((reader.line_num, row) for row in reader if reader.line_num > skipped), delimiter)
+        return Table(_tidy((reader.line_num, row) for row in reader if any(row) and reader.line_num > skipped), delimiter)
 
 
 def _workbook_rows(path: Path, content: bytes) -> Rows:
@@ -274,8 +274,10 @@ def _pivoted(rows: Rows, path: Path) -> Rows:
 
 def _matrix(path: Path, text: str) -> Table | None:
     """Return a published matrix of numbers, separated by spaces, with its names; None for any other text."""
+    if path.suffix.lower() in SUFFIXES:
+        return None
     lines = [line.split() for line in text.splitlines() if line.strip()]
-    if path.suffix.lower() in SUFFIXES or len(lines) < 2 or len(lines[0]) < 2 or not all(map(NUMBER.fullmatch, lines[0])):
+    if len(lines) < 2 or len(lines[0]) < 2 or not all(map(NUMBER.fullmatch, lines[0])):
         return None
     classes = _names_beside(path, ("classes.txt", "allclasses.txt"), len(lines))
     attributes = _names_beside(path, ("predicates.txt", "attributes.txt"), len(lines[0]))
