@@ -118,7 +118,7 @@ def predict(n_classes: int, threads: int) -> dict[str, float]:
 
 def described(predictor: Predictor, x: Tensor, names: list[str]) -> list[Prediction]:
     """What `predict` does after the backbone."""
-    output = predictor._forward(x, unseen_only=False)
+    (output,) = predictor.outputs(x.numpy(), unseen_only=False)
     scores, views = predictor.scores(output, unseen_only=False, calibration=0.5), [WHOLE] * len(names)
     return describe(predictor._method, output, scores, predictor.model, names, views, top=5, attributes=8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -389,6 +390,22 @@ def test_what_is_no_file_of_a_class_is_named(tmp_path, caplog) -> None:
         "Ignored images outside the folders of classes: loose.jpg",
         "Ignored folders without images: b",
     ]
+
+
+@pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="links need rights that Windows seldom gives")
+def test_links_are_followed_but_not_in_circles(tmp_path) -> None:
+    for name in ("birds/a/1.jpg", "birds/b/2.jpg", "elsewhere/deep/3.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    a = tmp_path / "birds" / "a"
+    (a / "more").symlink_to(tmp_path / "elsewhere")
+    (a / "up").symlink_to(tmp_path / "birds")
+    (tmp_path / "elsewhere" / "deep" / "loop").symlink_to("..")
+    (a / "gone.jpg").symlink_to("nowhere")
+    folder = read_class_folders(tmp_path / "birds", SUFFIXES, "image")
+    assert folder.files == ["a/1.jpg", "a/gone.jpg", "a/more/deep/3.jpg", "b/2.jpg"]
+    with pytest.raises(InputError, match="gone.jpg: the image must be a file"):
+        open_image(folder.path(1))
 
 
 def test_folders_of_parts_above_those_of_classes(tmp_path, caplog) -> None:
