@@ -99,14 +99,12 @@ def read_region_maps(
 
     Args:
         dataset: name of the data set, by default that of the folder.
-        attributes: which class attributes of the file to use.
-        attribute_change: what to do with them before their rows are normalized: "negative_to_zero", or
+        attribute_change: what to do with attributes before their rows are normalized: "negative_to_zero", or
             "to_unit_interval", (a + 1) / 2.
         split_file: a MATLAB split file (1-based lists) whose lists, att and class names replace those of the file.
         word_vector_file: a .npy file (A, v) to read instead of w2v_att.
         drop_absent_classes: leave out classes without images and renumber the others in order.
-        standard_split: zero-shot learning alone: the lists are trainval_loc and test_unseen_loc or test_loc;
-            test_seen is empty.
+        standard_split: zero-shot learning alone: the lists are trainval_loc and test_unseen_loc or test_loc.
         allow_missing_vectors: accept attributes whose word vector is a row of zeros.
     """
     path = Path(path)

@@ -84,7 +84,7 @@ def write_region_file(
     Args:
         maps: the region maps in the order of the images, in blocks (b, D, gh, gw) of any size.
         shape: (N, D, gh, gw) of all of them.
-        dtype: precision to store them in, "float16" or "float32".
+        dtype: precision to store them in.
         labels: (N,) 0-based.
         locations: name without "_loc" -> 0-based image numbers.
         pooled: (N, P) features of whole images; "mean" for the mean over the regions.

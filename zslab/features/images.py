@@ -56,8 +56,8 @@ def open_image(
 ) -> Image.Image:
     """Return an image as RGB with 8 bits a channel, decoded and turned upright.
 
-    An animation gives its first frame. More than 8 bits are scaled to 8; transparent pixels are laid over white; CMYK,
-    palettes and gray values become RGB. The result has no metadata, so opening it again changes nothing.
+    An animation gives its first frame. More than 8 bits are scaled to 8; transparent pixels are laid over white. The result
+    has no metadata, so opening it again changes nothing.
 
     Args:
         source: a file, its open stream, a PIL image, or an array (h, w), (h, w, 1), (h, w, 3) or (h, w, 4) of uint8, uint16
@@ -65,9 +65,6 @@ def open_image(
         max_pixels: largest width times height that is decoded; a larger JPEG is decoded at a fraction of its size.
         white: the value that is white in images of more than 8 bits whose files do not tell: an int of those of whole numbers,
             a float of floating-point ones. None, or for the other ones: a guess.
-
-    Raises:
-        InputError: the image is missing, empty, no image, damaged, cut short, or too large, or exceeds its white.
     """
     where = source if isinstance(source, str | Path) else getattr(source, "filename", None) or getattr(source, "name", None)
     image, deep = _decoded(source, where or "the image", max_pixels)
