@@ -204,7 +204,7 @@ def test_terminated_it_leaves_nothing_behind(web, tmp_path: Path) -> None:
     (tmp_path / "temporary").mkdir()
     command = ["predict", "--model", str(tmp_path / "birds.zsl"), "--web", "--port", str(free_port()), "--device", "cpu"]
     environment = os.environ | {"TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(PROJECT)}
-    environment |= {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy", "all_proxy")}  # changes nothing
+    environment |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "socks5://127.0.0.1:9")  # changes nothing
     with subprocess.Popen(
         [sys.executable, "-m", "zslab", *command], stdout=subprocess.PIPE, text=True, env=environment
     ) as server:
