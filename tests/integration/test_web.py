@@ -277,6 +277,10 @@ def test_the_page_in_a_browser(web, browser, predictor: Predictor, tmp_path: Pat
         tab.keyboard.type("crown color: red")
         tab.keyboard.press("Enter")
         press(tab, "spinbutton", "crown color: red", "Control+A", "7", "7", "Tab")
+        press(tab, "combobox", "Attributes with other values")  # keeps what was typed
+        tab.keyboard.type("crown color: blue")
+        tab.keyboard.press("Enter")
+        tab.get_by_role("spinbutton", name="crown color: blue").wait_for()
         press(tab, "button", "Add the class", "Enter")
         tab.get_by_text("5 classes: 2 seen, 3 unseen").wait_for()
         learned = web.add(served, EVIL, best.name, {ATTRIBUTES[0]: 77.0})

@@ -399,7 +399,8 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
                 value = edits.get((chosen, each), shown(row[each]))
                 numbers.append(gr.Number(value, label=attribute_name(each), interactive=True))
                 # Fields are made anew whenever another attribute is chosen.
-                numbers[-1].input(partial(edits.__setitem__, (chosen, each)), numbers[-1], show_progress="hidden")
+                keep = partial(edits.__setitem__, (chosen, each))
+                numbers[-1].input(keep, numbers[-1], show_progress="hidden", trigger_mode="multiple")
 
             # Class and attributes are those of these fields, whatever the lists above say by now.
             def added(visit: Visit, name: str, sentence: str, *numbers: float | None) -> Visit:
