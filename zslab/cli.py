@@ -39,7 +39,7 @@ COMMANDS = {
     "predict": ("zslab.app.predict:predict", "classify images or videos with a model file, or serve it as a web page"),
     "sweep": ("zslab.sweep.command:sweep", "execute a grid of runs here or on a cluster"),
     "search": ("zslab.search.command:search", "search settings on the validation split"),
-    "evaluate": ("zslab.scores:evaluate_command", "measure the class scores of any method"),
+    "evaluate": ("zslab.measures:evaluate_command", "measure the class scores of any method"),
     "table": ("zslab.report.table_command:table", "make the tables of a paper from finished runs"),
     "leakage": ("zslab.report.leakage_command:leakage", "list unseen classes that the backbone's pretraining contains"),
     "report": ("zslab.report.run:report", "draw the report of finished runs again"),

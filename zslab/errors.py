@@ -36,6 +36,10 @@ class InputError(ValueError):
         where: the file, the line of a file, or the flag.
         got: the offending value; cut after 120 characters.
         fix: one or more full sentences that tell what to do.
+
+    Examples:
+        >>> print(InputError("labels must be whole numbers from 1 on", where="a.mat", got=0, fix="Add 1 if they start at 0."))
+        a.mat: labels must be whole numbers from 1 on (got 0). Add 1 if they start at 0.
     """
 
     def __init__(self, must: str, *, where: object, got: object = None, fix: str):

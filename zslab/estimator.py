@@ -6,15 +6,16 @@ A class without samples is known by its class vector alone, and is predicted lik
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.model_selection import GroupKFold
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
@@ -141,6 +142,10 @@ DAZLE_FLAGS = DazleConfig(
 class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     """Base class of the estimators.
 
+    Args:
+        class_vectors: of all classes, for every call of `fit`; cross-validation, which splits what `fit` is given by samples,
+            leaves them whole.
+
     Attributes:
         classes_: (C,) labels of all classes, ascending; columns of `predict_proba`. Set by `fit`.
         seen_: (C,) whether a class had samples. Set by `fit`.
@@ -155,8 +160,10 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Args:
             X: (n, D) features.
             y: (n,) labels: rows of `class_vectors`, or keys of the mapping.
-            class_vectors: (C, A) one row a class, or a mapping from labels to rows; a row without samples is an unseen class.
-                None gives every label of `y` a vector of its own, so that there is no unseen class.
+            class_vectors: (C, A) one row a class, a mapping from labels to rows, or a table of pandas whose index has the
+                labels; a row without samples is an unseen class. Rows with names of their own are matched by these. None takes
+                those of the constructor; without either, every label of `y` gets a vector of its own, so that there is no
+                unseen class.
 
         Raises:
             InputError: a label has no class vector, or a class vector is zero or not finite.
@@ -164,15 +171,14 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         features, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         labels, targets = np.unique(y, return_inverse=True)
-        if class_vectors is None:
-            self.classes_, table = labels, np.eye(len(labels))
-        elif isinstance(class_vectors, Mapping):
-            keys = list(class_vectors)
-            self.classes_, order = np.unique(np.asarray(keys), return_index=True)
-            table = check_array([class_vectors[keys[place]] for place in order], dtype=np.float64)
-        else:
-            table = check_array(class_vectors, dtype=np.float64)
-            self.classes_ = np.arange(len(table))
+        if class_vectors is not None and not isinstance(class_vectors, Mapping) and len(np.asarray(class_vectors)) == len(y):
+            raise InputError(
+                "the class vectors must not be as many as the samples, or cross-validation would split them, too",
+                where="class_vectors",
+                got=len(y),
+                fix="Pass them to the constructor, or as a mapping from labels to rows.",
+            )
+        self.classes_, table = class_table(self.class_vectors if class_vectors is None else class_vectors, labels)
         unknown = labels[~np.isin(labels, self.classes_)]
         if len(unknown):
             must = f"every label must have a class vector, as {examples(self.classes_.tolist())} have"
@@ -195,6 +201,15 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         self._fit(dataset, table)
         return self
 
+    def decision_function(self, X: ArrayLike, unseen_only: bool = False) -> np.ndarray:
+        """Return class scores (n, C) of features (n, D), columns as `classes_`, -inf for classes that are left out.
+
+        Of two classes the score of the second minus that of the first (n,), as in scikit-learn.
+        """
+        scores = self._checked_scores(X, unseen_only)
+        difference: np.ndarray = scores[:, 1] - scores[:, 0]
+        return difference if len(self.classes_) == 2 else scores
+
     @abstractmethod
     def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
         """Learn from all samples of a data set; `table` (C, A) has the class vectors as they were given."""
@@ -210,13 +225,16 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X: (n, D) features.
             unseen_only: choose among the unseen classes only.
         """
-        check_is_fitted(self)
-        if unseen_only and self.seen_.all():
-            fix = "Pass class_vectors to fit, with a row for each unseen class."
-            raise InputError("there must be unseen classes", where="unseen_only", got="samples of every class", fix=fix)
-        scores = self._scores(validate_data(self, X, dtype=np.float32, reset=False), unseen_only)
+        scores = self._checked_scores(X, unseen_only)
         probabilities: np.ndarray = torch.from_numpy(scores).double().softmax(dim=1).numpy()
         return probabilities
+
+    def _checked_scores(self, X: ArrayLike, unseen_only: bool) -> np.ndarray:
+        check_is_fitted(self)
+        if unseen_only and self.seen_.all():
+            must, fix = "there must be unseen classes", "Pass class_vectors with a row for each of them."
+            raise InputError(must, where="unseen_only", got="samples of every class", fix=fix)
+        return self._scores(validate_data(self, X, dtype=np.float32, reset=False), unseen_only)
 
     def predict(self, X: ArrayLike, unseen_only: bool = False) -> np.ndarray:
         """Return the labels (n,) of features (n, D); arguments as for `predict_proba`."""
@@ -225,9 +243,45 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return labels
 
 
+def class_table(vectors: ClassVectors | None, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return all classes (C,), ascending, and their vectors (C, A); rows and columns that carry names are matched by them.
+
+    Args:
+        vectors: as `ZeroShotClassifier.fit` takes them.
+        labels: those that have samples.
+
+    Raises:
+        InputError: a class is named twice, or rows name other attributes than the first.
+    """
+    if vectors is None:
+        return labels, np.eye(len(labels))
+    if hasattr(vectors, "iloc"):  # a table of pandas
+        names = vectors.index.tolist()
+        if twice := sorted({str(name) for name in names if names.count(name) > 1}):
+            raise InputError("a class must be named once", where="class_vectors", got=examples(twice), fix="Correct the index.")
+        vectors = dict(zip(names, vectors.to_numpy(dtype=np.float64)))
+    if not isinstance(vectors, Mapping):
+        table = check_array(vectors, dtype=np.float64)
+        return np.arange(len(table)), table
+    keys = list(vectors)
+    classes, order = np.unique(np.asarray(keys), return_index=True)
+    rows = [vectors[keys[place]] for place in order]
+    columns = _names(rows[0]) if rows else None
+    for label, row in zip(classes, rows):
+        if set(_names(row) or ()) != set(columns or ()):
+            must, fix = "each class must have the same attributes", "Name them alike."
+            raise InputError(must, where=f"class_vectors, {label}", got=examples(_names(row) or ["no names"]), fix=fix)
+    return classes, check_array([row if columns is None else [row[name] for name in columns] for row in rows], dtype=np.float64)
+
+
+def _names(row: Any) -> list[object] | None:
+    """Return the attributes that a row names, a mapping or a series of pandas; None for an array."""
+    return list(row.keys()) if hasattr(row, "keys") else None
+
+
 def fit_tfvaegan(model: Model, dataset: Dataset, seed: int, device: str) -> Model:
     """Return a model with TF-VAEGAN as `TfvaeganClassifier` trains it on the training samples of a data set."""
-    return _fitted(model, dataset, override(FLAGS, {"manualSeed": seed, "device": device}, "flags"))
+    return _fitted(model, dataset, override(FLAGS, {"manualSeed": seed, "device": device}, "flags"))[0]
 
 
 def fit_dazle(model: Model, dataset: RegionDataset, seed: int, device: str) -> Model:
@@ -242,8 +296,8 @@ def fit_dazle(model: Model, dataset: RegionDataset, seed: int, device: str) -> M
     return methods()["dazle"].of_run(model, dataset, RunParts(tensors, config_dict(config), seed))
 
 
-def _fitted(model: Model, dataset: Dataset, config: ImageConfig) -> Model:
-    """Train networks and heads with the flags of a config; see `fit_tfvaegan`."""
+def _fitted(model: Model, dataset: Dataset, config: ImageConfig) -> tuple[Model, list[dict[str, float]]]:
+    """Train networks and heads with the flags of a config, see `fit_tfvaegan`; also return each epoch's mean losses."""
     data = dataset.stage("test")
     with torch.random.fork_rng():  # the initial weights draw from PyTorch's own generator
         torch.manual_seed(stream_seed(config.manualSeed, WEIGHTS))
@@ -251,8 +305,7 @@ def _fitted(model: Model, dataset: Dataset, config: ImageConfig) -> Model:
     head = SoftmaxHead(config.classifier_lr, config.classifier_epochs, config.syn_num)
     zsl_head, gzsl_head = head, replace(head)
     trainer = TfvaeganTrainer(networks, data, config, zsl_head, gzsl_head, resolve_device(config.device))
-    for _ in range(config.nepoch):
-        trainer.train_epoch(lambda: True)
+    history = [trainer.train_epoch(lambda: True) or {} for _ in range(config.nepoch)]
     trainer.evaluate()
     heads = {
         f"{name}.{key}": value
@@ -260,7 +313,7 @@ def _fitted(model: Model, dataset: Dataset, config: ImageConfig) -> Model:
         for key, value in head.state_dict().items()
     }
     tensors = {name: value.cpu() for name, value in (trainer.weights() | heads).items()}
-    return methods()["tfvaegan"].of_run(model, dataset, RunParts(tensors, config_dict(config), config.manualSeed))
+    return methods()["tfvaegan"].of_run(model, dataset, RunParts(tensors, config_dict(config), config.manualSeed)), history
 
 
 class TfvaeganClassifier(ZeroShotClassifier):
@@ -271,11 +324,15 @@ class TfvaeganClassifier(ZeroShotClassifier):
         hidden_dim: units of their hidden layers, `ngh` and `ndh`; the paper has 4096.
         flags: other flags of the method under their names on the command line, such as {"syn_num": 100}.
         calibration: is subtracted from the scores of the seen classes, which every model favors.
+        head: any classifier of scikit-learn, which takes the place of the softmax heads: it learns from the real features of
+            seen classes and synthesized ones of unseen classes, after TF-VAEGAN's transformation.
         device: "auto", "cpu", "cuda" or "cuda:N".
         random_state: the seed; equal to that of a run with the same settings, it gives the same networks and heads.
 
     Attributes:
         predictor_: the trained model, which learns new classes and writes a model file with `save`. Set by `fit`.
+        history_: one dictionary an epoch with the mean of each loss. Set by `fit`.
+        head_: the fitted head, where one was given. Set by `fit`.
 
     Examples:
         >>> X, A = [[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.1]], [[1, 0], [0, 1], [0.6, 0.8]]
@@ -285,19 +342,22 @@ class TfvaeganClassifier(ZeroShotClassifier):
     """
 
     predictor_: Predictor
+    history_: list[dict[str, float]]
 
     def __init__(
         self,
         *,
+        class_vectors: ClassVectors | None = None,
         n_epochs: int = 30,
         hidden_dim: int = 512,
         flags: Mapping[str, object] | None = None,
         calibration: float = 0.0,
+        head: Any = None,
         device: str = "auto",
         random_state: int = 0,
     ):
-        self.n_epochs, self.hidden_dim, self.flags = n_epochs, hidden_dim, flags
-        self.calibration, self.device, self.random_state = calibration, device, random_state
+        self.class_vectors, self.n_epochs, self.hidden_dim, self.flags = class_vectors, n_epochs, hidden_dim, flags
+        self.calibration, self.head, self.device, self.random_state = calibration, head, device, random_state
 
     @property
     def config(self) -> ImageConfig:
@@ -322,10 +382,49 @@ class TfvaeganClassifier(ZeroShotClassifier):
         )
         config = self.config
         config.check()
-        self.predictor_ = Predictor(_fitted(model, dataset, config), device=self.device)
+        fitted, self.history_ = _fitted(model, dataset, config)
+        self.predictor_ = Predictor(fitted, device=self.device)
+        if self.head is not None:
+            features, labels = [dataset.features], [self.classes_[dataset.labels]]
+            if not self.seen_.all():
+                synthetic, of = self.synthesize()
+                features, labels = [*features, synthetic], [*labels, of]
+            self.head_ = clone(self.head).fit(self._head_inputs(np.concatenate(features)), np.concatenate(labels))
 
     def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
-        return self.predictor_.decision_function(X, unseen_only=unseen_only, calibration=self.calibration)
+        if self.head is None:
+            return self.predictor_.decision_function(X, unseen_only=unseen_only, calibration=self.calibration)
+        x = self._head_inputs(X)
+        found = self.head_.decision_function(x) if hasattr(self.head_, "decision_function") else self._log_probabilities(x)
+        scores = np.full((len(x), len(self.classes_)), -np.inf)
+        found = np.stack([-found, found], axis=1) if found.ndim == 1 else found
+        scores[:, np.searchsorted(self.classes_, self.head_.classes_)] = found
+        return np.where(self.seen_, -np.inf if unseen_only else scores - self.calibration, scores)
+
+    def _log_probabilities(self, x: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.log(np.maximum(self.head_.predict_proba(x), 1e-12))
+        return found
+
+    def _head_inputs(self, X: np.ndarray) -> np.ndarray:
+        """Return the features [x, Dec(x), h(x)] (n, D + A + H) that heads classify, for features (n, D)."""
+        inputs: np.ndarray = self.predictor_.transformed(np.asarray(X, dtype=np.float32))
+        return inputs
+
+    def synthesize(
+        self, labels: ArrayLike | None = None, n: int | None = None, random_state: int = 0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return synthesized features (k * n, D) as `fit` takes them, and their labels.
+
+        Args:
+            labels: the classes; the unseen ones by default.
+            n: features of each; `syn_num` by default.
+            random_state: seed of the noise.
+        """
+        check_is_fitted(self, "predictor_")
+        chosen = np.atleast_1d(self.classes_[~self.seen_] if labels is None else np.asarray(labels))
+        names = [self.predictor_.classes_[k] for k in np.flatnonzero(np.isin(self.classes_, chosen))]
+        features, of = self.predictor_.synthesize(names, n or self.config.syn_num, random_state)
+        return features, self.classes_[[self.predictor_.classes_.index(name) for name in of]]
 
 
 class BaselineClassifier(ZeroShotClassifier):
@@ -333,6 +432,7 @@ class BaselineClassifier(ZeroShotClassifier):
 
     Args:
         baseline: one of `zslab.baselines.comparison.BASELINES`.
+        class_vectors: see `ZeroShotClassifier`.
         settings: hyperparameters that replace the baseline's own, such as {"lambda_": 0.1}.
         calibration: is subtracted from the scores of the seen classes, which every model favors.
 
@@ -349,9 +449,14 @@ class BaselineClassifier(ZeroShotClassifier):
     scaling_: FeatureScaling
 
     def __init__(
-        self, baseline: str = "prototype regression", *, settings: Mapping[str, float] | None = None, calibration: float = 0.0
+        self,
+        baseline: str = "prototype regression",
+        *,
+        class_vectors: ClassVectors | None = None,
+        settings: Mapping[str, float] | None = None,
+        calibration: float = 0.0,
     ):
-        self.baseline, self.settings, self.calibration = baseline, settings, calibration
+        self.baseline, self.class_vectors, self.settings, self.calibration = baseline, class_vectors, settings, calibration
 
     def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
         if self.baseline not in BASELINES:
@@ -369,3 +474,22 @@ class BaselineClassifier(ZeroShotClassifier):
     def _scores(self, X: np.ndarray, unseen_only: bool) -> np.ndarray:
         scores: np.ndarray = self.baseline_.scores(torch.from_numpy(self.scaling_(X))).numpy()
         return np.where(self.seen_, -np.inf if unseen_only else scores - self.calibration, scores)
+
+
+class ClassFold(GroupKFold):  # type: ignore[misc]  # scikit-learn has no types
+    """A splitter for cross-validation that leaves classes out: in each split the samples of some classes are for testing.
+
+    Those classes are unseen in that split, if `class_vectors` has them; see scikit-learn's `GroupKFold` for the arguments.
+
+    Examples:
+        >>> from sklearn.model_selection import cross_val_score
+        >>> X, y = [[0.0, 1.0], [0.1, 0.9], [1.0, 0.0], [0.9, 0.1], [0.5, 0.6], [0.6, 0.5]], [0, 0, 1, 1, 2, 2]
+        >>> model = BaselineClassifier("ESZSL", class_vectors=[[0, 1], [1, 0], [0.7, 0.7]])
+        >>> cross_val_score(model, X, y, cv=ClassFold(3)).tolist()
+        [0.0, 0.0, 1.0]
+    """
+
+    def split(self, X: ArrayLike, y: ArrayLike, groups: object = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield the sample indices for training and for testing of each split; `groups` are ignored."""
+        splits: Iterator[tuple[np.ndarray, np.ndarray]] = super().split(X, y, groups=np.asarray(y))
+        return splits

@@ -43,23 +43,30 @@ def main(method: Method, script: str, description: str | None) -> int:
 def train(config: RunConfig, method: Method) -> int:
     """Train, measure and report one experiment, unless it has finished before; return the exit status."""
     with Experiment(config, method) as experiment:
-        config.check()
-        if not experiment.has_finished():
-            dataset, device = open_dataset(config, method.source(config)), experiment.device
-            experiment.start(dataset)
-            outcome = run_protocol(
-                dataset,
-                lambda data: method.build_trainer(config, data, device),
-                experiment.folder,
-                config,
-                partial(run_baselines, seed=config.manualSeed) if config.baselines else None,
-            )
-            if method.after_training is not None and not config.validation_only:
-                with experiment.optional():
-                    method.after_training(config, dataset, experiment.folder.path, device)
-            experiment.finish(outcome)
+        execute(experiment)
         experiment.report()
     return experiment.status
+
+
+def execute(experiment: Experiment) -> None:
+    """Train and measure an experiment, unless it has finished before."""
+    config, method = experiment.config, experiment.method
+    config.check()
+    if experiment.has_finished():
+        return
+    dataset, device = open_dataset(config, method.source(config)), experiment.device
+    experiment.start(dataset)
+    outcome = run_protocol(
+        dataset,
+        lambda data: method.build_trainer(config, data, device),
+        experiment.folder,
+        config,
+        partial(run_baselines, seed=config.manualSeed) if config.baselines else None,
+    )
+    if method.after_training is not None and not config.validation_only:
+        with experiment.optional():
+            method.after_training(config, dataset, experiment.folder.path, device)
+    experiment.finish(outcome)
 
 
 def open_dataset(config: RunConfig, source: DataSource) -> Dataset:

@@ -63,6 +63,11 @@ class Method:
         after_training: is called with config, data set, run folder and device; its InputErrors become warnings.
         served: what its exported model is, a subclass of `zslab.app.methods.base.Served` or module:NAME of one; without it a
             run is reported and tabled, and cannot be exported.
+
+    Examples:
+        >>> method = load_method("examples/ale.py:METHOD")
+        >>> method.name, method.config.variant, method.config.lr, method.served
+        ('ale', 'ALE', 0.001, None)
     """
 
     name: str

@@ -34,7 +34,7 @@ CPU = torch.device("cpu")
 EPOCHS = 2
 
 
-def write_small_dataset(root: Path, name: str = "SMALL") -> Path:
+def write_small_dataset(root: Path | str, name: str = "SMALL") -> Path:
     """Write a learnable data set in the xlsa17 layout, 6 seen and 3 unseen classes of 8 samples, and return its folder."""
     rng = np.random.default_rng(0)
     attributes, labels = rng.uniform(0.1, 1, (9, 5)), np.repeat(np.arange(9), 8)
@@ -47,7 +47,7 @@ def write_small_dataset(root: Path, name: str = "SMALL") -> Path:
         "train": (labels < 4) & (number >= 2),
         "val": (labels >= 4) & (labels < 6) & (number >= 2),
     }
-    folder = root / name
+    folder = Path(root) / name
     folder.mkdir(parents=True)
     scipy.io.savemat(folder / "features.mat", {"features": features.T, "labels": labels[:, None] + 1})
     locations = {f"{key}_loc": np.flatnonzero(mask)[:, None] + 1 for key, mask in lists.items()}
@@ -69,6 +69,10 @@ def check_method(method: Method, config: RunConfig | None = None, uses_unlabeled
         method: what to check.
         config: its flags, with data that exist; by default those of the method, on a small data set that is made here.
         uses_unlabeled: whether it may use the features of unseen test samples, as a transductive method does.
+
+    Examples:
+        >>> from zslab.method import load_method
+        >>> check_method(load_method("examples/ale.py:METHOD"))  # says nothing if all is well
     """
     with tempfile.TemporaryDirectory() as folder:
         if config is None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
 import zslab
@@ -16,7 +20,7 @@ from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import BASELINES
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
-from zslab.estimator import BaselineClassifier, TfvaeganClassifier
+from zslab.estimator import BaselineClassifier, ClassFold, TfvaeganClassifier
 from zslab.experiment import train
 from zslab.plan import run_folder
 
@@ -129,10 +133,10 @@ def test_labels_are_keys_of_a_mapping() -> None:
 @pytest.mark.parametrize(
     ("labels", "vectors", "message"),
     [
-        ([0, 1, 7], np.eye(3), "y: every label must have a class vector"),
-        ([1, 2, 3], np.eye(3), "0, 1, 2 have .got 3"),
-        (["cat", "dog", "dog"], np.eye(3), "every label must have a class vector"),
-        ([0, 1, 1], np.zeros((3, 2)), "class_vectors: "),
+        ([0, 1, 7], np.eye(4), "y: every label must have a class vector"),
+        ([1, 2, 4], np.eye(4), "0, 1, 2, 3 have .got 4"),
+        (["cat", "dog", "dog"], np.eye(4), "every label must have a class vector"),
+        ([0, 1, 1], np.zeros((4, 2)), "class_vectors: "),
     ],
 )
 def test_labels_and_vectors_that_do_not_fit_are_refused(labels, vectors, message: str) -> None:
@@ -147,11 +151,97 @@ def test_other_misuse_is_refused() -> None:
     with pytest.raises(InputError, match="the baseline must be one of"):
         BaselineClassifier("SVM").fit(np.eye(3), [0, 1, 2])
     with pytest.raises(InputError, match="two seen classes"):
-        BaselineClassifier("class-normalized MLP").fit(np.eye(3), [0, 0, 0], class_vectors=np.eye(3))
+        BaselineClassifier("class-normalized MLP").fit(np.eye(3), [0, 0, 0], class_vectors=np.eye(2))
     with pytest.raises(NotFittedError):
         TfvaeganClassifier().predict(np.eye(3))
 
 
 def test_the_package_offers_them_by_name() -> None:
     assert zslab.TfvaeganClassifier is TfvaeganClassifier and zslab.BaselineClassifier is BaselineClassifier
-    assert {"Predictor", "TfvaeganClassifier", "BaselineClassifier"} == set(zslab.__all__)
+    assert all(getattr(zslab, name).__doc__ for name in zslab.__all__)
+
+
+# ---- class vectors with names, and what the estimators show ------------------------------------------------------------------
+
+
+def seen_samples() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    x, labels, vectors, seen = made()
+    return x[seen], labels[seen], vectors
+
+
+def test_class_vectors_are_matched_by_their_names(tmp_path: Path) -> None:
+    """A table in any order of rows, or with an index that counts from 1, and rows whose attributes are in another order."""
+    pandas = pytest.importorskip("pandas")
+    x, labels, vectors = seen_samples()
+    expected = BaselineClassifier().fit(x, labels, class_vectors=vectors).predict_proba(x[:20])
+    rng = np.random.default_rng(1)
+    table = pandas.DataFrame(vectors)
+    shuffled = BaselineClassifier().fit(x, labels, class_vectors=table.sample(frac=1, random_state=0))
+    assert np.array_equal(shuffled.predict_proba(x[:20]), expected)
+    from_one = BaselineClassifier().fit(x, labels + 1, class_vectors=table.set_axis(range(1, 51)))
+    assert np.array_equal(from_one.predict_proba(x[:20]), expected) and from_one.classes_.tolist() == list(range(1, 51))
+    columns = [f"attribute {k}" for k in range(10)]
+    rows = {k: pandas.Series(row, index=columns)[rng.permutation(columns)] for k, row in enumerate(vectors)}
+    rows[0] = pandas.Series(vectors[0], index=columns)
+    assert np.array_equal(BaselineClassifier().fit(x, labels, class_vectors=rows).predict_proba(x[:20]), expected)
+    assert np.array_equal(
+        BaselineClassifier().fit(x, labels, class_vectors={k: dict(row) for k, row in rows.items()}).predict_proba(x[:20]),
+        expected,
+    )
+    for wrong in (
+        table.set_axis(range(1, 51)),  # label 0 has no row
+        table.set_axis([0, *range(49)]),
+        {**rows, 3: rows[3].rename({"attribute 1": "wings"})},
+    ):
+        with pytest.raises(InputError, match="class_vectors|y: "):
+            BaselineClassifier().fit(x, labels, class_vectors=wrong)
+
+
+def test_cross_validation_leaves_classes_out_and_class_vectors_whole() -> None:
+    x, labels, vectors = seen_samples()
+    splitter = ClassFold(4)
+    for train_index, test_index in splitter.split(x, labels):
+        assert not set(labels[train_index]) & set(labels[test_index]) and len(train_index) + len(test_index) == len(x)
+    scores = cross_val_score(BaselineClassifier("ESZSL, centered", class_vectors=vectors), x, labels, cv=splitter)
+    by_hand = []
+    for train_index, test_index in splitter.split(x, labels):
+        model = BaselineClassifier("ESZSL, centered").fit(x[train_index], labels[train_index], class_vectors=vectors)
+        by_hand.append(model.score(x[test_index], labels[test_index]))
+    assert scores.tolist() == by_hand and min(by_hand) > 0.5
+    few = np.flatnonzero((labels < 10) & (np.arange(400) % 10 < 5))  # as many samples as classes
+    assert len(few) == len(vectors)
+    fit = dict(params={"class_vectors": vectors}, cv=2, error_score="raise")
+    with pytest.raises(InputError, match="class_vectors.*constructor"):
+        cross_val_score(BaselineClassifier(), x[few], labels[few], **fit)
+    whole = cross_val_score(BaselineClassifier(class_vectors=vectors), x[few], labels[few], cv=ClassFold(2))
+    named = cross_val_score(
+        BaselineClassifier(), x[few], labels[few], cv=ClassFold(2), params={"class_vectors": dict(enumerate(vectors))}
+    )
+    assert whole.tolist() == named.tolist()
+
+
+def test_scores_history_synthesized_features_and_a_head_of_ones_own() -> None:
+    x, labels, vectors = seen_samples()
+    head = LogisticRegression(max_iter=300)
+    model = TfvaeganClassifier(class_vectors=vectors, n_epochs=2, hidden_dim=16, flags=QUICK | {"syn_num": 30}, device="cpu")
+    model.fit(x, labels)
+    assert len(model.history_) == 2 and model.history_[1]["reconstruction"] < model.history_[0]["reconstruction"]
+    scores = model.decision_function(x[:5])
+    assert scores.shape == (5, 50) and np.array_equal(model.classes_[scores.argmax(axis=1)], model.predict(x[:5]))
+    assert np.isneginf(model.decision_function(x[:5], unseen_only=True)[:, :40]).all()
+    features, of = model.synthesize(n=7)
+    assert features.shape == (70, 24) and of.tolist() == np.repeat(np.arange(40, 50), 7).tolist()
+    assert np.array_equal(model.synthesize(n=7)[0], features) and not np.array_equal(
+        model.synthesize(n=7, random_state=1)[0], features
+    )
+    low, high = x.min(axis=0) - 1e-5, x.max(axis=0) + 1e-5
+    assert ((low <= features) & (features <= high)).all(), "features have the range of the training features"
+    one, of_one = model.synthesize([3], n=2)
+    assert one.shape == (2, 24) and of_one.tolist() == [3, 3]
+    other = clone(model).set_params(head=head).fit(x, labels)
+    real = other.predictor_.transformed(x.astype(np.float32))
+    synthetic, of = other.synthesize()
+    inputs = np.concatenate([real, other.predictor_.transformed(synthetic)])
+    by_hand = clone(head).fit(inputs, np.concatenate([labels, of]))
+    assert np.allclose(other.decision_function(x[:5]), by_hand.decision_function(real[:5]))
+    assert other.score(x, labels) > 0.8

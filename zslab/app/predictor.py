@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import io
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -36,6 +36,7 @@ from zslab.features.backbones import DESCRIPTOR, Backbone
 from zslab.features.modality import VIDEOS, Modality, modality_of
 from zslab.features.text import Encode
 from zslab.utils.environment import resolve_device
+from zslab.utils.names import find_names
 
 ImageInput = Path | str | bytes | BinaryIO | Image.Image | np.ndarray | Tensor
 Source = Path | str | BinaryIO | Image.Image | np.ndarray  # what a backbone reads
@@ -57,11 +58,13 @@ class Predictor:
         where: names the model in messages.
         device: where networks run.
 
-    Example:
-        >>> predictor = Predictor.load("dazle.zsl")
-        >>> prediction = next(predictor.predict(["images/001.Black_crested_Creeper/0.png"]))
-        >>> prediction.top.name, prediction.top.seen
-        ('001.Black_crested_Creeper', True)
+    Examples:
+        >>> from zslab import TfvaeganClassifier
+        >>> X, A = np.float32([[0, 1], [0.1, 0.9], [1, 0], [0.9, 0.1]]), {"cat": [1, 0], "dog": [0, 1], "fox": [0.6, 0.8]}
+        >>> model = TfvaeganClassifier(n_epochs=1, hidden_dim=8, class_vectors=A).fit(X, ["cat", "cat", "dog", "dog"])
+        >>> predictor = model.predictor_  # or Predictor.load("birds.zsl")
+        >>> predictor.classes_, predictor.decision_function(X).shape
+        (['cat', 'dog', 'fox'], (4, 3))
     """
 
     def __init__(
@@ -212,11 +215,38 @@ class Predictor:
             yield self._output(features[start : start + self._method.chunk], unseen_only)
 
     def _output(self, features: np.ndarray, unseen_only: bool | None) -> Output:
+        return self._method.forward(self._scaled(features), unseen_only)
+
+    def _scaled(self, features: np.ndarray) -> Tensor:
         fix = "Use features of the backbone of training."
         features = array(features, "the features", "features", (None, *self.feature_shape), fix=fix)
         scaled = features if self.model.scaling is None else self.model.scaling(features)
-        x = torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)).to(self.device)
-        return self._method.forward(x, unseen_only)
+        return torch.from_numpy(np.ascontiguousarray(scaled, dtype=np.float32)).to(self.device)
+
+    def transformed(self, features: np.ndarray) -> np.ndarray:
+        """Return what the method's heads classify in place of features (n, D)."""
+        self._update()
+        inputs: np.ndarray = self._method.transformed(self._scaled(features)).cpu().numpy()
+        return inputs
+
+    def synthesize(self, classes: Sequence[str] | None = None, n: int = 100, seed: int = 0) -> tuple[np.ndarray, list[str]]:
+        """Return synthesized features (k * n, D) as the backbone gives them, and the class of each.
+
+        Args:
+            classes: their names; the unseen ones by default.
+            n: features of each.
+            seed: of the noise.
+
+        Raises:
+            InputError: a class is not in the model, or its method generates no features.
+        """
+        self._update()
+        unseen = [name for name, seen in zip(self.classes_, self.seen_) if not seen]
+        places = find_names(unseen if classes is None else classes, self.classes_, "classes")
+        generator = torch.Generator(self.device).manual_seed(seed)
+        made = self._method.synthesize(torch.tensor(places, device=self.device), n, generator).cpu().numpy()
+        features = made if self.model.scaling is None else self.model.scaling.inverse(made)
+        return features, [self.classes_[place] for place in places for _ in range(n)]
 
     def familiarity(self, features: np.ndarray) -> np.ndarray | None:
         """Return how like the training samples features (n, D) are, to be compared with `model.familiarity.threshold`.

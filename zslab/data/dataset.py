@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
 from torch import Tensor
 
 from zslab.data.lazy import CHUNK, LazyFeatures, StoredFeatures, fits
@@ -225,12 +224,21 @@ def fit_scaling(features: np.ndarray, train: np.ndarray, scaling: Scaling) -> Fe
     ones = np.ones(features.shape[1])
     if scaling == "none":
         return FeatureScaling(ones, np.zeros_like(ones), 1.0)
-    scaler, rows = StandardScaler() if scaling == "standard" else MinMaxScaler(), np.sort(train)
-    for start in range(0, len(rows), CHUNK):
-        scaler.partial_fit(features[rows[start : start + CHUNK]].astype(np.float64))
+    rows = np.sort(train)
+    parts = (features[rows[start : start + CHUNK]].astype(np.float64) for start in range(0, len(rows), CHUNK))
     if scaling == "standard":
+        from sklearn.preprocessing import StandardScaler  # as slow to import as PyTorch, and rarely needed
+
+        scaler = StandardScaler()
+        for part in parts:
+            scaler.partial_fit(part)
         factor = 1 / scaler.scale_
         return FeatureScaling(factor, -scaler.mean_ * factor, 1.0)
-    fitted = FeatureScaling(scaler.scale_, scaler.min_, 1.0)
-    largest = float(fitted(scaler.data_max_).max())  # rounding keeps order, so no other sample comes out larger
+    low, high = ones * np.inf, ones * -np.inf
+    for part in parts:
+        low, high = np.minimum(low, part.min(axis=0)), np.maximum(high, part.max(axis=0))
+    spread = high - low
+    factor = 1 / np.where(spread < 10 * np.finfo(np.float64).eps, 1.0, spread)  # a constant dimension becomes 0
+    fitted = FeatureScaling(factor, 0 - low * factor, 1.0)
+    largest = float(fitted(high).max())  # rounding keeps order, so no other sample comes out larger
     return replace(fitted, divisor=largest) if largest > 0 else fitted

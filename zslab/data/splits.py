@@ -11,7 +11,8 @@ import scipy.io
 
 from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.errors import InputError
+from zslab.data.formats.table import is_table, read_table
+from zslab.errors import InputError, readable
 from zslab.utils.files import atomic_path
 
 LOCATIONS = ("trainval_loc", "test_seen_loc", "test_unseen_loc", "train_loc", "val_loc")
@@ -218,10 +219,18 @@ def write_split(
 
 
 def read_class_vectors(path: Path) -> tuple[np.ndarray, list[str] | None]:
-    """Return (C, A) class vectors from a .npy file (C, A) or from `att` (A, C) of a split file, and the latter's names."""
+    """Return (C, A) class vectors, and the names of their rows where the file has some.
+
+    Args:
+        path: a .npy file (C, A), a table with a row for each class, its name first, or a split file with `att` (A, C).
+    """
     if path.suffix == ".mat":
         content = read_mat(path, ["att"], ["allclasses_names", "all_classes"])
         names = content.get("allclasses_names", content.get("all_classes"))
         return content["att"].T, None if names is None else [str(name) for name in names]
-    fix = "Save one row of numbers for each class (n_classes, dimension) as .npy, or pass a .mat file with att."
+    if is_table(path):
+        rows = [cells for _, cells in read_table(path).rows[1:]]
+        with readable(path, "each row must be a class name and numbers", "Correct the table."):
+            return np.array([[float(cell) for cell in cells[1:]] for cells in rows]), [cells[0] for cells in rows]
+    fix = "Save one row of numbers for each class (n_classes, dimension) as .npy or .csv, or pass a .mat file with att."
     return read_matrix(path, "class vectors", fix), None

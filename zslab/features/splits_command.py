@@ -42,7 +42,7 @@ class SplitsConfig:
     class_embedding: str = "att"
     """name of the files to write, without _splits.mat"""
     class_vectors: Path | None = None
-    """matrix of class vectors, a row a label (.npy), or a .mat file with att, and with names where they are in another order"""
+    """class vectors: .npy with a row a label, a .csv table of class names and numbers, or a .mat file with att"""
     word_vectors: Path | None = None
     """word vectors to make class vectors of: word2vec's .bin or text format, GloVe's, fastText's .vec ..."""
     combine: Literal["mean", "sum"] = "mean"
@@ -50,7 +50,7 @@ class SplitsConfig:
     class_names: Path | None = None
     """text file or table of class names: those of the rows of a .npy file, or of the labels where the features have none"""
     splits: str = "1-30"
-    """numbers of the splits to make"""
+    """numbers of the splits to make; "" makes one, beside the features, as images have it"""
     seed: int = 0
     """split k is drawn from this seed and k alone"""
     seen: float = 0.5
@@ -83,8 +83,12 @@ def make_splits(config: SplitsConfig) -> None:
     check_at_least(0, config, "seed")
     check_file_names(config, "image_embedding", "class_embedding")
     folder = dataset_folder(config.dataset, config.dataroot, "zero-shot-actions")
-    numbers = parse_numbers(config.splits, "--splits")
-    files = {number: folder / f"split_{number}" / f"{config.class_embedding}_splits.mat" for number in numbers}
+    folders = (
+        {number: folder / f"split_{number}" for number in parse_numbers(config.splits, "--splits")}
+        if config.splits
+        else {0: folder}
+    )
+    files = {number: each / f"{config.class_embedding}_splits.mat" for number, each in folders.items()}
     refuse_existing(*files.values(), overwrite=config.overwrite)
     feature_file = folder / f"{config.image_embedding}.mat"
     _, labels = read_features(feature_file)

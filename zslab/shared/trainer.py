@@ -40,6 +40,20 @@ class EpochTrainer(ABC):
         generator: draws every random number of the training, on the device.
         epoch: epochs completed; within an epoch, `position` iterations of it are done.
         iterations_per_epoch: ⌈n_train / batch_size⌉ unless the subclass changes it.
+
+    Examples:
+        >>> import tempfile
+        >>> from zslab import load_dataset
+        >>> from zslab.method import load_method
+        >>> from zslab.testing import write_small_dataset
+        >>> data, method = (
+        ...     load_dataset(write_small_dataset(tempfile.mkdtemp()), "features"),
+        ...     load_method("examples/ale.py:METHOD"),
+        ... )
+        >>> trainer = method.build_trainer(method.config, data.stage("test"), torch.device("cpu"))
+        >>> losses = [trainer.train_epoch(lambda: True)["ranking"] for _ in range(20)]
+        >>> losses[-1] < losses[0], sorted(trainer.evaluate().metrics)
+        (True, ['gzsl', 'zsl'])
     """
 
     head_epochs = 1  # how many head epochs `evaluate` measures; more for a method that trains heads

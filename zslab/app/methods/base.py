@@ -125,6 +125,15 @@ class Served(ABC):
         weights = output.read if output.weights is None else output.weights
         return None if weights is None else weights * self.attributes[classes]
 
+    def transformed(self, features: Tensor) -> Tensor:
+        """Return what is classified in place of scaled features (n, *feature_shape)."""
+        return features
+
+    def synthesize(self, classes: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """Return n scaled features of each class (k * n, D), for a method that generates features."""
+        must, fix = "the method must generate features", "Take a model of TF-VAEGAN."
+        raise InputError(must, where=self.where, got="one that does not", fix=fix)
+
     def as_stored(self, features: Tensor) -> Tensor:
         """Return fresh features in the precision in which training features were stored."""
         return features

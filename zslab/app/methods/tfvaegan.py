@@ -140,7 +140,7 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
     @torch.no_grad()
     def forward(self, features: Tensor, unseen_only: bool | None = None) -> Output:
         """Look at scaled features (n, D); a gate leaves -inf on the side that it rules out."""
-        x, (_, *others) = self._transformed(features), self.heads
+        x, (_, *others) = self.transformed(features), self.heads
         every = self._scores(x, others[0]) if others and not unseen_only else None
         unseen = self._scores(x, "zsl_head") if every is None or self.detector or unseen_only is None else None
         if self.detector is not None and every is not None and unseen is not None:
@@ -156,7 +156,8 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
         scores[:, self.heads[head].classes_] = self.heads[head].scores(x)
         return scores
 
-    def _transformed(self, features: Tensor) -> Tensor:
+    def transformed(self, features: Tensor) -> Tensor:
+        """Return what heads classify (n, width) of scaled features (n, D)."""
         return transform(self.networks.decoder, features) if self.settings.transform else features
 
     # ---- new classes ----------------------------------------------------------------------------------------------------
@@ -194,7 +195,7 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
                 # Where only a share of the training samples was kept, as large a share of synthesized ones keeps the balance.
                 n = self.settings.n_synthetic
                 kept = torch.arange(len(labels), device=self.device) % n < max(1, round(n * model.train_share))
-                x = torch.cat([self._transformed(model.train.features[:].to(self.device)), x[kept]])
+                x = torch.cat([self.transformed(model.train.features[:].to(self.device)), x[kept]])
                 labels = torch.cat([model.train.labels.to(self.device), labels[kept]])
             self.heads["gzsl_head"] = self._extended(
                 "gzsl_head", torch.arange(len(seen) + len(unseen)).to(seen), new, x, labels
@@ -202,15 +203,18 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
         rows = {f"{name}.{part}": getattr(head, f"{part}_") for name, head in self.heads.items() for part in ("weight", "bias")}
         self.weights = self.weights | rows
 
+    def synthesize(self, classes: Tensor, n: int, generator: torch.Generator) -> Tensor:
+        """See `Served.synthesize`."""
+        return synthesize(self.networks, self.attributes, classes, n, self.settings.feedback_synthesis, generator).features[:]
+
     def _synthetic(self, classes: Tensor) -> tuple[Tensor, Tensor]:
         """Return transformed synthesized features of classes, with labels; those of a class depend on nothing else."""
         features = [torch.empty(0, self.width, device=self.device)]
         for number in classes.tolist():
             name, row = self.model.class_names[number], self.model.attributes[number]
             generator = stream(SEED, REFIT, _digest(name, row), self.device)
-            one, feedback = torch.tensor([number], device=self.device), self.settings.feedback_synthesis
-            made = synthesize(self.networks, self.attributes, one, self.settings.n_synthetic, feedback, generator)
-            features.append(self._transformed(made.features[:]))
+            one = torch.tensor([number], device=self.device)
+            features.append(self.transformed(self.synthesize(one, self.settings.n_synthetic, generator)))
         return torch.cat(features), classes.repeat_interleave(self.settings.n_synthetic)
 
     def _extended(self, name: str, classes: Tensor, new: Tensor, x: Tensor, labels: Tensor) -> SoftmaxHead:

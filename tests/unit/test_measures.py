@@ -10,8 +10,8 @@ import torch
 
 from zslab import cli, metrics
 from zslab.errors import InputError
+from zslab.measures import evaluate
 from zslab.results.finished import read_run
-from zslab.scores import evaluate
 
 NAMES = [f"bird {k}" for k in range(6)]
 UNSEEN = [4, 1]

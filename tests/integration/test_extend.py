@@ -1,0 +1,77 @@
+"""The guide for extensions: its method is the example, and each of its commands runs, one after the other."""
+
+from __future__ import annotations
+
+import doctest
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from zslab import cli
+from zslab.results.runs import read_runs
+
+from helpers.project import PROJECT
+
+GUIDE = PROJECT / "docs" / "extend.md"
+TEXT = GUIDE.read_text(encoding="utf-8")
+COMMANDS = [line.strip() for line in TEXT.splitlines() if re.match(r"    (zslab|python) ", line)]
+
+
+def test_the_guide_opens_with_the_example() -> None:
+    (code,) = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
+    assert code == (PROJECT / "examples" / "ale.py").read_text(encoding="utf-8") and len(code.splitlines()) <= 80
+    assert len((PROJECT / "examples" / "clswgan.py").read_text(encoding="utf-8").splitlines()) <= 150
+
+
+def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    program, *arguments = shlex.split(command)
+    monkeypatch.setattr(sys, "argv", [program, *arguments])
+    if program == "zslab":
+        assert cli.main(arguments) == 0, command
+    elif arguments[0] == "-c":
+        exec(arguments[1], {})
+    else:
+        monkeypatch.setattr(sys, "argv", arguments)
+        monkeypatch.syspath_prepend(str(Path(arguments[0]).parent))
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_path(arguments[0], run_name="__main__")
+        assert ended.value.code == 0, command
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("examples", "zero-shot-images"):
+        (tmp_path / name).symlink_to(PROJECT / name)
+    (tmp_path / "runs").mkdir()
+    path, names = list(sys.path), [f"bird {k}" for k in range(9)]
+    run(COMMANDS[0], monkeypatch)
+    att = scipy.io.loadmat("data/MINE/att_splits.mat")["att"].T
+    np.save("vectors.npy", att)
+    order = np.random.default_rng(0).permutation(9)
+    rows = [",".join([names[k], *map(str, att[k])]) for k in order]  # matched by name
+    Path("vectors.csv").write_text("\n".join(["class,a,b,c,d,e", *rows]) + "\n")
+    Path("classes.txt").write_text("\n".join(names) + "\n")
+    Path("unseen.txt").write_text("bird 2\nbird 5\nbird 7\n")
+    Path("words.txt").write_text("bird 1 0 0\n" + "".join(f"{k} {k} 1 2\n" for k in range(9)))
+    rng = np.random.default_rng(0)
+    np.savez("scores.npz", scores=rng.random((30, 9)), labels=np.arange(30) % 9, unseen=[6, 7, 8])
+    for command in COMMANDS[1:]:
+        run(command if "--method" not in command else f"{command} --nepoch 20 --eval_every 10 --no_report", monkeypatch)
+    sys.path[:] = path
+    own, npy = (scipy.io.loadmat(f"data/MINE/{name}_splits.mat") for name in ("own", "npy"))
+    assert np.allclose(own["att"].T, att) and np.allclose(npy["att"].T, att)
+    labels = scipy.io.loadmat("data/MINE/features.mat")["labels"].ravel()
+    assert set(labels[own["test_unseen_loc"].ravel() - 1]) == {3, 6, 8}
+    records = read_runs([tmp_path / "runs"])
+    assert {record.variant for record in records} == {"ALE", "f-CLSWGAN", "TF-VAEGAN", "my scores"}
+    assert len([record for record in records if record.variant == "ALE" and record.config["lr"] == 0.01]) == 3
+    assert len([record for record in records if record.config.get("margin") == 0.1]) == 2
+    found = doctest.testfile(str(GUIDE), module_relative=False, optionflags=doctest.ELLIPSIS)
+    assert found.failed == 0 and found.attempted >= 8
