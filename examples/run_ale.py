@@ -7,10 +7,11 @@ import sys
 
 from ale import METHOD
 
+from zslab.config import Value
 from zslab.launch import launch
 from zslab.plan import Launcher
 
-TOY = {"dataset": "TOY", "image_embedding": "descriptor", "nepoch": 30, "eval_every": 5, "threads": 1}
+TOY: dict[str, Value] = {"dataset": "TOY", "image_embedding": "descriptor", "nepoch": 30, "eval_every": 5, "threads": 1}
 
 LAUNCHER = Launcher(__doc__, __file__, "ale", METHOD.config, {(): TOY})
 

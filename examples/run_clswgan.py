@@ -7,10 +7,19 @@ import sys
 
 from clswgan import METHOD
 
+from zslab.config import Value
 from zslab.launch import launch
 from zslab.plan import Launcher
 
-TOY = {"dataset": "TOY", "image_embedding": "descriptor", "ngh": 256, "ndh": 256, "nepoch": 60, "eval_every": 5, "threads": 1}
+TOY: dict[str, Value] = {
+    "dataset": "TOY",
+    "image_embedding": "descriptor",
+    "ngh": 256,
+    "ndh": 256,
+    "nepoch": 60,
+    "eval_every": 5,
+    "threads": 1,
+}
 
 LAUNCHER = Launcher(__doc__, __file__, "clswgan", METHOD.config, {(): TOY})
 

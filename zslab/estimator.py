@@ -171,12 +171,16 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         features, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         labels, targets = np.unique(y, return_inverse=True)
-        if class_vectors is not None and not isinstance(class_vectors, Mapping) and len(np.asarray(class_vectors)) == len(y):
+        if (
+            class_vectors is not None
+            and not isinstance(class_vectors, Mapping)
+            and len(np.asarray(class_vectors)) == len(targets)
+        ):
             raise InputError(
                 "the class vectors must not be as many as the samples, or cross-validation would split them, too",
                 where="class_vectors",
-                got=len(y),
-                fix="Pass them to the constructor, or as a mapping from labels to rows.",
+                got=len(targets),
+                fix="Pass them to the constructor.",
             )
         self.classes_, table = class_table(self.class_vectors if class_vectors is None else class_vectors, labels)
         unknown = labels[~np.isin(labels, self.classes_)]
@@ -207,8 +211,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         Of two classes the score of the second minus that of the first (n,), as in scikit-learn.
         """
         scores = self._checked_scores(X, unseen_only)
-        difference: np.ndarray = scores[:, 1] - scores[:, 0]
-        return difference if len(self.classes_) == 2 else scores
+        return scores if len(self.classes_) != 2 else np.asarray(scores[:, 1] - scores[:, 0])
 
     @abstractmethod
     def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
@@ -243,7 +246,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         return labels
 
 
-def class_table(vectors: ClassVectors | None, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def class_table(vectors: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return all classes (C,), ascending, and their vectors (C, A); rows and columns that carry names are matched by them.
 
     Args:

@@ -201,8 +201,11 @@ def evaluate(
             if (columns == k).any():
                 per_class[name]["T1"] = per_class_accuracy(data.test_unseen.labels, among_unseen, one).item()
     return Measures(
-        metrics["zsl"]["acc"][0] if "zsl" in metrics else None,
-        *(measured.get(key) for key in ("acc_unseen", "acc_seen", "H", "AUSUC")),
+        T1=metrics["zsl"]["acc"][0] if "zsl" in metrics else None,
+        acc_unseen=measured.get("acc_unseen"),
+        acc_seen=measured.get("acc_seen"),
+        H=measured.get("H"),
+        AUSUC=measured.get("AUSUC"),
         offset=offset,
         calibrated={key: each[0] for key, each in metrics.get("calibrated", {}).items()},
         per_class=per_class,
