@@ -140,13 +140,13 @@ def choose_settings(
 
 
 def best_candidate(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
-    """Return the first candidate of `ORDER` whose mean H is the highest, or within one standard error of it, and the reason."""
+    """Return the first candidate of `ORDER` whose mean H is the highest, or within two standard errors of it, and why."""
     best = max(candidates, key=lambda each: float(np.mean(each.h)))
     gaps = {each.name: np.subtract(best.h, each.h) for each in candidates}
 
     def is_close(name: str) -> bool:
         gap = gaps[name]
-        return name == best.name or len(gap) > 1 and gap.mean() <= gap.std(ddof=1) / len(gap) ** 0.5
+        return name == best.name or len(gap) > 1 and gap.mean() <= 2 * gap.std(ddof=1) / len(gap) ** 0.5
 
     ranks = {name: rank for rank, name in enumerate(ORDER)}
     ranked = sorted(candidates, key=lambda each: ranks.get(each.name, len(ORDER)))
@@ -155,5 +155,5 @@ def best_candidate(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
         return best, f"{best.name} is chosen: its H on held-out classes is the highest."
     return chosen, (
         f"{chosen.name} is chosen: its H on held-out classes is {100 * gaps[chosen.name].mean():.1f} points below that of "
-        f"{best.name}, less than one standard error, and of such candidates the first of a fixed order is taken."
+        f"{best.name}, less than two standard errors, and of such candidates the first of a fixed order is taken."
     )

@@ -25,14 +25,7 @@ Settings = Mapping[str, float]
 
 
 def class_sums(features: Tensor | LazyFeatures, targets: Tensor, n_classes: int, mean: Tensor) -> Tensor:
-    """Return the sums of centered features per class, (n_classes, d) float64, reading `features` (n, d) in parts.
-
-    Args:
-        features: (n, d).
-        targets: (n,) column of every sample's class, in 0..n_classes − 1.
-        n_classes: number of classes.
-        mean: (d,) to subtract from every feature.
-    """
+    """Return sums per class, (n_classes, d) float64, of features (n, d) minus `mean` (d,); `targets` (n,) are columns."""
     sums = mean.new_zeros(n_classes, len(mean), dtype=torch.float64)
     for part, columns in zip(features.split(CHUNK), targets.split(CHUNK)):
         sums.index_add_(0, columns, part.double() - mean)
@@ -183,9 +176,8 @@ def attribute_side(data: TrainingSet) -> Callable[[float], Tensor]:
 
 def training_set(features: Tensor | LazyFeatures, labels: Tensor, attributes: Tensor, center: bool) -> TrainingSet:
     """Gather a baseline's training samples and measure what centering subtracts."""
-    seen, targets = labels.unique(return_inverse=True)
+    (seen, targets), attributes = labels.unique(return_inverse=True), attributes.double()
     feature_mean = torch.zeros(features.shape[1], dtype=torch.float64, device=labels.device)
-    attributes = attributes.double()
     attribute_mean = torch.zeros_like(attributes[0])
     if center:
         feature_mean, attribute_mean = mean_of_class_means(features, targets), attributes[seen].mean(dim=0)

@@ -6,7 +6,6 @@ seen/unseen curve and its area belong to the settings chosen for H after calibra
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -69,7 +68,6 @@ class BaselineResult:
         curve: the seen/unseen curve; its area is AUSUC.
         constant: the best one on validation.
         settings: "T1", "H", "calibrated H" -> the settings chosen for it.
-        seconds: wall time of choosing and measuring.
     """
 
     name: str
@@ -79,7 +77,6 @@ class BaselineResult:
     curve: SeenUnseenCurve
     constant: float
     settings: dict[str, Settings]
-    seconds: float
 
     @property
     def rows(self) -> list[Row]:
@@ -141,19 +138,8 @@ def _measured(baseline: Baseline, data: StageData, grid: Sequence[Settings]) -> 
 
 
 def run_baseline(name: str, baseline: Baseline, validation: StageData, test: StageData) -> BaselineResult:
-    """Choose settings and constant on `validation`, then fit and measure on `test`.
-
-    Args:
-        name: the row of the result table.
-        baseline: what to run; its own settings do not matter where its grid names them.
-        validation: the stage that trains on the train classes and measures on a hold-out and the validation classes.
-        test: the final experiment's stage.
-
-    Raises:
-        InputError: the test stage has no pooled features, or lacks test samples of seen or of unseen classes.
-    """
+    """Choose settings and constant on `validation`, then fit and measure on `test`; `name` is the row of the result table."""
     check_stage(test)
-    start = time.perf_counter()
     settings, constant = choose(baseline, validation)
     for_t1, for_h, for_calibrated = _measured(baseline, test, list(settings.values()))
     return BaselineResult(
@@ -164,7 +150,6 @@ def run_baseline(name: str, baseline: Baseline, validation: StageData, test: Sta
         curve=for_calibrated.curve,
         constant=constant,
         settings=settings,
-        seconds=time.perf_counter() - start,
     )
 
 
@@ -191,11 +176,7 @@ def usable_baselines(*stages: StageData, seed: int = 0) -> dict[str, Baseline]:
 
 
 def check_stage(test: StageData) -> None:
-    """Refuse a test stage that no baseline can be measured on.
-
-    Raises:
-        InputError: it has no pooled features, or lacks test samples of seen or of unseen classes.
-    """
+    """Refuse a test stage without pooled features, or without test samples of seen or of unseen classes."""
     if test.train.features.shape[1] == 0:
         must, fix = "the data set must have pooled features", "Files written by `zslab extract` and `zslab repack` have them."
         raise InputError(must, where="the baselines", got="region maps alone", fix=fix)
