@@ -30,6 +30,7 @@ from zslab.data.region_dataset import RegionDataset
 from zslab.dazle.model import Dazle
 from zslab.dazle.trainer import DazleTrainer
 from zslab.errors import InputError, examples
+from zslab.method import RUN
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.trainer import TfvaeganTrainer
@@ -44,11 +45,9 @@ ClassVectors = Mapping[object, ArrayLike] | ArrayLike
 # The flags of `TfvaeganClassifier`. For features by the thousand, not the hundred thousand: learning rates ten times the
 # paper's, as for the toy birds. What says where data come from or how a run proceeds has no meaning here.
 FLAGS = ImageConfig(
-    dataset="arrays",
-    dataroot=Path(),
-    image_embedding="features",
-    class_embedding="class vectors",
-    partition=None,
+    **RUN
+    | {"dataset": "arrays", "dataroot": Path(), "image_embedding": "features", "class_embedding": "class vectors"}
+    | {"manualSeed": 0, "output": Path()},
     preprocessing=True,
     standardization=False,
     resSize=None,
@@ -57,13 +56,9 @@ FLAGS = ImageConfig(
     nz=None,
     ngh=512,
     ndh=512,
-    nepoch=30,
-    batch_size=64,
-    fit_batch_size=True,
     critic_iter=5,
     feedback_loop=2,
     encoded_noise=True,
-    lr=1e-3,
     feed_lr=1e-4,
     dec_lr=1e-3,
     beta1=0.5,
@@ -87,21 +82,7 @@ FLAGS = ImageConfig(
     gzsl=True,
     classifier_lr=1e-3,
     classifier_epochs=25,
-    manualSeed=0,
-    select="none",
-    eval_every=1,
-    baselines=True,
-    report=True,
-    device="auto",
-    precision="fp32",
     cuda_graphs=True,
-    threads=0,
-    memory=0,
-    deterministic=False,
-    output=Path(),
-    resume=False,
-    overwrite=False,
-    checkpoint_every=1,
 )
 
 
