@@ -156,6 +156,8 @@ def _as_shown(value: Any) -> np.ndarray:
     """Return an array of SciPy's as `read_mat` does."""
     if scipy.sparse.issparse(value):
         value.check_format(full_check=True)  # SciPy itself would write where the file says
+        if (np.diff(value.indptr) < 0).any():  # which the line above overlooks where the last one is 0
+            raise ValueError("a sparse matrix whose columns end before they start")
         return np.asarray(value.toarray())
     if value.dtype == object:
         return np.array(["".join(cell.ravel()).rstrip(" \0") if cell.size else "" for cell in value.ravel("F")], dtype=str)
