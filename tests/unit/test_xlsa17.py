@@ -12,6 +12,7 @@ import scipy.io
 import scipy.sparse
 import torch
 
+from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import PROPOSED_SPLIT, draw_partition, recognize_split
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
@@ -294,6 +295,16 @@ def test_names_written_from_python_are_read_and_absent_ones_are_noted(tiny: Path
             file["allclasses_names"] = stored
         data = read(tiny)
         assert data.class_names == names and data.notes == []
+
+
+def test_a_sparse_matrix_whose_columns_end_before_they_start_is_refused(tmp_path: Path) -> None:
+    """SciPy checks the starts of columns only where there are values, and would read beyond them."""
+    scipy.io.savemat(tmp_path / "a.mat", {"att": scipy.sparse.csc_matrix((np.array([5.0]), ([1], [0])), (3, 2))})
+    content, starts = (tmp_path / "a.mat").read_bytes(), np.array([0, 1, 1], "<i4").tobytes()
+    assert content.count(starts) == 1
+    (tmp_path / "a.mat").write_bytes(content.replace(starts, np.array([0, 10**9, 0], "<i4").tobytes()))
+    with pytest.raises(InputError, match=r"a\.mat"):
+        read_mat(tmp_path / "a.mat", ["att"])
 
 
 def test_missing_values_of_awa_are_noted(tmp_path: Path) -> None:
