@@ -302,7 +302,7 @@ def weights_of_run(folder: Path) -> Reader:
     run = RunFolder(folder, "digest")
     run.save_weights("model_val", {"weight": torch.ones(3, 2)}, {"epoch": 3, "head_epoch": 2, "constant": 0.5})
     path = folder / "model_val.safetensors"
-    return Reader(lambda: read_weights(run, "val"), path, mutations.either(mutations.damaged, signed_safetensors("run")))
+    return Reader(lambda: read_weights(folder, "val"), path, mutations.either(mutations.damaged, signed_safetensors("run")))
 
 
 def journal(folder: Path) -> Reader:
