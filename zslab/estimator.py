@@ -248,6 +248,9 @@ def class_table(vectors: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
         table = check_array(vectors, dtype=np.float64)
         return np.arange(len(table)), table
     keys = list(vectors)
+    if any(isinstance(key, tuple) for key in keys):  # an index of several levels
+        must, fix = "a class must be named by one text or number", "Drop the other levels of the index."
+        raise InputError(must, where="class_vectors", got=examples(keys), fix=fix)
     classes, order = np.unique(np.asarray(keys), return_index=True)
     rows = [vectors[keys[place]] for place in order]
     columns = _names(rows[0]) if rows else None

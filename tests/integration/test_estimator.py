@@ -191,6 +191,7 @@ def test_class_vectors_are_matched_by_their_names(tmp_path: Path) -> None:
     for wrong in (
         table.set_axis(range(1, 51)),  # label 0 has no row
         table.set_axis([0, *range(49)]),
+        table.set_axis([("birds", k) for k in range(50)]),
         {**rows, 3: rows[3].rename({"attribute 1": "wings"})},
     ):
         with pytest.raises(InputError, match="class_vectors|y: "):
