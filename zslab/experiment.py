@@ -29,7 +29,7 @@ from zslab.results.folder import RunFolder, changed_data
 from zslab.results.result import Outcome, Result
 from zslab.results.text import format_rows
 from zslab.utils import environment
-from zslab.utils.environment import resolve_device
+from zslab.utils.environment import resolve_device, shown
 
 log = logging.getLogger("zslab")
 
@@ -197,9 +197,9 @@ class Experiment:
                 from zslab.report.run import write_report  # loads matplotlib
 
                 write_report(self.folder.path)
-            print(f"Report: {self.folder.report}")
+            print(f"Report: {shown(self.folder.report)}")
         if not self.config.validation_only and self.method.served is not None:  # else there is no model
-            print(f"Model file: {environment.export_command(self.folder.path)}")
+            print(f"Model file: {environment.export_command(Path(shown(self.folder.path)))}")
 
 
 def check_data(config: RunConfig, source: DataSource, folder: RunFolder) -> None:

@@ -68,13 +68,14 @@ def _sweep(runs: Sequence[Run], workers: int) -> int:
     from zslab.sweep.engines import EngineFlags, start_engine
     from zslab.sweep.plan import planned
     from zslab.sweep.run import execute
+    from zslab.utils.environment import shown
 
     engine = start_engine(EngineFlags(workers=workers))
     status = execute([planned(run) for run in runs], engine, keep_going=False, show_output=workers == 1)
     if status != 0:
         return status
     target = _sweep_folder(runs)
-    print(write_runs_report(target, [run.folder.path for run in runs]), f"Report: {target / 'report.html'}", sep="\n")
+    print(write_runs_report(target, [run.folder.path for run in runs]), f"Report: {shown(target / 'report.html')}", sep="\n")
     return 0
 
 

@@ -70,7 +70,7 @@ def search(flags: SearchFlags) -> int:
     space = {flag: values for flag, values in read_space(space_file, launcher.script).items() if flag not in fixed}
     with plain_disk_errors(folder):
         study = Study(folder.resolve(), launcher, space, fixed, flags.objective, flags.seed)
-        print(f"Search for the best {flags.objective} on validation, in {folder.resolve()}.")
+        print(f"Search for the best {flags.objective} on validation, in {folder}.")
         print(f"{len(study.counted)} of {flags.trials} trials were made before. Vary: {', '.join(space)}.", flush=True)
         status = study.execute(start_engine(flags), flags.trials, flags.retries)
     winner = study.winner
