@@ -184,7 +184,7 @@ def stopped(images, tiny, tmp_path, monkeypatch):
         flags = TINY_FLAGS | {"dataroot": tiny, "output": tmp_path / "runs"} | changes
         return train(replace(tfvaegan(), **flags), images.train_tfvaegan_inductive.METHOD)
 
-    def stop(*args: object) -> None:
+    def stop(*args: object, **flags: object) -> None:
         raise KeyboardInterrupt
 
     def begin(**changes) -> Path:

@@ -490,9 +490,9 @@ def test_the_toy_set_is_rendered_where_it_is_asked_for(images, tmp_path, monkeyp
 
     def render(root):
         rendered.append(root)
-        write_tiny(root, name="TOY")
+        return write_tiny(root, name="TOY")
 
-    monkeypatch.setattr("zslab.datasets.make_toy", render)
+    monkeypatch.setattr("zslab.toy.dataset.make_toy", render)
     dataset = read_dataset(tfvaegan(dataset="TOY", dataroot=tmp_path))
     assert rendered == [tmp_path] and len(dataset.labels) == 72
 

@@ -101,7 +101,6 @@ def test_a_baseline_has_two_rows() -> None:
         curve=SeenUnseenCurve(torch.tensor([0.0]), torch.tensor([1.0, 0.0]), torch.tensor([0.0, 0.5])),
         constant=0.25,
         settings={"T1": {"gamma": 1.0, "lambda_": 2.0}},
-        seconds=0.1,
     )
     plain, calibrated = baseline.rows
     assert [row.title for row in baseline.rows] == ["ESZSL", "ESZSL, calibrated"]
