@@ -111,6 +111,12 @@ def test_flags_tell_variants_of_one_name_apart_and_a_validation_run_joins_its_tw
         build_variants(read_runs([tmp_path]))
 
 
+def test_a_seed_that_is_no_number_is_refused(tmp_path) -> None:
+    write_run(tmp_path, 1, 0.5, partition=[[]])
+    with pytest.raises(InputError, match=r"result\.json"):
+        read_runs([tmp_path])
+
+
 def test_a_run_named_twice_counts_once_and_folders_without_runs_are_refused(runs, tmp_path) -> None:
     assert len(read_runs([runs, *runs.iterdir()])) == 6
     (tmp_path / "empty").mkdir()

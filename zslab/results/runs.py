@@ -32,6 +32,7 @@ from zslab.utils.files import converted, read_json, write_text
 
 # Flags that tell runs of one variant apart, or that the table shows in columns of its own.
 REPEATS: Final = ("manualSeed", "split", "partition")
+Numbers = dict[Literal["manualSeed", "split", "partition"], int]
 PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
 # Flags that say where files lie or how to proceed; two runs that differ only in these give the same numbers.
@@ -86,7 +87,7 @@ class Run(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="run"):
         path: the run folder; None for a run of a collected file.
     """
 
-    repeat: dict[Literal["manualSeed", "split", "partition"], int]
+    repeat: Numbers
     rows: list[Row]
     config: dict[str, Any] = {}
     machine: str
@@ -163,14 +164,15 @@ def _from_result(path: Path) -> Iterator[Run]:
     config, data = result.config, result.data
     if result.validation_only:  # of a search
         return
-    is_partition = config.get("partition") is not None
+    repeat = converted({flag: config[flag] for flag in REPEATS if config.get(flag) is not None}, Numbers, path)
+    is_partition = "partition" in repeat
     split = "drawn at random" if is_partition else data.split_version
     yield Run(
         dataset=f"{data.dataset} ({PARTITIONS})" if is_partition else data.dataset,
         features=data.image_embedding,
         descriptions=data.class_embedding,
         variant=result.variant,
-        repeat={flag: int(config[flag]) for flag in REPEATS if config.get(flag) is not None},
+        repeat=repeat,
         rows=[row for row in result.rows if not row.is_empty],
         config=config,
         machine=f"{result.device}, {result.machine}, torch {result.torch}, zslab {result.version}",
