@@ -18,6 +18,8 @@ from zslab.errors import InputError
 from zslab.features import backbones, descriptor, networks
 from zslab.features.backbones import BackboneSpec, load_backbone
 
+pytestmark = pytest.mark.slow
+
 GENERATOR = np.random.default_rng(0)
 IMAGE = Image.fromarray(GENERATOR.integers(0, 256, (61, 90, 3), dtype=np.uint8))
 SMALL = dict(resize=64, crop=64)

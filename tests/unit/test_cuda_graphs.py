@@ -16,6 +16,8 @@ from zslab.utils.cuda_graphs import WARM_UP, Step, capture_verified
 
 from helpers.tfvaegan_trainer import CONFIG, assert_same, build
 
+pytestmark = pytest.mark.slow
+
 CALLS = []
 
 

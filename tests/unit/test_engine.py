@@ -97,9 +97,10 @@ def test_the_engine_is_the_plain_loop_in_double_precision(options, prior, feedba
     assert largest_distance(variant(options, prior), feedback_loop) < 1e-8
 
 
+@pytest.mark.slow
 @FEEDBACK_LOOPS
 @PRIORS
-@pytest.mark.parametrize("options", ["release", *(pytest.param(name, marks=pytest.mark.slow) for name in ("noise", "frozen"))])
+@pytest.mark.parametrize("options", ["release", "noise", "frozen"])
 def test_the_engine_is_the_plain_loop_in_single_precision(options, prior, feedback_loop) -> None:
     """With Adam's own ε of 1e-8, below float32's rounding of the gradients, this would compare noise with noise.
 
