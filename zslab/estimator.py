@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +24,10 @@ from zslab.app.methods.base import RunParts, methods
 from zslab.app.model_file import Model
 from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import BASELINES
-from zslab.config import DazleConfig, ImageConfig, RunConfig, config_dict, override
+from zslab.config import DazleConfig, ImageConfig, config_dict, override
 from zslab.data.dataset import Dataset, FeatureScaling, fit_scaling
 from zslab.data.region_dataset import RegionDataset
-from zslab.dazle.model import Dazle
+from zslab.dazle.model import RELEASE, Dazle
 from zslab.dazle.trainer import DazleTrainer
 from zslab.errors import InputError, examples
 from zslab.method import RUN
@@ -44,10 +44,11 @@ if TYPE_CHECKING:
 ClassVectors = Mapping[object, ArrayLike] | ArrayLike
 # The flags of `TfvaeganClassifier`. For features by the thousand, not the hundred thousand: learning rates ten times the
 # paper's, as for the toy birds. What says where data come from or how a run proceeds has no meaning here.
+ARRAYS = RUN | dict(
+    dataset="arrays", dataroot=Path(), image_embedding="features", class_embedding="class vectors", manualSeed=0, output=Path()
+)
 FLAGS = ImageConfig(
-    **RUN
-    | {"dataset": "arrays", "dataroot": Path(), "image_embedding": "features", "class_embedding": "class vectors"}
-    | {"manualSeed": 0, "output": Path()},
+    **ARRAYS,
     preprocessing=True,
     standardization=False,
     resSize=None,
@@ -84,12 +85,9 @@ FLAGS = ImageConfig(
     classifier_epochs=25,
     cuda_graphs=True,
 )
-
-
-# As run_own_dazle.py has them; flags of a run are those above.
+# As run_own_dazle.py has them, with the release's model.
 DAZLE_FLAGS = DazleConfig(
-    **{field.name: getattr(FLAGS, field.name) for field in fields(RunConfig)}
-    | {"dataset": "images", "image_embedding": "regions", "lr": 1e-4, "batch_size": 50},
+    **ARRAYS | dict(dataset="images", image_embedding="regions", lr=1e-4, batch_size=50) | vars(RELEASE),
     split_file=None,
     standard_split=False,
     att_change="none",
@@ -99,15 +97,6 @@ DAZLE_FLAGS = DazleConfig(
     allow_missing_w2v=False,
     cache="none",
     dim_v=300,
-    trainable_w2v=True,
-    normalize_V=False,
-    normalize_F=True,
-    uniform_att_1=False,
-    uniform_att_2=False,
-    is_sigmoid=False,
-    non_linear_act=False,
-    non_linear_emb=False,
-    is_conv=False,
     loss_type="CE",
     is_conservative=True,
     is_bias=True,

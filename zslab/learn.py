@@ -44,6 +44,7 @@ from zslab.features.sources import find_files, read_class_folders
 from zslab.metrics import seen_unseen_curve
 from zslab.protocol.held_out import held_out_draws
 from zslab.report.page import duration, write_page
+from zslab.results.text import aligned
 from zslab.utils.environment import as_typed, command_line, resolve_device, resolve_folder
 from zslab.utils.files import converted, read_json, write_text
 
@@ -101,7 +102,7 @@ def learn(config: LearnConfig) -> int:
     reason, chosen = NOT_MEASURED.format(NO_DRAWS), None
     if candidates:
         chosen, reason = best_candidate(candidates)
-        print("\n".join(_table([HEAD, *(each.cells for each in candidates)])))
+        print("\n".join(aligned([HEAD, *(each.cells for each in candidates)])))
     print(reason)
     if chosen is not None and chosen.name in trained:
         model = trained[chosen.name].model(config)
@@ -214,12 +215,6 @@ def _fitted_baseline(name: str, settings: Settings, seed: int, dataset: Dataset,
     stage, baseline = dataset.stage("test"), seeded(BASELINES[name], seed).with_settings(settings)
     fitted = baseline.fit(stage.train.features, stage.train.labels, stage.attributes)
     return with_baseline(model_of_data(dataset, original, name), fitted, dataset)
-
-
-def _table(rows: list[list[str]]) -> list[str]:
-    """Return lines of aligned columns, the first to the left."""
-    widths = [max(map(len, column)) for column in zip(*rows)]
-    return ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in rows]
 
 
 def _sentences(model: Model, made: OwnData) -> list[str]:

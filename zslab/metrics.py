@@ -165,18 +165,26 @@ class SeenUnseenCurve:
         """Area under the curve (AUSUC): unseen accuracy integrated over seen accuracy by the trapezoid rule."""
         return torch.trapezoid(self.acc_unseen.flip(0), self.acc_seen.flip(0)).item()
 
+    @property
+    def h(self) -> Tensor:
+        """The harmonic mean of seen and unseen accuracy at each point, (p,)."""
+        return 2 * self.acc_seen * self.acc_unseen / (self.acc_seen + self.acc_unseen).clamp_min(1e-12)
+
+    def places(self, constants: Tensor) -> Tensor:
+        """Return the point (n,) that holds where each of `constants` (n,) is subtracted from all seen scores."""
+        return torch.searchsorted(self.constants, constants, right=True).clamp_max(len(self.constants) - 1)
+
     def at(self, constant: float) -> tuple[float, float]:
         """Return seen and unseen accuracy with `constant` subtracted from all seen scores."""
-        point = int(torch.searchsorted(self.constants, constant, right=True).clamp_max(len(self.constants) - 1))
-        return self.acc_seen[point].item(), self.acc_unseen[point].item()
+        place = int(self.places(torch.tensor([constant], dtype=self.constants.dtype)))
+        return self.acc_seen[place].item(), self.acc_unseen[place].item()
 
     def best_constant(self) -> float:
         """Return the constant with the highest harmonic mean.
 
         Every constant of an interval is equally good; its middle is returned, since it transfers best to other data.
         """
-        total = (self.acc_seen + self.acc_unseen).clamp_min(1e-12)
-        best = int((2 * self.acc_seen * self.acc_unseen / total).argmax())
+        best = int(self.h.argmax())
         upper = self.constants[best].item()
         lower = self.constants[best - 1].item() if best > 0 else upper
         if upper == float("inf"):  # above the largest margin every constant is as good as the last finite one

@@ -54,16 +54,9 @@ def best_offset(curves: Sequence[SeenUnseenCurve]) -> float:
     at = torch.cat([curve.constants[curve.constants.isfinite()] for curve in curves]).unique()
     at = at[torch.linspace(0, len(at) - 1, min(len(at), MOST_OFFSETS)).round().long()]
     tried = torch.cat([at[:1] - 1, (at[1:] + at[:-1]) / 2, at[-1:] + 1])
-    h = torch.stack([harmonic_means(curve, tried) for curve in curves]).mean(dim=0)
+    h = torch.stack([curve.h[curve.places(tried)] for curve in curves]).mean(dim=0)
     best = (h >= h.max() - 1e-9).nonzero().flatten()
     return float(tried[best[len(best) // 2]])
-
-
-def harmonic_means(curve: SeenUnseenCurve, offsets: Tensor) -> Tensor:
-    """Return the harmonic mean of seen and unseen accuracy at offsets (n,), as (n,)."""
-    points = torch.searchsorted(curve.constants, offsets, right=True).clamp_max(len(curve.constants) - 1)
-    s, u = curve.acc_seen[points], curve.acc_unseen[points]
-    return 2 * s * u / (s + u).clamp_min(1e-12)
 
 
 def fit_temperature(parts: Sequence[HeldOutScores]) -> float:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.app.calibration import HeldOutScores, best_offset, harmonic_means
+from zslab.app.calibration import HeldOutScores, best_offset
 from zslab.baselines.base import Baseline, Settings
 from zslab.baselines.comparison import Measured, measure, usable_baselines
 from zslab.data.dataset import StageData
@@ -22,8 +22,6 @@ from zslab.data.lazy import CHUNK
 from zslab.metrics import harmonic_mean
 
 NO_DRAWS = "prototype regression"  # where nothing can be measured: the fewest settings, and none of them matters much
-
-
 # Of candidates that draws cannot tell apart the first is taken: by H in trials on other data (docs/own-data.md); what takes
 # longer to train comes last.
 ORDER = ("ESZSL, centered", "class-normalized MLP", "ESZSL", "prototype regression")
@@ -115,7 +113,7 @@ def choose_settings(
         for number in range(len(grid)):
             curves = [tried[draw][number].curve for draw in among]
             offset = best_offset(curves)
-            h = np.mean([harmonic_means(curve, torch.tensor([offset]).double()).item() for curve in curves])
+            h = np.mean([harmonic_mean(*curve.at(offset)) for curve in curves])
             ranked.append((round(float(h), 9), float(np.mean([curve.area for curve in curves])), -number, offset))
         _, _, number, offset = max(ranked)  # of equals the one with the larger area, then the first
         return -number, offset

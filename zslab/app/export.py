@@ -327,9 +327,14 @@ def with_calibration(model: Model, dataset: Dataset, original: dict[str, np.ndar
 
 def all_scores(predictor: Predictor, dataset: Dataset, rows: np.ndarray) -> Iterator[Tensor]:
     """Yield the scores (m, C) of samples (n,) of a data set, a part of them at a time, without an offset."""
+    for part in _parts(dataset, rows):
+        yield from (predictor.scores(output, False, 0.0).cpu() for output in predictor.outputs(part, False))
+
+
+def _parts(dataset: Dataset, rows: np.ndarray) -> Iterator[np.ndarray]:
+    """Yield the features or region maps of samples (n,), of at most `CHECKED` at a time; each is read once."""
     read = dataset.regions.read if isinstance(dataset, RegionDataset) else dataset.features.__getitem__
-    for part in np.array_split(rows, max(1, -(-len(rows) // CHECKED))):
-        yield from (predictor.scores(output, False, 0.0).cpu() for output in predictor.outputs(read(part), False))
+    yield from map(read, np.array_split(rows, len(rows) // CHECKED + 1))
 
 
 # ---- the backbone ---------------------------------------------------------------------------------------------------------
@@ -375,10 +380,9 @@ def check_predictions(model: Model, dataset: Dataset, run: FinishedRun) -> None:
     stored = {task: run.arrays.get(f"model_{choice}_{task}_predictions") for task in ("zsl", "gzsl")}
     expected = {task: classes for task, classes in stored.items() if classes is not None and len(classes)}
     needed, n_seen = np.concatenate([places["test_seen"], places["test_unseen"]]), len(places["test_seen"])
-    read = dataset.regions.read if isinstance(dataset, RegionDataset) else dataset.features.__getitem__
     predicted: dict[str, list[Tensor]] = {task: [] for task in expected or ["gzsl"]}
-    for part in np.array_split(needed, len(needed) // CHECKED + 1):  # each sample is read once
-        for output in predictor.outputs(read(part)):
+    for part in _parts(dataset, needed):
+        for output in predictor.outputs(part):
             for task, parts in predicted.items():
                 parts.append(predictor.scores(output, task == "zsl", 0.0 if expected else None).argmax(dim=1))
     for task, classes in expected.items():

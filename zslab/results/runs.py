@@ -18,7 +18,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 from msgspec.structs import replace
@@ -31,8 +31,8 @@ from zslab.results.statistics import Repeat, Summary
 from zslab.utils.files import converted, read_json, write_text
 
 # Flags that tell runs of one variant apart, or that the table shows in columns of its own.
-REPEATS: Final = ("manualSeed", "split", "partition")
-Numbers = dict[Literal["manualSeed", "split", "partition"], int]
+RepeatFlag = Literal["manualSeed", "split", "partition"]
+REPEATS: Final[tuple[RepeatFlag, ...]] = get_args(RepeatFlag)
 PARTITIONS = "random partitions"  # beside the data set's name: never averaged with its own split
 DATA_FLAGS = ("dataset", "image_embedding", "class_embedding")
 # Flags that say where files lie or how to proceed; two runs that differ only in these give the same numbers.
@@ -87,7 +87,7 @@ class Run(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="run"):
         path: the run folder; None for a run of a collected file.
     """
 
-    repeat: Numbers
+    repeat: dict[RepeatFlag, int]
     rows: list[Row]
     config: dict[str, Any] = {}
     machine: str
@@ -164,7 +164,7 @@ def _from_result(path: Path) -> Iterator[Run]:
     config, data = result.config, result.data
     if result.validation_only:  # of a search
         return
-    repeat = converted({flag: config[flag] for flag in REPEATS if config.get(flag) is not None}, Numbers, path)
+    repeat = converted({flag: config[flag] for flag in REPEATS if config.get(flag) is not None}, dict[RepeatFlag, int], path)
     is_partition = "partition" in repeat
     split = "drawn at random" if is_partition else data.split_version
     yield Run(

@@ -57,10 +57,13 @@ def _aligned(heading: str, rows: Sequence[tuple[str, Row]], remarks: Sequence[st
     """Return the lines of a table of rows, under their names, with remarks behind them."""
     table = [[heading, *(measure.symbol for measure in MEASURES.values())]]
     table += [[name, *(percent(row.value(measure)) for measure in MEASURES)] for name, row in rows]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    lines = []
-    for (first, *numbers), remark in zip(table, ["chosen at" if remarks else "", *(remarks or [""] * len(rows))], strict=True):
-        cells = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(numbers, widths[1:])), remark]
-        lines.append("  ".join(cells).rstrip())
+    behind = ["chosen at" if remarks else "", *(remarks or [""] * len(rows))]
+    lines = [f"{line}  {remark}".rstrip() for line, remark in zip(aligned(table), behind, strict=True)]
     lines.insert(1, "-" * max(map(len, lines)))
     return lines
+
+
+def aligned(table: Sequence[Sequence[str]]) -> list[str]:
+    """Return the lines of a table of texts, the first column to the left and the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    return ["  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:]))]) for row in table]

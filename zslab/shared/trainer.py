@@ -76,7 +76,7 @@ class EpochTrainer(ABC):
 
     def scores(self, x: Tensor) -> Tensor:
         """Return scores (b, s + u) of features x (b, D), columns as `data.classes`; for a method without heads."""
-        raise NotImplementedError
+        raise NotImplementedError("a trainer without heads defines scores, one with heads evaluate")
 
     def evaluate(self, keep: Container[int] = (), constant: float | None = None, progress: Progress = unwatched) -> Evaluation:
         """Measure `scores`, see `zslab.protocol.stages.EvaluatingTrainer`; a method with heads has an evaluation of its own."""
