@@ -176,7 +176,7 @@ class SeenUnseenCurve:
 
     def at(self, constant: float) -> tuple[float, float]:
         """Return seen and unseen accuracy with `constant` subtracted from all seen scores."""
-        place = int(self.places(torch.tensor([constant], dtype=self.constants.dtype)))
+        place = int(self.places(torch.tensor([constant], dtype=self.constants.dtype, device=self.constants.device)))
         return self.acc_seen[place].item(), self.acc_unseen[place].item()
 
     def best_constant(self) -> float:
