@@ -6,6 +6,7 @@ numbers one may edit. The names below are stable; docs/api.md has a page on them
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -53,3 +54,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(f"zslab.{_PLACES.get(name, 'api')}"), name)
+
+
+if sys.argv[:1] == ["-m"] and any(word.startswith("zslab.") for word in sys.orig_argv[1:]):
+    # `python -m zslab.app.export` would only define the module's functions, and end with exit status 0.
+    sys.exit("error: modules of zslab are no commands. Run `zslab COMMAND` or `python -m zslab COMMAND`; --help lists them.")

@@ -186,19 +186,21 @@ class Experiment:
             torch=str(torch.__version__),
             seed=config.manualSeed,
             config=config_dict(config),
+            exportable=self.method.served is not None and not config.validation_only,
         )
         self.folder.finish(result)
 
     def report(self) -> None:
         """Print the table of the finished run, after drawing its report if it has none."""
-        print(format_rows(self.folder.read_result()))
+        result = self.folder.read_result()
+        print(format_rows(result))
         if self.config.report:
             if not self.folder.report.exists():
                 from zslab.report.run import write_report  # loads matplotlib
 
                 write_report(self.folder.path)
             print(f"Report: {shown(self.folder.report)}")
-        if not self.config.validation_only and self.method.served is not None:  # else there is no model
+        if result.exportable:
             print(f"Model file: {environment.export_command(Path(shown(self.folder.path)))}")
 
 

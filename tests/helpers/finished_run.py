@@ -75,6 +75,7 @@ def result() -> dict:
             row("val + calibration", 0.5, 0.4, 0.6, 0.48, baseline="ESZSL"),
         ],
         "notes": [f"A note about {EVIL}."],
+        "exportable": True,
     }
 
 

@@ -26,6 +26,12 @@ def test_python_runs_the_package_as_the_command() -> None:
     assert subprocess.run(command, cwd=PROJECT, capture_output=True, text=True).stdout == f"zslab {zslab.__version__}\n"
 
 
+@pytest.mark.slow
+def test_python_refuses_to_run_a_module_of_the_package() -> None:
+    ended = subprocess.run([sys.executable, "-m", "zslab.app.export"], cwd=PROJECT, capture_output=True, text=True)
+    assert ended.returncode == 1 and "zslab COMMAND" in ended.stderr
+
+
 def test_names_that_do_not_exist_are_refused_as_python_does() -> None:
     with pytest.raises(AttributeError, match="module 'zslab' has no attribute 'Predicter'"):
         _ = zslab.Predicter

@@ -394,3 +394,5 @@ def test_the_page_prints_the_commands_of_run_and_export(run_dir, undrawn):
         (run_dir / name).rename(folder / name)
     page = write_report(folder).read_text(encoding="utf-8")
     assert f"zslab export &#39;{folder}&#39; --output &#39;a run.zsl&#39;" in page
+    write_result(folder, result() | {"exportable": False})
+    assert "zslab export" not in write_report(folder).read_text(encoding="utf-8")

@@ -74,7 +74,7 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
         "attention": attention,
         "pointing": pointing_tables(run),
         "run_facts": _run_facts(run),
-        "export_command": export_command(run.path),
+        "export_command": export_command(run.path) if result.exportable else "",
     }
     report = run.path / "report.html"
     write_plots(run.path / "plots", [*plots, *training, *attention])

@@ -154,6 +154,7 @@ class Result(Outcome, kw_only=True):
         method: the key of the method, "tfvaegan" or "dazle".
         variant: its name for readers, with what was left out: "TF-VAEGAN, without feedback".
         config: flag -> value.
+        exportable: whether `zslab export` can make a model file of the run.
     """
 
     schema: Literal[2] = 2
@@ -166,6 +167,7 @@ class Result(Outcome, kw_only=True):
     torch: str
     seed: int
     config: dict[str, Any]
+    exportable: bool = False
 
     @property
     def validation_only(self) -> bool:
