@@ -93,14 +93,7 @@ def readable(
     fix: str = "Restore the file, or make it again.",
     kinds: tuple[type[Exception], ...] = (Exception,),
 ) -> Iterator[None]:
-    """Turn the errors of a decoder or of a disk inside the context into one InputError about `where`.
-
-    Args:
-        where: the file that is read.
-        must: what must hold of it, such as "the file must be a complete JPEG image".
-        fix: what to do.
-        kinds: the errors that the decoder raises for a damaged file. An InputError and a lack of memory pass unchanged.
-    """
+    """Turn the errors of a decoder or of a disk inside the context into one InputError about `where`."""
     try:
         yield
     except (InputError, MemoryError):
@@ -168,11 +161,7 @@ def first_line(error: BaseException | None) -> str:
 
 
 def exit_status(work: Callable[[], int | None], stopped: str = "Stopped.") -> int:
-    """Run a command and return its exit status.
-
-    Returns:
-        What `work` returns, or 0 for None; 1 after what the user can fix and 130 after Ctrl-C, each with one line on stderr.
-    """
+    """Run a command and return its exit status."""
     prepare_output()
     try:
         return work() or 0

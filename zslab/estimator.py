@@ -217,15 +217,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
 
 def class_table(vectors: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return all classes (C,), ascending, and their vectors (C, A); rows and columns that carry names are matched by them.
-
-    Args:
-        vectors: as `ZeroShotClassifier.fit` takes them.
-        labels: those that have samples.
-
-    Raises:
-        InputError: a class is named twice, or rows name other attributes than the first.
-    """
+    """Return all classes (C,), ascending, and their vectors (C, A); rows and columns that carry names are matched by them."""
     if vectors is None:
         return labels, np.eye(len(labels))
     if hasattr(vectors, "iloc"):  # a table of pandas

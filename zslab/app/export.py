@@ -52,9 +52,8 @@ from zslab.method import load_method
 from zslab.metrics import mean_class_accuracy
 from zslab.protocol.held_out import validation_dataset
 from zslab.protocol.selection import measure_at, select
-from zslab.results.checkpoint import content_digest
 from zslab.results.finished import FinishedRun, read_run
-from zslab.results.folder import changed_data
+from zslab.results.folder import changed_data, content_digest
 from zslab.results.names import ACCURACIES
 from zslab.results.result import Row
 from zslab.utils.environment import resolve_folder
@@ -118,11 +117,7 @@ def _output(config: ExportConfig) -> Path:
 
 
 def export(config: ExportConfig) -> Model:
-    """Write the model file of a run, and its card beside it; return what is in it.
-
-    Raises:
-        InputError: the run is unfinished, its data are missing or have changed, or the backbone's weights do not fit.
-    """
+    """Write the model file of a run, and its card beside it; return what is in it."""
     check_at_least(0, config, "max_seen_per_class")
     check_intent(config.weights or "default", config.random_weights)
     run = read_run(config.run)
@@ -164,14 +159,7 @@ def export(config: ExportConfig) -> Model:
 def model_of_data(
     dataset: Dataset, original: dict[str, np.ndarray], method: str, backbone: str | None = None, names_file: Path | None = None
 ) -> Model:
-    """Return a model of a data set that lacks the method's weights alone.
-
-    Args:
-        dataset: the data, with what their files say besides in `original`, see `read_data`.
-        method: its name.
-        backbone: what made the features, where no file says it.
-        names_file: names of the attributes, where the data have none.
-    """
+    """Return a model of a data set that lacks the method's weights alone."""
     seen = np.zeros(len(dataset.class_names), dtype=bool)
     seen[dataset.labels[dataset.locations["trainval"]]] = True
     table, scale, names = _attribute_table(dataset, original, names_file)
@@ -371,11 +359,7 @@ def _with_backbone(model: Model, config: ExportConfig) -> Model:
 
 
 def check_predictions(model: Model, dataset: Dataset, run: FinishedRun) -> None:
-    """Check that a model predicts on the test samples what its run did: the very classes, or a baseline's accuracies.
-
-    Raises:
-        InputError: it does not.
-    """
+    """Check that a model predicts on the test samples what its run did: the very classes, or a baseline's accuracies."""
     predictor, choice, places = Predictor(model, device="cpu"), model.origin["choice"], dataset.locations
     stored = {task: run.arrays.get(f"model_{choice}_{task}_predictions") for task in ("zsl", "gzsl")}
     expected = {task: classes for task, classes in stored.items() if classes is not None and len(classes)}

@@ -43,12 +43,7 @@ def push_command(config: PushConfig) -> None:
 
 
 def find_model(name: str | Path, revision: str | None = None) -> Path:
-    """Return the model file of a file, a folder or a repository of the Hub, which is downloaded once.
-
-    Args:
-        name: a file, a folder with one model file or with `model.zsl`, or "user/name".
-        revision: branch, tag or commit of the repository.
-    """
+    """Return the model file of a file, a folder or a repository of the Hub, which is downloaded once."""
     path = Path(name).expanduser()
     if path.is_dir():
         models = [path / MODEL] if (path / MODEL).is_file() else sorted(path.glob("*.zsl"))
@@ -68,11 +63,6 @@ def push(model_file: Path, destination: str, *, private: bool = False) -> str:
     """Share a model file with its card, and return where it is.
 
     The card beside the model file is taken where there is one, so that it may be edited; otherwise it is written anew.
-
-    Args:
-        model_file: written by `zslab export`.
-        destination: "user/name", or a folder: an existing one, or a path that does not look like "user/name".
-        private: whether a new repository is private.
     """
     model, beside, folder = read_model(model_file), card_path(model_file), Path(destination).expanduser()
     card = beside.read_text(encoding="utf-8") if beside.is_file() else model_card(model)

@@ -29,7 +29,7 @@ from zslab.errors import InputError, examples, readable
 from zslab.features.backbones import Backbone
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
-from zslab.results.checkpoint import content_digest
+from zslab.results.folder import content_digest
 from zslab.utils.file_kinds import kind_of_file
 from zslab.utils.files import atomic_path, converted
 from zslab.utils.names import clean_name, find_names, match_names
@@ -62,11 +62,7 @@ class BackboneRecord(Struct, frozen=True):
     digest: str
 
     def load(self, weights: object, where: object, **options: Any) -> Backbone:
-        """Return the network with weights: a file, "default", a name or tensors; options as for `Modality.load_backbone`.
-
-        Raises:
-            InputError: the weights are not those that made the features.
-        """
+        """Return the network with weights: a file, "default", a name or tensors; options as for `Modality.load_backbone`."""
         modality = modality_of(self.spec)
         backbone = modality.load_backbone(modality.spec.from_json(self.spec), weights, **options)
         if self.digest and backbone.digest != self.digest:

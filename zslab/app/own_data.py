@@ -134,12 +134,7 @@ def prepare(config: PrepareConfig) -> int:
 
 
 def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) -> OwnData:
-    """Make a data set out of a folder of images and a table of attributes.
-
-    Args:
-        config: what is asked for.
-        backbone: instead of the one that the config names.
-    """
+    """Make a data set out of a folder of images and a table of attributes."""
     config.check()
     found = read_class_folders(resolve_folder(config.images), SUFFIXES, "image")
     table = read_attribute_table(config.attributes, classes=found.classes or ())

@@ -440,13 +440,7 @@ def launch(predictor: Predictor, *, host: str, port: int, examples: str | Path |
 def serving(
     predictor: Predictor, *, host: str = "127.0.0.1", port: int = 7860, examples: str | Path | None = None
 ) -> Iterator[str]:
-    """Serve the page in the background while the block runs; yields its address.
-
-    Args:
-        predictor: a model of images.
-        host, port: to listen on; "0.0.0.0" lets the network in, which nothing protects.
-        examples: folder of images to try.
-    """
+    """Serve the page in the background while the block runs; yields its address."""
     if predictor.modality is not IMAGES:
         got, fix = f"a model of {predictor.modality.name}s", "Predict without --web."
         raise InputError("the page must have a model of images", where=predictor.where, got=got, fix=fix)

@@ -29,7 +29,7 @@ from zslab.dazle.region_loader import Cached, Streamed
 from zslab.dazle.sampling import class_balanced_batches, random_batches
 from zslab.protocol.evaluation import Evaluation, Progress, unwatched
 from zslab.protocol.loop import mean_losses
-from zslab.results.checkpoint import checked_sums, load_network, load_optimizer
+from zslab.shared.trainer import load_optimizer
 from zslab.utils.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
 from zslab.utils.flags import check_batch_size
 from zslab.utils.precision import set_precision
@@ -239,10 +239,10 @@ class DazleTrainer:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
         epoch, position = state["epoch"], state["position"]
-        load_network(self.model, state["model"])
-        load_optimizer(self.optimizer, state["optimizer"], epoch * self.iterations_per_epoch + position)
+        self.model.load_state_dict(state["model"])
+        load_optimizer(self.optimizer, state["optimizer"])
         self.captured = None  # a captured step uses the optimizer's former tensors
         torch.Generator().set_state(state["epoch_start"].cpu())  # refuses what is no state
         self.epoch_start = state["epoch_start"].cpu()
         self.epoch, self.position = epoch, position
-        self.sums = checked_sums(state["sums"], position, self.device)
+        self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}

@@ -51,13 +51,7 @@ class Pointing(msgspec.Struct):
 
 
 def draw_attention(run: FinishedRun, images: Path | None = None) -> list[Plot]:
-    """Draw the attention maps of a run; nothing for runs without them.
-
-    Args:
-        run: the run.
-        images: folder of the images; by default the one that the run used. Maps of images that cannot be opened are drawn
-            without the image.
-    """
+    """Draw the attention maps of a run; nothing for runs without them."""
     with matplotlib.rc_context(STYLE):
         return list(_image_plots(run, images))
 

@@ -18,16 +18,7 @@ from zslab.utils.files import atomic_path, write_text
 
 
 def write_page(path: Path, template: str, *, kind: str, title: str, facts: str, **content: object) -> Path:
-    """Write a page that refers to no other file or host; return its path.
-
-    Args:
-        path: where to.
-        template: its name below `templates/`; it extends `base.html`.
-        kind: kind of the page, in small type above the title.
-        title: of the page.
-        facts: one line below the title.
-        content: whatever else the template shows.
-    """
+    """Write a page that refers to no other file or host; return its path."""
     write_text(path, _templates().get_template(template).render(kind=kind, title=title, facts=facts, **content))
     return path
 

@@ -40,13 +40,6 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
     """Draw the plots and write the report of one run.
 
     Everything is drawn before anything is written, so a failure leaves the earlier report as it was.
-
-    Args:
-        run_dir: the folder of a finished run.
-        images: folder of the data set's images; by default the one that the run used.
-
-    Returns:
-        The path of report.html.
     """
     run = read_run(run_dir)
     result = run.result

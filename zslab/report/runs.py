@@ -28,15 +28,7 @@ MOST_LINES = 6  # in a figure
 
 
 def write_runs_report(folder: Path, paths: Sequence[Path]) -> str:
-    """Write report.html, table.md and the collected runs.json of finished runs into a folder.
-
-    Args:
-        folder: made if it does not exist.
-        paths: the run folders.
-
-    Returns:
-        The Markdown table.
-    """
+    """Write report.html, table.md and the collected runs.json of finished runs into a folder."""
     records = read_runs(paths)
     runs, variants, made = [run for run in records if isinstance(run, Run)], build_variants(records), make_tables(records)
     rule: Rule = "val" if any(row.rule == "val" and not row.baseline for run in runs for row in run.rows) else "last"

@@ -25,11 +25,7 @@ class EventFile:
         self._path: Path | None = None
 
     def append(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write the scalars of a step, and in a new file first that earlier events of this step and later do not count.
-
-        Raises:
-            OSError: the disk refuses.
-        """
+        """Write the scalars of a step, and in a new file first that earlier events of this step and later do not count."""
         now, events = time.time(), list[Event]()
         if self._path is None:
             self._folder.mkdir(parents=True, exist_ok=True)

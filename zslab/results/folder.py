@@ -15,6 +15,7 @@ validation/          the same for the first stage of --select val
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import pickle
@@ -32,7 +33,6 @@ import torch
 from safetensors.torch import save
 
 from zslab.errors import InputError, examples, first_line
-from zslab.results.checkpoint import check_archive, content_digest
 from zslab.results.events import EventFile
 from zslab.results.finished import read_arrays
 from zslab.results.record import EpochRecord, read_records
@@ -98,14 +98,7 @@ class RunFolder:
         return inner
 
     def open(self, config: Mapping[str, Any], resume: bool, overwrite: bool, data: dict[str, str] | None = None) -> None:
-        """Prepare the folder for training, and lock it until `close`.
-
-        Args:
-            config: flag -> value.
-            resume: continue an unfinished run.
-            overwrite: remove what an earlier run left.
-            data: fingerprint of the data (`zslab.data.fingerprint`).
-        """
+        """Prepare the folder for training, and lock it until `close`."""
         make_folder(self.path)
         with contextlib.ExitStack() as opened:
             try:
@@ -164,7 +157,9 @@ class RunFolder:
         if not self.checkpoint.exists():
             return None
         with usable_checkpoint(self.checkpoint):
-            check_archive(self.checkpoint)
+            with zipfile.ZipFile(self.checkpoint) as archive:  # whose checksums PyTorch writes and does not read
+                if (name := archive.testzip()) is not None:
+                    raise ValueError(f"another checksum of {name}")
             content = torch.load(self.checkpoint, map_location="cpu", weights_only=True)
             digest, state, data = content["digest"], content["state"], content["data"]
             missing = {str(name) for name in content["files"]}.difference(self._written())
@@ -248,15 +243,19 @@ def usable_checkpoint(path: Path) -> Iterator[None]:
 
 
 def changed_data(where: Path, then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> InputError:
-    """Return the error of a run whose data have changed, naming the parts that differ.
-
-    Args:
-        where: the file that remembers the data.
-        then: the fingerprint when training began.
-        now: the fingerprint of the data as they are.
-    """
+    """Return the error of a run whose data have changed, naming the parts that differ."""
     then, now = then or {}, now or {}
     parts = [part for part in {**then, **now} if then.get(part) != now.get(part)]
     before, after = (", ".join(f"{part} {digests.get(part)}" for part in parts) for digests in (then, now))
     must = f"the data must be those with which the run started: {before}"
     return InputError(must, where=where, got=after, fix=PUT_BACK)
+
+
+def content_digest(description: Mapping[str, object], tensors: Mapping[str, torch.Tensor]) -> str:
+    """Return the SHA-256 of a description without its digest and of all tensors, as hexadecimal digits."""
+    digest = hashlib.sha256(json.dumps({k: v for k, v in description.items() if k != "digest"}, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        if value.numel():
+            digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()

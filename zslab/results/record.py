@@ -51,11 +51,7 @@ class EpochRecord(msgspec.Struct, frozen=True):
 
 
 def read_records(path: Path) -> list[EpochRecord]:
-    """Return the records of a metrics.jsonl, without what follows the last newline: a killed run leaves half a line.
-
-    Returns:
-        One record an epoch, in order. Of an epoch written twice (a resumed run) the later record counts.
-    """
+    """Return the records of a metrics.jsonl, without what follows the last newline: a killed run leaves half a line."""
     with readable(path, "the run folder must have a record of each epoch", "Check the path, or train again.", (OSError,)):
         lines = path.read_bytes().split(b"\n")
     records = {}

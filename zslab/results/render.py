@@ -62,17 +62,7 @@ def make_tables(
     variants: Sequence[str] = (),
     pairs_only: bool = False,
 ) -> Tables:
-    """Return the tables of runs, with paired comparisons below.
-
-    Args:
-        runs: of all data sets.
-        rules: to show.
-        compare: pairs of variants to compare, in `measures`.
-        measures: of the comparisons.
-        pivot: "data" heads a table by data set, features and descriptions; "backbone" makes the features a column.
-        variants: names of those to show; all by default.
-        pairs_only: leave out all but the comparisons.
-    """
+    """Return the tables of runs, with paired comparisons below."""
     every = build_variants(runs)
     pairs = {f"{first} minus {second}": build_pairs(every, first, second, rules, measures) for first, second in compare}
     names = [name for pair in compare for name in pair] if pairs_only else variants

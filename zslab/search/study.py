@@ -116,13 +116,7 @@ class Study:
         return run
 
     def execute(self, engine: Engine, n_trials: int, retries: int = 0) -> int:
-        """Make trials until there are `n_trials`, those of other processes included; return the exit status.
-
-        Args:
-            engine: where the runs are executed.
-            n_trials: how many trials the study shall have.
-            retries: further attempts for a run that fails; a lost worker is no attempt.
-        """
+        """Make trials until there are `n_trials`, those of other processes included; return the exit status."""
         with locked(self._locks / self._owner), running(engine, retries) as pool:
             with locked(self._locks / "study.lock"):  # failed runs may succeed now: the disk may have space
                 self._queue_again(trial for trial in self.counted if trial.state == TrialState.FAIL)

@@ -18,7 +18,6 @@ from zslab.config import RunConfig
 from zslab.data.dataset import Samples, StageData
 from zslab.protocol.evaluation import Evaluation, Progress, unwatched
 from zslab.protocol.loop import mean_losses
-from zslab.results.checkpoint import check_tensors, checked_sums, load_optimizer
 from zslab.utils.flags import check_batch_size
 from zslab.utils.precision import set_precision
 from zslab.utils.seeds import EVALUATION, TRAINING, stream
@@ -146,18 +145,18 @@ class EpochTrainer(ABC):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned, after checking it."""
-        check_tensors(state["networks"], self.weights())
+        """Restore what `state_dict` returned."""
         self.networks.load_state_dict(state["networks"])
         for name, optimizer in self.optimizers.items():
-            load_optimizer(optimizer, state["optimizers"][name], self.n_steps(name, state["epoch"], state["position"]))
+            load_optimizer(optimizer, state["optimizers"][name])
         self.generator.set_state(state["generator"].cpu())
         self.epoch, self.position = state["epoch"], state["position"]
-        self.sums = checked_sums(state["sums"], self.position, self.data.attributes.device)
+        self.sums = {name: total.to(self.data.attributes.device) for name, total in state["sums"].items()}
 
-    def n_steps(self, name: str, epoch: int, position: int) -> int | None:
-        """Return how many steps an optimizer has made by then, to check a checkpoint by; None where that is not known."""
-        return None
+
+def load_optimizer(optimizer: torch.optim.Optimizer, stored: dict[str, Any]) -> None:
+    """Load an optimizer's moments; its settings stay those of the config."""
+    optimizer.load_state_dict({"state": stored["state"], "param_groups": optimizer.state_dict()["param_groups"]})
 
 
 def update(loss: Tensor, *optimizers: torch.optim.Optimizer) -> None:

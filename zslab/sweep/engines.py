@@ -75,11 +75,7 @@ class Engine(Protocol):
         """Prepare to start commands."""
 
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
-        """Start a command; its output goes to the end of the file `output`, or to the screen for None.
-
-        Raises:
-            InputError: it cannot be started, for example since the disk is full.
-        """
+        """Start a command; its output goes to the end of the file `output`, or to the screen for None."""
 
 
 class LocalEngine:

@@ -85,14 +85,7 @@ def find_launcher(path: Path, folder: Path = Path()) -> Path:
 
 
 def launcher_runs(launcher: Launcher, flags: Mapping[str, Value], where: object, repeats: Switches) -> list[Run]:
-    """Return the runs of a launcher with some flags, among them its switches and `settings`, as typed after it.
-
-    Args:
-        launcher: of either tree.
-        flags: flag -> value, also as text.
-        where: the flags come from, for errors.
-        repeats: seeds, splits and partitions.
-    """
+    """Return the runs of a launcher with some flags, among them its switches and `settings`, as typed after it."""
     words = tuple(flag for flag, value in flags.items() if value is True and flag in {*launcher.offered, *SWITCHES})
     config = launcher.config(words)
     if settings := flags.get("settings"):

@@ -14,7 +14,6 @@ from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
 from zslab.protocol.evaluation import Evaluation, Progress, unwatched
-from zslab.results.checkpoint import check_tensors
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead
 from zslab.shared.trainer import EpochTrainer
@@ -148,19 +147,9 @@ class TfvaeganTrainer(EpochTrainer):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        check_tensors({"lambda1": state["lambda1"]}, {"lambda1": self.state.penalty_weight})
-        if state["lambda1"] < 0:
-            raise ValueError("lambda1 is negative")
-        if state["position"] and not {"reconstruction", "kl"} <= state["sums"].keys():
-            raise ValueError("the losses lack those of the VAE")
         super().load_state_dict(state)
         self.state.penalty_weight.copy_(state["lambda1"])
         self.steps = {}  # a captured iteration uses the optimizers' former tensors
-
-    def n_steps(self, name: str, epoch: int, position: int) -> int | None:
-        """Return the steps of generator and critic; those of the others depend on the config."""
-        n = epoch * self.iterations_per_epoch + position
-        return {"generator": n, "critic": n * self.config.critic_iter}.get(name)
 
 
 def _check(data: StageData, config: TfvaeganConfig, transductive: bool) -> None:

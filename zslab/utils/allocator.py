@@ -16,9 +16,6 @@ def reuse_freed_memory(largest: int) -> bool:
 
     Args:
         largest: bytes of the largest block that will be freed and allocated again and again.
-
-    Returns:
-        Whether glibc was told; there is nothing to tell on macOS, Windows and musl.
     """
     if largest < MMAP_LIMIT:
         return False

@@ -22,12 +22,7 @@ PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
-    """Seed Python, NumPy and PyTorch with the stream that initial weights are drawn from.
-
-    Args:
-        seed: the user's seed.
-        deterministic: also refuse CUDA operations whose result depends on the order of execution; those of a CPU never do.
-    """
+    """Seed Python, NumPy and PyTorch with the stream that initial weights are drawn from."""
     weights_seed = stream_seed(seed, WEIGHTS)
     random.seed(weights_seed)
     np.random.seed(weights_seed % 2**32)
@@ -65,14 +60,7 @@ def resolve_folder(path: Path) -> Path:
 
 
 def dataset_folder(dataset: str, dataroot: Path | None, tree: str = "zero-shot-images") -> Path:
-    """Return the folder of a data set.
-
-    Args:
-        dataset: its name.
-        dataroot: the folder that holds it, if one was given. Otherwise it is data/ of the tree of this clone that has the data
-            set, or of `tree`; and ./data where the package is installed without the trees.
-        tree: where a new data set belongs.
-    """
+    """Return the folder of a data set."""
     if dataroot is not None:
         return resolve_folder(dataroot) / dataset
     folders = [PROJECT_ROOT / name / "data" for name in (tree, "zero-shot-images", "zero-shot-actions")]

@@ -86,15 +86,7 @@ def optional_service(*more: int) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path, timeout: float = -1) -> Iterator[None]:
-    """Hold the lock file `path`; where the file system has no locks, go on without one and log it once.
-
-    Args:
-        path: the lock file, which stays. The lock of a killed process is free.
-        timeout: seconds to wait for a process that holds it; negative: without end.
-
-    Raises:
-        filelock.Timeout: another process still holds it.
-    """
+    """Hold the lock file `path`; where the file system has no locks, go on without one and log it once."""
     lock = filelock.FileLock(path)
     try:
         lock.acquire(timeout)
@@ -205,13 +197,7 @@ def converted(content: object, kind: type[T], where: object, fix: str = "Restore
 
 
 def refuse_existing(*paths: Path, overwrite: bool = False, flag: str = "--overwrite") -> None:
-    """Refuse to replace files.
-
-    Args:
-        paths: what is to be written.
-        overwrite: whether the user asked to replace them.
-        flag: which asks for it.
-    """
+    """Refuse to replace files."""
     existing = next((path for path in paths if os.path.lexists(path)), None)
     if existing is not None and not overwrite:
         raise InputError(
@@ -220,13 +206,7 @@ def refuse_existing(*paths: Path, overwrite: bool = False, flag: str = "--overwr
 
 
 def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:
-    """Return the content of a TOML file.
-
-    Args:
-        path: the file.
-        expected: what the file must be, for the error.
-        fix: what to do, for the error.
-    """
+    """Return the content of a TOML file."""
     with readable(path, f"the file must be {expected}", fix, DAMAGE):
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     return content

@@ -44,16 +44,7 @@ def clean_name(name: str) -> str:
 
 
 def clean_names(names: Iterable[object], where: object, what: str = "class") -> tuple[list[str], list[str]]:
-    """Return names as they are compared, written and printed, with notes: the door for every name from outside.
-
-    Args:
-        names: as a file, a folder or a flag has them.
-        where: what they come from, for messages.
-        what: what they name, for messages.
-
-    Returns:
-        The names, see `clean_name`, and sentences on what was removed and on names that are alike.
-    """
+    """Return names as they are compared, written and printed, with notes: the door for every name from outside."""
     given = list(map(str, names))
     cleaned = list(map(clean_name, given))
     if "" in cleaned:
@@ -118,16 +109,7 @@ def _groups(names: Iterable[str], spelling: Callable[[str], str]) -> list[list[s
 
 
 def match_names(names: Sequence[str], known: Sequence[str], where: object) -> list[int | None]:
-    """Find names in a list: exactly if possible, otherwise by their normalized spelling.
-
-    Args:
-        names: what to look for.
-        known: the list, each name once.
-        where: what `names` come from, for messages.
-
-    Returns:
-        For each name its index in `known`, or None.
-    """
+    """Find names in a list: exactly if possible, otherwise by their normalized spelling."""
     bare_names, bare_known = without_numbers(names), without_numbers(known)
     levels: list[tuple[Callable[[str], str], Sequence[str], Sequence[str]]] = [
         (str, names, known),
@@ -158,15 +140,7 @@ def match_names(names: Sequence[str], known: Sequence[str], where: object) -> li
 def find_names(
     names: Sequence[str], known: Sequence[str], where: object, what: str = "class", fix: str = "Correct the name."
 ) -> list[int]:
-    """Return for each name its index in a list, compared as in `match_names`.
-
-    Args:
-        names: what to look for.
-        known: the list, each name once.
-        where: what `names` come from, for messages.
-        what: what a name is the name of, for messages.
-        fix: what to do about an unknown name.
-    """
+    """Return for each name its index in a list, compared as in `match_names`."""
     found = match_names(names, known, where)
     unknown = [name for name, index in zip(names, found) if index is None]
     if unknown:
@@ -185,17 +159,7 @@ def find_names(
 
 
 def places_by_name(order: Sequence[str], names: Sequence[str], where: object, *, of_all: bool = True) -> list[int] | None:
-    """Return for each name of `order` its index in `names`, compared as in `match_names`.
-
-    Args:
-        order: names in the order that counts.
-        names: names of values that are to be brought into that order.
-        where: what `names` come from, for messages.
-        of_all: whether every one of `names` must be in `order`.
-
-    Returns:
-        The indices, or None where the lists have no name in common: then only the positions tell what belongs together.
-    """
+    """Return for each name of `order` its index in `names`, compared as in `match_names`."""
     found = match_names(order, names, where)
     places = [place for place in found if place is not None]
     if not places:

@@ -13,12 +13,7 @@ from zslab.errors import InputError
 
 
 def load_object(name: str, where: object) -> Any:
-    """Return the object NAME of a Python file or of a module that can be imported.
-
-    Args:
-        name: "file.py:NAME" or "package.module:NAME".
-        where: the flag, for messages.
-    """
+    """Return the object NAME of a Python file or of a module that can be imported."""
     source, _, attribute = name.rpartition(":")
     fix = "Pass file.py:NAME or module:NAME."
     if source.endswith(".py"):

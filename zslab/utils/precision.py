@@ -15,11 +15,7 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 
 def set_precision(precision: Precision, device: torch.device) -> None:
-    """Allow or forbid TF32 for the float32 products of CUDA, for the whole process.
-
-    Args:
-        precision: "tf32" allows it.
-    """
+    """Allow or forbid TF32 for the float32 products of CUDA, for the whole process."""
     if precision == "tf32" and device.type != "cuda":
         raise InputError("tf32 must have a CUDA device", where="--precision", got=f"tf32 on {device}", fix="Pass fp32 or bf16.")
     matmul = torch.backends.cuda.matmul

@@ -20,14 +20,6 @@ REFIT = 6  # synthesis and heads when an exported model learns new classes
 def stream_seed(seed: int, purpose: int, index: int = 0) -> int:
     """Return the seed of a random stream.
 
-    Args:
-        seed: the user's seed, not negative.
-        purpose: one of this module's constants.
-        index: numbers several streams of one purpose, such as epochs.
-
-    Returns:
-        A number below 2⁶³ that differs, but for a negligible chance, between all arguments.
-
     Examples:
         >>> stream_seed(3483, WEIGHTS) == stream_seed(3483, TRAINING)
         False

@@ -11,16 +11,7 @@ from contextlib import contextmanager
 def stop_requests(
     on_first: Callable[[], object], names: tuple[str, ...] = ("SIGINT", "SIGTERM", "SIGHUP")
 ) -> Iterator[Callable[[], bool]]:
-    """Turn the first of some signals into a flag; a second one raises KeyboardInterrupt.
-
-    Args:
-        on_first: called when the first signal arrives.
-        names: the signals; those that the platform lacks or that are ignored, as by nohup, are left out. Outside the main
-            thread, none is handled.
-
-    Yields:
-        A function that tells whether a signal has arrived.
-    """
+    """Turn the first of some signals into a flag; a second one raises KeyboardInterrupt."""
     asked = False
 
     def handle(number: int, frame: object) -> None:

@@ -30,9 +30,8 @@ from torch import Tensor, nn
 
 from zslab.app.model_file import EXPORT_AGAIN, Model
 from zslab.data.dataset import Dataset, Samples, fit_scaling
-from zslab.errors import InputError, examples, readable
+from zslab.errors import InputError
 from zslab.method import load_method, offered_methods
-from zslab.results.checkpoint import check_tensors
 from zslab.utils.files import converted
 from zslab.utils.plugins import load_object
 
@@ -154,11 +153,15 @@ class Served(ABC):
 
     def take(self, expected: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
         """Return the tensors "<prefix><name>" of the model by name, on the device; `expected` has their shapes and types."""
-        taken = {name: self.weights[prefix + name] for name in expected if prefix + name in self.weights}
-        must = f"there must be the tensors {examples(list(expected))}"
-        with readable(f"{self.where}.{prefix}", must, EXPORT_AGAIN, (ValueError,)):
-            check_tensors(taken, expected)
-        return {name: value.to(self.device) for name, value in taken.items()}
+        taken = {}
+        for name, tensor in expected.items():
+            value = self.weights.get(prefix + name, torch.empty(0))
+            if (value.shape, value.dtype) != (tensor.shape, tensor.dtype):
+                must = f"it must be a {tensor.dtype} tensor of shape {tuple(tensor.shape)}"
+                where, got = f"{self.where}.{prefix}{name}", f"{value.dtype} {tuple(value.shape)}"
+                raise InputError(must, where=where, got=got, fix=EXPORT_AGAIN)
+            taken[name] = value.to(self.device)
+        return taken
 
     def load(self, network: nn.Module, prefix: str = "") -> None:
         """Give a network that was built on the device "meta", where wrong sizes cost no memory, its tensors."""
@@ -173,11 +176,7 @@ class Served(ABC):
 
 
 def methods(*named: str) -> dict[str, type[Served]]:
-    """Return what exported methods are, by name: those of the modules of this package, and of methods that others offer.
-
-    Args:
-        named: further methods, as `zslab.method.load_method` takes them.
-    """
+    """Return what exported methods are, by name: those of the modules of this package, and of methods that others offer."""
     package = import_module("zslab.app.methods")
     for module in iter_modules(package.__path__):
         import_module(f"{package.__name__}.{module.name}")

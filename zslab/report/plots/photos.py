@@ -23,12 +23,7 @@ COLUMNS, PIXELS = 4, 224
 
 
 def photo_plots(run: FinishedRun, images: Path | None) -> Iterator[Plot]:
-    """Draw a row of images that were predicted correctly among all classes, and a row of others; chosen by position.
-
-    Args:
-        run: of a method on one feature an image.
-        images: folder of the images; by default that of the data set.
-    """
+    """Draw a row of images that were predicted correctly among all classes, and a row of others; chosen by position."""
     rule, (files, labels) = shown_model(run), _test_images(run)
     predicted = run.arrays.get(f"model_{rule}_gzsl_predictions", np.array([], dtype=int))[-len(files) or None :]
     if rule is None or not files or len(predicted) != len(files):
