@@ -11,7 +11,7 @@ from zslab.app.predictor import Predictor
 from zslab.config import override
 from zslab.data.dataset import Dataset
 from zslab.data.xlsa17 import read_xlsa17
-from zslab.experiment import Experiment, execute
+from zslab.experiment import train as train_run
 from zslab.method import Method, load_method
 from zslab.plan import load_launcher
 from zslab.results.finished import FinishedRun
@@ -69,12 +69,8 @@ def train(method: Method | str | Path, **flags: object) -> FinishedRun:
     else:
         found = method if isinstance(method, Method) else load_method(str(method), "method")
         config = found.config
-    experiment = Experiment(override(config, {"report": False, **flags}, "flags"), found)
-    try:
-        execute(experiment)
-    finally:
-        experiment.folder.close()
-    return read_run_folder(experiment.folder.path)
+    folder = train_run(override(config, {"report": False, **flags}, "flags"), found)
+    return read_run_folder(folder.path)
 
 
 def read_run(folder: Path | str) -> FinishedRun:

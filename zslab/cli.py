@@ -19,7 +19,7 @@ from importlib import import_module
 from typing import get_type_hints
 
 import zslab
-from zslab.errors import exit_status
+from zslab.errors import ExitStatus
 
 # command -> its place, "module:function", and what it does
 COMMANDS = {
@@ -68,9 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not is_dataclass(config):  # its flags are those of a method
         return int(work(arguments[1:]))
     flags = tyro.cli(config, args=arguments[1:], prog=f"zslab {command}", description=module.__doc__, use_underscores=True)
-    return exit_status(
-        lambda: work(with_user_paths(flags)), "Stopped. The same command continues, with --resume where it has that flag."
-    )
+    with ExitStatus("Stopped. The same command continues, with --resume where it has that flag.") as status:
+        status.code = work(with_user_paths(flags)) or 0
+    return status.code
 
 
 def _description() -> str:

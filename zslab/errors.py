@@ -7,8 +7,9 @@ import io
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from types import TracebackType
 
 LONGEST_VALUE = 120  # characters of a found value that a message shows
 LONGEST_PART = 400  # characters of any other part of a message
@@ -108,9 +109,13 @@ def refusal(path: object, error: OSError, must: str = "the file must be readable
     return InputError(must, where=path, got=os.strerror(error.errno or 0), fix=fix)
 
 
-def explained(error: BaseException | None) -> InputError | None:
-    """Return an error that the user can fix: an InputError, a disk that refuses or too little memory; None for bugs."""
-    if isinstance(error, InputError):
+def explained(error: BaseException | None) -> Exception | None:
+    """Return an error that the user can fix: an input, a disk that refuses, too little memory, a loss that is not finite.
+
+    Returns:
+        None for bugs.
+    """
+    if isinstance(error, InputError | FloatingPointError):
         return error
     if isinstance(error, OSError) and error.errno in REFUSALS:
         return refusal(error.filename or "the disk", error)
@@ -160,16 +165,31 @@ def first_line(error: BaseException | None) -> str:
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
-def exit_status(work: Callable[[], int | None], stopped: str = "Stopped.") -> int:
-    """Run a command and return its exit status."""
-    prepare_output()
-    try:
-        return work() or 0
-    except Exception as error:
-        if (fixable := explained(error)) is None:
-            raise
-        print(f"error: {fixable}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(stopped, file=sys.stderr)
-        return 130
+class ExitStatus:
+    """What a command ends with: inside the context an error of the user, or Ctrl-C, becomes one line on stderr.
+
+    It can be entered several times, and keeps the code of the last error.
+
+    Args:
+        stopped: what to say after Ctrl-C, where the exception says nothing.
+
+    Attributes:
+        code: 0; 1 after what the user can fix; 130 after Ctrl-C.
+    """
+
+    def __init__(self, stopped: str = "Stopped."):
+        self.code, self._stopped = 0, stopped
+
+    def __enter__(self) -> ExitStatus:
+        prepare_output()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> bool:
+        if isinstance(error, KeyboardInterrupt):
+            self.code, line = 130, str(error) or self._stopped
+        elif (fixable := explained(error)) is not None:
+            self.code, line = 1, f"error: {fixable}"
+        else:
+            return False
+        print(line, file=sys.stderr)
+        return True

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from zslab.config import config_dict, config_digest, override
-from zslab.errors import exit_status
-from zslab.plan import Launcher, Run, Switches
+from zslab.errors import ExitStatus
+from zslab.plan import STOPPED, Launcher, Run
 from zslab.utils.flags import format_numbers
 
 
@@ -20,7 +20,19 @@ def launch(launcher: Launcher, argv: Sequence[str] | None = None) -> int:
         launcher: its settings.
         argv: the command line; None takes that of this process.
     """
-    return exit_status(lambda: _execute(*launcher.parse(sys.argv[1:] if argv is None else argv)))
+    with ExitStatus(STOPPED) as status:
+        switches, runs = launcher.parse(sys.argv[1:] if argv is None else argv)
+        if switches.dry_run:
+            _print_plan(runs)
+        elif len(runs) > 1 or runs[0].differs:
+            status.code = _sweep(runs, switches.workers)
+        else:
+            from zslab.experiment import log_to_stdout, report, train  # loads everything
+
+            config = runs[0].config
+            log_to_stdout()
+            report(train(config, launcher.method()), config.report)
+    return status.code
 
 
 def train_command(argv: Sequence[str]) -> int:
@@ -30,7 +42,9 @@ def train_command(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser("zslab train", description=about, add_help=not named, allow_abbrev=False)
     parser.add_argument("--method", required=True, help="file.py:NAME, module:NAME, or the name that a package offers it by")
     chosen, flags = parser.parse_known_args(argv)
-    return exit_status(lambda: _execute(*method_launcher(chosen.method).parse(flags)))
+    with ExitStatus() as status:
+        status.code = launch(method_launcher(chosen.method), flags)
+    return status.code
 
 
 def method_launcher(name: str) -> Launcher:
@@ -43,23 +57,11 @@ def method_launcher(name: str) -> Launcher:
     return Launcher(module.__doc__, str(module.__file__), method_place(name), method.config, {(): {}}, command)
 
 
-def _execute(switches: Switches, runs: Sequence[Run]) -> int:
-    if switches.dry_run:
-        return _print_plan(runs)
-    (run, *more) = runs
-    if more or run.differs:
-        return _sweep(runs, switches.workers)
-    from zslab.experiment import train  # loads everything
-
-    return train(run.config, run.launcher.method())
-
-
-def _print_plan(runs: Sequence[Run]) -> int:
+def _print_plan(runs: Sequence[Run]) -> None:
     first = runs[0]
     print(f"{first.launcher.script} with")
     print(*(f"  {flag} = {value}" for flag, value in config_dict(first.config).items() if flag not in first.differs), sep="\n")
     print("makes", *(f"  {run.name or 'one run'}: {run.folder.path}" for run in runs), sep="\n")
-    return 0
 
 
 def _sweep(runs: Sequence[Run], workers: int) -> int:

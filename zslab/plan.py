@@ -24,6 +24,7 @@ from zslab.utils.files import read_toml
 from zslab.utils.flags import check_at_least, parse_numbers
 from zslab.utils.plugins import load_object
 
+STOPPED = "Stopped. --resume continues from the last checkpoint."  # what a run says after Ctrl-C
 SWITCHES = {"finetuned": "settings for features fine-tuned on the seen classes"}  # that are no flags of a config
 
 

@@ -25,7 +25,7 @@ from torch import Tensor
 from zslab.config import RunConfig
 from zslab.data.dataset import Dataset, Samples, StageData
 from zslab.data.lazy import StoredFeatures
-from zslab.method import Method
+from zslab.method import Method, load_method
 from zslab.plan import data_folders
 from zslab.protocol.stages import EvaluatingTrainer
 from zslab.utils.environment import set_seed
@@ -55,7 +55,7 @@ def write_small_dataset(root: Path | str, name: str = "SMALL") -> Path:
     return folder
 
 
-def check_method(method: Method, config: RunConfig | None = None, uses_unlabeled: bool = False) -> None:
+def check_method(method: Method | str, config: RunConfig | None = None, uses_unlabeled: bool = False) -> None:
     """Check what the protocol relies on; an AssertionError says what a method does wrong.
 
     - The same seed gives the same weights and measures, whatever else draws from PyTorch's own random numbers.
@@ -66,14 +66,15 @@ def check_method(method: Method, config: RunConfig | None = None, uses_unlabeled
     - Neither features nor labels of test samples have an influence on the training.
 
     Args:
-        method: what to check.
+        method: what to check, or its place, as `--method` takes it.
         config: its flags, with data that exist; by default those of the method, on a small data set that is made here.
         uses_unlabeled: whether it may use the features of unseen test samples, as a transductive method does.
 
     Examples:
-        >>> from zslab.method import load_method
-        >>> check_method(load_method("examples/ale.py:METHOD"))  # says nothing if all is well
+        >>> check_method("examples/ale.py:METHOD")  # says nothing if all is well
     """
+    if isinstance(method, str):
+        method = load_method(method, "method")
     with tempfile.TemporaryDirectory() as folder:
         if config is None:
             write_small_dataset(Path(folder))

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from zslab.app.attribute_table import AttributeTable, write_attribute_table
-from zslab.experiment import train as run
 from zslab.plan import run_folder
 from zslab.toy.render import render_bird
 from zslab.toy.species import SPECIES, TRAITS, class_attributes
 
+from helpers.commands import train as run
 from helpers.configs import actions, dazle, tfvaegan
 from helpers.project import tree_modules
 

@@ -22,7 +22,6 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.splits import random_class_split
 from zslab.data.xlsa17 import shared_features
 from zslab.errors import InputError
-from zslab.experiment import train
 from zslab.features import splits_command
 from zslab.features.text import TextRecord
 from zslab.features.word_vectors import class_vectors, clean_name
@@ -34,6 +33,7 @@ from zslab.utils.flags import format_numbers, parse_numbers
 
 from helpers import configs
 from helpers.action_features import write_features
+from helpers.commands import train
 from helpers.configs import read_dataset
 from helpers.project import PROJECT, tree_modules
 from helpers.results import read_rows, result_json

@@ -21,12 +21,12 @@ from zslab.dazle.explain import contributions, crop_of, evenly_chosen, explain, 
 from zslab.dazle.model import Dazle, Output
 from zslab.dazle.pointing import coverage, holds_center, measure_pointing, pointing
 from zslab.errors import InputError
-from zslab.experiment import train
 from zslab.report import attention as report
 from zslab.report import run as run_report
 from zslab.report.attention import draw_attention, pointing_tables
 from zslab.results.finished import read_run
 
+from helpers.commands import train
 from helpers.configs import dazle, dazle_options
 from helpers.project import tree_modules
 from helpers.results import result_json

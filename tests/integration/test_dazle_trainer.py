@@ -23,7 +23,6 @@ from zslab.dazle.model import Dazle
 from zslab.dazle.sampling import class_balanced_batches, random_batches
 from zslab.dazle.trainer import DazleTrainer
 from zslab.errors import InputError
-from zslab.experiment import train
 from zslab.plan import load_launcher
 from zslab.protocol.loop import Interrupted, resume
 from zslab.results.folder import RunFolder
@@ -31,6 +30,7 @@ from zslab.results.record import read_records
 from zslab.results.result import Choice
 from zslab.utils.seeds import BATCHES, stream
 
+from helpers.commands import train
 from helpers.configs import dazle, dazle_options
 from helpers.dazle_trainer import ATTRIBUTES, CPU, FEATURES, GRID, SEEN, SETTINGS, UNSEEN, build, write_regions
 from helpers.interruptible import run, without_times

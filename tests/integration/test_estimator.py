@@ -21,9 +21,9 @@ from zslab.baselines.comparison import BASELINES
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.estimator import BaselineClassifier, ClassFold, TfvaeganClassifier
-from zslab.experiment import train
 from zslab.plan import run_folder
 
+from helpers.commands import train
 from helpers.configs import tfvaegan
 from helpers.tiny import tiny_arrays
 

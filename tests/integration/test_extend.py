@@ -8,6 +8,7 @@ import runpy
 import shlex
 import sys
 from pathlib import Path
+from string import Template
 
 import numpy as np
 import pytest
@@ -21,7 +22,9 @@ from helpers.project import PROJECT
 GUIDE = PROJECT / "docs" / "extend.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
 PROSE = re.sub(r"```.*?```", "", TEXT, flags=re.DOTALL)  # without the code, whose docstring has commands of its own
-COMMANDS = [line.strip() for line in PROSE.splitlines() if re.match(r"    (zslab|python) ", line)]
+LINES = PROSE.replace("\\\n", " ").splitlines()
+SHORT = dict(re.findall(r'^    ([A-Z]+)="(.*)"$', PROSE, re.MULTILINE))  # what the guide abbreviates
+COMMANDS = [Template(line.strip()).substitute(SHORT) for line in LINES if re.match(r"    (zslab|python) ", line)]
 
 
 def test_the_guide_opens_with_the_example() -> None:

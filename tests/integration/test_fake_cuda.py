@@ -16,7 +16,6 @@ import torch
 
 from zslab.app.predictor import Predictor
 from zslab.config import RunConfig
-from zslab.experiment import train as train_method
 from zslab.protocol.loop import Interrupted
 from zslab.results.record import read_records
 from zslab.shared.gate import EntropyDetector, GatedClassifier
@@ -27,6 +26,7 @@ from zslab.utils.cuda_graphs import Replay, capture_cuda
 
 from helpers import configs, dazle_trainer
 from helpers.action_features import write_features
+from helpers.commands import train as train_method
 from helpers.fake_cuda import DEVICE, FakeCuda, Graph, OnGpu, fake_cuda
 from helpers.interruptible import run, without_times
 from helpers.project import tree_modules

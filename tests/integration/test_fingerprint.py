@@ -16,9 +16,9 @@ from zslab.data.region_dataset import RegionDataset, read_region_maps
 from zslab.data.region_writer import write_region_file
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.datasets import ActionSource
-from zslab.experiment import train
 from zslab.utils.files import read_json
 
+from helpers.commands import train
 from helpers.configs import tfvaegan
 from helpers.tiny import tiny_arrays, write_tiny
 

@@ -20,7 +20,6 @@ from zslab.config import ImageConfig, config_digest, override
 from zslab.data.dataset import Dataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError
-from zslab.experiment import train
 from zslab.plan import load_launcher, run_folder
 from zslab.results.record import read_records
 from zslab.results.result import Choice
@@ -28,6 +27,7 @@ from zslab.results.runs import read_runs
 from zslab.results.statistics import compare
 from zslab.results.table import build_variants
 
+from helpers.commands import train
 from helpers.configs import actions, dazle, read_dataset, tfvaegan
 from helpers.project import PROJECT
 from helpers.results import read_rows

@@ -138,11 +138,11 @@ def test_what_the_system_lacks_is_told_as_an_input_error(error, words: str) -> N
 @pytest.mark.parametrize("stdout", ["closed", "reader gone"])
 def test_a_command_ends_its_work_though_nobody_reads_it(tmp_path, stdout: str) -> None:
     script = (
-        "import sys, pathlib; from zslab.errors import exit_status\n"
-        "def work():\n"
+        "import sys, pathlib; from zslab.errors import ExitStatus\n"
+        "with ExitStatus() as status:\n"
         "    for line in range(9): print('x' * 5000, flush=True)\n"
         f"    pathlib.Path({str(tmp_path / 'done')!r}).touch()\n"
-        "sys.exit(exit_status(work))"
+        "sys.exit(status.code)"
     )
     reader, writer = os.pipe()
     os.close(reader)

@@ -59,8 +59,11 @@ class Trainer(Protocol):
         """Continue from a state."""
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
     """The user asked to stop; everything up to now is saved."""
+
+    def __init__(self, when: str):
+        super().__init__(f"Stopped {when}, saved. To continue, repeat the command with --resume.")
 
 
 def fit(

@@ -10,14 +10,13 @@ a new report with it.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import msgspec
 import tyro
 
 from zslab.data.formats.table import read_names
-from zslab.errors import exit_status
+from zslab.errors import ExitStatus
 from zslab.features.pretraining import find_matches, pretraining_classes
 from zslab.report.leakage import FILE, GROUPS, Leakage, accuracies, class_groups, match_text
 from zslab.report.run import write_report
@@ -39,7 +38,11 @@ class LeakageFlags:
 
 def leakage(flags: LeakageFlags) -> int:
     """Describe every run or list of names; return 1 when at least one was refused."""
-    return max(exit_status(partial(describe, source, flags.pretraining)) for source in flags.source)
+    status = ExitStatus()
+    for source in flags.source:
+        with status:
+            describe(source, flags.pretraining)
+    return status.code
 
 
 def describe(source: Path, pretraining: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import matplotlib
 import tyro
 
-from zslab.errors import exit_status
+from zslab.errors import ExitStatus
 from zslab.report.attention import draw_attention, pointing_tables
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
@@ -119,8 +119,8 @@ class ReportFlags:
 
 def report(flags: ReportFlags) -> int:
     """Draw every report that can be drawn; return 1 when at least one folder was refused."""
-    return max(exit_status(partial(_redraw, run, flags.images)) for run in flags.run_dir)
-
-
-def _redraw(run: Path, images: Path | None) -> None:
-    print(write_report(run, images))
+    status = ExitStatus()
+    for run in flags.run_dir:
+        with status:
+            print(write_report(run, flags.images))
+    return status.code

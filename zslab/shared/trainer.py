@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -83,6 +84,10 @@ class EpochTrainer(ABC):
         evaluation.measure_scores(self.data, self.scores, constant)
         return evaluation
 
+    def explaining(self) -> AbstractContextManager[None]:
+        """Return a context for an epoch, which may turn a library's error into one that tells the user more."""
+        return nullcontext()
+
     def update(self, loss: Tensor, *names: str) -> None:
         """Make one step of the named optimizers, and of no others, on the gradient of a 0-d `loss`."""
         update(loss, *(self.optimizers[name] for name in names))
@@ -106,13 +111,14 @@ class EpochTrainer(ABC):
         Returns:
             Losses averaged over the epoch's iterations, or None when ended early.
         """
-        while self.position < self.iterations_per_epoch:
-            for name, loss in self.iterate().items():
-                self.sums[name] = self.sums.get(name, 0.0) + loss.detach().double()
-            self.position += 1
-            if not keep_going():
-                return None
-        means = self.mean_losses()
+        with self.explaining():
+            while self.position < self.iterations_per_epoch:
+                for name, loss in self.iterate().items():
+                    self.sums[name] = self.sums.get(name, 0.0) + loss.detach().double()
+                self.position += 1
+                if not keep_going():
+                    return None
+            means = self.mean_losses()
         self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
         return means
 

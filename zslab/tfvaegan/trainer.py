@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
@@ -82,11 +82,6 @@ class TfvaeganTrainer(EpochTrainer):
         low, high = a.min(dim=0).values, a.max(dim=0).values
         return (a - low) / torch.where(high > low, high - low, 1.0)
 
-    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
-        """Run the rest of the current epoch: for each loop, for each batch, one iteration; see `EpochTrainer.train_epoch`."""
-        with self._refused_nan_explained():
-            return super().train_epoch(keep_going)
-
     def iterate(self) -> Losses:
         """Make one iteration; feedback is active in the second loop only, as in the release."""
         return self.step(feedback_active=self.position // self.loop_length == 1)()
@@ -107,7 +102,7 @@ class TfvaeganTrainer(EpochTrainer):
             return iteration(self.state, self.data, self.targets, draws, feedback_active)
 
     @contextmanager
-    def _refused_nan_explained(self) -> Iterator[None]:
+    def explaining(self) -> Iterator[None]:
         """Raise a FloatingPointError where PyTorch's cross-entropy was given NaN, which it refuses before a loss becomes NaN.
 
         On CUDA that is an assertion on the device, which any later operation reports.
