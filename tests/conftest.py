@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Iterator
 from dataclasses import replace
@@ -34,6 +35,19 @@ def images() -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(
             **{name: load(name) for name in ("config", "model", "classifier", "train_tfvaegan_inductive", "train_dazle")}
         )
+
+
+@pytest.fixture
+def tiny_clip(tmp_path: Path) -> SimpleNamespace:
+    """A model of open_clip without training: its name, `place`, with the weights as a file, and the model."""
+    open_clip = pytest.importorskip("open_clip", reason="the extra text is not installed")
+    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
+    (tmp_path / "tiny-clip.json").write_text(json.dumps({"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}))
+    open_clip.add_model_config(tmp_path / "tiny-clip.json")
+    model = open_clip.create_model("tiny-clip", device="cpu").eval()
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    return SimpleNamespace(place=f"open_clip:tiny-clip,{tmp_path / 'weights.pt'}", model=model, open_clip=open_clip)
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@
 
     zslab learn --images birds --attributes birds.csv --output birds.zsl
     zslab learn --images birds --attributes birds.csv --output birds.zsl --backbone mobilenet_v2 --methods all
+    zslab learn --images birds --describe names --unseen Kingfisher --output birds.zsl --backbone open_clip:ViT-B-32,openai
 
 The data set is prepared as by `zslab prepare`, whose flags all apply. The candidates are measured on seen classes that are held
 out as if they were unseen, in several draws; the best becomes the model, calibrated on the same draws. Beside the model file
 there are its card and a report, birds.card.md and birds.html. The candidates are the baselines, which take seconds, and with
-`--methods all` TF-VAEGAN and, if region maps are asked for by `--write_regions`, DAZLE. Repeated with the same images and
-flags, the command takes the features that it made before.
+`--methods all` TF-VAEGAN and, if region maps are asked for by `--write_regions`, DAZLE. Where class vectors are text
+(`--describe`) of the same open_clip model as the features, their plain similarity is one, too. Repeated with the same images
+and flags, the command takes the features that it made before.
 """
 
 from __future__ import annotations
@@ -24,21 +26,21 @@ import numpy as np
 import torch
 
 from zslab.app.calibration import calibrate, reliability_plot
-from zslab.app.candidates import HEAD, NO_DRAWS, Candidate, best_candidate, choose_settings, measure_baselines
+from zslab.app.candidates import HEAD, NO_DRAWS, Candidate, best_candidate, choose_settings, measure_baseline, measure_baselines
 from zslab.app.card import card_path, model_card
 from zslab.app.export import all_scores, model_of_data, read_data
 from zslab.app.familiarity import fit_familiarity
-from zslab.app.methods.baseline import with_baseline
+from zslab.app.methods.baseline import shares_space, with_baseline
 from zslab.app.model_file import Calibration, Model, write_model
 from zslab.app.own_data import LEFT_OUT, SPLIT_FILE, OwnData, PrepareConfig, make_data_set
 from zslab.app.predictor import Predictor
 from zslab.baselines.base import Settings
-from zslab.baselines.comparison import BASELINES, Measured, seeded
+from zslab.baselines.comparison import SERVED, TEXT_SIMILARITY, Measured, seeded
 from zslab.data.dataset import Dataset
 from zslab.datasets import RegionSource, Xlsa17Source
 from zslab.errors import InputError, examples
 from zslab.estimator import fit_dazle, fit_tfvaegan
-from zslab.features.backbones import BackboneSpec, ImageBackbone, load_backbone
+from zslab.features.backbones import ImageBackbone, load_backbone
 from zslab.features.images import SUFFIXES
 from zslab.features.sources import find_files, read_class_folders
 from zslab.metrics import seen_unseen_curve
@@ -90,16 +92,21 @@ def learn(config: LearnConfig) -> int:
         fix = "Name another one."
         raise InputError("the output must be new, or a model file", where="--output", got=config.output, fix=fix)
     read_class_folders(resolve_folder(config.images), SUFFIXES, "image")  # a wrong path is reported before a download
-    spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
-    backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
+    config.check_sources()
+    backbone = load_backbone(config.spec, config.weights, device=resolve_device(config.device))
     made = _prepared(config, backbone)
     source = Xlsa17Source(made.folder.name, made.features, "att")
     dataset, original = read_data(source, made.folder.parent, made.folder)
     draws = held_out_draws(dataset)
     trained = _trained_methods(config, made, dataset, original) if config.methods == "all" else {}
     candidates = measure_baselines([draw.stage("test") for draw in draws], config.seed) if draws else []
+    unmeasured = NO_DRAWS
+    if shares_space(model_of_data(dataset, original, TEXT_SIMILARITY)):
+        unmeasured, baseline = TEXT_SIMILARITY, SERVED[TEXT_SIMILARITY]
+        stages = [draw.stage("test", baseline.scaling) for draw in draws]
+        candidates += [measure_baseline(TEXT_SIMILARITY, baseline, stages)] if draws else []
     candidates += [_measure(name, trained[name], draws, config) for name in trained if draws]
-    reason, chosen = NOT_MEASURED.format(NO_DRAWS), None
+    reason, chosen = NOT_MEASURED.format(unmeasured), None
     if candidates:
         chosen, reason = best_candidate(candidates)
         print("\n".join(aligned([HEAD, *(each.cells for each in candidates)])))
@@ -107,7 +114,7 @@ def learn(config: LearnConfig) -> int:
     if chosen is not None and chosen.name in trained:
         model = trained[chosen.name].model(config)
     else:
-        name, settings = (chosen.name, chosen.settings) if chosen else (NO_DRAWS, {})
+        name, settings = (chosen.name, chosen.settings) if chosen else (unmeasured, {})
         model = _fitted_baseline(name, settings, config.seed, dataset, original)
     model = msgspec.structs.replace(
         model,
@@ -154,7 +161,8 @@ def _digest(config: LearnConfig, backbone: ImageBackbone) -> str:
         key: value for key, value in vars(config).items() if key not in ("output", "methods", "device", "overwrite", "workers")
     }
     digest = hashlib.sha256(f"{sorted(flags.items(), key=str)} {backbone.identity()}".encode())
-    tables = [path for path in (config.attributes, config.word_vectors) if path is not None]
+    described = Path(config.describe) if config.describe else None
+    tables = [path for path in (config.attributes, config.word_vectors, described) if path is not None]
     folder = resolve_folder(config.images)
     for path in [*tables, *(find_files([folder], SUFFIXES, "image") if folder.is_dir() else ())]:
         status = path.expanduser().stat() if path.expanduser().exists() else None
@@ -212,7 +220,8 @@ def _measure(name: str, method: TrainedMethod, draws: list[Dataset], config: Lea
 
 def _fitted_baseline(name: str, settings: Settings, seed: int, dataset: Dataset, original: dict[str, np.ndarray]) -> Model:
     """Return a model with a baseline, fitted to all training samples."""
-    stage, baseline = dataset.stage("test"), seeded(BASELINES[name], seed).with_settings(settings)
+    baseline = seeded(SERVED[name], seed).with_settings(settings)
+    stage = dataset.stage("test", baseline.scaling)
     fitted = baseline.fit(stage.train.features, stage.train.labels, stage.attributes)
     return with_baseline(model_of_data(dataset, original, name), fitted, dataset)
 
@@ -236,12 +245,13 @@ def _report(config: LearnConfig, model: Model, candidates: list[Candidate], reas
     """Write the page beside the model file; return its path."""
     names = np.array(model.class_names, dtype=object)
     images = ", ".join(f"{n} {use}" for use, n in made.n_images.items())
+    vectors = f"text by {model.text.source}" if model.text else f"{len(model.attribute_names)} attributes"
     return write_page(
         config.output.with_suffix(".html"),
         "learn.html",
         kind="Model",
         title=model.title,
-        facts=f"{made.features} · images: {images} · {len(model.attribute_names)} attributes · {duration(seconds)}",
+        facts=f"{made.features} · images: {images} · {vectors} · {duration(seconds)}",
         reason=reason,
         head=HEAD,
         rows=[each.cells for each in candidates],

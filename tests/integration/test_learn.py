@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from types import SimpleNamespace
@@ -141,6 +142,68 @@ def test_all_methods_are_measured_and_any_can_be_the_model(with_regions, monkeyp
     assert (model.familiarity is None) == (chosen == "dazle")
     predictions = list(Predictor(model).predict(with_regions / "images" / NAMES[0]))
     assert len(predictions) == 6 and all(sum(c.probability for c in p.classes) <= 1.001 for p in predictions)
+
+
+def test_text_similarity_is_what_open_clip_computes_and_takes_classes_by_sentence(
+    learned, tiny_clip, monkeypatch, capsys
+) -> None:
+    choice = learn_module.best_candidate
+    monkeypatch.setattr(learn_module, "best_candidate", lambda each: choice([c for c in each if c.name == "text similarity"]))
+    root, output = learned.root, learned.root / "clip.zsl"
+    flags = ["--backbone", tiny_clip.place, "--describe", "names", "--unseen", NAMES[0], "sea eagle", "--template", "a {}"]
+    flags += ["--output", str(output), "--dataroot", str(root / "data")]
+    assert main(["learn", "--images", str(root / "images"), *flags]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n{name}  " in f"\n{out}" for name in [*BASELINES, "text similarity"]) and "sea eagle" in out
+    clip, photo = tiny_clip.model, next((root / "images" / NAMES[1]).iterdir())
+    tokens = tiny_clip.open_clip.get_tokenizer("tiny-clip")
+    as_clip_does = tiny_clip.open_clip.image_transform(32, is_train=False, interpolation="bicubic")
+    predictor = Predictor.load(output, device="cpu").add_described("Dodo", "a bird of no island")
+    names = [*NAMES[:6], "sea eagle"]
+    assert predictor.classes_ == [*names, "Dodo"] and predictor.seen_.tolist() == [False, *5 * [True], False, False]
+    with torch.inference_mode():
+        image = clip.encode_image(as_clip_does(Image.open(photo).convert("RGB"))[None], normalize=True)
+        texts = clip.encode_text(
+            tokens([*(f"a {name.replace('_', ' ')}" for name in names), "a bird of no island"]), normalize=True
+        )
+    features = predictor.backbone.features(predictor.backbone.read(photo)[0][None])[0].numpy()
+    np.testing.assert_allclose(predictor.decision_function(features, calibration=0.0), 100 * image @ texts.T, atol=1e-3)
+    (prediction,) = predictor.predict(photo)
+    assert prediction.attributes == [] and prediction.familiar is not None
+
+
+def test_sentences_take_the_place_of_a_table(learned, tmp_path, capsys) -> None:
+    words, sentences = tmp_path / "words.txt", tmp_path / "birds.csv"
+    colors = np.random.default_rng(0).random((9, 4))
+    words.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in zip("abcdefghi", colors)))
+    sentences.write_text("class,sentence\n" + "".join(f'{name},"{word}, i"\n' for name, word in zip(NAMES, "abcdefg")))
+    flags = ["--describe", str(sentences), "--encoder", f"words:{words}", "--output", str(tmp_path / "birds.zsl")]
+    flags += ["--backbone", "descriptor", "--dataroot", str(tmp_path)]
+    command = ["learn", "--images", str(learned.root / "images"), *flags]
+    assert main(command) == 0
+    model = read_model(tmp_path / "birds.zsl")
+    assert model.class_names == NAMES and not model.seen[6] and "text similarity" not in capsys.readouterr().out
+    expected = colors[:7] + colors[8]
+    np.testing.assert_allclose(model.attributes, expected / np.linalg.norm(expected, axis=1, keepdims=True), atol=1e-6)
+    assert main(command) == 0 and "as made before" in capsys.readouterr().out
+    sentences.write_text(sentences.read_text().replace("g, i", "h, i"))
+    assert main(command) == 0 and "as made before" not in capsys.readouterr().out
+    assert not np.allclose(read_model(tmp_path / "birds.zsl").attributes[6], model.attributes[6])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ((), "--attributes / --describe: .*neither"),
+        (("--describe", "names", "--attributes", "birds.csv"), "--attributes / --describe: .*both"),
+        (("--describe", "names", "--write_regions"), "--write_regions: "),
+        (("--describe", "names", "--template", "a bird"), "--template: "),
+    ],
+)
+def test_class_vectors_come_from_one_place(learned, tmp_path, capsys, flags, words) -> None:
+    common = ["--backbone", "descriptor", "--dataroot", str(tmp_path), "--output", str(tmp_path / "x.zsl")]
+    assert main(["learn", "--images", str(learned.root / "images"), *common, *flags]) == 1
+    assert re.search(words, capsys.readouterr().err)
 
 
 def test_another_file_is_not_replaced(learned, tmp_path, capsys) -> None:

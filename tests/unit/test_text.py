@@ -87,19 +87,13 @@ def test_the_text_side_of_clip(tmp_path) -> None:
     assert vectors.shape == (2, 8) and np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
 
 
-def test_open_clip_from_a_file(tmp_path) -> None:
-    open_clip = pytest.importorskip("open_clip", reason="the extra text is not installed")
-    vision = {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16}
-    text = {"context_length": 77, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1}
-    (tmp_path / "tiny-clip.json").write_text(json.dumps({"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}))
-    open_clip.add_model_config(tmp_path / "tiny-clip.json")
-    model = open_clip.create_model("tiny-clip", device="cpu").eval()
-    torch.save(model.state_dict(), tmp_path / "weights.pt")
+def test_open_clip_from_a_file(tiny_clip) -> None:
     with torch.inference_mode():
-        expected = torch.nn.functional.normalize(model.encode_text(open_clip.get_tokenizer("tiny-clip")(["a gull"])))
-    vectors = load_text_encoder(f"open_clip:tiny-clip,{tmp_path / 'weights.pt'}")(["a gull"])
+        tokens = tiny_clip.open_clip.get_tokenizer("tiny-clip")(["a gull"])
+        expected = torch.nn.functional.normalize(tiny_clip.model.encode_text(tokens))
+    vectors = load_text_encoder(tiny_clip.place)(["a gull"])
     np.testing.assert_allclose(vectors, expected.numpy(), atol=1e-6)
-    encoder = load_text_encoder(f"open_clip:tiny-clip,{tmp_path / 'weights.pt'}", "chunks")
+    encoder = load_text_encoder(tiny_clip.place, "chunks")
     assert encoder.count("a gull") == 4 and encoder.limit == 77 and len(encoder.parts("a gull " * 50)) == 2
     with pytest.raises(InputError, match="the weights must be named"):
         load_text_encoder("open_clip:tiny-clip")
@@ -216,8 +210,8 @@ def test_a_class_is_added_by_a_sentence(root, words, tmp_path, capsys) -> None:
     ("rows", "words"),
     [
         ("Gull\nTeal\n", "two cells.*got .*Gull, Teal"),
-        ("Gull,a gull, white\nTeal,a teal\n", "two cells.*got .*Gull"),
-        ("Gull,white\ngull,grey\nTeal,a teal\n", "once .got gull"),
+        ("Gull,a gull, white\nTeal,a teal\n", "more cells.*Gull"),
+        ("Gull,white\ngull,grey\nTeal,a teal\n", "once .got 'Gull' = 'gull'"),
         ("Gull,white\n", "no sentence of Teal"),
     ],
 )

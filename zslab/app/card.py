@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from zslab.app.model_file import Model
 from zslab.features.backbones import DESCRIPTOR
 from zslab.features.modality import VIDEOS, modality_of
-from zslab.features.networks import TIMM
+from zslab.features.networks import CLIP, TIMM
 from zslab.results.text import percent
 
 COLUMNS = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H"}
@@ -78,8 +78,8 @@ def _backbone(model: Model) -> str:
     name, place = model.backbone.spec["name"], "in the file" if model.backbone_weights else "not in the file"
     if name == DESCRIPTOR:
         return "descriptor, a formula of zslab without weights (MIT)"
-    terms = "see the network's page in timm"
-    if not name.startswith(TIMM):
+    terms = f"see the network's page in {'timm' if name.startswith(TIMM) else 'open_clip'}"
+    if not name.startswith((TIMM, CLIP)):
         data = "Kinetics-400" if modality_of(model.backbone.spec) is VIDEOS else "ImageNet"
         terms = f"torchvision's code is under BSD-3-Clause; it states none for the weights, and {data} has terms of its own"
     return f"{name}, weights {model.backbone.weights}, {place}; license: {terms}"

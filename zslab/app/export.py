@@ -31,10 +31,10 @@ from zslab.app.calibration import HeldOutScores, calibrate
 from zslab.app.card import card_path, model_card
 from zslab.app.familiarity import fit_familiarity
 from zslab.app.methods.base import RunParts, methods
-from zslab.app.methods.baseline import with_baseline
+from zslab.app.methods.baseline import shares_space, with_baseline
 from zslab.app.model_file import BackboneRecord, Calibration, Model, write_model
 from zslab.app.predictor import Predictor
-from zslab.baselines.comparison import BASELINES, usable_baselines, validation_h
+from zslab.baselines.comparison import SERVED, TEXT_SIMILARITY, usable_baselines, validation_h
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.formats.matfile import read_mat
@@ -123,7 +123,7 @@ def export(config: ExportConfig) -> Model:
     run = read_run(config.run)
     dataset, original = _read_data(run, config.dataroot)
     if config.method is None:
-        name, why = favored(run, dataset)
+        name, why = favored(run, dataset, original)
     elif ":" in config.method:
         methods(config.method)
         name, why = load_method(config.method).name, "as asked for"
@@ -188,7 +188,7 @@ def _row_values(row: Row) -> dict[str, object]:
     return {"row": row.title if row.baseline else row.rule} | values | {"rule": row.about}
 
 
-def favored(run: FinishedRun, dataset: Dataset) -> tuple[str, str]:
+def favored(run: FinishedRun, dataset: Dataset, original: dict[str, np.ndarray]) -> tuple[str, str]:
     """Return the method of a run, or the baseline with a higher H on the run's validation stage, and why as a phrase.
 
     Every H is calibrated with the best offset there is on validation; a run with a gate has its threshold instead.
@@ -204,6 +204,9 @@ def favored(run: FinishedRun, dataset: Dataset) -> tuple[str, str]:
     validation = dataset.stage("validation", "minmax", run.result.seed)
     usable = usable_baselines(validation, seed=run.result.seed)
     found = {own: h} | {name: validation_h(baseline, validation) for name, baseline in usable.items()}
+    if shares_space(model_of_data(dataset, original, TEXT_SIMILARITY)):
+        baseline = SERVED[TEXT_SIMILARITY]
+        found[TEXT_SIMILARITY] = validation_h(baseline, dataset.stage("validation", baseline.scaling, run.result.seed))
     best, second = sorted(found, key=found.__getitem__, reverse=True)[:2]
     return best, f"H {100 * found[best]:.1f} % on validation, before {second} with {100 * found[second]:.1f} %"
 
@@ -299,7 +302,8 @@ def with_calibration(model: Model, dataset: Dataset, original: dict[str, np.ndar
         tensors, _ = read_weights(run.path / "validation", "last")
         inner = methods()[model.method].of_run(inner, data, RunParts(tensors, run.result.config, seed, max_seen_per_class=0))
     else:
-        stage, baseline = data.stage("test"), BASELINES[model.method].with_settings(model.settings["arguments"])
+        baseline = SERVED[model.method].with_settings(model.settings["arguments"])
+        stage = data.stage("test", baseline.scaling)
         inner = with_baseline(inner, baseline.fit(stage.train.features, stage.train.labels, stage.attributes), data, 0)
     rows = np.concatenate([data.locations["test_seen"], data.locations["test_unseen"]])
     scores, labels = (

@@ -1,19 +1,22 @@
 r"""Make a data set of your own images, in one command.
 
     zslab prepare --images my_birds --attributes my_birds.csv --name MYBIRDS
+    zslab prepare --images my_birds --describe names --unseen Kingfisher Hoopoe --name MYBIRDS
     zslab prepare --images my_birds --attributes my_birds.csv --name MYBIRDS --dataroot DIR \
         --backbone mobilenet_v2 --unseen Kingfisher Hoopoe --write_regions
 
 `--images` holds a folder of images for each class. `--attributes` is a table, CSV or .xlsx, with the class names in its
 first column and an attribute in each other one: 0/1, yes/no, percentages or any numbers. A class with a row and no images is
 unseen and is recognized by its attributes alone. Images and table are checked before anything is computed, and the commands
-that follow are printed. If it is interrupted, repeat it to continue. Exit status: 0 done, 1 an error, 3 done but images left
+that follow are printed. Without a table, `--describe` makes the class vectors from the classes' names or sentences, as
+`zslab class-vectors` does. If it is interrupted, repeat it to continue. Exit status: 0 done, 1 an error, 3 done but images left
 out, 130 stopped.
 """
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +32,7 @@ from zslab.features.backbones import DESCRIPTOR, BackboneSpec, ImageBackbone, lo
 from zslab.features.extract_command import NetworkFlags
 from zslab.features.extraction import extract, write_unreadable
 from zslab.features.images import SUFFIXES
+from zslab.features.networks import CLIP
 from zslab.features.sources import (
     Images,
     Split,
@@ -38,9 +42,10 @@ from zslab.features.sources import (
     read_attribute_vectors,
     read_class_folders,
 )
+from zslab.features.text import ENCODER, TextRecord, TextWarning, class_texts, complete_source, read_descriptions, text_vectors
 from zslab.utils.environment import PROJECT_ROOT, as_typed, resolve_device, resolve_folder
 from zslab.utils.flags import check_at_least, is_plain_name
-from zslab.utils.names import find_names
+from zslab.utils.names import find_names, match_names
 
 Scale = Literal["auto", "rows", "columns"]
 
@@ -57,18 +62,20 @@ class PrepareConfig(NetworkFlags):
 
     images: Path
     """folder with a folder of images for each class"""
-    attributes: Path
+    attributes: Path | None = None
     """CSV or .xlsx: class names in the first column, an attribute in every other, a row for every class, seen and unseen"""
     name: str = "OWN"
     """name of the data set: its folder under --dataroot"""
     dataroot: Path = Path("zero-shot-images/data")
     """where the data sets lie; relative to the working directory, else to the project's root"""
     unseen: tuple[str, ...] = ()
-    """classes whose images are for testing only: names, or a text file or table of names"""
+    """classes whose images are for testing only: names, or a text file or table of names; with --describe names also classes
+    without images"""
     scale: Scale = "auto"
     """attributes as they are (rows), each to 0 ... 1 by its own range (columns), or as fits (auto)"""
     backbone: str = "resnet101"
-    """a classification network of torchvision, timm:NAME, or descriptor (colors and edges, needs no weights)"""
+    """a classification network of torchvision, timm:NAME, open_clip:ARCHITECTURE,WEIGHTS, or descriptor (colors and edges,
+    needs no weights)"""
     write_regions: bool = False
     """write region maps, too, which DAZLE needs"""
     word_vectors: Path | None = None
@@ -81,6 +88,18 @@ class PrepareConfig(NetworkFlags):
     """images in the network at a time"""
     overwrite: bool = False
     """throw away an earlier data set of that name, once all inputs are known to be usable"""
+    describe: str | None = None
+    """instead of --attributes: names, or a table or list with a class in each line: its name, and a sentence if you like"""
+    encoder: str | None = None
+    """text encoder of --describe, as for `zslab class-vectors`; None: that of an open_clip backbone, otherwise MiniLM"""
+    template: str = "a photo of a {}"
+    """text of a class without a sentence; {} is its name"""
+
+    @property
+    def spec(self) -> BackboneSpec:
+        """The backbone."""
+        name = complete_source(self.backbone) if self.backbone.startswith(CLIP) else self.backbone
+        return BackboneSpec(name, self.padding, self.normalization, self.resize, self.crop)
 
     @property
     def folder(self) -> Path:
@@ -100,6 +119,17 @@ class PrepareConfig(NetworkFlags):
         if (self.folder / SPLIT_FILE).exists() and not self.overwrite:
             fix = "Pass another --name, or --overwrite to make it again."
             raise InputError("the data set must not exist yet", where=self.folder, got=SPLIT_FILE, fix=fix)
+        self.check_sources()
+
+    def check_sources(self) -> None:
+        """Refuse class vectors from nowhere or from two places, and text for DAZLE."""
+        if (self.attributes is None) == (self.describe is None):
+            got, must = "neither" if self.describe is None else "both", "class vectors must come from one place"
+            fix = "Pass --attributes TABLE, --describe names, or --describe FILE with a name and a sentence in each line."
+            raise InputError(must, where="--attributes / --describe", got=got, fix=fix)
+        if self.describe is not None and self.write_regions:
+            must, fix = "DAZLE must have attributes to look for", "Leave out --write_regions, or pass --attributes TABLE."
+            raise InputError(must, where="--write_regions", got="class vectors of text", fix=fix)
 
 
 @dataclass(frozen=True)
@@ -137,19 +167,19 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
     """Make a data set out of a folder of images and a table of attributes."""
     config.check()
     found = read_class_folders(resolve_folder(config.images), SUFFIXES, "image")
-    table = read_attribute_table(config.attributes, classes=found.classes or ())
+    table, text = class_table(config, found.classes or [])
     fix = f"Add a row of that name to {table.source}, or rename or remove the folder."
     found = found.labeled(table.class_names, fix)
     unseen = find_names(listed_names(config.unseen), table.class_names, "--unseen", f"class of {table.source}")
     _seen_classes(found, table, unseen)
     n_attributes = len(table.attribute_names)
     vectors = read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors else None
-    scale, words = choose_scale(table.values, config.scale)
+    scale, words = choose_scale(table.values, "rows" if text else config.scale)
+    words = f"class vectors are {n_attributes}-d, from text by {text.source}" if text else words
     scaled = scale.apply(table.values, table.class_names, table.source)
     if backbone is None:  # wrong inputs were refused before weights are downloaded
-        spec = BackboneSpec(config.backbone, config.padding, config.normalization, config.resize, config.crop)
-        backbone = load_backbone(spec, config.weights, device=resolve_device(config.device))
-    short, folder = re.sub(r"[^\w.-]", "_", backbone.spec.name), config.folder
+        backbone = load_backbone(config.spec, config.weights, device=resolve_device(config.device))
+    short, folder = re.sub(r"[^\w.-]", "_", backbone.spec.name.partition(",")[0]), config.folder
     regions, listing = f"feature_map_{short}" if config.write_regions else None, folder / "unreadable.txt"
     with extract(
         found,
@@ -188,7 +218,9 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
             extraction.write_regions(maps, images, split, attribute_names=table.attribute_names, word_vectors=vectors)
         extraction.remove()
     write_unreadable(listing, found, left_out)
-    write_attribute_table(folder / "class_attributes.csv", table)
+    named = {"attribute_names": np.array([[name] for name in table.attribute_names], dtype=object)}
+    if text is None:
+        write_attribute_table(folder / "class_attributes.csv", table)
     write_split(  # last, for with it the data set is there
         folder / SPLIT_FILE,
         scaled,
@@ -198,7 +230,7 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
         attribute_low=scale.low[:, None],
         attribute_high=scale.high[:, None],
         unseen_classes=np.flatnonzero(~is_seen)[:, None] + 1.0,
-        attribute_names=np.array([[name] for name in table.attribute_names], dtype=object),
+        **(text.variable() if text else named),
     )
     names, has_images = np.array(table.class_names, dtype=object), np.isin(np.arange(len(is_seen)), images.labels - 1)
     uses = {"train": "trainval_loc", "test seen": "test_seen_loc", "test unseen": "test_unseen_loc"}
@@ -213,6 +245,33 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
         warnings=[*table.notes, words, *_suspicious(table, scaled), *describe_copies(images, copy_of, is_seen)],
         left_out=len(left_out),
     )
+
+
+def class_table(config: PrepareConfig, folders: Sequence[str]) -> tuple[AttributeTable, TextRecord | None]:
+    """Return the attributes of all classes, or their vectors of text and the record of the encoder.
+
+    Args:
+        config: says where they come from.
+        folders: names of the classes that have images.
+    """
+    if config.describe is None:
+        assert config.attributes is not None
+        return read_attribute_table(config.attributes, classes=folders), None
+    if config.describe == "names":
+        source, unseen = "--unseen", listed_names(config.unseen)
+        known = match_names(unseen, folders, source)
+        sentences = dict.fromkeys([*folders, *(name for name, place in zip(unseen, known) if place is None)], "")
+    else:
+        source = config.describe
+        sentences = read_descriptions(Path(source))
+    names = list(sentences)
+    texts = [sentence or text for sentence, text in zip(sentences.values(), class_texts(names, config.template))]
+    encoder = config.encoder or (config.spec.name if config.backbone.startswith(CLIP) else ENCODER)
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always", TextWarning)
+        vectors, record = text_vectors(texts, encoder, config.template, names=names)
+    columns = [f"dimension {number}" for number in range(1, vectors.shape[1] + 1)]
+    return AttributeTable(names, columns, vectors.astype(np.float64), source, [str(note.message) for note in notes]), record
 
 
 def choose_scale(values: np.ndarray, scale: Scale = "auto") -> tuple[AttributeScale, str]:
@@ -266,6 +325,7 @@ def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) 
             f"{is_seen.sum()} seen and {(~is_seen).sum()} unseen",
         )
         fix = "Add rows for classes without images, or keep classes for testing with --unseen NAME ..."
+        fix = "Name classes without images, or classes to keep for testing." if table.source == "--unseen" else fix
         fix = "Add images of more classes." if is_seen.sum() < 2 else fix
         raise InputError(must, where=f"{images.root} and {table.source}", got=got, fix=fix)
     few = [f"{table.class_names[k]} ({n_images[k]})" for k in np.flatnonzero(is_seen & (n_images < FEWEST))]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 import torch
 from torch import Tensor
 
+from zslab.data.dataset import Scaling
 from zslab.data.lazy import CHUNK, LazyFeatures
 
 if TYPE_CHECKING:
@@ -83,6 +84,7 @@ class Baseline(ABC):
 
     name: ClassVar[str]
     grid: ClassVar[tuple[Settings, ...]]  # what is tried on validation
+    scaling: ClassVar[Scaling] = "minmax"  # of the features
 
     center: bool = True
     feature_mean_: Tensor = field(init=False, repr=False)

@@ -15,6 +15,7 @@ from zslab.baselines.base import Baseline, Settings
 from zslab.baselines.class_normalization import ClassNormalizedMlp
 from zslab.baselines.eszsl import Eszsl
 from zslab.baselines.prototypes import PrototypeRegression
+from zslab.baselines.text_similarity import TextSimilarity
 from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
@@ -29,6 +30,8 @@ BASELINES: dict[str, Baseline] = {
     "prototype regression": PrototypeRegression(),
     "class-normalized MLP": ClassNormalizedMlp(),
 }
+TEXT_SIMILARITY = TextSimilarity.name  # where images and texts share a space, see `zslab.app.methods.baseline`
+SERVED = BASELINES | {TEXT_SIMILARITY: TextSimilarity()}  # all that a model file can hold
 
 
 @dataclass(frozen=True)

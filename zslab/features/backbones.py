@@ -9,7 +9,7 @@ networks get images of the size that they were made for, 518 for DINOv2, unless 
     batch = torch.stack([backbone.read(path)[0] for path in paths])
     pooled, regions = backbone.features(batch)  # (n, 2048), (n, 2048, 7, 7)
 
-Networks need the extra `images` (torchvision, timm); the descriptor needs nothing.
+Networks need the extra `images` (torchvision, timm), those of open_clip `text`; the descriptor needs nothing.
 """
 
 from __future__ import annotations
@@ -66,14 +66,15 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
     """Settings of a backbone of images; the descriptor squeezes every image to its own size and uses `name` and `white` alone.
 
     Attributes:
-        name: "descriptor", a classification network of torchvision ("resnet101"), or "timm:NAME".
+        name: "descriptor", a classification network of torchvision ("resnet101"), "timm:NAME", or
+            "open_clip:ARCHITECTURE,WEIGHTS", whose features share a space with texts.
         padding: "tensorflow" pads convolutions of stride 2 as TensorFlow's 'SAME' does, for weights that come from
             there: on even sides only right and bottom, where PyTorch's networks pad on all sides.
         normalization: "imagenet" (x / 255 less mean, by deviation), "half" ((x - 128) / 128), "timm" (the network's own
-            mean and deviation). None: "timm" for timm's, otherwise "imagenet".
+            mean and deviation). None: "timm" for timm's and open_clip's, otherwise "imagenet".
         resize, crop: length of the shorter side and side of the center crop, in pixels. None: what the network was made for,
             such as 224; a backbone's own spec has both numbers.
-        interpolation: of the resize.
+        interpolation: of the resize. None: "bicubic" for open_clip's, otherwise "bilinear".
         white: what is white in images of more than 8 bits whose files do not tell, see `zslab.features.images.open_image`.
     """
 
@@ -81,14 +82,17 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
     normalization: Normalization | None = None
     resize: int | None = None
     crop: int | None = None
-    interpolation: Interpolation = "bilinear"
+    interpolation: Interpolation | None = None
     white: int | float | None = None
 
     def __post_init__(self) -> None:
-        is_timm = self.name.startswith(networks.TIMM)
+        has_own = self.name.startswith((networks.TIMM, networks.CLIP))
         if self.normalization is None:
-            msgspec.structs.force_setattr(self, "normalization", "timm" if is_timm else "imagenet")
-        normalizations = get_args(Normalization)[: 3 if is_timm else 2]
+            msgspec.structs.force_setattr(self, "normalization", "timm" if has_own else "imagenet")
+        if self.interpolation is None:
+            way = "bicubic" if self.name.startswith(networks.CLIP) else "bilinear"
+            msgspec.structs.force_setattr(self, "interpolation", way)
+        normalizations = get_args(Normalization)[: 3 if has_own else 2]
         allowed = {"padding": get_args(Padding), "normalization": normalizations, "interpolation": get_args(Interpolation)}
         for flag, values in allowed.items():
             if (value := getattr(self, flag)) not in values:
@@ -212,7 +216,9 @@ def load_backbone(
         return _Descriptor(spec)
     if not isinstance(weights, Mapping):
         check_intent(weights, random_weights)
-    build = networks.build_timm if spec.name.startswith(networks.TIMM) else networks.build_torchvision
+    build = {networks.TIMM: networks.build_timm, networks.CLIP: networks.build_open_clip}.get(
+        spec.name.partition(":")[0] + ":", networks.build_torchvision
+    )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
         torch.manual_seed(seed)
         network = build(spec.name, weights)
@@ -253,7 +259,7 @@ class _Network(ImageBackbone):
         mean, deviation = network.mean, network.deviation
         if spec.normalization == "half":
             mean = deviation = 3 * (128.0,)
-        elif spec.normalization == "imagenet" and spec.name.startswith(networks.TIMM):
+        elif spec.normalization == "imagenet" and spec.name.startswith((networks.TIMM, networks.CLIP)):
             mean, deviation = networks.IMAGENET_MEAN, networks.IMAGENET_DEVIATION
         # Channels last is half as quick again on a CPU, and on a GPU no slower.
         network.network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
@@ -264,7 +270,7 @@ class _Network(ImageBackbone):
         self.grid = (grid[0], grid[1])
 
     def prepare(self, image: Image.Image) -> Tensor:
-        return resized_and_cropped(image, *self.spec.sizes(), Image.Resampling[self.spec.interpolation.upper()])
+        return resized_and_cropped(image, *self.spec.sizes(), Image.Resampling[str(self.spec.interpolation).upper()])
 
     @torch.inference_mode()
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:

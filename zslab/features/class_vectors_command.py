@@ -65,6 +65,7 @@ def write_vectors(config: VectorsConfig) -> None:
 
     from zslab.data.formats.matfile import read_mat
     from zslab.data.splits import LOCATIONS, write_split
+    from zslab.features.text import class_texts
     from zslab.utils.environment import dataset_folder, shown
     from zslab.utils.files import refuse_existing
     from zslab.utils.flags import check_file_names, parse_numbers
@@ -73,9 +74,7 @@ def write_vectors(config: VectorsConfig) -> None:
     if config.sentences is not None and config.phrases is not None:
         must, fix = "class vectors must come from one kind of text", "Leave out one of them."
         raise InputError(must, where="--sentences / --phrases", got="both", fix=fix)
-    if "{}" not in config.template:
-        must, fix = "the template must have {} in place of the name", "Write it as in 'a photo of a {}'."
-        raise InputError(must, where="--template", got=repr(config.template), fix=fix)
+    class_texts([], config.template)
     folder = dataset_folder(config.dataset, config.dataroot)
     numbers = parse_numbers(config.splits, "--splits") if config.splits else []
     folders = [folder / f"split_{number}" for number in numbers] or [folder]
@@ -122,21 +121,16 @@ def class_vectors(
 
 def read_sentences(path: Path, names: list[str]) -> list[str]:
     """Return the sentence of every class; rows of other classes are named in a warning."""
-    from zslab.data.formats.table import read_table
-    from zslab.utils.names import find_names, match_names
+    from zslab.features.text import read_descriptions
+    from zslab.utils.names import match_names
 
-    rows = [cells for _, cells in read_table(path).rows]
-    must = "every class must have one row of two cells, its name and a sentence"
-    if wrong := [cells[0] for cells in rows if len(cells) != 2]:
-        fix = "Quote sentences that contain commas."
-        raise InputError(must, where=path, got=f"other numbers of cells in the rows of {examples(wrong)}", fix=fix)
-    known = [place is not None for place in match_names([row[0] for row in rows], names, path)]
-    if unused := [row[0] for row, is_known in zip(rows, known) if not is_known]:
+    sentences = read_descriptions(path)
+    places = match_names(list(sentences), names, path)
+    if unused := [name for name, place in zip(sentences, places) if place is None]:
         warnings.warn(f"{path}: no class of the data set has the name {examples(unused)}", stacklevel=2)
-    rows = [row for row, is_known in zip(rows, known) if is_known]
-    places = find_names([row[0] for row in rows], names, path)
-    found = {place: row[1] for place, row in zip(places, rows)}
+    found = {place: sentence for place, sentence in zip(places, sentences.values())}
     if missing := [name for place, name in enumerate(names) if not found.get(place)]:
+        must = "every class must have one row of two cells, its name and a sentence"
         raise InputError(must, where=path, got=f"no sentence of {examples(missing)}", fix="Add a row for each of them.")
     return [found[place] for place in range(len(names))]
 

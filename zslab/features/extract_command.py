@@ -92,11 +92,12 @@ class ExtractConfig(NetworkFlags):
     region_type: Literal["float16", "float32"] = "float16"
     """precision of the stored region maps"""
     backbone: str | None = None
-    """a network of torchvision, timm:NAME, or descriptor (the toy set's); default: resnet101, for videos r2plus1d_18"""
+    """a network of torchvision, timm:NAME, open_clip:ARCHITECTURE,WEIGHTS, or descriptor (the toy set's); default: resnet101,
+    for videos r2plus1d_18"""
     random_weights: bool = False
     """with --weights none: use an untrained network, to try out the commands; its features mean little"""
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    """interpolation of the resize"""
+    interpolation: Literal["bilinear", "bicubic"] | None = None
+    """interpolation of the resize; None: bicubic for open_clip's networks, otherwise bilinear"""
     windows: int = 4
     """number of windows of a video, evenly spaced, whose features are averaged"""
     batch_size: int | None = None
@@ -124,7 +125,7 @@ def extract_features(config: ExtractConfig) -> int:
     is_video = config.videos is not None
     folder = dataset_folder(config.dataset, config.dataroot, "zero-shot-actions" if is_video else "zero-shot-images")
     backbone_name = config.backbone or ("r2plus1d_18" if is_video else "resnet101")
-    short = re.sub(r"[^\w.-]", "_", backbone_name)
+    short = re.sub(r"[^\w.-]", "_", backbone_name.partition(",")[0])
     name = config.image_embedding or short
     region_name = config.regions or f"feature_map_{RELEASE_NAMES.get(backbone_name, short)}_{config.dataset}"
     pooled = folder / f"{name}.mat" if is_video or config.write != "regions" else None

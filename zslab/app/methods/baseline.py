@@ -16,7 +16,7 @@ from torch import Tensor
 from zslab.app.methods.base import Output, RunParts, Served, with_samples
 from zslab.app.model_file import EXPORT_AGAIN, Calibration, Model, Positive
 from zslab.baselines.base import Baseline
-from zslab.baselines.comparison import BASELINES, choose, seeded
+from zslab.baselines.comparison import SERVED, TEXT_SIMILARITY, choose, seeded
 from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError, readable
@@ -25,7 +25,7 @@ from zslab.results.names import CALIBRATED
 MAX_SEEN_PER_CLASS = 100
 
 
-class BaselineServed(Served, names=BASELINES):
+class BaselineServed(Served, names=SERVED):
     """A fitted baseline with the attributes of the model's classes."""
 
     class Settings(msgspec.Struct):
@@ -37,13 +37,16 @@ class BaselineServed(Served, names=BASELINES):
     @classmethod
     def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
         """Fit it again, with everything chosen on validation as the run's row has it: the best calibrated H."""
-        baseline = seeded(BASELINES[model.method], run.seed)
-        test = dataset.stage("test", "minmax", run.seed)  # the seed draws the validation stage as the run did
+        baseline = seeded(SERVED[model.method], run.seed)
+        test = dataset.stage("test", baseline.scaling, run.seed)  # the seed draws the validation stage as the run did
         if not test.feature_dim or isinstance(dataset, RegionDataset):
             fix = "Export a run of TF-VAEGAN on the same images."
             must = "a baseline must have one feature vector for each sample"
             raise InputError(must, where="--method", got="a run on region maps", fix=fix)
-        settings, constant = choose(baseline, dataset.stage("validation", "minmax", run.seed))
+        if model.method == TEXT_SIMILARITY and not shares_space(model):
+            must, fix = "features and class vectors must be of one open_clip model", "Export another method."
+            raise InputError(must, where="--method", got=f"{model.backbone and model.backbone.spec['name']}", fix=fix)
+        settings, constant = choose(baseline, dataset.stage("validation", baseline.scaling, run.seed))
         fitted = baseline.with_settings(settings["calibrated H"]).fit(test.train.features, test.train.labels, test.attributes)
         model = msgspec.structs.replace(
             model,
@@ -55,7 +58,7 @@ class BaselineServed(Served, names=BASELINES):
 
     def build(self, model: Model) -> None:
         """Build the baseline, and take its weights and means."""
-        d, a, empty = self.settings.feature_dim, len(model.attribute_names), BASELINES[model.method]
+        d, a, empty = self.settings.feature_dim, len(model.attribute_names), SERVED[model.method]
         self.check_scaling(model, d)
         with readable(self.where, f"the arguments must be those of {model.method}", EXPORT_AGAIN, (TypeError,)):
             self.baseline = replace(empty, **self.settings.arguments)
@@ -82,12 +85,17 @@ class BaselineServed(Served, names=BASELINES):
         return Output(scores.masked_fill(self.is_seen, -torch.inf), scores, read)
 
 
+def shares_space(model: Model) -> bool:
+    """Return whether images and class vectors of a model are of one open_clip model, so that their cosine means something."""
+    return model.text is not None and model.backbone is not None and model.text.source == model.backbone.spec["name"]
+
+
 def with_baseline(model: Model, fitted: Baseline, dataset: Dataset, max_seen_per_class: int = MAX_SEEN_PER_CLASS) -> Model:
     """Return a model with a baseline that was fitted to the test stage of a data set."""
     means = {"feature_mean": fitted.feature_mean_, "attribute_mean": fitted.attribute_mean_}
     arguments = {field.name: getattr(fitted, field.name) for field in fields(fitted) if field.init}
     return msgspec.structs.replace(
-        with_samples(model, dataset, max_seen_per_class),
+        with_samples(model, dataset, max_seen_per_class, fitted.scaling),
         settings={"feature_dim": len(fitted.feature_mean_), "arguments": arguments},
         weights=means | {f"weights.{name}": value for name, value in fitted.weights_.items()},
     )
