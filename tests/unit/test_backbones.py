@@ -275,7 +275,7 @@ def test_the_published_weights_are_the_default(monkeypatch) -> None:
 
     monkeypatch.setattr(torchvision.models.ResNet101_Weights, "get_state_dict", lambda chosen, **options: fetch(chosen))
     for weights in ("default", "IMAGENET1K_V2"):
-        with pytest.raises(InputError, match="must be fetched.*no network.*--weights FILE"):
+        with pytest.raises(InputError, match="pth: the weights must be fetched.*no network.*--weights FILE.*descriptor"):
             load_backbone(BackboneSpec("resnet101"), weights)
     assert [chosen.name for chosen in asked] == ["IMAGENET1K_V1", "IMAGENET1K_V2"]
 
@@ -361,7 +361,7 @@ def test_timm_networks_that_cannot_be_used_are_named(monkeypatch) -> None:
         raise OSError("no network")
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(InputError, match="timm must fetch.*no network.*--weights FILE"):
+    with pytest.raises(InputError, match="https:.*model.safetensors: .*no network.*--weights FILE.*descriptor"):
         load_backbone(BackboneSpec("timm:resnet18"))
 
 

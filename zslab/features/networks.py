@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
 TIMM, CLIP = "timm:", "open_clip:"
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+FETCH = (
+    "Fetch that file on a machine with a network and pass it with --weights FILE, without --padding and --normalization; "
+    "for images, --backbone descriptor needs no file."
+)
 FETCH_CLIP = (
     "Fetch the model's open_clip_model.safetensors on a machine with a network and name the file last: "
     "--backbone open_clip:ARCHITECTURE,WEIGHTS,FILE."
@@ -109,9 +113,10 @@ def build_timm(name: str, weights: Weights) -> GridNetwork:
         near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8] if name else []
         must = f"--backbone must be a name of timm.list_models(){', such as ' + examples(near, 8) if near else ''}"
         raise InputError(must, where="--backbone", got=f"{TIMM}{name}", fix="Choose one of them.")
-    fix = "Fetch the network's model.safetensors on a machine with a network and pass it with --weights FILE."
+    page = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
+    address = f"https://huggingface.co/{page}/resolve/main/model.safetensors" if page else f"{TIMM}{name}"
     # What the hub raises without a network depends on its version and on requests or httpx underneath.
-    with readable(f"{TIMM}{name}", "timm must fetch the weights", fix):
+    with readable(address, "the weights must be fetched", FETCH):
         network = timm.create_model(name, pretrained=isinstance(weights, str) and weights == "default", num_classes=0)
     heads = network.pretrained_cfg.get("classifier") or ()
     heads = [heads] if isinstance(heads, str) else list(heads)
@@ -235,8 +240,7 @@ def check_intent(weights: object, random_weights: bool) -> None:
 
 def download(chosen: WeightsEnum) -> Mapping[str, Tensor]:
     """Return the state dict of one of torchvision's weights, from its cache or the network."""
-    fix = "Fetch that file on a machine with a network and pass it with --weights FILE."
-    with readable(chosen.url, "the weights must be fetched", fix, (OSError, RuntimeError)):
+    with readable(chosen.url, "the weights must be fetched", FETCH, (OSError, RuntimeError)):
         fetched: Mapping[str, Tensor] = chosen.get_state_dict(progress=True, check_hash=True)
         return fetched
 
