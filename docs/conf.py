@@ -37,13 +37,14 @@ html_show_sphinx = False
 highlight_language = "none"  # of indented commands; Python is marked as such
 default_role = "py:obj"
 suppress_warnings = ["ref.python"]  # names in backticks that several classes have, such as fields of flags
+REQUESTS = ("fit", "predict", "predict_proba", "decision_function", "score")
 autosummary_generate = True
 autodoc_default_options = {
     "members": True,
     "show-inheritance": True,
     "member-order": "bysource",
     # scikit-learn adds these to every estimator, with references into its own documentation.
-    "exclude-members": "set_fit_request, set_predict_request, set_predict_proba_request, set_score_request",
+    "exclude-members": ", ".join(f"set_{name}_request" for name in REQUESTS),
 }
 autodoc_typehints = "signature"
 autodoc_type_aliases = {"ArrayLike": "ArrayLike"}
