@@ -35,7 +35,7 @@ from zslab.data.xlsa17 import read_xlsa17
 from zslab.features.images import open_image
 from zslab.features.networks import load_fitting, read_state_dict
 from zslab.features.sources import read_image_list
-from zslab.features.video_files import middle_frame
+from zslab.features.video import middle_frame
 from zslab.features.word_vectors import read_word_vectors
 from zslab.plan import load_launcher, read_settings
 from zslab.protocol.loop import resume, status_line
@@ -52,7 +52,7 @@ from helpers import dazle_trainer, tfvaegan_trainer
 from helpers.clips import draw_clip
 from helpers.fake_tree import write_fake_tree
 from helpers.finished_run import write_finished_run
-from helpers.region_examples import write_deepfashion, write_ours, write_release
+from helpers.region_examples import DEEPFASHION, write_deepfashion, write_ours, write_release
 from helpers.tiny import tiny_arrays, write_tiny
 from helpers.tiny_models import METHODS, tiny_model
 
@@ -191,15 +191,6 @@ def word_vectors(folder: Path, name: str) -> Reader:
     path.write_bytes(b"3 2\n" + lines if name.endswith(".bin") else gzip.compress(text) if name.endswith(".gz") else text)
     ways = [mutations.damaged, mutations.words] if name.endswith(".txt") else [mutations.damaged]
     return Reader(lambda: read_word_vectors(path, ["bill", "grey"]), path, mutations.either(*ways))
-
-
-DEEPFASHION = {
-    "list_category_cloth": "2\ncategory_name  category_type\nAnorak  1\nCape  3\n",
-    "list_attr_cloth": "2\nattribute_name  attribute_type\na-line  3\nzip  5\n",
-    "list_category_img": "2\nimage_name  category_label\nimg/A/1.jpg  1\nimg/B/1.jpg  2\n",
-    "list_attr_img": "2\nimage_name  attribute_labels\nimg/A/1.jpg  0  1\nimg/B/1.jpg  -1  1\n",
-    "list_eval_partition": "2\nimage_name  evaluation_status\nimg/A/1.jpg  train\nimg/B/1.jpg  test\n",
-}
 
 
 def deepfashion(folder: Path, name: str) -> Reader:

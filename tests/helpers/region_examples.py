@@ -41,6 +41,14 @@ CONTENT = arrays()
 CLASSES, ATTRIBUTES = [f"bird {i}" for i in range(9)], [f"has {i}" for i in range(A)]
 IMAGES = [f"birds/{i}.jpg" for i in range(N - 1)] + ["birds/Käuzchen 鳥.jpg"]
 
+DEEPFASHION = {  # annotation lists
+    "list_category_cloth": "2\ncategory_name  category_type\nAnorak  1\nCape  3\n",
+    "list_attr_cloth": "2\nattribute_name  attribute_type\na-line  3\nzip  5\n",
+    "list_category_img": "2\nimage_name  category_label\nimg/A/1.jpg  1\nimg/B/1.jpg  2\n",
+    "list_attr_img": "2\nimage_name  attribute_labels\nimg/A/1.jpg  0  1\nimg/B/1.jpg  -1  1\n",
+    "list_eval_partition": "2\nimage_name  evaluation_status\nimg/A/1.jpg  train\nimg/B/1.jpg  test\n",
+}
+
 
 def write_ours(path: Path, **changes) -> Path:
     write_maps(path, [(CONTENT | changes)["feature_map"]], content=CONTENT | changes)

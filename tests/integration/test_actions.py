@@ -66,16 +66,16 @@ def actions() -> Iterator[SimpleNamespace]:
         yield SimpleNamespace(**{name: load(name) for name in names})
 
 
+def make_splits(root: Path, dataset: str = "hmdb_i3d", **flags) -> None:
+    splits_command.make_splits(splits_command.SplitsConfig(dataset=dataset, dataroot=root, **flags))
+
+
 @pytest.fixture
 def root(tmp_path: Path, actions) -> Path:
     """A dataroot with both data sets in the published layout, 2 splits each, and manual attributes."""
     for name in ("hmdb_i3d", "ucf101_i3d"):
         write_features(tmp_path / name)
-        splits_command.make_splits(
-            splits_command.SplitsConfig(
-                dataset=name, dataroot=tmp_path, class_vectors=tmp_path / name / "vectors.npy", splits="1-2"
-            )
-        )
+        make_splits(tmp_path, name, class_vectors=tmp_path / name / "vectors.npy", splits="1-2")
     np.save(tmp_path / "ucf101_i3d" / "ucf101_manual_att.npy", np.random.default_rng(1).random((8, 7)))
     return tmp_path
 
@@ -248,12 +248,10 @@ def test_labels_that_cannot_be_split_are_refused() -> None:
 
 
 def test_unseen_classes_can_be_named(actions, root) -> None:
-    make, folder = splits_command, root / "hmdb_i3d"
-    names = [f"action {i}" for i in range(1, 9)]
+    folder, names = root / "hmdb_i3d", [f"action {i}" for i in range(1, 9)]
     (folder / "names.txt").write_text("\n".join(names), encoding="utf-8-sig")
-    common = {"dataset": "hmdb_i3d", "dataroot": root, "class_vectors": folder / "vectors.npy", "splits": "7-8"}
-    common |= {"class_names": folder / "names.txt"}
-    make.make_splits(make.SplitsConfig(**common, unseen=("action 3", "8")))
+    common = {"class_vectors": folder / "vectors.npy", "class_names": folder / "names.txt", "splits": "7-8"}
+    make_splits(root, **common, unseen=("action 3", "8"))
     labels = read_mat(folder / "i3d.mat", ["labels"])["labels"].ravel()
     held_out = []
     for number in (7, 8):
@@ -265,7 +263,7 @@ def test_unseen_classes_can_be_named(actions, root) -> None:
         held_out.append(set(split["test_seen_loc"].ravel()))
     assert held_out[0] != held_out[1]
     with pytest.raises(InputError, match="--unseen: .*got action 9, swim"):
-        make.make_splits(make.SplitsConfig(**common, unseen=("action 9", "action 1", "swim"), overwrite=True))
+        make_splits(root, **common, unseen=("action 9", "action 1", "swim"), overwrite=True)
 
 
 @pytest.mark.parametrize(
@@ -280,19 +278,17 @@ def test_unseen_classes_can_be_named(actions, root) -> None:
     ],
 )
 def test_flags_of_splits_that_cannot_be_are_refused(actions, root, flags, words) -> None:
-    config = splits_command.SplitsConfig("hmdb_i3d", root, class_vectors=root / "hmdb_i3d" / "vectors.npy", splits="1")
     with pytest.raises(InputError, match=words):
-        splits_command.make_splits(replace(config, **flags))
+        make_splits(root, **{"class_vectors": root / "hmdb_i3d" / "vectors.npy", "splits": "1"} | flags)
 
 
 def test_unseen_classes_are_drawn_outside_the_pretraining(actions, root) -> None:
-    make, folder = splits_command, root / "hmdb_i3d"
-    names = ["Archery", "Hug", "Pushups", "Kick", "Horse Riding", "Wave", "Skiing", "Smile"]
+    folder, names = root / "hmdb_i3d", ["Archery", "Hug", "Pushups", "Kick", "Horse Riding", "Wave", "Skiing", "Smile"]
     (folder / "names.txt").write_text("\n".join(names))
     (folder / "list.txt").write_text("archery\npush up\nriding or walking with horse\n")
-    common = {"dataset": "hmdb_i3d", "dataroot": root, "class_vectors": folder / "vectors.npy", "splits": "1-6"}
-    common |= {"class_names": folder / "names.txt", "exclude_pretrained": str(folder / "list.txt"), "class_embedding": "clean"}
-    make.make_splits(make.SplitsConfig(**common, seen=0.6))
+    common = {"class_vectors": folder / "vectors.npy", "class_names": folder / "names.txt", "splits": "1-6"}
+    common |= {"exclude_pretrained": str(folder / "list.txt"), "class_embedding": "clean"}
+    make_splits(root, **common, seen=0.6)
     labels = read_mat(folder / "i3d.mat", ["labels"])["labels"].ravel()
     drawn = []
     for number in range(1, 7):
@@ -300,17 +296,16 @@ def test_unseen_classes_are_drawn_outside_the_pretraining(actions, root) -> None
         drawn.append(tuple(np.unique(labels[unseen.ravel().astype(int) - 1])))
     assert {len(unseen) for unseen in drawn} == {3} and set().union(*drawn) == {2, 4, 6, 7, 8} and len(set(drawn)) > 1
     with pytest.raises(InputError, match="6 classes must .*got 5 of 8"):
-        make.make_splits(make.SplitsConfig(**common, seen=0.2, overwrite=True))
+        make_splits(root, **common, seen=0.2, overwrite=True)
     with pytest.raises(InputError, match="--unseen must not name the classes"):
-        make.make_splits(make.SplitsConfig(**common, unseen=("Hug",), overwrite=True))
+        make_splits(root, **common, unseen=("Hug",), overwrite=True)
 
 
 def test_splits_keep_the_word_vectors_that_later_actions_need(actions, root) -> None:
-    make, folder = splits_command, root / "hmdb_i3d"
+    folder = root / "hmdb_i3d"
     (folder / "names.txt").write_text("ride\nbike\nride bike\nhorse\nride horse\nbike horse\nhorse ride\nbike ride\n")
-    words = write_words(folder / "w.txt")
-    common = {"dataset": "hmdb_i3d", "dataroot": root, "class_names": folder / "names.txt", "class_embedding": "words"}
-    make.make_splits(make.SplitsConfig(**common, word_vectors=words, splits="1"))
+    common = {"class_names": folder / "names.txt", "class_embedding": "words"}
+    make_splits(root, **common, word_vectors=write_words(folder / "w.txt"), splits="1")
     split = read_mat(folder / "split_1" / "words_splits.mat", ["att", "text_encoder"])
     record = TextRecord.of_split(split["text_encoder"])
     expected = split["att"][:, 4] / np.linalg.norm(split["att"][:, 4])
@@ -330,40 +325,36 @@ def test_splits_that_cannot_be_made_are_refused(actions, tmp_path, changes, word
     write_features(tmp_path / "X")
     changes = {key: value if key == "splits" else tmp_path / value for key, value in changes.items()}
     with pytest.raises(InputError, match=words):
-        splits_command.make_splits(splits_command.SplitsConfig(dataset="X", dataroot=tmp_path, **changes))
+        make_splits(tmp_path, "X", **changes)
     assert not list(tmp_path.glob("X/split_*"))
 
 
 def test_names_and_vectors_are_matched_by_name(actions, tmp_path, capsys) -> None:
     """The feature file counts its classes in natural order, a list and named vectors in others."""
-    make, folder, names = splits_command, tmp_path / "X", [f"Action_{i}" for i in range(3, 11)]
+    folder, names = tmp_path / "X", [f"Action_{i}" for i in range(3, 11)]
     write_features(folder)
-    content = read_mat(folder / "i3d.mat", ["features", "labels"]) | {
-        "allclasses_names": np.array(names, dtype=object)[:, None]
-    }
-    scipy.io.savemat(folder / "i3d.mat", content)
+    cells = np.array(names, dtype=object)[:, None]
+    content = read_mat(folder / "i3d.mat", ["features", "labels"])
+    scipy.io.savemat(folder / "i3d.mat", content | {"allclasses_names": cells})
     order = np.argsort(names)  # Action_10 comes first
     assert order[0] == 7
     (folder / "names.txt").write_text("\n".join(f"action {names[k][7:]}" for k in order))
-    stored = {
-        "att": np.arange(16.0).reshape(2, 8)[:, ::-1] + 1,
-        "allclasses_names": np.array(names[::-1], dtype=object)[:, None],
-    }
+    stored = {"att": np.arange(16.0).reshape(2, 8)[:, ::-1] + 1, "allclasses_names": cells[::-1]}
     scipy.io.savemat(folder / "named.mat", stored)
-    common = {"dataset": "X", "dataroot": tmp_path, "splits": "1", "class_names": folder / "names.txt"}
-    make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "named.mat"))
+    common = {"dataset": "X", "splits": "1", "class_names": folder / "names.txt"}
+    make_splits(tmp_path, **common, class_vectors=folder / "named.mat")
     split = read_mat(folder / "split_1" / "att_splits.mat", ["att", "allclasses_names"])
     assert list(split["allclasses_names"]) == [f"action {i}" for i in range(3, 11)]
     assert np.array_equal(split["att"], np.arange(16.0).reshape(2, 8) + 1)
     assert "Note" not in capsys.readouterr().out
-    make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "vectors.npy", overwrite=True))
+    make_splits(tmp_path, **common, class_vectors=folder / "vectors.npy", overwrite=True)
     assert "Note: vectors.npy has no names: its rows are those of names.txt." in capsys.readouterr().out
     split = read_mat(folder / "split_1" / "att_splits.mat", ["att", "allclasses_names"])
     assert list(split["allclasses_names"]) == [f"action {i}" for i in range(3, 11)]
     np.testing.assert_allclose(split["att"].T[order], np.load(folder / "vectors.npy"))
     (folder / "names.txt").write_text("\n".join(["run", *(f"action {i}" for i in range(4, 11))]))
     with pytest.raises(InputError, match=r"names\.txt.*without Action_3; with the unknown run"):
-        make.make_splits(make.SplitsConfig(**common, class_vectors=folder / "named.mat", overwrite=True))
+        make_splits(tmp_path, **common, class_vectors=folder / "named.mat", overwrite=True)
 
 
 def test_names_are_cleaned() -> None:
@@ -447,13 +438,9 @@ def launch(name: str, *arguments: object) -> int:
 
 def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch, capsys) -> None:
     """8192-d features: HMDB51 as a single run, UCF101 with manual attributes as a sweep that is stopped and continued."""
-    with tree_modules("zero-shot-actions"):
-        make = splits_command
-        for name in ("hmdb_i3d", "ucf101_i3d"):
-            write_features(tmp_path / name, feature_dim=8192)
-            make.make_splits(
-                make.SplitsConfig(dataset=name, dataroot=tmp_path, class_vectors=tmp_path / name / "vectors.npy", splits="1-2")
-            )
+    for name in ("hmdb_i3d", "ucf101_i3d"):
+        write_features(tmp_path / name, feature_dim=8192)
+        make_splits(tmp_path, name, class_vectors=tmp_path / name / "vectors.npy", splits="1-2")
     np.save(tmp_path / "ucf101_i3d" / "ucf101_manual_att.npy", np.random.default_rng(1).random((8, 7)))
     flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs"]
     assert launch("hmdb51", *flags, "--split", 2) == 0
@@ -495,14 +482,8 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
 
 
 def test_a_failed_run_stops_the_sweep_and_is_named(tmp_path, monkeypatch, capsys) -> None:
-    with tree_modules("zero-shot-actions"):
-        make = splits_command
-        write_features(tmp_path / "hmdb_i3d")
-        make.make_splits(
-            make.SplitsConfig(
-                dataset="hmdb_i3d", dataroot=tmp_path, class_vectors=tmp_path / "hmdb_i3d" / "vectors.npy", splits="1"
-            )
-        )
+    write_features(tmp_path / "hmdb_i3d")
+    make_splits(tmp_path, class_vectors=tmp_path / "hmdb_i3d" / "vectors.npy", splits="1")
     flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs"]
     assert launch("hmdb51", *flags, "--splits", "16-17", "--workers", 2) == 1
     captured = capsys.readouterr()

@@ -26,15 +26,11 @@ from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.features.backbones import BackboneSpec, load_backbone
 from zslab.features.extract_command import ExtractConfig, extract_features
+from zslab.features.extraction import extract as extraction_of
 from zslab.features.images import open_image
-from zslab.features.sources import read_image_list
+from zslab.features.sources import Images, read_image_list
 
 from helpers.project import PROJECT
-
-try:
-    import torchvision
-except ImportError:
-    torchvision = None
 
 # In the order of the columns of att, which is not that of the folders.
 CLASSES = ["003.Blue_Jay", "001.Red_Owl", "004.Grey_Gull", "002.Green_Kiwi"]
@@ -77,28 +73,15 @@ def birds(tmp_path: Path) -> SimpleNamespace:
     scipy.io.savemat(dataset / "att_splits.mat", split)
     (tmp_path / "attributes.txt").write_text("".join(f"{i + 1} has_color::{i}\n" for i in range(N_ATTRIBUTES)))
     np.save(tmp_path / "words.npy", generator.random((N_ATTRIBUTES, WORD_DIM)))
-    return SimpleNamespace(
-        root=tmp_path,
-        images=tmp_path / "images",
-        list=tmp_path / "list.txt",
-        dataset=dataset,
-        labels=labels,
-        split=split,
-        files=[line.split("\t")[0] for line in lines],
-    )
+    files = [line.split("\t")[0] for line in lines]
+    places = {"root": tmp_path, "images": tmp_path / "images", "list": tmp_path / "list.txt", "dataset": dataset}
+    return SimpleNamespace(**places, labels=labels, split=split, files=files)
 
 
 def extract(birds, **changes) -> int:
     """Run the command's function in this process."""
-    flags = dict(
-        images=birds.images,
-        image_list=birds.list,
-        dataroot=birds.root / "data",
-        dataset="BIRDS",
-        backbone="descriptor",
-        batch_size=5,
-        device="cpu",
-    )
+    flags = dict(images=birds.images, image_list=birds.list, dataroot=birds.root / "data", dataset="BIRDS")
+    flags |= dict(backbone="descriptor", batch_size=5, device="cpu")
     return extract_features(ExtractConfig(**flags | changes))
 
 
@@ -125,11 +108,8 @@ def test_both_files_in_one_command(birds, is_script, monkeypatch, capsys) -> Non
         assert cli.main(command(birds, *flags)) == 0
         output = capsys.readouterr().out
     assert "16 images of 4 classes" in output and "\ndata/BIRDS/descriptor.mat: 16 images\n" in output
-    assert {path.name for path in birds.dataset.iterdir()} == {
-        "att_splits.mat",
-        "descriptor.mat",
-        "feature_map_descriptor_BIRDS.hdf5",
-    }
+    names = ["att_splits.mat", "descriptor.mat", "feature_map_descriptor_BIRDS.hdf5"]
+    assert sorted(path.name for path in birds.dataset.iterdir()) == names
     backbone = load_backbone(BackboneSpec("descriptor"))
     batch = torch.stack([backbone.prepare(open_image(birds.images / name)) for name in birds.files])
     expected_pooled, expected_maps = backbone.features(batch)
@@ -159,8 +139,8 @@ def test_both_files_in_one_command(birds, is_script, monkeypatch, capsys) -> Non
         np.testing.assert_allclose(file["original_att"][()], birds.split["original_att"].T)
 
 
-@pytest.mark.skipif(torchvision is None, reason="the extra `images` is not installed: no torchvision")
 def test_an_untrained_network_by_command(birds, capsys) -> None:
+    pytest.importorskip("torchvision", reason="the extra `images` is not installed: no torchvision")
     flags = "--backbone mobilenet_v2 --weights none --random_weights --resize 64 --crop 64 --padding tensorflow"
     flags += " --normalization half --region_type float32 --workers 3"
     assert cli.main(command(birds, *flags.split())) == 0
@@ -388,3 +368,22 @@ def test_lists_name_classes_or_number_them(separator: str, birds) -> None:
     listed = read_image_list(birds.list, birds.images, class_names=[name.replace("_", " ") for name in CLASSES])
     assert listed.files == numbered.files == birds.files and listed.labels.tolist() == birds.labels.tolist()
     assert read_image_list(birds.list, birds.images).classes == sorted(CLASSES)
+
+
+def test_one_process_at_a_time_and_no_damaged_rows(tmp_path) -> None:
+    for name in ("a.png", "b.png"):
+        Image.new("RGB", (20, 20), "orange").save(tmp_path / name)
+    images, backbone = Images(tmp_path, ["a.png", "b.png"], np.array([1, 1]), None, tmp_path), BackboneSpec("descriptor")
+    again = lambda: extraction_of(images, load_backbone(backbone), tmp_path / "partial", batch_size=1)  # noqa: E731
+    with again() as extraction:
+        assert extraction.pooled.shape[0] == 2 and len(extraction.batches) == 2
+        with pytest.raises(InputError, match="partial"), again():
+            pass
+    extraction.batches[1].write_bytes(extraction.batches[1].read_bytes()[:-3])
+    with pytest.raises(InputError, match=extraction.batches[1].name), again():
+        pass
+    extraction.batches[1].unlink()
+    with again() as repeated:
+        assert np.array_equal(repeated.pooled, extraction.pooled)
+        repeated.remove()
+    assert not (tmp_path / "partial").exists()

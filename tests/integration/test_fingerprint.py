@@ -22,17 +22,9 @@ from helpers.commands import train
 from helpers.configs import tfvaegan
 from helpers.tiny import tiny_arrays, write_tiny
 
-TINY_FLAGS = {
-    "ngh": 8,
-    "ndh": 8,
-    "nepoch": 2,
-    "batch_size": 10,
-    "critic_iter": 2,
-    "syn_num": 5,
-    "classifier_epochs": 2,
-    "device": "cpu",
-    "dataset": "TINY",
-}
+TINY_FLAGS = dict(  # fmt: skip
+    ngh=8, ndh=8, nepoch=2, batch_size=10, critic_iter=2, syn_num=5, classifier_epochs=2, device="cpu", dataset="TINY"
+)
 
 
 def read(root: Path, embedding: str = "res101") -> Dataset:
@@ -97,18 +89,9 @@ def test_it_is_the_same_wherever_the_files_lie_and_however_they_are_read(tiny, t
 
 def test_it_is_what_it_was() -> None:
     """Checkpoints hold it: another way to compute it would refuse all of them."""
-    numbers = np.arange(6)
-    dataset = Dataset(
-        "X",
-        "f",
-        "a",
-        numbers.reshape(3, 2).astype(np.float32),
-        numbers[:3],
-        np.eye(3, dtype=np.float32),
-        ["a", "b", "c"],
-        {"trainval": numbers[:2], "test_unseen": numbers[2:3]},
-        "none",
-    )
+    numbers, lists = np.arange(6), {"trainval": np.array([0, 1]), "test_unseen": np.array([2])}
+    features, attributes = numbers.reshape(3, 2).astype(np.float32), np.eye(3, dtype=np.float32)
+    dataset = Dataset("X", "f", "a", features, numbers[:3], attributes, ["a", "b", "c"], lists, "none")
     assert fingerprint(dataset) == {"content": "422866dc7bf5", "split": "18440cd972ea"}
 
 

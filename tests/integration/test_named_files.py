@@ -28,18 +28,11 @@ from zslab.features.word_vectors import read_word_vectors
 
 from helpers.action_features import write_features
 from helpers.project import PROJECT
-from helpers.region_examples import CONTENT, write_deepfashion, write_ours, write_release
+from helpers.region_examples import CONTENT, DEEPFASHION, write_deepfashion, write_ours, write_release
 from helpers.tiny import tiny_arrays, write_tiny
 
 OWN, IMAGES, ACTIONS = "docs/own-data.md", "zero-shot-images/data/README.md", "zero-shot-actions/data/README.md"
 VECTORS, WORDS = np.arange(6.0).reshape(2, 3) + 1, {"red": [1.0, 2.0], "bill": [3.0, 4.0]}
-LISTS = {
-    "list_category_cloth": "2\ncategory_name  category_type\nAnorak  1\nCape  3\n",
-    "list_attr_cloth": "2\nattribute_name  attribute_type\na-line  3\nzip  5\n",
-    "list_category_img": "2\nimage_name  category_label\nimg/A/1.jpg  1\nimg/B/1.jpg  2\n",
-    "list_attr_img": "2\nimage_name  attribute_labels\nimg/A/1.jpg  0  1\nimg/B/1.jpg  -1  1\n",
-    "list_eval_partition": "2\nimage_name  evaluation_status\nimg/A/1.jpg  train\nimg/B/1.jpg  test\n",
-}
 
 
 def text(path: Path, content: str, encoding: str = "utf-8") -> Path:
@@ -139,7 +132,7 @@ def action_set(folder: Path) -> object:
 
 
 def deepfashion(folder: Path) -> object:
-    for name, content in LISTS.items():
+    for name, content in DEEPFASHION.items():
         text(folder / f"{name}.txt", content)
     return read_annotation(folder).class_means.tolist()
 

@@ -31,7 +31,7 @@ from zslab.cli import main  # noqa: E402
 from zslab.data.formats.matfile import read_mat  # noqa: E402
 from zslab.data.xlsa17 import read_features  # noqa: E402
 from zslab.errors import InputError  # noqa: E402
-from zslab.features import video, video_files  # noqa: E402
+from zslab.features import video  # noqa: E402
 from zslab.features.extract_command import ExtractConfig, extract_features  # noqa: E402
 from zslab.features.modality import VIDEOS  # noqa: E402
 from zslab.features.splits_command import SplitsConfig, make_splits  # noqa: E402
@@ -183,7 +183,7 @@ def test_what_is_no_video_says_why_and_stops_nothing(actions, tmp_path) -> None:
 def test_the_middle_frame_stands_for_a_video(tmp_path, monkeypatch) -> None:
     draw_clip(tmp_path / "12:30.mp4", 0, n_frames=9)
     monkeypatch.chdir(tmp_path)
-    bright = np.asarray(video_files.middle_frame("12:30.mp4"))[16, :, 0] > 140
+    bright = np.asarray(video.middle_frame("12:30.mp4"))[16, :, 0] > 140
     assert bright.nonzero()[0].mean() == pytest.approx(8 + 7.5, abs=1)  # the fifth of nine: four steps of two pixels
 
 
@@ -209,7 +209,7 @@ def test_the_command_on_videos(actions, tmp_path, capsys) -> None:
         if prediction.top:
             path = Path(prediction.image)
             with Image.open(tmp_path / "drawn" / path.parent.name / f"{path.stem}.png") as drawn:
-                assert np.array_equal(drawn, annotate(video_files.middle_frame(path), prediction))
+                assert np.array_equal(drawn, annotate(video.middle_frame(path), prediction))
     assert len(list((tmp_path / "drawn").rglob("*.*"))) == 3
 
 

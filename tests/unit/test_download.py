@@ -27,10 +27,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 class Server(ThreadingHTTPServer):
-    """Serves `files` with ETag, Range and If-Range; `script` holds one misbehavior (a dict) for each coming request.
+    """Serves `files` and ranges of them; `script` holds one misbehavior for each coming request.
 
-    Misbehaviors: status=N; send=N (bytes of the body before the connection is cut); ignore_range; length=TEXT; partial (206
-    unasked); location=URL.
+    Misbehaviors: status=N; send=N (bytes of the body before the connection is cut).
     """
 
     daemon_threads = True
@@ -40,10 +39,7 @@ class Server(ThreadingHTTPServer):
         self.files: dict[str, bytes] = {}
         self.script: deque[dict] = deque()
         self.seen: list[dict] = []  # of every request: path, range, and how many bytes of body were promised
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
+        self.url = f"http://127.0.0.1:{self.server_port}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -56,26 +52,9 @@ class Handler(BaseHTTPRequestHandler):
         self.server.seen.append(seen)
         if "status" in act or body is None:
             return self.send_error(act.get("status", 404))
-        if "location" in act:
-            self.send_response(302)
-            self.send_header("Location", act["location"])
-            return self.end_headers()
-        etag, total, start = f'"{hashlib.md5(body).hexdigest()}"', len(body), 0
-        if seen["range"] and not act.get("ignore_range"):
-            start = int(re.fullmatch(r"bytes=(\d+)-", seen["range"])[1])
-            if start >= total:
-                self.send_response(416)
-                self.send_header("Content-Range", f"bytes */{total}")
-                return self.end_headers()
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-        elif "partial" in act:
-            self.send_response(206)
-            self.send_header("Content-Range", f"bytes 5-{total - 1}/{total}")
-        else:
-            self.send_response(200)
-        self.send_header("ETag", etag)
-        self.send_header("Content-Length", act.get("length", str(total - start)))
+        total, start = len(body), int(re.fullmatch(r"bytes=(\d+)-", seen["range"] or "bytes=0-")[1])
+        self.send_response(416 if start >= total else 206 if seen["range"] else 200)
+        self.send_header("Content-Length", str(total - start))
         self.end_headers()
         seen["sent"] = min(total - start, act.get("send", total))
         self.wfile.write(body[start : start + seen["sent"]])

@@ -15,8 +15,7 @@ import pytest
 import scipy.io
 
 from zslab.data.formats.arrays import read_matrix
-from zslab.data.formats.hdf5 import open_hdf5
-from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.matfile import open_hdf5, read_mat
 from zslab.data.region_file import RegionFile
 from zslab.errors import InputError
 from zslab.utils import files

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image, ImageFile
 
 from zslab.errors import InputError
-from zslab.features import video_files
+from zslab.features import video
 from zslab.features.images import SUFFIXES, find_white, open_image
 from zslab.features.sources import find_files, read_class_folders
 
@@ -208,16 +208,8 @@ def test_cmyk_becomes_rgb(tmp_path) -> None:
 
 
 # EXIF's number -> how the stored rows and columns come upright
-UPRIGHT = {
-    1: lambda a: a,
-    2: np.fliplr,
-    3: lambda a: np.rot90(a, 2),
-    4: np.flipud,
-    5: lambda a: a.transpose(1, 0, 2),
-    6: lambda a: np.rot90(a, -1),
-    7: lambda a: np.rot90(a.transpose(1, 0, 2), 2),
-    8: np.rot90,
-}
+UPRIGHT = {1: lambda a: a, 2: np.fliplr, 3: lambda a: np.rot90(a, 2), 4: np.flipud, 5: lambda a: a.transpose(1, 0, 2)}
+UPRIGHT |= {6: lambda a: np.rot90(a, -1), 7: lambda a: np.rot90(a.transpose(1, 0, 2), 2), 8: np.rot90}
 
 
 @pytest.mark.parametrize("orientation", UPRIGHT)
@@ -286,19 +278,10 @@ def test_what_is_no_complete_image_is_named(tmp_path) -> None:
     (tmp_path / "folder.png").mkdir()
     (tmp_path / "page.jpg").write_text("\n<!DOCTYPE html><title>Not found</title>")
     (tmp_path / "planes.tif").write_bytes(tiff(DEEP, planes=2))
-    found = {
-        "cut.jpg": "",
-        "cut.png": "",
-        "flipped.png": "",
-        "text.jpg": "a file of another kind",
-        "empty.png": "an empty file",
-        "postscript.jpg": "a file of another kind",
-        "photo.heic": "a file of another kind",
-        "folder.png": "a folder",
-        "page.jpg": "a web page",
-        "planes.tif": "16 bits with a plane for each color",
-        "none.png": "no such file",
-    }
+    found = dict.fromkeys(("cut.jpg", "cut.png", "flipped.png"), "")
+    found |= dict.fromkeys(("text.jpg", "postscript.jpg", "photo.heic"), "a file of another kind")
+    found |= {"empty.png": "an empty file", "folder.png": "a folder", "page.jpg": "a web page", "none.png": "no such file"}
+    found["planes.tif"] = "16 bits with a plane for each color"
     for name, got in found.items():
         with pytest.raises(InputError, match=rf"{name}: .* must be .*got .*{got}"):
             open_image(tmp_path / name)
@@ -315,10 +298,15 @@ def test_arrays_that_are_no_images_are_refused(array: np.ndarray) -> None:
 # ---- folders ------------------------------------------------------------------------------------------------------------
 
 
+def touch(folder: Path, names: str) -> None:
+    """Make empty files, whose names are separated by spaces."""
+    for name in names.split():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
 def test_images_of_a_folder_are_found_sorted_and_once(tmp_path) -> None:
-    for name in ("b/2.JPG", "b/deep/1.png", "a.webp", "notes.txt", "b/._2.jpg", "odd.dat"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "b/2.JPG b/deep/1.png a.webp notes.txt b/._2.jpg odd.dat")
     found = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path], SUFFIXES, "image")]
     assert found == ["a.webp", "b/2.JPG", "b/deep/1.png"]
     named = find_files([tmp_path / "odd.dat", tmp_path / "b", str(tmp_path / "b" / "2.JPG")], SUFFIXES, "image")
@@ -355,37 +343,23 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch
     assert open_image(tmp_path / "a.jpg").size == (200, 150) and open_image(tmp_path / "a.png").size == (400, 300)
 
 
-@pytest.mark.parametrize("suffixes", [SUFFIXES, video_files.SUFFIXES])
+@pytest.mark.parametrize("suffixes", [SUFFIXES, video.SUFFIXES])
 def test_files_that_are_ignored_are_counted_once(suffixes: tuple[str, ...], tmp_path, caplog) -> None:
     kind = "image" if suffixes == SUFFIXES else "video"
-    for name in (
-        "a/1" + suffixes[0],
-        "a/deep/2" + suffixes[1].upper(),
-        "a/x.txt",
-        "b/y.TXT",
-        "b/z.pdf",
-        "b/README",
-        "b/.hidden",
-    ):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, f"a/1{suffixes[0]} a/deep/2{suffixes[1].upper()} a/x.txt b/y.TXT b/z.pdf b/README b/.hidden")
     folder = read_class_folders(tmp_path, suffixes, kind)
     assert folder.classes == ["a"] and len(folder) == 2
-    record = caplog.records[0]
     words = f"Ignored files without {'an' if kind == 'image' else 'a'} {kind} suffix: 2 .txt, 1 .pdf, 1 without a suffix"
-    assert record.getMessage() == words
+    assert caplog.messages[0] == words
     caplog.clear()
-    assert len(find_files([tmp_path / "a", tmp_path / "b"], suffixes, kind)) == 2
-    assert [record.getMessage() for record in caplog.records] == [words]
+    assert len(find_files([tmp_path / "a", tmp_path / "b"], suffixes, kind)) == 2 and caplog.messages == [words]
 
 
 def test_what_is_no_file_of_a_class_is_named(tmp_path, caplog) -> None:
-    for name in ("a/1.jpg", "b/1.cr2", "loose.jpg", "a/.thumbnails/1.jpg", "a/@eaDir/1.jpg", "__MACOSX/a/1.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "a/1.jpg b/1.cr2 loose.jpg a/.thumbnails/1.jpg a/@eaDir/1.jpg __MACOSX/a/1.jpg")
     folder = read_class_folders(tmp_path, SUFFIXES, "image")
     assert folder.files == ["a/1.jpg"] and folder.classes == ["a"]
-    assert [record.getMessage() for record in caplog.records] == [
+    assert caplog.messages == [
         "Ignored files without an image suffix: 1 .cr2",
         "Ignored images outside the folders of classes: loose.jpg",
         "Ignored folders without images: b",
@@ -394,9 +368,7 @@ def test_what_is_no_file_of_a_class_is_named(tmp_path, caplog) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "O_DIRECTORY"), reason="links need rights that Windows seldom gives")
 def test_links_are_followed_but_not_in_circles(tmp_path) -> None:
-    for name in ("birds/a/1.jpg", "birds/b/2.jpg", "elsewhere/deep/3.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "birds/a/1.jpg birds/b/2.jpg elsewhere/deep/3.jpg")
     a = tmp_path / "birds" / "a"
     (a / "more").symlink_to(tmp_path / "elsewhere")
     (a / "up").symlink_to(tmp_path / "birds")
@@ -409,9 +381,7 @@ def test_links_are_followed_but_not_in_circles(tmp_path) -> None:
 
 
 def test_folders_of_parts_above_those_of_classes(tmp_path, caplog) -> None:
-    for name in ("train/a/1.jpg", "train/b/2.jpg", "Test/a/3.jpg", "Test/c/4.jpg"):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
+    touch(tmp_path, "train/a/1.jpg train/b/2.jpg Test/a/3.jpg Test/c/4.jpg")
     folder = read_class_folders(tmp_path, SUFFIXES, "image")
     assert folder.files == ["Test/a/3.jpg", "train/a/1.jpg", "train/b/2.jpg", "Test/c/4.jpg"]
     assert folder.classes == ["a", "b", "c"] and folder.labels.tolist() == [1, 1, 2, 3] and "Test, train" in caplog.text

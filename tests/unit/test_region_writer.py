@@ -1,4 +1,4 @@
-"""Writing region files: whole or not at all, whatever happens, and nothing that half precision cannot hold."""
+"""Writing and repacking region files: whole or not at all, and nothing that half precision cannot hold."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ import h5py
 import numpy as np
 import pytest
 
+from zslab.cli import main
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.region_file import RegionFile
 from zslab.data.region_writer import write_region_file
 from zslab.errors import InputError
 
-from helpers.region_examples import CONTENT, GRID, D, N, write_maps, write_ours
+from helpers.region_examples import CONTENT, GRID, D, N, write_deepfashion, write_maps, write_ours, write_release
 
 
 def blocks(size: int = 10, die_at: int | None = None) -> Iterator[np.ndarray]:
@@ -68,15 +69,8 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
             maps = np.zeros((100, 64, 7, 7), np.float16)
             try:
-                write_region_file(
-                    tmp_path / "maps.hdf5",
-                    [maps] * 5,
-                    shape=(500, 64, 7, 7),
-                    dtype="float16",
-                    labels=np.zeros(500),
-                    locations={},
-                    att=None,
-                )
+                how = {"shape": (500, 64, 7, 7), "dtype": "float16", "labels": np.zeros(500), "locations": {}}
+                write_region_file(tmp_path / "maps.hdf5", [maps] * 5, **how)
             except InputError as error:
                 os._exit(7 if "write" in str(error) or "written" in str(error) else 8)
         finally:
@@ -102,16 +96,27 @@ def test_289_000_images_cost_no_memory_to_open(tmp_path: Path) -> None:
 
 def test_the_mean_over_the_regions_stands_in_for_pooled_features(tmp_path: Path) -> None:
     maps = CONTENT["feature_map"]
-    write_region_file(
-        tmp_path / "maps.hdf5",
-        blocks(),
-        shape=(N, D, *GRID),
-        dtype="float32",
-        labels=CONTENT["labels"],
-        locations={},
-        att=None,
-        pooled="mean",
-    )
+    how = {"shape": (N, D, *GRID), "dtype": "float32", "labels": CONTENT["labels"], "locations": {}}
+    write_region_file(tmp_path / "maps.hdf5", blocks(), **how, att=None, pooled="mean")
     with h5py.File(tmp_path / "maps.hdf5") as file:
         np.testing.assert_allclose(file["pooled"], maps.astype(np.float64).mean((2, 3)), atol=1e-6)
         assert file["pooled"].dtype == np.float32
+
+
+@pytest.mark.parametrize("layout", ["release", "deepfashion"])
+def test_repacking_keeps_everything_and_streams(tmp_path: Path, capsys, layout: str) -> None:
+    source, target, options = tmp_path / "source.hdf5", tmp_path / "target.hdf5", {"drop_absent_classes": True}
+    (write_release if layout == "release" else write_deepfashion)(source)
+    assert main(["repack", str(source), str(target), "--dtype", "float32"]) == 0
+    before, after = read_region_maps(source, **options), read_region_maps(target, **options)
+    assert after.regions.streams and not before.regions.streams
+    rows = np.arange(after.regions.n)
+    assert np.array_equal(before.regions.read(rows), after.regions.read(rows))
+    assert np.allclose(after.features, before.regions.read(rows).astype(np.float32).mean((2, 3)), atol=1e-6)
+    assert np.array_equal(before.labels, after.labels) and np.array_equal(before.attributes, after.attributes)
+    assert before.image_files == after.image_files and before.counts == after.counts
+    for name, rows in before.locations.items():
+        assert np.array_equal(rows, after.locations[name])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["source.hdf5", "target.hdf5"]
+    assert main(["repack", str(tmp_path / "nowhere.hdf5"), str(target)]) == 1
+    assert "nowhere.hdf5" in capsys.readouterr().err

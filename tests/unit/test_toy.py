@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat
 
+from zslab.data.region_dataset import read_region_maps
+from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.features import descriptor
-from zslab.toy import dataset as toy
-from zslab.toy import render, species
+from zslab.toy import dataset, regions, render, species
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +28,7 @@ INDEX_KEYS = ("trainval_loc", "train_loc", "val_loc", "test_seen_loc", "test_uns
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return toy.make_toy(tmp_path_factory.mktemp("first"), seed=0, images_per_class=PER_CLASS)
+    return dataset.make_toy(tmp_path_factory.mktemp("first"), seed=0, images_per_class=PER_CLASS)
 
 
 @pytest.fixture(scope="module")
@@ -50,8 +51,8 @@ def class_sets(data: dict[str, np.ndarray]) -> dict[str, set[int]]:
 
 def test_same_seed_same_bytes_and_other_seed_other_images(folder: Path, tmp_path: Path) -> None:
     first = digests(folder)
-    again = digests(toy.make_toy(tmp_path / "again", seed=0, images_per_class=PER_CLASS))
-    other = digests(toy.make_toy(tmp_path / "other", seed=1, images_per_class=PER_CLASS))
+    again = digests(dataset.make_toy(tmp_path / "again", seed=0, images_per_class=PER_CLASS))
+    other = digests(dataset.make_toy(tmp_path / "other", seed=1, images_per_class=PER_CLASS))
     assert first == again
     photos = [name for name in first if name.endswith(".png")]
     assert len(photos) == len(species.SPECIES) * PER_CLASS
@@ -61,28 +62,28 @@ def test_same_seed_same_bytes_and_other_seed_other_images(folder: Path, tmp_path
 
 
 def test_processes_give_the_same_bytes_as_one(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toy, "IMAGES_PER_PROCESS", 1)
+    monkeypatch.setattr(dataset, "IMAGES_PER_PROCESS", 1)
     monkeypatch.setattr(joblib, "cpu_count", lambda: 2)
-    assert os.getpid() not in list(toy.map_in_order(lambda _: os.getpid(), range(3), images=3))
-    assert digests(toy.make_toy(tmp_path, seed=0, images_per_class=PER_CLASS)) == digests(folder)
+    assert os.getpid() not in list(dataset.map_in_order(lambda _: os.getpid(), range(3), images=3))
+    assert digests(dataset.make_toy(tmp_path, seed=0, images_per_class=PER_CLASS)) == digests(folder)
 
 
 def test_an_existing_copy_is_kept_and_an_older_one_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # What a copy holds does not matter here: a stand-in writes in no time.
-    monkeypatch.setattr(toy, "_write_everything", stand_in_writer)
-    folder = toy.make_toy(tmp_path, seed=0)
+    monkeypatch.setattr(dataset, "_write_everything", stand_in_writer)
+    folder = dataset.make_toy(tmp_path, seed=0)
     before = (folder / "parts.csv").stat().st_ino
-    assert toy.make_toy(tmp_path, seed=0) == folder
+    assert dataset.make_toy(tmp_path, seed=0) == folder
     assert (folder / "parts.csv").stat().st_ino == before
-    toy.make_toy(tmp_path, seed=7)
+    dataset.make_toy(tmp_path, seed=7)
     assert (folder / "parts.csv").read_text() == "7"
-    monkeypatch.setattr(toy, "VERSION", toy.VERSION + 1)
-    toy.make_toy(tmp_path, seed=7)
-    assert json.loads((folder / "manifest.json").read_text())["version"] == toy.VERSION
+    monkeypatch.setattr(dataset, "VERSION", dataset.VERSION + 1)
+    dataset.make_toy(tmp_path, seed=7)
+    assert json.loads((folder / "manifest.json").read_text())["version"] == dataset.VERSION
     assert [path.name for path in tmp_path.iterdir()] == ["TOY"]
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match="manifest.json"):  # it may be anything
-        toy.make_toy(tmp_path, seed=7)
+        dataset.make_toy(tmp_path, seed=7)
     assert (folder / "parts.csv").read_text() == "7"
 
 
@@ -92,7 +93,7 @@ def stand_in_writer(folder: Path, seed: int, images_per_class: int) -> None:
 
 @pytest.mark.parametrize("failure", [KeyboardInterrupt, RuntimeError, OSError(28, "No space left on device")])
 def test_an_interrupted_render_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failure) -> None:
-    real, calls = toy.render_bird, []
+    real, calls = dataset.render_bird, []
 
     def fails_midway(*args, **kwargs):
         calls.append(1)
@@ -100,17 +101,17 @@ def test_an_interrupted_render_leaves_nothing(tmp_path: Path, monkeypatch: pytes
             raise failure
         return real(*args, **kwargs)
 
-    monkeypatch.setattr(toy, "render_bird", fails_midway)
+    monkeypatch.setattr(dataset, "render_bird", fails_midway)
     expected = InputError if isinstance(failure, OSError) else failure
     with pytest.raises(expected):
-        toy.make_toy(tmp_path, images_per_class=PER_CLASS)
+        dataset.make_toy(tmp_path, images_per_class=PER_CLASS)
     assert len(calls) == 12 and list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("arguments", [{"seed": -1}, {"seed": 2**32}, {"images_per_class": 4}])
 def test_arguments_out_of_range(tmp_path: Path, arguments: dict[str, int]) -> None:
     with pytest.raises(InputError, match=next(iter(arguments))):
-        toy.make_toy(tmp_path, **arguments)
+        dataset.make_toy(tmp_path, **arguments)
 
 
 def test_shapes_and_counts(folder: Path, data: dict[str, np.ndarray]) -> None:
@@ -286,6 +287,40 @@ def test_pooled_descriptor_is_normalized_and_mirror_blind() -> None:
 
 
 def test_a_launcher_takes_the_birds_that_are_there_and_renders_them_where_there_are_none(folder, tmp_path, monkeypatch) -> None:
-    assert toy.open_toy(folder.parent) == folder
-    monkeypatch.setattr(toy, "make_toy", lambda root: root / "rendered")
-    assert toy.open_toy(tmp_path) == tmp_path / "rendered"
+    assert dataset.open_toy(folder.parent) == folder
+    monkeypatch.setattr(dataset, "make_toy", lambda root: root / "rendered")
+    assert dataset.open_toy(tmp_path) == tmp_path / "rendered"
+
+
+# ---- region maps --------------------------------------------------------------------------------------------------------
+
+
+def test_region_maps_are_the_descriptors_of_the_images_beside_the_same_split(toy: Path) -> None:
+    maps, pooled = read_region_maps(regions.make_toy_regions(toy)), read_xlsa17(toy.parent, "TOY", "descriptor", "att")
+    assert maps.regions.feature_dim == 137 and maps.regions.grid == (7, 7) and maps.regions.n == 240
+    rows = [3, 120, 199]
+    photos = np.stack([np.asarray(Image.open(toy / maps.image_files[row])) for row in rows])
+    expected = descriptor.region_descriptors(photos).transpose(0, 3, 1, 2).astype(np.float16)
+    np.testing.assert_array_equal(maps.regions.read(np.array(rows)), expected)
+    np.testing.assert_array_equal(maps.labels, pooled.labels)
+    np.testing.assert_allclose(maps.attributes, pooled.attributes, atol=1e-6)
+    np.testing.assert_allclose(maps.features, pooled.features, atol=1e-6)
+    assert maps.class_names == pooled.class_names and maps.split_version == "v2"
+    for name, locations in pooled.locations.items():
+        np.testing.assert_array_equal(maps.locations[name], locations)
+    assert maps.attribute_names == list(species.ATTRIBUTES) and '"descriptor"' in maps.backbone
+    assert maps.word_vectors.shape == (48, 300)
+
+
+def test_region_maps_are_made_once(toy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regions, "write_region_file", None)
+    assert regions.make_toy_regions(toy).parent == toy
+
+
+def test_attributes_that_share_words_are_alike() -> None:
+    names = ["has_wing_color::red", "has_wing_color::grey", "has_tail_color::red", "has_bill_shape::hooked"]
+    vectors = regions.word_vectors(names)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    same = unit @ unit.T
+    assert same[0, 1] == pytest.approx(2 / 3, abs=0.15) and same[0, 2] == pytest.approx(2 / 3, abs=0.15)
+    assert abs(same[0, 3]) < 0.2 and np.array_equal(vectors, regions.word_vectors(names))

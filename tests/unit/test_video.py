@@ -20,13 +20,15 @@ torchvision = pytest.importorskip("torchvision", reason="the extra `video` is no
 from zslab.data.formats.matfile import read_mat  # noqa: E402
 from zslab.data.xlsa17 import read_features  # noqa: E402
 from zslab.errors import InputError  # noqa: E402
-from zslab.features import video, video_files  # noqa: E402
+from zslab.features import video  # noqa: E402
 from zslab.features.extract_command import ExtractConfig, extract_features  # noqa: E402
 from zslab.features.splits_command import SplitsConfig, make_splits  # noqa: E402
 
 from helpers.clips import SMALL, draw_clip  # noqa: E402
 
 pytestmark = pytest.mark.slow
+
+NAMES = [name for name in torchvision.models.list_models(torchvision.models.video) if name.split("_")[0] in video.SAMPLING]
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,7 @@ def test_windows_are_where_a_hand_count_puts_them(n_frames, length, step, n_wind
     assert video.window_indices(n_frames, length, step, n_windows).tolist() == expected
 
 
-@pytest.mark.parametrize("name", video.backbone_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_every_backbone_gives_the_input_of_its_last_linear_layer(name: str) -> None:
     with torch.device("meta"):  # shapes alone, so that all networks take no time
         network = torchvision.models.get_model(name, weights=None).eval()
@@ -103,7 +105,7 @@ def test_every_backbone_gives_the_input_of_its_last_linear_layer(name: str) -> N
 
 
 def test_sampling_is_that_of_the_weights_documentation() -> None:
-    for name in video.backbone_names():
+    for name in NAMES:
         frames, rate = video.SAMPLING[name.split("_")[0]]
         text = torchvision.models.get_model_weights(name).DEFAULT.meta["_docs"]
         assert f"clip_len={frames}" in text and f"frame_rate={rate:g}" in text
@@ -156,7 +158,7 @@ def test_images_stand_as_the_phone_was_held(backbone, tmp_path) -> None:
     spy = torch.nn.Module()
     spy.forward = lambda frame: seen.append(frame) or backbone.transform(frame)
     seen_with(backbone, 1, transform=spy).read(path)
-    assert seen[0].shape == (1, 3, 64, 32) and video_files.middle_frame(path).size == (32, 64)
+    assert seen[0].shape == (1, 3, 64, 32) and video.middle_frame(path).size == (32, 64)
     bright = (seen[0][0, 0] > 140).nonzero().float().mean(0)
     assert bright[0] < 20 and bright[1] < 20  # a quarter turn clockwise leaves it at the top
 
@@ -209,7 +211,7 @@ def test_damaged_videos_are_listed_and_left_out(quick, clips, tmp_path, capsys) 
 def test_what_is_no_complete_video_is_refused(tmp_path) -> None:
     for suffix in (".mp4", ".avi", ".mkv", ".ts"):  # one frame makes a complete one
         draw_clip(tmp_path / f"a{suffix}", 4, n_frames=1)
-        assert video_files.middle_frame(tmp_path / f"a{suffix}").size == (64, 64)
+        assert video.middle_frame(tmp_path / f"a{suffix}").size == (64, 64)
     content = bytearray((tmp_path / "a.mp4").read_bytes())
     entry = content.index(b"stsd") + 12  # the size of the first description of samples
     content[entry : entry + 4] = b"\xff" * 4  # for which FFmpeg says that it lacks memory
@@ -229,7 +231,7 @@ def test_what_is_no_complete_video_is_refused(tmp_path) -> None:
         ("no", "No such"),
     ):
         with pytest.raises(InputError, match=f"{name}: the file must be a complete video .*got {got}"):
-            video_files.middle_frame(tmp_path / name)
+            video.middle_frame(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])

@@ -30,7 +30,7 @@ from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec, ImageBackbone, load_backbone
 from zslab.features.extract_command import NetworkFlags
-from zslab.features.extraction import extract, write_unreadable
+from zslab.features.extraction import check_readable, extract
 from zslab.features.images import SUFFIXES
 from zslab.features.networks import CLIP
 from zslab.features.sources import (
@@ -189,14 +189,9 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
         batch_size=config.batch_size,
         workers=config.workers,
         max_pixels=config.max_pixels,
-        skip_unreadable=config.skip_unreadable,
     ) as extraction:
         left_out = extraction.unreadable
-        if left_out and not config.skip_unreadable:
-            write_unreadable(listing, found, left_out)
-            got = f"{len(left_out)} that cannot be, such as {found.files[min(left_out)]}"
-            fix = f"Replace or remove them and repeat the command ({listing} lists them), or pass --skip_unreadable."
-            raise InputError("all images must be readable", where=found.root, got=got, fix=fix)
+        check_readable(listing, found, left_out, config.skip_unreadable)
         images, _ = leave_out(found, None, left_out)
         is_seen, copy_of = _seen_classes(images, table, unseen), find_copies(images)
         generator = np.random.default_rng(config.seed)
@@ -217,7 +212,6 @@ def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) 
             split, maps = Split(scaled, table.values, table.class_names, rows), folder / f"{regions}.hdf5"
             extraction.write_regions(maps, images, split, attribute_names=table.attribute_names, word_vectors=vectors)
         extraction.remove()
-    write_unreadable(listing, found, left_out)
     named = {"attribute_names": np.array([[name] for name in table.attribute_names], dtype=object)}
     if text is None:
         write_attribute_table(folder / "class_attributes.csv", table)

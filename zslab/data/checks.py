@@ -73,13 +73,11 @@ def check_attributes(att: np.ndarray, path: Path) -> np.ndarray:
         raise InputError(must, where=path, got=got, fix="Save it as one.")
     attributes = att.T.astype(np.float64)
     with np.errstate(over="ignore"):
-        norms = np.linalg.norm(attributes, axis=1)
-    bad = np.flatnonzero(~np.isfinite(norms) | (norms == 0))
-    if len(bad):
+        norms = np.linalg.norm(attributes, axis=1, keepdims=True)
+    if len(bad := np.flatnonzero(~np.isfinite(norms) | (norms == 0))):
         must, got = "every class must have a finite, non-zero attribute vector", f"{len(bad)} without, first class {bad[0] + 1}"
         raise InputError(must, where=path, got=got, fix="Fill in or remove those classes.")
-    unit: np.ndarray = attributes / norms[:, None]
-    return unit.astype(np.float32)
+    return np.asarray(attributes / norms, dtype=np.float32)
 
 
 def missing_value_note(att: np.ndarray) -> list[str]:

@@ -16,10 +16,9 @@ spaces. Categories are numbered from 1 in the order of list_category_cloth.txt.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from tqdm import tqdm
@@ -33,8 +32,6 @@ from zslab.utils.flags import parse_numbers
 LISTS = ("list_category_cloth", "list_attr_cloth", "list_category_img", "list_attr_img", "list_eval_partition")
 STATUSES = ("train", "val", "test")
 FIX = "Take the list from the archive again."
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,55 +60,41 @@ def convert_lists(config: ListsConfig) -> None:
 
 @dataclass(frozen=True)
 class Annotation:
-    """The content of the five lists: C classes, A attributes, and N images in the order of list_attr_img.txt.
-
-    Attributes:
-        image_files: N paths relative to the folder that holds img/.
-        labels: (N,) int64, category numbers, 1-based.
-        statuses: (N,) of STATUSES.
-        class_means: (C, A) float64, mean annotation of the class's images, -1 ... 1; zeros where it has no image.
-    """
+    """The content of the five lists: C classes, A attributes, and N images in the order of list_attr_img.txt."""
 
     class_names: list[str]
     attribute_names: list[str]
-    image_files: list[str]
-    labels: np.ndarray
-    statuses: np.ndarray
-    class_means: np.ndarray
+    image_files: list[str]  # N paths relative to the folder that holds img/
+    labels: np.ndarray  # (N,) int64, category numbers, 1-based
+    statuses: np.ndarray  # (N,) of STATUSES
+    class_means: np.ndarray  # (C, A) float64, mean annotation of the class's images, -1 ... 1; zeros where it has none
 
 
 def read_annotation(folder: Path) -> Annotation:
     """Read the lists in `folder`, or in its Anno, Anno_coarse and Eval, as the archive has them."""
     files = {name: _find(Path(folder), f"{name}.txt") for name in LISTS}
     class_names, attribute_names = (
-        [line.rsplit(maxsplit=1)[0] for _, line in _lines(files[name], r".*\S\s+\d{1,9}", "a name and the number of its type")]
-        for name in LISTS[:2]
+        [entry[0] for entry in _entries(files[name], r"(.*\S)\s+\d{1,9}", name.split("_")[1])] for name in LISTS[:2]
     )
-    number_of = _per_image(files["list_category_img"], {str(n): n for n in range(1, len(class_names) + 1)})
-    status_of = _per_image(files["list_eval_partition"], {status: status for status in STATUSES})
+    category, status = (
+        dict(_entries(files[name], rf"(\S+)\s+({'|'.join(values)})", "image_name"))
+        for name, values in ((LISTS[2], map(str, range(1, len(class_names) + 1))), (LISTS[4], STATUSES))
+    )
+    sums, counts = np.zeros((len(class_names), len(attribute_names)), np.int64), np.zeros(len(class_names), np.int64)
     image_files = []
-    sums = np.zeros((len(class_names), len(attribute_names)), dtype=np.int64)
-    counts = np.zeros(len(class_names), dtype=np.int64)
-    values_of_image = rf"\S+(\s+(-1|0|1)){{{len(attribute_names)}}}"
-    lines = _lines(files["list_attr_img"], values_of_image, f"an image and {len(attribute_names)} of -1, 0 and 1")
-    for _, line in tqdm(lines, desc="annotations", unit="image", mininterval=1, disable=None):
-        image, values = line.split(maxsplit=1)
-        if image not in number_of or image not in status_of:
-            raise InputError("every list must have the same images", where=files["list_attr_img"], got=image, fix=FIX)
-        sums[number_of[image] - 1] += np.fromstring(values, dtype=np.int8, sep=" ")
-        counts[number_of[image] - 1] += 1
+    entries = _entries(files[LISTS[3]], rf"(\S+)((?:\s+(?:-1|0|1)){{{len(attribute_names)}}})", "image_name")
+    for image, values in tqdm(entries, desc="annotations", unit="image", mininterval=1, disable=None):
+        if image not in category or image not in status:
+            raise InputError("every list must have the same images", where=files[LISTS[3]], got=image, fix=FIX)
+        sums[int(category[image]) - 1] += np.fromstring(values, dtype=np.int8, sep=" ")
+        counts[int(category[image]) - 1] += 1
         image_files.append(image)
-    if not len(set(image_files)) == len(image_files) == len(number_of) == len(status_of):
-        got = f"{len(set(image_files))} different images in {len(image_files)} lines, and {len(number_of)} and {len(status_of)}"
-        raise InputError("every list must have every image once", where=files["list_attr_img"], got=got, fix=FIX)
-    return Annotation(
-        class_names,
-        attribute_names,
-        image_files,
-        np.array([number_of[image] for image in image_files]),
-        np.array([status_of[image] for image in image_files]),
-        sums / np.maximum(counts, 1)[:, None],
-    )
+    if not len(image_files) == len(category) == len(status):
+        got = f"{len(image_files)}, {len(category)} and {len(status)} images"
+        raise InputError("every list must have the same images", where=folder, got=got, fix=FIX)
+    labels = np.array([int(category[image]) for image in image_files])
+    statuses = np.array([status[image] for image in image_files])
+    return Annotation(class_names, attribute_names, image_files, labels, statuses, sums / np.maximum(counts, 1)[:, None])
 
 
 def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) -> dict[str, int]:
@@ -130,44 +113,34 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
         must = "every unseen class must have images" if empty else "every seen class must have images of status train or val"
         got = f"none of {examples(empty or [names[number - 1] for number in untrained])}"
         raise InputError(must, where="unseen classes", got=got, fix="Correct the category numbers, counted from 1.")
-    masks = {"trainval_loc": ~is_unseen & ~is_test, "test_seen_loc": ~is_unseen & is_test, "test_unseen_loc": is_unseen}
-    kept, lists = [names[number - 1] for number in present], {name: np.flatnonzero(mask) + 1 for name, mask in masks.items()}
-    write_split(folder / "att_splits.mat", annotation.class_means[present - 1], kept, lists)
+    masks = {"trainval": ~is_unseen & ~is_test, "test_seen": ~is_unseen & is_test, "test_unseen": is_unseen}
+    lists = {f"{name}_loc": np.flatnonzero(mask) + 1 for name, mask in masks.items()}
+    write_split(folder / "att_splits.mat", annotation.class_means[present - 1], [names[n - 1] for n in present], lists)
     columns = np.searchsorted(present, labels) + 1
     images = (f"{image}\t{column}\n" for image, column in zip(annotation.image_files, columns))
     write_text(folder / "image_list.txt", "".join(images))
     attributes = (f"{number} {name}\n" for number, name in enumerate(annotation.attribute_names, start=1))
     write_text(folder / "attributes.txt", "".join(attributes))
-    sizes = {name.removesuffix("_loc"): int(mask.sum()) for name, mask in masks.items()}
     n_unseen = len(set(unseen))
-    return sizes | {"seen classes": len(present) - n_unseen, "unseen classes": n_unseen, "left out": len(names) - len(present)}
+    classes = {"seen classes": len(present) - n_unseen, "unseen classes": n_unseen, "left out": len(names) - len(present)}
+    return {name: int(mask.sum()) for name, mask in masks.items()} | classes
 
 
-def _per_image(path: Path, allowed: Mapping[str, T]) -> dict[str, T]:
-    """Return image -> value of a list with one value an image; `allowed` maps the texts of values to values."""
-    values: dict[str, T] = {}
-    for number, line in _lines(path, r"\S+\s+\S+", "an image and its value"):
-        image, value = line.split()
-        if image in values or value not in allowed:
-            must = f"an image must stand there once, with one of {examples(list(allowed))}"
-            raise InputError(must, where=f"{path}, line {number}", got=line, fix=FIX)
-        values[image] = allowed[value]
-    return values
-
-
-def _lines(path: Path, pattern: str, what: str) -> Iterator[tuple[int, str]]:
-    """Yield line numbers and entries of a list, which begins with their number and a line of column names."""
-    count, entry = 0, re.compile(pattern)
+def _entries(path: Path, pattern: str, column: str) -> Iterator[tuple[str, ...]]:
+    """Yield the groups that a pattern finds in the entries of a list; no image may have two."""
+    entry, images, count = re.compile(pattern), set[str](), 0
     with readable(path, "the list must be text", FIX, (OSError, UnicodeDecodeError)), open(path, encoding="utf-8") as file:
         announced, header = file.readline().strip(), file.readline()
         for number, line in enumerate(file, start=3):
             if line.strip():
+                match = entry.fullmatch(line.strip())
+                if match is None or match[1] in images:
+                    must = "an entry must have the values that are allowed, and an image one entry"
+                    raise InputError(must, where=f"{path}, line {number}", got=line.strip(), fix=FIX)
+                images |= {match[1]} if column == "image_name" else set()
                 count += 1
-                if not entry.fullmatch(line.strip()):
-                    raise InputError(f"an entry must be {what}", where=f"{path}, line {number}", got=line.strip(), fix=FIX)
-                yield number, line.strip()
-    column = {"list_category_cloth": "category_name", "list_attr_cloth": "attribute_name"}.get(path.stem, "image_name")
-    if announced != str(count) or header.split()[:1] != [column]:
+                yield match.groups()
+    if announced != str(count) or not header.startswith(column):
         must = f"the list must begin with the number of its {count} entries and a line with {column}"
         raise InputError(must, where=path, got=f"{announced!r}, {header.strip()!r}", fix=FIX)
 

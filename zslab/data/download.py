@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import shutil
 import zipfile
 from collections.abc import Callable, Collection, Sequence
@@ -43,7 +42,6 @@ from zslab.utils.names import find_names
 
 log = logging.getLogger(__name__)
 
-ARCHIVES = "archives"
 FILES, SENTENCES = ("res101.mat", "att_splits.mat"), "sent_splits.mat"
 TRIES = 5  # connections in a row without a new byte before giving up
 BACKOFF_S = 1.0  # doubles with every failed try
@@ -65,23 +63,6 @@ class DownloadConfig:
     """only say what there is, its counts and its address"""
     base_url: str | None = None
     """mirror to take the files from: <base_url>/xlsa17.zip and so on"""
-
-
-def run(config: DownloadConfig) -> None:
-    """Fetch public data sets, or list them."""
-    if config.list:
-        for name, public in PUBLIC_SETS.items():
-            images, classes = sum(public.counts[:3]), sum(public.counts[3:])
-            print(f"{name:5}{images:6} images {classes:4} classes {public.attributes:5} attributes")
-            for source in filter(None, (public.archive, public.sentences)):
-                print(f"     {source.address(config.base_url)}")
-        print("Fine-tuned features need a browser: see zero-shot-images/data/README.md.")
-        return
-    if not config.names or config.dataroot is None:
-        got, fix = "no set or no --dataroot", "Name at least one data set and --dataroot, or pass --list."
-        raise InputError("there must be something to fetch, and a folder for it", where="the command line", got=got, fix=fix)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    download(config.names, config.dataroot, config.base_url)
 
 
 @dataclass(frozen=True)
@@ -133,14 +114,32 @@ PUBLIC_SETS = {
 }
 
 
+def run(config: DownloadConfig) -> None:
+    """Fetch public data sets, or list them."""
+    if config.list:
+        for name, public in PUBLIC_SETS.items():
+            images, classes = sum(public.counts[:3]), sum(public.counts[3:])
+            print(f"{name:5}{images:6} images {classes:4} classes {public.attributes:5} attributes")
+            for source in filter(None, (public.archive, public.sentences)):
+                print(f"     {source.address(config.base_url)}")
+        print("Fine-tuned features need a browser: see zero-shot-images/data/README.md.")
+        return
+    if not config.names or config.dataroot is None:
+        got, fix = "no set or no --dataroot", "Name at least one data set and --dataroot, or pass --list."
+        raise InputError("there must be something to fetch, and a folder for it", where="the command line", got=got, fix=fix)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    download(config.names, config.dataroot, config.base_url)
+
+
 def download(names: Sequence[str], dataroot: Path, base_url: str | None = None) -> None:
     """Bring the files of the named data sets, keys of PUBLIC_SETS, to `<dataroot>/<name>/`; `base_url` is a mirror."""
-    find_names(list(dict.fromkeys(names)), list(PUBLIC_SETS), "the command line", "data set", "See `zslab download --list`.")
-    for name in dict.fromkeys(names):
+    names = list(dict.fromkeys(names))
+    find_names(names, list(PUBLIC_SETS), "the command line", "data set", "See `zslab download --list`.")
+    for name in names:
         public, folder = PUBLIC_SETS[name], dataroot / name
         missing = [file for file in FILES if not (folder / file).exists()]
         if missing:
-            archive = dataroot / ARCHIVES / Path(public.archive.url).name
+            archive = dataroot / "archives" / Path(public.archive.url).name
             if not archive.exists():
                 fetch(public.archive.address(base_url), archive, public.archive.check)
             extract(archive, name, folder, missing)
@@ -176,20 +175,15 @@ def extract(archive: Path, name: str, folder: Path, expected: Collection[str]) -
     """
     with readable(archive, "the archive must be complete", FIX_ARCHIVE), zipfile.ZipFile(archive) as opened:
         members = {PurePosixPath(member.filename): member for member in opened.infolist() if not member.is_dir()}
-        folders = {path.parent for path in members if path.name == "res101.mat"}
-        matching = [path for path in folders if path.name == name]
-        found = {path.name: member for path, member in members.items() if [path.parent] == matching}
+        folders = [path.parent for path in members if path.name == "res101.mat" and path.parent.name == name]
+        found = {path.name: member for path, member in members.items() if [path.parent] == folders}
         if not set(expected) <= found.keys():
             must = f"the archive must have one folder {name} with {', '.join(expected)}"
-            got = examples(sorted(found) or sorted(map(str, folders)) or ["no res101.mat"])
-            raise InputError(must, where=archive, got=got, fix=FIX_ARCHIVE)
+            raise InputError(must, where=archive, got=examples(sorted(found)) or "none", fix=FIX_ARCHIVE)
         for file in sorted(found):
             if Path(file).suffix in (".mat", ".txt") and not file.startswith(".") and not (folder / file).exists():
                 with atomic_path(folder / file) as temporary, opened.open(found[file]) as source, open(temporary, "wb") as copy:
                     shutil.copyfileobj(source, copy)  # zipfile compares the CRC at the member's end
-
-
-# ---- HTTP ---------------------------------------------------------------------------------------------------------------
 
 
 def fetch(url: str, target: Path, check: Callable[[Path], None]) -> None:
@@ -230,17 +224,12 @@ def _transfer(session: requests.Session, url: str, part: Path) -> bool:
     """Add to `part` what the server sends over one connection; return whether the file is complete."""
     have = _size(part)
     headers = {"Accept-Encoding": "identity"}  # lengths and ranges must count the bytes of the file itself
-    if have:
-        headers["Range"] = f"bytes={have}-"
+    headers |= {"Range": f"bytes={have}-"} if have else {}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
-        extent = re.fullmatch(r"bytes (?:(\d+)-\d+|\*)/(\d+|\*)", response.headers.get("Content-Range", ""))
-        if response.status_code == 416 and extent and extent[2] == str(have):
-            return True  # an earlier command was stopped between the last byte and the check
-        start = int(extent[1] or -1) if response.status_code == 206 and extent else 0
-        if response.status_code == 416 or start not in (0, have):
-            part.unlink(missing_ok=True)  # the file has changed, or the server sends another part than asked for
-            return False
+        if response.status_code == 416:  # nothing is left to send, or the file has become shorter
+            return True
         response.raise_for_status()
+        start = have if response.status_code == 206 else 0
         length = response.headers.get("Content-Length")
         total = start + int(length) if length else None
         progress = tqdm(total=total, initial=start, unit="B", unit_scale=True, desc=part.stem, disable=None)

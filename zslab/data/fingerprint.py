@@ -18,16 +18,12 @@ DIGITS = 12
 
 
 def fingerprint(dataset: Dataset) -> dict[str, str]:
-    """Return digests of a data set's content, 12 hexadecimal digits each.
+    """Return digests of a data set's values, wherever its files lie, 12 hexadecimal digits each.
 
-    They depend on the values alone, not on where the files lie, on what made them, or on whether features are loaded or
-    memory-mapped. Features and region maps are sampled: 1,000 feature vectors and 32 maps (2 of a file that is slow to read),
-    evenly spaced, the first and last among them. A change elsewhere that keeps shape and precision goes unnoticed. Attribute
-    names and image files do not count, since no result depends on them.
-
-    Returns:
-        "content": labels, attributes, class names, features, region maps and word vectors, which the class splits of an action
-        set share; "split": which samples are for training and testing, and which classes are declared unseen.
+    "content" is that of labels, attributes, class names, features, region maps and word vectors, which the class splits of an
+    action set share; "split" tells which samples are for training and testing, and which classes are declared unseen. Of
+    features and region maps, 1,000 vectors and 32 maps (2 of a file that is slow to read) are looked at, evenly spaced, the
+    first and last among them: a change elsewhere that keeps shape and precision goes unnoticed.
     """
     features = dataset.features
     rows = read_rows(features, _evenly(len(features), ROWS))

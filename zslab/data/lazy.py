@@ -1,8 +1,4 @@
-"""Feature matrices that do not fit in memory: their rows are read from disk or computed on demand.
-
-They stand in for a tensor wherever only rows are needed. A row has the same numbers, up to rounding, as in a tensor of all
-rows.
-"""
+"""Feature matrices that do not fit in memory: rows are read from disk or computed on demand, wherever only rows are needed."""
 
 from __future__ import annotations
 
@@ -18,6 +14,8 @@ IN_MEMORY = 4 * 2**30  # bytes of the largest matrix that is made as a whole
 CPU = torch.device("cpu")
 CHUNK = 2048  # rows that are read or computed at once
 
+Scale = Callable[[np.ndarray], np.ndarray]
+
 
 def limit_memory(gib: float) -> None:
     """Let a matrix be made as a whole only if it takes at most an eighth of `gib` GiB: some four exist at once."""
@@ -31,10 +29,8 @@ def fits(n: int, dim: int) -> bool:
 
 
 def read_rows(array: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return rows (b, d) of an array (N, d), in memory or mapped from disk, for their indices (b,) in any order.
-
-    Where they lie far apart on a disk, the system is kept from reading ahead, which can be megabytes for each of them.
-    """
+    """Return rows (b, d) of an array (N, d), in memory or mapped from disk, for their indices (b,) in any order."""
+    # Where they lie far apart on a disk, the system is kept from reading ahead, which can be megabytes for each of them.
     mapping = getattr(array, "_mmap", None)
     scattered = len(rows) > 0 and np.ptp(rows) > 8 * len(rows)
     if mapping is None or not scattered or not hasattr(mmap, "MADV_RANDOM"):
@@ -78,9 +74,7 @@ class LazyFeatures(ABC):
 class StoredFeatures(LazyFeatures):
     """Rows (n,) of an array (N, d), in memory or mapped from disk, scaled to float32 while they are read."""
 
-    def __init__(
-        self, array: np.ndarray, rows: np.ndarray, scale: Callable[[np.ndarray], np.ndarray], device: torch.device = CPU
-    ):
+    def __init__(self, array: np.ndarray, rows: np.ndarray, scale: Scale, device: torch.device = CPU):
         self.array, self.rows, self.scale = array, rows, scale
         self.shape, self.device = (len(rows), array.shape[1]), device
 

@@ -24,19 +24,12 @@ FILES = ("parts.csv", "attribute_parts.csv", "image_attributes.csv")
 
 @dataclass(frozen=True)
 class PartAnnotation:
-    """Parts of n images.
+    """Parts of n images."""
 
-    Attributes:
-        parts: P names.
-        part_of: (A,) int64, the part on which an attribute is seen; -1 for none.
-        shown: (n, A) bool, whether the image itself shows the attribute.
-        boxes: (n, P, 4) float64: x0, y0, x1, y1 as shares of the visible width and height, 0 ... 1; NaN where a part is
-            missing or lies outside.
-    """
-
-    parts: list[str]
-    part_of: np.ndarray
-    shown: np.ndarray
+    parts: list[str]  # P names
+    part_of: np.ndarray  # (A,) int64, the part on which an attribute is seen; -1 for none
+    shown: np.ndarray  # (n, A) bool, whether the image itself shows the attribute
+    # (n, P, 4) float64: x0, y0, x1, y1 as shares of the visible width and height; NaN where a part is missing or lies outside
     boxes: np.ndarray
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import KW_ONLY, dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -16,29 +15,21 @@ from zslab.data.checks import array, check_attributes, check_disjoint, check_loc
 from zslab.data.dataset import Dataset, Scaling, Stage, StageData
 from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.data.region_file import RegionFile, RegionSamples, check_locations, read_samples
+from zslab.data.region_file import RegionFile, check_locations, read_samples
 from zslab.data.splits import LOCATIONS, describe_untested, recognize_split
 from zslab.errors import InputError
 from zslab.utils.names import logged_names, places_by_name
 
 AttributeChange = Literal["none", "negative_to_zero", "to_unit_interval"]
 
-MAKE_VECTORS = "Make word vectors for the attributes of this region file."
-
 
 @dataclass(frozen=True)
 class RegionStageData(StageData):
-    """One experiment on region maps.
-
-    Attributes:
-        rows: "train", "test_seen", "test_unseen" -> (n,) image numbers of the file, in the order of the samples of that
-            name; always on the CPU.
-        word_vectors: (A, v) float32, None where there are none.
-    """
+    """One experiment on region maps."""
 
     regions: RegionFile
-    rows: dict[str, Tensor]
-    word_vectors: Tensor | None
+    rows: dict[str, Tensor]  # "train", "test_seen", "test_unseen" -> (n,) image numbers of their samples; always on the CPU
+    word_vectors: Tensor | None  # (A, v) float32
 
     @property
     def feature_dim(self) -> int:
@@ -54,22 +45,14 @@ class RegionStageData(StageData):
 
 @dataclass(frozen=True)
 class RegionDataset(Dataset):
-    """A data set whose images are region maps; `features` are the file's pooled vectors, (N, 0) where it has none.
-
-    Attributes:
-        regions: the maps; map i is that of sample i.
-        word_vectors: (A, v) float32 or None.
-        attribute_names: A names, "attribute 1", ... where the file has none.
-        image_files: N paths relative to the image folder, or None.
-        backbone: JSON text that describes what made the maps, or None.
-    """
+    """A data set whose images are region maps; `features` are the file's pooled vectors, (N, 0) where it has none."""
 
     _: KW_ONLY
-    regions: RegionFile
-    word_vectors: np.ndarray | None
-    attribute_names: list[str]
-    image_files: list[str] | None
-    backbone: str | None
+    regions: RegionFile  # map i is that of sample i
+    word_vectors: np.ndarray | None  # (A, v) float32
+    attribute_names: list[str]  # "attribute 1", ... where the file has none
+    image_files: list[str] | None  # N paths relative to the image folder
+    backbone: str | None  # JSON text that describes what made the maps
 
     def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> RegionStageData:
         """Return one experiment, as `Dataset.stage` does; `scaling` concerns the pooled features alone."""
@@ -108,11 +91,17 @@ def read_region_maps(
         allow_missing_vectors: accept attributes whose word vector is a row of zeros.
     """
     path = Path(path)
-    with ExitStack() as on_error:
-        regions = RegionFile(path)
-        on_error.callback(regions.close)
+    regions = RegionFile(path)
+    try:
         samples = read_samples(regions)
-        split, source, locations = _read_split(regions, samples, split_file, standard_split)
+        split, source, stored, untested = {}, path, samples.locations, False
+        if split_file is not None:
+            lists, source = (*LOCATIONS, "test_loc"), Path(split_file)
+            split = read_mat(source, [], ["att", "original_att", *lists, "allclasses_names", "unseen_classes"])
+            stored = {key: split[key] for key in lists if key in split}
+            # Classes that are declared unseen need no images (see zslab.data.xlsa17), so this list may be empty.
+            untested = "unseen_classes" in split and not np.size(stored.get("test_unseen_loc", ()))
+        locations = check_locations(stored, source, regions.n, int(split_file is not None), standard_split, untested)
         notes: list[str] = []
         att, class_names, attribute_names, order = _read_classes(regions, attributes, split, source, notes)
         word_vectors = _read_word_vectors(regions, word_vector_file, attribute_names, allow_missing_vectors, notes)
@@ -125,7 +114,12 @@ def read_region_maps(
         notes += describe_untested(unseen, labels[locations["test_unseen"]])
         kept = np.union1d(labels, unseen)
         if len(kept) < len(att):
-            _note_absent(kept, class_names, drop_absent_classes, path, notes)
+            absent = np.setdiff1d(np.arange(len(att)), kept)
+            if not drop_absent_classes:
+                got = f"none of {len(absent)} of {len(att)} classes, e.g. {class_names[int(absent[0])]}"
+                fix = "Pass --drop_absent_classes to leave such classes out, or correct the file."
+                raise InputError("every row of att must have an image", where=path, got=got, fix=fix)
+            notes.append(f"{len(absent)} of {len(att)} classes have no sample and are left out.")
             labels, unseen = np.searchsorted(kept, labels), np.searchsorted(kept, unseen)
             att, class_names = att[kept], [class_names[label] for label in kept]
         check_disjoint(locations, labels, source)
@@ -135,13 +129,17 @@ def read_region_maps(
         features, feature_notes = _pooled_features(regions)
         notes += split_notes + feature_notes
         notes += ["Standard split: zero-shot learning alone, there are no test samples of seen classes."] * standard_split
-        result = RegionDataset(
+        if attribute_change == "negative_to_zero":
+            att = np.maximum(att, 0)
+        elif attribute_change == "to_unit_interval":
+            att = (att.astype(np.float64) + 1) / 2
+        return RegionDataset(
             dataset,
             path.stem,
             attributes if split_file is None else source.stem.removesuffix("_splits"),
             features,
             labels,
-            check_attributes(_changed(att, attribute_change).T, source if attributes in split else path),
+            check_attributes(att.T, source if attributes in split else path),
             class_names,
             locations,
             version,
@@ -153,22 +151,9 @@ def read_region_maps(
             backbone=regions.json_attribute("backbone"),
             unseen_classes=unseen,
         )
-        on_error.pop_all()
-    return result
-
-
-def _read_split(
-    regions: RegionFile, samples: RegionSamples, path: Path | None, standard_split: bool
-) -> tuple[dict[str, np.ndarray], Path, dict[str, np.ndarray]]:
-    """Return the content of a split file (empty without one), the file that has the lists, and the lists, 0-based."""
-    if path is None:
-        return {}, regions.path, check_locations(samples.locations, regions.path, regions.n, 0, standard_split, False)
-    lists = (*LOCATIONS, "test_loc")
-    split = read_mat(path, [], ["att", "original_att", *lists, "allclasses_names", "unseen_classes"])
-    stored = {key: split[key] for key in lists if key in split}
-    # Classes that are declared unseen need no images (see zslab.data.xlsa17), so this list may be empty.
-    untested = "unseen_classes" in split and not np.size(stored.get("test_unseen_loc", ()))
-    return split, Path(path), check_locations(stored, path, regions.n, 1, standard_split, untested)
+    except BaseException:
+        regions.close()
+        raise
 
 
 def _read_classes(
@@ -202,12 +187,6 @@ def _names(stored: Sequence[str] | None, n: int, kind: str) -> list[str]:
     return logged_names(stored or (), "the region file", kind) if has_names else [f"{kind} {k}" for k in range(1, n + 1)]
 
 
-def _changed(att: np.ndarray, change: AttributeChange) -> np.ndarray:
-    if change == "negative_to_zero":
-        return np.asarray(np.maximum(att, 0))
-    return (np.asarray(att, dtype=np.float64) + 1) / 2 if change == "to_unit_interval" else att
-
-
 def _pooled_features(regions: RegionFile) -> tuple[np.ndarray, list[str]]:
     """Return (N, P) pooled features, (N, 0) where the file has none, and notes about the file."""
     features, notes = regions.pooled(), []
@@ -218,9 +197,8 @@ def _pooled_features(regions: RegionFile) -> tuple[np.ndarray, list[str]]:
         got, fix = f"{features.dtype} {features.shape}", "Extract the features again."
         raise InputError(f"pooled must be ({regions.n}, P) numbers", where=regions.path, got=got, fix=fix)
     if not regions.streams:
-        notes.append(
-            f"{regions.path.name} shares chunks between images, which is slow. Repack it once: zslab repack SOURCE TARGET"
-        )
+        advice = "shares chunks between images, which is slow. Repack it once: zslab repack SOURCE TARGET"
+        notes.append(f"{regions.path.name} {advice}")
     return features, notes
 
 
@@ -228,11 +206,12 @@ def _read_word_vectors(
     regions: RegionFile, path: Path | None, names: Sequence[str], allow_missing: bool, notes: list[str]
 ) -> np.ndarray | None:
     """Return word vectors (A, v) float32 of the file at `path` or of the region file, and note rows of zeros."""
-    vectors = read_matrix(path, "word vectors", MAKE_VECTORS) if path else regions.variable("w2v_att")
+    fix = "Make word vectors for the attributes of this region file."
+    vectors = read_matrix(path, "word vectors", fix) if path else regions.variable("w2v_att")
     if vectors is None:
         return None
     where = path or f"{regions.path}, w2v_att"
-    array(vectors, where, "word vectors", (len(names), None), fix=MAKE_VECTORS)
+    array(vectors, where, "word vectors", (len(names), None), fix=fix)
     missing = [names[row] for row in np.flatnonzero((vectors == 0).all(1)).tolist()]
     if missing and not allow_missing:
         got = f"{len(missing)} rows of zeros, the first for {missing[0]}"
@@ -241,13 +220,3 @@ def _read_word_vectors(
     if missing:
         notes.append(f"{len(missing)} attributes have no word vector and start from zero, the first is {missing[0]}.")
     return np.ascontiguousarray(vectors, dtype=np.float32)
-
-
-def _note_absent(kept: np.ndarray, names: Sequence[str], drop: bool, path: Path, notes: list[str]) -> None:
-    """Note the classes that have no image, or refuse them."""
-    absent = np.setdiff1d(np.arange(len(names)), kept)
-    if not drop:
-        got = f"none of {len(absent)} of {len(names)} classes, e.g. {names[int(absent[0])]}"
-        fix = "Pass --drop_absent_classes to leave such classes out, or correct the file."
-        raise InputError("every row of att must have an image", where=path, got=got, fix=fix)
-    notes.append(f"{len(absent)} of {len(names)} classes have no sample and are left out.")

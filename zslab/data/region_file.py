@@ -8,11 +8,7 @@ The layout is that of the DAZLE release (Huynh and Elhamifar, CVPR 2020), indice
 Our files (`zslab.data.region_writer`) add train_loc, val_loc, class_names, attribute_names, image_files, pooled (N, P), and
 the attributes `backbone` and `format_version`. The release's DeepFashion file has feature_map_train/<label>,
 label_train/<label>, img_train/<label> and *_test_seen, *_test_unseen instead of one feature_map; it is presented as one list
-of images in that order.
-
-Our files are uncompressed, so that a random image costs one access. The release's files are compressed in chunks that span
-hundreds of images. They are read as they are, but a random batch unpacks most of the file: `RegionFile.streams` is false for
-them, and they should be repacked once before training (`zslab repack`).
+of images in that order. Our files are uncompressed, so that a random image costs one access; see `RegionFile.streams`.
 """
 
 from __future__ import annotations
@@ -22,8 +18,8 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import h5py
 import msgspec
@@ -32,7 +28,7 @@ import torch
 from torch import Tensor
 
 from zslab.data.checks import array, check_labels, check_location
-from zslab.data.formats.hdf5 import all_written, content, open_hdf5
+from zslab.data.formats.matfile import all_written, content, open_hdf5
 from zslab.data.splits import LOCATIONS
 from zslab.errors import InputError, examples, readable
 from zslab.utils.files import optional_service
@@ -45,19 +41,12 @@ FIX_OTHER = "Use a file written by extract_features.py or by the DAZLE release."
 class RegionFile:
     """The maps of a region file; opening reads no map, whatever the size. Threads may read at the same time.
 
-    Attributes:
-        path: the file.
-        n: number of images (rows).
-        feature_dim: D, channels of a region.
-        grid: (gh, gw) regions.
-        dtype: of the stored numbers.
-        groups: None, or for DeepFashion's layout the groups ("train/3", "test_seen") in the order of their rows.
-        sizes: rows of each group, or [n].
+    It has `n` images (rows) of `feature_dim` channels on a `grid` (gh, gw), stored as `dtype`. In DeepFashion's layout `groups`
+    are the group ("train/3", "test_seen") -> its number of rows, in their order; otherwise None.
     """
 
     def __init__(self, path: Path):
-        self.path, self._parts = Path(path), list[h5py.Dataset]()
-        self._descriptor: int | None = None
+        self.path, self._descriptor = Path(path), -1
         with readable(self.path, MUST, "Extract the maps with extract_features.py, check the path, or copy the file again."):
             self._size = os.path.getsize(self.path)
             self._file = open_hdf5(self.path)
@@ -69,38 +58,35 @@ class RegionFile:
             raise
 
     def _find_parts(self) -> None:
-        self.groups: list[str] | None = None
-        items = {"feature_map": self._file.get("feature_map")}
-        by_class = self._file.get("feature_map_train")
+        items, by_class = {"feature_map": self._file.get("feature_map")}, self._file.get("feature_map_train")
+        self.groups: dict[str, int] | None = None
         if items["feature_map"] is None and isinstance(by_class, h5py.Group):
             groups = [*(f"train/{label}" for label in sorted(by_class, key=int)), "test_seen", "test_unseen"]
             items = {group: self._file[f"feature_map_{group}"] for group in groups if f"feature_map_{group}" in self._file}
-            self.groups = list(items)
+            self.groups = {group: len(part) for group, part in items.items()}
+        self._parts: list[h5py.Dataset] = list(items.values())
         for name, part in items.items():
             shape = getattr(part, "shape", None) or ()
-            if len(shape) != 4 or part.dtype.kind != "f" or shape[1:] != items[next(iter(items))].shape[1:]:
+            if len(shape) != 4 or part.dtype.kind != "f" or shape[1:] != self._parts[0].shape[1:]:
                 must = "feature_map, or DeepFashion's feature_map_train/<label>, must be (N, D, gh, gw) floating-point numbers"
                 got = f"{shape} {part.dtype}" if shape else f"a file with {examples(sorted(self._file)) or 'nothing'}"
-                fix = "Save the maps before any pooling or flattening. " + FIX_OTHER
-                raise InputError(must, where=f"{self.path}, {name}", got=got, fix=fix)
+                raise InputError(must, where=f"{self.path}, {name}", got=got, fix=FIX_OTHER)
             if not all_written(part):
                 raise ValueError(f"parts of {name} were never written")
-            self._parts.append(part)
         _, self.feature_dim, rows, columns = self._parts[0].shape
         n_pooled = self._file["pooled"].shape[-1] if "pooled" in self._file else None
         if columns > self.feature_dim == rows or (n_pooled == columns != self.feature_dim):
             must, fix = "region maps must be (N, D, gh, gw), channels before the grid", "Save maps.transpose(0, 3, 1, 2)."
             raise InputError(must, where=self.path, got=self._parts[0].shape, fix=fix)
-        self.grid = (rows, columns)
-        self.dtype = self._parts[0].dtype.newbyteorder("=")
+        self.grid, self.dtype = (rows, columns), self._parts[0].dtype.newbyteorder("=")
         if hasattr(os, "preadv") and self._parts[0].dtype.isnative and not self._file.userblock_size:
             self._descriptor = os.open(self.path, os.O_RDONLY)
-        self.sizes = [len(part) for part in self._parts]
-        self._starts, self.n = np.cumsum([0, *self.sizes[:-1]]), sum(self.sizes)
+        sizes = [len(part) for part in self._parts]
+        self._starts, self.n = np.cumsum([0, *sizes[:-1]]), sum(sizes)
 
     @property
     def streams(self) -> bool:
-        """Whether an image costs one access, rather than unpacking chunks that it shares with others."""
+        """Whether an image costs one access, rather than unpacking chunks that it shares with hundreds, as in the release."""
         return all(part.chunks is None or part.chunks[0] == 1 for part in self._parts)
 
     def read(self, rows: np.ndarray) -> np.ndarray:
@@ -116,19 +102,16 @@ class RegionFile:
             for number in np.unique(part_of_row):
                 where = np.flatnonzero(part_of_row == number)
                 part, rows_of_part = self._parts[number], rows[where] - self._starts[number]
-                if self._descriptor is not None and part.chunks is None:
-                    self._read_directly(part, rows_of_part, out, where)
-                else:
+                if self._descriptor < 0 or part.chunks is not None:
                     _read_chunks(part, rows_of_part, out, where)
+                    continue
+                # Without HDF5, whose lock and selections cost more than the reading.
+                offset, row_bytes = part.id.get_offset(), out[:1].nbytes
+                for i in np.argsort(rows_of_part, kind="stable").tolist():
+                    place = offset + row_bytes * int(rows_of_part[i])
+                    if os.preadv(self._descriptor, [out[where[i]]], place) != row_bytes:
+                        raise OSError("the file ends within a map")
         return out
-
-    def _read_directly(self, maps: h5py.Dataset, rows: np.ndarray, out: np.ndarray, where: np.ndarray) -> None:
-        """Put the map rows[i] into out[where[i]], without HDF5: its lock and selections cost more than the reading."""
-        assert self._descriptor is not None
-        offset, row_bytes = maps.id.get_offset(), out[:1].nbytes
-        for i in np.argsort(rows, kind="stable").tolist():
-            if os.preadv(self._descriptor, [out[where[i]]], offset + row_bytes * int(rows[i])) != row_bytes:
-                raise OSError(f"the file ends within row {rows[i]}")
 
     def variable(self, name: str) -> np.ndarray | None:
         """Return a small variable of the file, texts as str, or None if it is not there."""
@@ -180,9 +163,9 @@ class RegionFile:
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
-        if self._descriptor is not None:
+        if self._descriptor >= 0:
             os.close(self._descriptor)
-            self._descriptor = None
+            self._descriptor = -1
         self._file.close()
 
 
@@ -198,15 +181,8 @@ def _read_chunks(maps: h5py.Dataset, rows: np.ndarray, out: np.ndarray, where: n
             out[where[members], channels] = maps[first : last + 1, channels][rows[members] - first]
 
 
-@dataclass(frozen=True)
-class RegionSamples:
-    """What a region file says about its images.
-
-    Attributes:
-        labels: (N,) int64, 0-based.
-        image_files: N paths, or None.
-        locations: the stored lists, 0-based and unchecked.
-    """
+class RegionSamples(NamedTuple):
+    """Labels (N,) int64, 0-based, the N paths if the file has them, and its lists, 0-based and unchecked."""
 
     labels: np.ndarray
     image_files: list[str] | None
@@ -221,7 +197,7 @@ def read_samples(regions: RegionFile) -> RegionSamples:
         locations = {key: value for key, value in stored.items() if value is not None}
         image_files = regions.texts("image_files")
     else:
-        labels, image_files, locations = _read_groups(regions, regions.groups)
+        labels, image_files, locations = _read_groups(regions)
     array(labels, regions.path, "labels", (regions.n,), fix=FIX_DAMAGED)
     if image_files is not None and len(image_files) != regions.n:
         must = f"there must be {regions.n} image files, one for each map"
@@ -229,42 +205,33 @@ def read_samples(regions: RegionFile) -> RegionSamples:
     return RegionSamples(check_labels(labels, regions.path, first=0), image_files, locations)
 
 
-def _read_groups(regions: RegionFile, groups: list[str]) -> tuple[np.ndarray, list[str] | None, dict[str, np.ndarray]]:
+def _read_groups(regions: RegionFile) -> RegionSamples:
     """Return labels, image files and lists of DeepFashion's layout."""
-    labels: list[np.ndarray] = []
-    files: list[list[str] | None] = []
-    locations: dict[str, list[np.ndarray]] = {}
-    for group, size, end in zip(groups, regions.sizes, np.cumsum(regions.sizes)):
-        key, _, label = group.partition("/")
-        name, number = f"label_{group}", int(label) if label else None
+    labels, files, end = list[np.ndarray](), list[str](), 0
+    locations: dict[str, np.ndarray] = {}
+    for group, size in (regions.groups or {}).items():
+        name, number = f"label_{group}", int(group.removeprefix("train/")) if "/" in group else None
         stored = regions.required(name).ravel()
         labels.append(array(stored, f"{regions.path}, {name}", "labels", (size,), low=number, high=number, fix=FIX_DAMAGED))
-        files.append(regions.texts(f"img_{group}"))
-        locations.setdefault("trainval_loc" if key == "train" else f"{key}_loc", []).append(np.arange(end - size, end))
-    image_files = None if None in files else [file for of_group in files for file in of_group or ()]
-    return np.concatenate(labels), image_files, {key: np.concatenate(value) for key, value in locations.items()}
+        files += regions.texts(f"img_{group}") or []
+        key = f"{group}_loc" if number is None else "trainval_loc"
+        locations[key] = np.concatenate([locations.get(key, np.arange(0)), np.arange(end, end + size)])
+        end += size
+    return RegionSamples(np.concatenate(labels), files or None, locations)
 
 
 def check_locations(
     stored: Mapping[str, np.ndarray], path: Path, n_samples: int, first: int, standard_split: bool, untested: bool
 ) -> dict[str, np.ndarray]:
-    """Return the lists of a file as 0-based indices, name without "_loc" -> indices; absent test lists are empty.
+    """Return the lists of a file, which counts from `first`, as name without "_loc" -> 0-based indices.
 
-    Args:
-        stored: name with "_loc" -> indices as they are in the file, counted from `first`.
-        standard_split: zero-shot learning alone, without test_seen_loc.
-        untested: the unseen classes have no images.
+    A standard split, zero-shot learning alone, has no test_seen; `untested` unseen classes have no images: empty lists.
     """
-    lists = dict(stored)
-    test = lists.pop("test_loc", None)
-    if standard_split:
-        lists.pop("test_seen_loc", None)
-        if test is not None:
-            lists.setdefault("test_unseen_loc", test)
-    if untested:
-        lists.pop("test_unseen_loc", None)
-    optional = {"test_seen_loc": standard_split, "test_unseen_loc": untested}
-    missing = [key for key in LOCATIONS[:3] if key not in lists and not optional.get(key)]
+    left_out = ["test_loc"] + ["test_seen_loc"] * standard_split + ["test_unseen_loc"] * untested
+    lists = {key: indices for key, indices in stored.items() if key not in left_out}
+    if standard_split and not untested and "test_loc" in stored:
+        lists.setdefault("test_unseen_loc", stored["test_loc"])
+    missing = [key for key in LOCATIONS[:3] if key not in lists and key not in left_out]
     if missing:
         must, got = f"the file must hold {', '.join(missing)}", examples(sorted(lists)) or "no list"
         fix = "Pass a file with these lists; a standard split needs --standard_split."
@@ -281,7 +248,7 @@ def batches(
     Args:
         rows_of_batches: image numbers (b,) of each batch, drawn from in the caller's thread.
         prefetch: batches that may wait, finished or under way, while the caller works on one.
-        device: where to put the batches; a GPU gets them in the file's precision and converts them itself.
+        device: where to put the batches.
 
     Yields:
         (b, r, f) float32, contiguous, not normalized; r = gh * gw regions row by row.
@@ -302,12 +269,13 @@ def batches(
 
 
 def _load(regions: RegionFile, rows: np.ndarray, device: torch.device) -> Tensor:
+    """Return a batch; a GPU gets it in the file's precision and converts it itself."""
     raw = torch.from_numpy(regions.read(rows)).flatten(2)
     # Checked before they go to a GPU, since reading a result from there would wait for it.
     if raw.numel() and not raw.abs().amax().isfinite():
         row = int(rows[raw.isfinite().flatten(1).all(1).logical_not().nonzero()[0]])
-        fix = "Extract that image again."
-        raise InputError("region maps must be finite numbers", where=regions.path, got=regions.name_of(row), fix=fix)
+        got, fix = regions.name_of(row), "Extract that image again."
+        raise InputError("region maps must be finite numbers", where=regions.path, got=got, fix=fix)
     if device.type == "cuda":
         raw = raw.pin_memory().to(device, non_blocking=True)
     loaded = torch.empty(len(rows), raw.shape[2], raw.shape[1], device=device)

@@ -2,9 +2,7 @@
 
     zslab repack SOURCE.hdf5 TARGET.hdf5
 
-The release's files are compressed in chunks that span hundreds of images (see `zslab.data.region_file`), so that a random
-batch unpacks most of the file. Rewritten ones are in half precision by default. Pooled features, the mean over the regions,
-are added where a file has none.
+Rewritten files are in half precision by default. Pooled features, the mean over the regions, are added where a file has none.
 """
 
 from __future__ import annotations
@@ -13,8 +11,7 @@ import errno
 import math
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -24,7 +21,7 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import Positional
 
-from zslab.data.formats.hdf5 import open_hdf5
+from zslab.data.formats.matfile import open_hdf5
 from zslab.data.region_file import RegionFile, read_samples
 from zslab.errors import InputError
 from zslab.utils.files import NO_SERVICE, atomic_path
@@ -82,10 +79,8 @@ def write_region_file(
     """Write a region file (see `zslab.data.region_file`), completely or not at all.
 
     Args:
-        maps: the region maps in the order of the images, in blocks (b, D, gh, gw) of any size.
-        shape: (N, D, gh, gw) of all of them.
-        dtype: precision to store them in.
-        labels: (N,) 0-based.
+        maps: the region maps in the order of the images, in blocks (b, D, gh, gw) of any size; `shape` is that of all of them.
+        labels: (N,) 0-based, and
         locations: name without "_loc" -> 0-based image numbers.
         pooled: (N, P) features of whole images; "mean" for the mean over the regions.
         backbone: JSON text that describes what made the maps.
@@ -97,20 +92,22 @@ def write_region_file(
     n_bytes = math.prod(shape) * np.dtype(dtype).itemsize + sum(array.nbytes for array in arrays.values())
     if pooled is not None:
         n_bytes += 4 * (shape[0] * shape[1] if isinstance(pooled, str) else pooled.size)
-    with atomic_path(path) as temporary, _new_file(temporary, n_bytes + OVERHEAD) as file:
-        for name, array in arrays.items():
-            file[name] = array
-        file.attrs.update({"format_version": FORMAT_VERSION} | ({"backbone": backbone} if backbone is not None else {}))
-        stored, start, means = file.create_dataset("feature_map", shape, dtype), 0, []
-        for block in maps:
-            stored[start : start + len(block)] = _cast(block, dtype, path, start)
-            start += len(block)
-            if isinstance(pooled, str):
-                means.append(block.mean((2, 3), dtype=np.float32))
-        if pooled is not None:
-            file["pooled"] = np.concatenate(means) if isinstance(pooled, str) else np.asarray(pooled, dtype=np.float32)
-        if not (start == shape[0] == len(labels)):
-            raise ValueError(f"{start} maps and {len(labels)} labels for {shape[0]} images")
+    with atomic_path(path) as temporary:
+        _reserve(temporary, n_bytes + OVERHEAD)
+        with open_hdf5(temporary, "w") as file:
+            for name, array in arrays.items():
+                file[name] = array
+            file.attrs.update({"format_version": FORMAT_VERSION} | ({"backbone": backbone} if backbone is not None else {}))
+            stored, start, means = file.create_dataset("feature_map", shape, dtype), 0, []
+            for block in maps:
+                stored[start : start + len(block)] = _cast(block, dtype, path, start)
+                start += len(block)
+                if isinstance(pooled, str):
+                    means.append(block.mean((2, 3), dtype=np.float32))
+            if pooled is not None:
+                file["pooled"] = np.concatenate(means) if isinstance(pooled, str) else np.asarray(pooled, dtype=np.float32)
+            if not (start == shape[0] == len(labels)):
+                raise ValueError(f"{start} maps and {len(labels)} labels for {shape[0]} images")
 
 
 def _encoded(values: np.ndarray) -> np.ndarray:
@@ -121,9 +118,8 @@ def _encoded(values: np.ndarray) -> np.ndarray:
     return encoded.astype(h5py.string_dtype(length=encoded.itemsize))
 
 
-@contextmanager
-def _new_file(path: Path, n_bytes: int) -> Iterator[h5py.File]:
-    """Create an HDF5 file after making sure that the disk has room for it: the HDF5 library crashes on a full disk."""
+def _reserve(path: Path, n_bytes: int) -> None:
+    """Make sure that the disk has room for a file: the HDF5 library crashes on a full disk."""
     with open(path, "wb") as file:
         try:
             os.posix_fallocate(file.fileno(), 0, n_bytes)
@@ -132,8 +128,6 @@ def _new_file(path: Path, n_bytes: int) -> Iterator[h5py.File]:
                 raise
             if shutil.disk_usage(path.parent).free < n_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
-    with open_hdf5(path, "w") as file:
-        yield file
 
 
 def _cast(maps: np.ndarray, dtype: str, path: Path, first: int) -> np.ndarray:

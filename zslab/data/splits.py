@@ -31,10 +31,7 @@ PROPOSED_SPLIT = {
 
 
 def draw_hold_out(samples: np.ndarray, labels: np.ndarray, share: float, generator: np.random.Generator) -> np.ndarray:
-    """Draw a share of the samples (n,), indices of `labels` (N,), of each class to test on, ascending.
-
-    At least one sample of a class is drawn and at least one is left; a class with a single sample contributes none.
-    """
+    """Draw a share of the samples (n,), indices of `labels` (N,), of each class to test on, ascending; one at least is left."""
     drawn = [np.array([], dtype=np.int64)]
     for label in np.unique(labels[samples]):
         members = generator.permutation(samples[labels[samples] == label])
@@ -45,25 +42,16 @@ def draw_hold_out(samples: np.ndarray, labels: np.ndarray, share: float, generat
 def random_class_split(
     labels: np.ndarray, generator: np.random.Generator, *, seen: float, unseen_classes: Sequence[int] = (), **how: Any
 ) -> dict[str, np.ndarray]:
-    """Draw which classes are seen, and return one split as `split_of_classes` does.
+    """Draw which classes are seen, a share `seen` or all but the `unseen_classes`, and return a split by `split_of_classes`.
 
     With half of the classes seen and a fifth held out, this is how the 30 splits of HMDB51 and UCF101 were made that
     zero-shot action recognition is measured on.
-
-    Args:
-        labels: (N,) class numbers; every class that occurs takes part.
-        seen: share of the classes that is seen, rounded up.
-        unseen_classes: the unseen class numbers, instead of a drawn share.
-        how: `hold_out`, `validation` and `copy_of` of `split_of_classes`.
     """
     classes = generator.permutation(np.unique(labels))
-    if len(unseen_classes):
-        seen_classes = classes[~np.isin(classes, unseen_classes)]
-    else:
-        seen_classes = classes[: int(np.ceil(seen * len(classes)))]
+    n_seen = int(np.ceil(seen * len(classes)))
+    seen_classes = classes[~np.isin(classes, unseen_classes)] if len(unseen_classes) else classes[:n_seen]
     if not 2 <= len(seen_classes) < len(classes):
-        got = f"{len(seen_classes)} seen classes of {len(classes)}"
-        fix = "Use a data set with more classes, or make fewer of them unseen."
+        got, fix = f"{len(seen_classes)} seen classes of {len(classes)}", "Make fewer of them unseen, or use more."
         raise InputError("a split must have at least 2 seen classes and 1 unseen class", where="labels", got=got, fix=fix)
     return split_of_classes(labels, seen_classes, generator, **how)
 
@@ -77,7 +65,9 @@ def split_of_classes(
     validation: float,
     copy_of: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:
-    """Split the samples of known seen and unseen classes.
+    """Split the samples of known seen and unseen classes into the five lists, ascending 1-based sample numbers.
+
+    train and val are parts of trainval (as in version 2 of the Proposed Split), so validation sees no test sample.
 
     Args:
         labels: (N,) class numbers.
@@ -85,16 +75,11 @@ def split_of_classes(
         hold_out: share of every seen class's samples that becomes test_seen.
         validation: share of the seen classes that val_loc takes; train_loc takes the others'. At least one class each.
         copy_of: (N,) index of the first sample with the same content; copies go where that sample goes.
-
-    Returns:
-        trainval_loc, test_seen_loc, test_unseen_loc, train_loc, val_loc: ascending 1-based sample numbers. train and val
-        are parts of trainval (as in version 2 of the Proposed Split), so validation sees no test sample.
     """
     is_seen = np.isin(labels, seen_classes)
     values, counts = np.unique(labels[is_seen], return_counts=True)
     if (counts < 2).any():
-        got = f"1 sample of class {values[counts < 2][0]}"
-        fix = "Leave that class out, or add samples."
+        got, fix = f"1 sample of class {values[counts < 2][0]}", "Leave that class out, or add samples."
         raise InputError("every seen class must have at least 2 samples, to hold one out", where="labels", got=got, fix=fix)
     n_validation = min(max(1, round(validation * len(seen_classes))), len(seen_classes) - 1)
     is_held_out = np.zeros(len(labels), dtype=bool)
@@ -128,12 +113,7 @@ def draw_partition(
 
     It has as many unseen classes and, within rounding, the same shares of held-out samples and of validation classes (a
     quarter of the seen classes where the data set has no train/val lists). Samples in none of the lists take no part.
-
-    Args:
-        labels: (N,) class numbers.
-        locations: name without "_loc" -> 0-based sample indices; the five lists that are returned have the same form.
-        number: seed of the draw, from 1.
-        copy_of: as for `split_of_classes`.
+    `locations` are 0-based sample indices, `number` is the seed of the draw, `copy_of` as for `split_of_classes`.
     """
     if number < 1:
         raise InputError("the number must be at least 1", where="--partition", got=number, fix="Partitions count from 1.")
@@ -163,22 +143,18 @@ def draw_partition(
 
 
 def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.ndarray) -> tuple[str, list[str]]:
-    """Tell which release of the Proposed Split the lists are.
+    """Tell which release of the Proposed Split the lists are: "v1", "v2", "custom" or "none" (no train/val lists), with notes.
 
     In version 1 train and val together are trainval and test_seen (so a validation on them leaks), in version 2 (August
     2020) they are trainval alone.
-
-    Returns:
-        "v1", "v2", "custom" (something else) or "none" (no train/val lists), and notes to print with every result.
     """
     notes = []
-    if dataset in PROPOSED_SPLIT:
-        samples = (len(locations[key]) for key in ("trainval", "test_seen", "test_unseen"))
-        classes = (len(np.unique(labels[locations[key]])) for key in ("trainval", "test_unseen"))
-        counts = (*samples, *classes)
-        if counts != PROPOSED_SPLIT[dataset]:
-            note = f"This is not the published Proposed Split of {dataset}: (trainval, test_seen, test_unseen, seen classes, "
-            notes.append(f"{note}unseen classes) are {counts}, published {PROPOSED_SPLIT[dataset]}.")
+    samples = (len(locations[key]) for key in ("trainval", "test_seen", "test_unseen"))
+    classes = (len(np.unique(labels[locations[key]])) for key in ("trainval", "test_unseen"))
+    counts = (*samples, *classes)
+    if counts != PROPOSED_SPLIT.get(dataset, counts):
+        note = f"This is not the published Proposed Split of {dataset}: (trainval, test_seen, test_unseen, seen classes, "
+        notes.append(f"{note}unseen classes) are {counts}, published {PROPOSED_SPLIT[dataset]}.")
     if not {"train", "val"} <= locations.keys():
         how = f"a seeded draw of {VALIDATION_CLASSES:.0%} of the seen classes"
         return "none", [*notes, f"The split file has no train_loc and val_loc: validation uses {how}."]
@@ -194,14 +170,10 @@ def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.n
 
 def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> list[str]:
     """Return a note where classes that a split file declares unseen are not among the labels of test_unseen."""
-    untested = len(np.setdiff1d(unseen_classes, test_labels))
-    if not untested:
-        return []
-    n = len(np.union1d(unseen_classes, test_labels))
-    note = f"{untested} of {n} unseen classes have no test samples: T1, u and H "
-    if untested < n:
-        return [note + "are over the others."]
-    return [note + "cannot be measured on them; with --select val, the row `validation` has those of validation classes."]
+    untested, n = len(np.setdiff1d(unseen_classes, test_labels)), len(np.union1d(unseen_classes, test_labels))
+    how = "cannot be measured on them; with --select val, the row `validation` has those of validation classes."
+    how = "are over the others." if untested < n else how
+    return [f"{untested} of {n} unseen classes have no test samples: T1, u and H {how}"] if untested else []
 
 
 def write_split(
@@ -219,11 +191,7 @@ def write_split(
 
 
 def read_class_vectors(path: Path) -> tuple[np.ndarray, list[str] | None]:
-    """Return (C, A) class vectors, and the names of their rows where the file has some.
-
-    Args:
-        path: a .npy file (C, A), a table with a row for each class, its name first, or a split file with `att` (A, C).
-    """
+    """Return (C, A) class vectors of a .npy file, a table with a name first, or a split file, and their names, if any."""
     if path.suffix == ".mat":
         content = read_mat(path, ["att"], ["allclasses_names", "all_classes"])
         names = content.get("allclasses_names", content.get("all_classes"))

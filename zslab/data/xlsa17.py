@@ -25,7 +25,6 @@ Action sets, as the authors of TF-VAEGAN published HMDB51 (hmdb_i3d) and UCF101 
 from __future__ import annotations
 
 import hashlib
-import re
 from pathlib import Path
 
 import numpy as np
@@ -46,7 +45,7 @@ from zslab.data.splits import LOCATIONS, PROPOSED_SPLIT, describe_untested, reco
 from zslab.errors import InputError
 from zslab.utils.files import atomic_path, locked, make_folder
 from zslab.utils.flags import format_numbers
-from zslab.utils.names import places_by_name
+from zslab.utils.names import logged_names, places_by_name
 
 NAMES = ("allclasses_names", "all_classes")
 
@@ -68,23 +67,21 @@ def read_action_set(
 ) -> Dataset:
     """Read and check features and one split, None for a split file beside the features; see the module's docstring.
 
-    `manual_att` takes the class vectors from the .npy file instead of `att`. The features are kept in `cache`, see
-    `shared_features`.
+    `manual_att` takes the class vectors from the .npy file instead of `att`. `shared_features` keeps the features in `cache`.
     """
     folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and split_<k>/{class_embedding}_splits.mat")
     feature_file = folder / f"{image_embedding}.mat"
     split_file = _split_file(folder, f"{class_embedding}_splits.mat", split)
     attribute_file = folder / f"{dataset.removesuffix('_i3d')}_manual_att.npy" if manual_att else None
-    if attribute_file is not None:
-        class_embedding = "manual_att"
+    class_embedding = "manual_att" if manual_att else class_embedding
     features, labels = shared_features(feature_file, cache)
     return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file, attribute_file)
 
 
 def existing_splits(folder: Path, file_name: str) -> list[int]:
     """Return the numbers k of the split_<k> folders that hold the file, ascending."""
-    matches = (re.fullmatch(r"split_(\d{1,9})", path.parent.name) for path in Path(folder).glob(f"split_*/{file_name}"))
-    return sorted(int(match[1]) for match in matches if match)
+    numbers = [path.parent.name.removeprefix("split_") for path in Path(folder).glob(f"split_*/{file_name}")]
+    return sorted(int(number) for number in numbers if number.isdecimal())
 
 
 def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -152,8 +149,18 @@ def assemble(
         split_file: the file with att and the lists.
         attribute_file: a .npy file (C, attribute_dim) to read instead of the split file's att.
     """
-    split, attributes, notes = _read_split(split_file, attribute_file, int(labels.max()))
-    names, name_notes = check_class_names(_class_names(split), len(attributes), split_file)
+    needed, optional = ["att", *LOCATIONS[:3]][attribute_file is not None :], ["train_loc", "val_loc", "unseen_classes"]
+    split = read_mat(split_file, needed, [*optional, *NAMES, "att"])
+    if attribute_file is None:
+        attributes, notes = check_attributes(split["att"], split_file), missing_value_note(split["att"])
+    else:
+        n_classes = split["att"].shape[1] if "att" in split else int(labels.max())
+        fix = "data/README.md of the tree describes the file; --no_manual_att takes att of the split file instead."
+        stored = read_matrix(attribute_file, "class attributes", fix, n_classes)
+        attributes = check_attributes(stored.T, attribute_file)
+        notes = [f"{attribute_file.name} has no class names: its rows are taken in the order of the labels."]
+    stored_names = next((split[key] for key in NAMES if key in split), None)
+    names, name_notes = check_class_names(stored_names, len(attributes), split_file)
     labels, label_notes = _labels_by_name(labels, names, feature_file, split_file)
     if labels.max() >= len(attributes):
         must = f"labels must be in 1..{len(attributes)}, the columns of att in {split_file.name}"
@@ -172,39 +179,25 @@ def assemble(
     return Dataset(dataset, image_embedding, class_embedding, features, labels, *of_split)
 
 
-def _class_names(content: dict[str, np.ndarray]) -> np.ndarray | None:
-    return next((content[key] for key in NAMES if key in content), None)
+def class_names_of(path: Path) -> list[str] | None:
+    """Return the class names of a split or feature file (.mat) in the order of the labels, where it has them."""
+    content = read_mat(path, [], NAMES)
+    return next((logged_names(content[key], path) for key in NAMES if key in content), None)
 
 
 def _labels_by_name(labels: np.ndarray, names: list[str], feature_file: Path, split_file: Path) -> tuple[np.ndarray, list[str]]:
     """Return 0-based labels that count `names`, and notes; `labels` are 1-based and count the feature file's own names."""
-    own = _class_names(read_mat(feature_file, [], NAMES)) if feature_file.suffix == ".mat" else None
+    own = class_names_of(feature_file) if feature_file.suffix == ".mat" else None
     if own is None:
         return labels - 1, []
     if labels.max() > len(own):
         got = f"label {labels.max()} of {len(own)} names"
         raise InputError("every label must have a name", where=feature_file, got=got, fix="Extract the features again.")
-    places = places_by_name([str(name) for name in own], names, split_file, of_all=False)
+    places = places_by_name(own, names, split_file, of_all=False)
     if places is None:
         note = f"{feature_file.name} and {split_file.name} call their classes by other names: labels are columns of att."
         return labels - 1, [note]
     return np.array(places)[labels - 1], []
-
-
-def _read_split(
-    path: Path, attribute_file: Path | None, largest_label: int
-) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
-    """Return the content of a split file, the class vectors (C, attribute_dim) of unit L2 norm, and notes about them."""
-    optional = ["train_loc", "val_loc", *NAMES, "unseen_classes"]
-    if attribute_file is None:
-        split = read_mat(path, ["att", *LOCATIONS[:3]], optional)
-        return split, check_attributes(split["att"], path), missing_value_note(split["att"])
-    split = read_mat(path, LOCATIONS[:3], [*optional, "att"])
-    n_classes = split["att"].shape[1] if "att" in split else largest_label
-    fix = "data/README.md of the tree describes the file; --no_manual_att takes att of the split file instead."
-    stored = read_matrix(attribute_file, "class attributes", fix, n_classes)
-    note = f"{attribute_file.name} has no class names: its rows are taken in the order of the labels."
-    return split, check_attributes(stored.T, attribute_file), [note]
 
 
 def _check_lists(
@@ -221,8 +214,7 @@ def _check_lists(
     check_disjoint(locations, labels, path)
     trained = np.intersect1d(unseen_classes, labels[locations["trainval"]])
     if len(trained):
-        got = f"{len(trained)} of them, e.g. {trained[0] + 1}"
-        fix = "Remove them from either list."
+        got, fix = f"{len(trained)} of them, e.g. {trained[0] + 1}", "Remove them from either list."
         raise InputError("unseen_classes must have no samples in trainval_loc", where=path, got=got, fix=fix)
     return locations, unseen_classes
 
@@ -236,9 +228,8 @@ def read_features(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise InputError("labels must be one number for each sample", where=path, got=f"shape {labels.shape}", fix=fix)
     n = labels.size
     if features.dtype.kind not in "fiub" or features.ndim != 2 or features.shape[1] != n or not features.size:
-        got = f"{features.dtype} {features.shape}"
-        fix = "Store features.T." if len(features) == n else "Every sample needs one column of features and one label."
-        raise InputError(f"features must be numbers (D, {n})", where=path, got=got, fix=fix)
+        fix = "Every sample needs one column of features and one label; if they are rows, store features.T."
+        raise InputError(f"features must be numbers (D, {n})", where=path, got=f"{features.dtype} {features.shape}", fix=fix)
     checked = check_labels(labels.ravel(), path)
     with np.errstate(over="ignore"):  # float64 beyond the range of float32 becomes infinity, which is refused
         features = np.ascontiguousarray(features.T, dtype=np.float32)

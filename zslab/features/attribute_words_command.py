@@ -12,7 +12,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from zslab.data.formats.arrays import read_pickled_matrix
+from zslab.data.formats.table import read_names
 from zslab.errors import InputError
+from zslab.features.word_vectors import attribute_vectors
+from zslab.utils.environment import shown
+from zslab.utils.files import atomic_path
 
 # (pattern, replacement), applied to a name one after the other; what is left is split at spaces. Mostly words that
 # word2vec-google-news-300 does not know. A data set that is not here is treated as CUB.
@@ -69,14 +76,6 @@ class WordsConfig:
 
 def write_vectors(config: WordsConfig) -> None:
     """Write the matrix and print what it lacks."""
-    import numpy as np
-
-    from zslab.data.formats.arrays import read_pickled_matrix
-    from zslab.data.formats.table import read_names
-    from zslab.features.word_vectors import attribute_vectors
-    from zslab.utils.environment import shown
-    from zslab.utils.files import atomic_path
-
     if config.pickle is not None:
         matrix = read_pickled_matrix(config.pickle)
         zero = len(matrix) - np.count_nonzero(matrix.any(axis=1))

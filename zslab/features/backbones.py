@@ -19,7 +19,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from copy import copy
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar
 
 import msgspec
 import numpy as np
@@ -29,16 +29,13 @@ from torch import Tensor
 
 from zslab.errors import InputError
 from zslab.features import descriptor, networks
-from zslab.features.images import MAX_PIXELS, find_white, open_image
+from zslab.features.images import MAX_PIXELS, Source, find_white, open_image
 from zslab.features.networks import check_intent, weights_digest
 from zslab.utils.files import converted
 
 DESCRIPTOR = "descriptor"
 WHOLE = (0.0, 0.0, 1.0, 1.0)  # a view that leaves nothing out
 
-Padding = Literal["torch", "tensorflow"]
-Normalization = Literal["imagenet", "half", "timm"]
-Interpolation = Literal["bilinear", "bicubic"]
 View = tuple[float, float, float, float]  # left, top, right, bottom, as fractions of an image's sides
 
 Self = TypeVar("Self", bound="Spec")
@@ -51,9 +48,9 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
 
     def to_json(self) -> dict[str, object]:
-        """Return the settings as JSON can say them."""
+        """Return the settings as JSON can say them; `white` only where it is known."""
         content: dict[str, object] = msgspec.to_builtins(self)
-        return content
+        return {key: value for key, value in content.items() if key != "white" or value is not None}
 
     @classmethod
     def from_json(cls: type[Self], content: object) -> Self:
@@ -65,25 +62,20 @@ class Spec(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
     """Settings of a backbone of images; the descriptor squeezes every image to its own size and uses `name` and `white` alone.
 
-    Attributes:
-        name: "descriptor", a classification network of torchvision ("resnet101"), "timm:NAME", or
-            "open_clip:ARCHITECTURE,WEIGHTS", whose features share a space with texts.
-        padding: "tensorflow" pads convolutions of stride 2 as TensorFlow's 'SAME' does, for weights that come from
-            there: on even sides only right and bottom, where PyTorch's networks pad on all sides.
-        normalization: "imagenet" (x / 255 less mean, by deviation), "half" ((x - 128) / 128), "timm" (the network's own
-            mean and deviation). None: "timm" for timm's and open_clip's, otherwise "imagenet".
-        resize, crop: length of the shorter side and side of the center crop, in pixels. None: what the network was made for,
-            such as 224; a backbone's own spec has both numbers.
-        interpolation: of the resize. None: "bicubic" for open_clip's, otherwise "bilinear".
-        white: what is white in images of more than 8 bits whose files do not tell, see `zslab.features.images.open_image`.
+    `name` is "descriptor", a classification network of torchvision ("resnet101"), "timm:NAME", or
+    "open_clip:ARCHITECTURE,WEIGHTS", whose features share a space with texts.
     """
 
-    padding: Padding = "torch"
-    normalization: Normalization | None = None
-    resize: int | None = None
-    crop: int | None = None
-    interpolation: Interpolation | None = None
-    white: int | float | None = None
+    # "tensorflow" pads convolutions of stride 2 as TensorFlow's 'SAME' does, for weights that come from there: on even sides
+    # only right and bottom, where PyTorch's networks pad on all sides.
+    padding: Literal["torch", "tensorflow"] = "torch"
+    # (x / 255 less ImageNet's mean, by its deviation), ((x - 128) / 128), or the network's own; None: "timm" for timm's and
+    # open_clip's, otherwise "imagenet"
+    normalization: Literal["imagenet", "half", "timm"] | None = None
+    resize: int | None = None  # length of the shorter side in pixels, and
+    crop: int | None = None  # side of the center crop. None: what the network was made for; a backbone's own spec has both
+    interpolation: Literal["bilinear", "bicubic"] | None = None  # None: "bicubic" for open_clip's, otherwise "bilinear"
+    white: int | float | None = None  # in images of more than 8 bits that do not tell, see `zslab.features.images.open_image`
 
     def __post_init__(self) -> None:
         has_own = self.name.startswith((networks.TIMM, networks.CLIP))
@@ -92,8 +84,8 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
         if self.interpolation is None:
             way = "bicubic" if self.name.startswith(networks.CLIP) else "bilinear"
             msgspec.structs.force_setattr(self, "interpolation", way)
-        normalizations = get_args(Normalization)[: 3 if has_own else 2]
-        allowed = {"padding": get_args(Padding), "normalization": normalizations, "interpolation": get_args(Interpolation)}
+        allowed = {"padding": ("torch", "tensorflow"), "interpolation": ("bilinear", "bicubic")}
+        allowed["normalization"] = ("imagenet", "half", *["timm"] * has_own)
         for flag, values in allowed.items():
             if (value := getattr(self, flag)) not in values:
                 raise InputError(f"it must be one of {', '.join(values)}", where=f"--{flag}", got=value, fix="Choose one.")
@@ -101,10 +93,6 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
         if 0 in (self.resize, self.crop) or not 1 <= crop <= resize:
             got, fix = f"{self.resize} / {self.crop}", "Raise --resize or lower --crop."
             raise InputError("--crop must be from 1 to --resize", where="--resize / --crop", got=got, fix=fix)
-
-    def to_json(self) -> dict[str, object]:
-        """Return the settings as JSON can say them; `white` only where it is known."""
-        return {key: value for key, value in super().to_json().items() if key != "white" or value is not None}
 
     def sizes(self, size: int = 1) -> tuple[int, int]:
         """Return (resize, crop) in pixels for a network that was made for images of a side of `size`."""
@@ -126,23 +114,14 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
 
 
 class Backbone(ABC):
-    """A network that turns images, or in `zslab.features.video` videos, into features.
-
-    Attributes:
-        spec: which one.
-        weights: a description of where the weights came from.
-        digest: 12 hexadecimal digits of the weights' SHA-256; "" where there are none.
-        pooled_dim: P, of a whole image or video; D for every network, since pooled is the mean of the regions.
-        feature_dim: D, of a region.
-        grid: (rows, columns) of regions.
-    """
+    """A network that turns images, or in `zslab.features.video` videos, into features."""
 
     spec: Any  # a Spec
-    weights: str
-    digest: str
-    pooled_dim: int
-    feature_dim: int
-    grid: tuple[int, int]
+    weights: str  # a description of where they came from
+    digest: str  # 12 hexadecimal digits of the weights' SHA-256; "" where there are none
+    pooled_dim: int  # P, of a whole image or video; D for every network, since pooled is the mean of the regions
+    feature_dim: int  # D, of a region
+    grid: tuple[int, int]  # rows and columns of regions
 
     @abstractmethod
     def read(self, source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, View]:
@@ -174,9 +153,7 @@ class ImageBackbone(Backbone):
 
     spec: BackboneSpec
 
-    def read(
-        self, source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS
-    ) -> tuple[Tensor, View]:
+    def read(self, source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, View]:
         """Open, resize and crop an image, see `Backbone.read`."""
         image = open_image(source, max_pixels=max_pixels, white=self.spec.white)
         return self.prepare(image), self.spec.seen_part(image.size)
@@ -205,9 +182,8 @@ def load_backbone(
     Args:
         weights: "default" (downloaded once: IMAGENET1K_V1 of torchvision's networks, timm's own of timm's), another name
             of torchvision's weights, a file (.safetensors, or a state dict .pth, .pt, read as data and never run as
-            code), or named tensors. Entries of the last layer are not used. "none" only with `random_weights`. The
-            descriptor has no weights and takes "default" or nothing.
-        random_weights: use initial weights, drawn from `seed`.
+            code), or named tensors. Entries of the last layer are not used.
+        random_weights: with "none", use initial weights, drawn from `seed`.
     """
     if spec.name == DESCRIPTOR:
         if random_weights or weights not in ("default", "none", {}):

@@ -19,14 +19,19 @@ import re
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+import numpy as np
+
+from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.table import read_names
+from zslab.data.splits import LOCATIONS, write_split
 from zslab.errors import InputError, examples
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from zslab.features.text import TextRecord
+from zslab.features.text import TextRecord, class_texts, read_descriptions, text_vectors
+from zslab.utils.environment import dataset_folder, shown
+from zslab.utils.files import refuse_existing
+from zslab.utils.flags import check_file_names, parse_numbers
+from zslab.utils.names import match_names, places_by_name
 
 
 @dataclass(frozen=True)
@@ -61,15 +66,6 @@ class VectorsConfig:
 
 def write_vectors(config: VectorsConfig) -> None:
     """Encode once and write all split files."""
-    import numpy as np
-
-    from zslab.data.formats.matfile import read_mat
-    from zslab.data.splits import LOCATIONS, write_split
-    from zslab.features.text import class_texts
-    from zslab.utils.environment import dataset_folder, shown
-    from zslab.utils.files import refuse_existing
-    from zslab.utils.flags import check_file_names, parse_numbers
-
     check_file_names(config, "output_embedding", "class_embedding")
     if config.sentences is not None and config.phrases is not None:
         must, fix = "class vectors must come from one kind of text", "Leave out one of them."
@@ -105,11 +101,6 @@ def class_vectors(
     config: VectorsConfig, names: list[str], split: dict[str, np.ndarray]
 ) -> tuple[np.ndarray, TextRecord | None]:
     """Return (C, dimension) float32 with unit rows, and the record that later classes need; none with phrases."""
-    import numpy as np
-
-    from zslab.data.formats.table import read_names
-    from zslab.features.text import class_texts, text_vectors
-
     if config.phrases is None:
         texts = read_sentences(config.sentences, names) if config.sentences else class_texts(names, config.template)
         return text_vectors(texts, config.encoder, config.template, long=config.long, names=names)
@@ -121,14 +112,11 @@ def class_vectors(
 
 def read_sentences(path: Path, names: list[str]) -> list[str]:
     """Return the sentence of every class; rows of other classes are named in a warning."""
-    from zslab.features.text import read_descriptions
-    from zslab.utils.names import match_names
-
     sentences = read_descriptions(path)
     places = match_names(list(sentences), names, path)
     if unused := [name for name, place in zip(sentences, places) if place is None]:
         warnings.warn(f"{path}: no class of the data set has the name {examples(unused)}", stacklevel=2)
-    found = {place: sentence for place, sentence in zip(places, sentences.values())}
+    found = dict(zip(places, sentences.values()))
     if missing := [name for place, name in enumerate(names) if not found.get(place)]:
         must = "every class must have one row of two cells, its name and a sentence"
         raise InputError(must, where=path, got=f"no sentence of {examples(missing)}", fix="Add a row for each of them.")
@@ -142,9 +130,6 @@ def attribute_phrase(name: str) -> str:
 
 def class_names(config: VectorsConfig, split: dict[str, np.ndarray], path: Path) -> list[str]:
     """Return the names in a text file, in the order of the split file's own if it has some, or those of the split file."""
-    from zslab.data.formats.table import read_names
-    from zslab.utils.names import places_by_name
-
     names = [str(name) for name in split.get("allclasses_names", split.get("all_classes", ()))]
     if config.class_names is not None:
         listed = read_names(config.class_names, split["att"].shape[1])

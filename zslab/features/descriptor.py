@@ -39,19 +39,15 @@ POOLED_DIM = 2 * BANDS * LOCAL_DIM + N_COLORS * N_COLORS
 
 
 def region_descriptors(images: np.ndarray) -> np.ndarray:
-    """Describe each cell of a 7 x 7 grid: what is seen in it, and where the cell lies.
+    """Describe each cell of a 7 x 7 grid of images (n, SIZE, SIZE, 3) uint8: what is seen in it, and where the cell lies.
 
     A linear model on one region, which DAZLE is, tells a red crown from a red tail only if the region says where it is;
     a network's regions do so through its padding and wide view, these say it outright.
 
-    Args:
-        images: (n, SIZE, SIZE, 3) uint8.
-
     Returns:
         (n, 7, 7, REGION_DIM) float32, non-negative, rows from the top: the square root of the LOCAL_DIM numbers of the
         cell (colors, edges, texture) times its membership of each of HEIGHTS soft bands; then POSITION_WEIGHT times
-        the row as one of seven, the distance from the middle column and one minus it. Left and right are not told
-        apart.
+        the row as one of seven, the distance from the middle column and one minus it. Left and right are not told apart.
     """
     local = np.sqrt(_local_descriptors(images))
     row = np.arange(GRID)
@@ -62,8 +58,7 @@ def region_descriptors(images: np.ndarray) -> np.ndarray:
     columns = np.broadcast_to(np.stack([aside, 1 - aside], axis=-1)[None], (GRID, GRID, 2))
     place = np.concatenate([np.broadcast_to(np.eye(GRID)[:, None], (GRID, GRID, GRID)), columns], axis=-1)
     place = np.broadcast_to(POSITION_WEIGHT * place, (len(local), *place.shape))
-    regions: np.ndarray = np.concatenate([banded.reshape(*local.shape[:3], -1), place], axis=-1).astype(np.float32)
-    return regions
+    return np.concatenate([banded.reshape(*local.shape[:3], -1), place], axis=-1).astype(np.float32)
 
 
 def pooled_descriptor(images: np.ndarray) -> np.ndarray:
@@ -83,8 +78,7 @@ def pooled_descriptor(images: np.ndarray) -> np.ndarray:
     colors = local[..., :N_COLORS]
     pairs = np.einsum("nrck,nrcl->nkl", colors[:, :-1], colors[:, 1:], optimize=True) / ((GRID - 1) * GRID)
     vector = np.sqrt(np.concatenate([*pooled, pairs.reshape(-1, N_COLORS**2)], axis=1))
-    unit: np.ndarray = vector / np.linalg.norm(vector, axis=1, keepdims=True)
-    return unit
+    return np.asarray(vector / np.linalg.norm(vector, axis=1, keepdims=True))
 
 
 def _local_descriptors(images: np.ndarray) -> np.ndarray:
@@ -97,15 +91,13 @@ def _local_descriptors(images: np.ndarray) -> np.ndarray:
 def _cell_mean(maps: np.ndarray) -> np.ndarray:
     """(n, SIZE, SIZE, ...) averaged over the pixels of each cell: (n, GRID, GRID, ...)."""
     n, _, _, *rest = maps.shape
-    means: np.ndarray = maps.reshape(n, GRID, CELL, GRID, CELL, *rest).mean(axis=(2, 4))
-    return means
+    return np.asarray(maps.reshape(n, GRID, CELL, GRID, CELL, *rest).mean(axis=(2, 4)))
 
 
 def _cell_numbers(n: int) -> np.ndarray:
     """(n, SIZE, SIZE): the number, over the batch, of the cell each pixel lies in."""
     along = np.arange(SIZE) // CELL
-    numbers: np.ndarray = np.arange(n)[:, None, None] * GRID * GRID + (along[:, None] * GRID + along)[None]
-    return numbers
+    return np.asarray(np.arange(n)[:, None, None] * GRID * GRID + (along[:, None] * GRID + along)[None])
 
 
 def _colors(batch: np.ndarray) -> np.ndarray:
@@ -115,8 +107,7 @@ def _colors(batch: np.ndarray) -> np.ndarray:
     # Counting a cell's codes and multiplying by the table once is cheaper than adding up a table row a pixel.
     rows, ones = _cell_numbers(len(batch)).ravel(), np.ones(codes.size, dtype=np.float32)
     counts = csr_matrix((ones, (rows, codes.ravel())), shape=(len(batch) * GRID * GRID, LEVELS**3))
-    histogram: np.ndarray = (counts @ _color_table() / CELL**2).reshape(len(batch), GRID, GRID, N_COLORS)
-    return histogram
+    return np.asarray((counts @ _color_table() / CELL**2).reshape(len(batch), GRID, GRID, N_COLORS))
 
 
 @lru_cache(maxsize=1)
@@ -128,8 +119,7 @@ def _color_table() -> np.ndarray:
     squared = ((_oklab(rgb)[:, None] - COLOR_WORDS[None]) ** 2).sum(-1)
     # Less the smallest, which the division below cancels: a color far from every word must not become 0 / 0.
     closeness = np.exp(-0.5 * (squared - squared.min(1, keepdims=True)) / COLOR_WIDTH**2)
-    table: np.ndarray = (closeness / closeness.sum(1, keepdims=True)).astype(np.float32)
-    return table
+    return np.asarray(closeness / closeness.sum(1, keepdims=True), dtype=np.float32)
 
 
 def _oklab(rgb: np.ndarray) -> np.ndarray:

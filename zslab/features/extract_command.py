@@ -24,15 +24,29 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
+from zslab.data.formats.table import read_names
+from zslab.data.splits import write_split
+from zslab.data.xlsa17 import class_names_of
 from zslab.errors import InputError
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from zslab.features.backbones import Backbone
-    from zslab.features.sources import Images, Split
+from zslab.features import backbones, video
+from zslab.features.extraction import check_readable, extract
+from zslab.features.images import SUFFIXES
+from zslab.features.sources import (
+    Images,
+    Split,
+    describe_copies,
+    find_copies,
+    leave_out,
+    read_attribute_vectors,
+    read_class_folders,
+    read_image_list,
+    read_split,
+)
+from zslab.utils.environment import dataset_folder, resolve_device, resolve_folder, shown
+from zslab.utils.files import refuse_existing
+from zslab.utils.flags import check_at_least, check_file_names
 
 RELEASE_NAMES = {"resnet101": "ResNet_101"}  # what the DAZLE release calls a backbone in file names
 
@@ -110,19 +124,13 @@ class ExtractConfig(NetworkFlags):
 
 def extract_features(config: ExtractConfig) -> int:
     """Extract what the flags ask for and return the exit status."""
-    from zslab.data.formats.table import read_names
-    from zslab.features.extraction import extract, write_unreadable
-    from zslab.features.sources import leave_out, read_attribute_vectors
-    from zslab.utils.environment import dataset_folder, shown
-    from zslab.utils.flags import check_at_least, check_file_names
-
     check_file_names(config, "image_embedding", "regions")
     check_at_least(1, config, "workers", "max_pixels", *(["batch_size"] if config.batch_size is not None else []))
     check_at_least(0, config, "drop_leading")
     if (config.images is None) == (config.videos is None):
         got = "neither" if config.images is None else "both"
         raise InputError("there must be a folder of one kind", where="--images / --videos", got=got, fix="Pass one of them.")
-    is_video = config.videos is not None
+    is_video, kind = config.videos is not None, "images" if config.images else "videos"
     folder = dataset_folder(config.dataset, config.dataroot, "zero-shot-actions" if is_video else "zero-shot-images")
     backbone_name = config.backbone or ("r2plus1d_18" if is_video else "resnet101")
     short = re.sub(r"[^\w.-]", "_", backbone_name.partition(",")[0])
@@ -132,34 +140,37 @@ def extract_features(config: ExtractConfig) -> int:
     regions = folder / f"{region_name}.hdf5" if not is_video and config.write != "pooled" else None
     outputs, base = [path for path in (pooled, regions) if path], name if pooled else region_name
     listing, partial = folder / f"{base}-unreadable.txt", folder / f"{base}-partial"
-    _check_outputs(config, outputs, partial)
+    if config.overwrite:
+        shutil.rmtree(partial, ignore_errors=True)
+    elif not partial.exists():
+        refuse_existing(*outputs)
+    elif not config.resume:
+        fix = "Pass --resume to continue it, or --overwrite to discard it."
+        raise InputError("the output must not exist yet", where=partial, got="an unfinished extraction", fix=fix)
 
     splits = config.splits or folder / "att_splits.mat"
     files, split = _read_sources(config, splits, regions is not None)
     n_attributes = split.attributes.shape[1] if split else 0
     names = read_names(config.attribute_names, n_attributes) if config.attribute_names and regions else None
     vectors = read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors and regions else None
-    backbone, kind = _load_backbone(config, backbone_name), "videos" if is_video else "images"
+    backbone = _load_backbone(config, backbone_name)
     size = f"{backbone.feature_dim} x {backbone.grid[0]} x {backbone.grid[1]}"
     print(f"{len(files)} {kind} of {len(set(files.labels.tolist()))} classes; {backbone_name}, {backbone.weights}, {size}")
     if config.random_weights:
         print("WARNING: the network is UNTRAINED. These features are good for trying out the commands and nothing else.")
 
-    start, skip = time.perf_counter(), config.skip_unreadable or is_video
-    how: dict[str, Any] = {"maps": config.region_type if regions else None, "max_pixels": config.max_pixels}
-    how |= {"batch_size": 1, "workers": 1} if is_video else {"batch_size": config.batch_size or 32, "workers": config.workers}
-    with extract(files, backbone, partial, skip_unreadable=skip, **how) as extraction:
+    start, batch_size = time.perf_counter(), 1 if is_video else config.batch_size or 32
+    workers, maps = 1 if is_video else config.workers, config.region_type if regions else None
+    how = {"maps": maps, "batch_size": batch_size, "workers": workers, "max_pixels": config.max_pixels}
+    with extract(files, backbone, partial, **how) as extraction:  # type: ignore[arg-type]
         unreadable = extraction.unreadable
-        write_unreadable(listing, files, unreadable)
-        if unreadable and not skip:
-            must, first = f"all {len(files)} images must be readable", min(unreadable)
-            got = f"{len(unreadable)} that are not, such as {files.files[first]}: {unreadable[first]}"
-            fix = f"{shown(listing)} lists them. Replace them and pass --resume, or pass --skip_unreadable."
-            raise InputError(must, where=files.root, got=got, fix=fix)
+        check_readable(listing, files, unreadable, config.skip_unreadable or is_video)
         readable, readable_split = leave_out(files, split, unreadable)
         if pooled:
-            classes = split.class_names if split else files.classes
-            extraction.write_features(pooled, readable, classes, _copies(readable, split))
+            copy_of = None if split else find_copies(readable)  # for splits that are still to be drawn
+            if copy_of is not None:
+                print(*(f"Note: {note}\n" for note in describe_copies(readable, copy_of)), sep="", end="")
+            extraction.write_features(pooled, readable, split.class_names if split else files.classes, copy_of)
         if regions and readable_split:
             extraction.write_regions(regions, readable, readable_split, config.region_type, names, vectors)
         extraction.remove()
@@ -170,76 +181,37 @@ def extract_features(config: ExtractConfig) -> int:
         return 0
     print(f"Left out {len(unreadable)} {kind} that cannot be read, listed in {shown(listing)}.", file=sys.stderr)
     if readable_split and pooled:
-        _write_readable_split(folder, splits, readable_split)
+        embedding = f"{splits.name.removesuffix('.mat').removesuffix('_splits')}_readable"
+        path = folder / f"{embedding}_splits.mat"
+        locations = {f"{key}_loc": location + 1 for key, location in readable_split.locations.items()}
+        write_split(path, readable_split.attributes, readable_split.class_names, locations)
+        print(f"{shown(path)} has the lists without them: train with --class_embedding {embedding}.", file=sys.stderr)
     return 3
 
 
-def _load_backbone(config: ExtractConfig, name: str) -> Backbone:
+def _load_backbone(config: ExtractConfig, name: str) -> backbones.Backbone:
     """Return the backbone of the flags."""
-    from zslab.features import video
-    from zslab.features.backbones import BackboneSpec, load_backbone
-    from zslab.utils.environment import resolve_device
-
-    device = resolve_device(config.device)
+    device, random = resolve_device(config.device), config.random_weights
     if config.videos is not None:
         spec, batch_size = video.VideoSpec(name, config.windows), config.batch_size or video.AT_A_TIME
-        random = config.random_weights
         return video.load_backbone(spec, config.weights, random_weights=random, device=device, batch_size=batch_size)
     settings = (config.padding, config.normalization, config.resize, config.crop, config.interpolation)
-    return load_backbone(BackboneSpec(name, *settings), config.weights, random_weights=config.random_weights, device=device)
+    return backbones.load_backbone(
+        backbones.BackboneSpec(name, *settings), config.weights, random_weights=random, device=device
+    )
 
 
 def _read_sources(config: ExtractConfig, splits: Path, needs_split: bool) -> tuple[Images, Split | None]:
     """Return the files and, where there is a split file, their split."""
-    from zslab.features import images, video_files
-    from zslab.features.sources import read_class_folders, read_class_names, read_image_list, read_split
-    from zslab.utils.environment import resolve_folder
-
     if config.videos is not None:
-        return read_class_folders(resolve_folder(config.videos), video_files.SUFFIXES, "video"), None
+        return read_class_folders(resolve_folder(config.videos), video.SUFFIXES, "video"), None
     has_split = splits.exists() or config.splits is not None
     if needs_split and not has_split:
         must = "region maps must have a split file, whose attributes and lists are stored with them"
         raise InputError(must, where="--splits", got=f"no {splits}", fix="Pass --splits FILE, or --write pooled.")
-    folder, class_names = resolve_folder(config.images or Path()), read_class_names(splits) if has_split else None
+    folder, class_names = resolve_folder(config.images or Path()), class_names_of(splits) if has_split else None
     if config.image_list is not None:
         files = read_image_list(config.image_list, folder, config.drop_leading, class_names)
     else:
-        files = read_class_folders(folder, images.SUFFIXES, "image", class_names)
+        files = read_class_folders(folder, SUFFIXES, "image", class_names)
     return files, read_split(splits, files) if has_split else None
-
-
-def _copies(files: Images, split: Split | None) -> np.ndarray | None:
-    """Return which files are copies, for splits that are still to be drawn, and print notes about them."""
-    from zslab.features.sources import describe_copies, find_copies
-
-    if split is not None:
-        return None
-    copy_of = find_copies(files)
-    print(*(f"Note: {note}\n" for note in describe_copies(files, copy_of)), sep="", end="")
-    return copy_of
-
-
-def _write_readable_split(folder: Path, splits: Path, split: Split) -> None:
-    """Write the split without the images that were left out."""
-    from zslab.data.splits import write_split
-    from zslab.utils.environment import shown
-
-    path = folder / f"{splits.name.removesuffix('.mat').removesuffix('_splits')}_readable_splits.mat"
-    locations = {f"{key}_loc": location + 1 for key, location in split.locations.items()}
-    write_split(path, split.attributes, split.class_names, locations)
-    name = path.stem.removesuffix("_splits")
-    print(f"{shown(path)} has the lists without them: train with --class_embedding {name}.", file=sys.stderr)
-
-
-def _check_outputs(config: ExtractConfig, outputs: list[Path], partial: Path) -> None:
-    """Refuse to touch files of an earlier extraction unless a flag says what to do with them."""
-    from zslab.utils.files import refuse_existing
-
-    if config.overwrite:
-        shutil.rmtree(partial, ignore_errors=True)
-    elif not partial.exists():
-        refuse_existing(*outputs)
-    elif not config.resume:
-        fix = "Pass --resume to continue it, or --overwrite to discard it."
-        raise InputError("the output must not exist yet", where=partial, got="an unfinished extraction", fix=fix)

@@ -1,8 +1,7 @@
 """Many images or videos through a backbone: pooled vectors (.mat, the xlsa17 layout) and region maps (HDF5) in one pass.
 
-Threads open files ahead of the network; two batches are in memory. Finished batches are kept on disk
-(`zslab.data.resumable`). A batch holds the same files whatever is finished already, so an extraction that was killed and
-continued gives the same bits.
+Threads open files ahead of the network; two batches are in memory. A batch holds the same files whatever is finished already,
+so an extraction that was killed and continued gives the same bits.
 
     images = read_image_list(Path("image_list.txt"), Path("images"))
     with extract(images, load_backbone(spec), Path("resnet101-partial")) as extraction:
@@ -12,57 +11,44 @@ continued gives the same bits.
 
 from __future__ import annotations
 
+import hashlib
+import json
+import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 import torch
+from filelock import Timeout
 from torch import Tensor
 from tqdm import tqdm
 
 from zslab.data.region_writer import write_region_file
-from zslab.data.resumable import Shards, file_key, shards
-from zslab.errors import InputError
+from zslab.errors import InputError, readable
 from zslab.features.backbones import Backbone
 from zslab.features.images import MAX_PIXELS
 from zslab.features.sources import Images, Split
-from zslab.utils.files import atomic_path, printable, write_text
+from zslab.utils.files import atomic_path, locked, make_folder, printable, write_text
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """Features of the files that could be read.
-
-    Attributes:
-        backbone: what made them.
-        finished: the batches on disk; None where a missing file has stopped everything.
-        unreadable: index -> reason for the files that cannot be read.
-        pooled: (n, P) of the others, in their order.
-    """
+    """Features of the files that could be read."""
 
     backbone: Backbone
-    finished: Shards | None
-    unreadable: dict[int, str]
-    pooled: np.ndarray
-
-    def maps(self) -> Iterator[np.ndarray]:
-        """Yield the region maps in the order of the files, (b, D, rows, columns) at a time."""
-        if self.finished is not None:
-            for number in sorted(set(range(len(self.finished.batches))) - set(self.finished.missing())):
-                yield self.finished.read(number)["maps"]
+    partial: Path  # folder of all batches
+    batches: list[Path]  # what is on the disk, in the order of the files
+    unreadable: dict[int, str]  # reasons, by the indices of the others
+    pooled: np.ndarray  # (n, P), in the order of the files
 
     def write_features(
         self, path: Path, images: Images, classes: Sequence[str] | None, copy_of: np.ndarray | None = None
     ) -> None:
-        """Write a feature file (.mat) of the n readable files, in the layout of the published ones, a column for each file.
-
-        `classes` are the names in the order of the labels, `copy_of` (n,) the indices of the first files with the same content,
-        where they are known.
-        """
+        """Write a feature file (.mat) of the n readable files, in the layout of the published ones, a column for each file."""
         content: dict[str, object] = {
             "features": self.pooled.T,
             "labels": images.labels[:, None].astype(np.float64),
@@ -88,7 +74,7 @@ class Extraction:
         """Write a region file (HDF5) of the n readable images with their split, A attribute names and (A, v) word vectors."""
         write_region_file(
             path,
-            self.maps(),
+            (_read(batch)["maps"] for batch in self.batches),
             shape=(len(images), self.backbone.feature_dim, *self.backbone.grid),
             dtype=dtype,
             labels=images.labels - 1,
@@ -104,9 +90,9 @@ class Extraction:
         )
 
     def remove(self) -> None:
-        """Delete the batches: the files have been written."""
-        if self.finished is not None:
-            self.finished.remove()
+        """Delete the batches: the results have been written elsewhere."""
+        for path in self.partial.glob("*.npy"):
+            path.unlink()
 
 
 @contextmanager
@@ -119,30 +105,17 @@ def extract(
     batch_size: int = 32,
     workers: int = 2,
     max_pixels: int = MAX_PIXELS,
-    skip_unreadable: bool = False,
 ) -> Iterator[Extraction]:
-    """Yield the features of all files that can be read.
+    """Yield the features of all files that can be read. A finished batch is a .npy file, complete or absent.
 
     Args:
         partial: folder of the finished batches, from where a later call continues; they need as much disk space as the files.
         maps: precision of region maps to keep as well, "float16" or "float32".
         batch_size: files in the network at a time. Another one may change the last bits of the features.
         workers: threads that open files.
-        skip_unreadable: go on where files are missing, which otherwise are told before anything is computed.
     """
     paths = [images.path(index) for index in range(len(images))]
-    keys: list[object] = []
-    missing: dict[int, str] = {}
-    for index, name in enumerate(images.files):
-        try:
-            keys.append(file_key(paths[index], name))
-        except OSError as error:
-            keys.append(name)
-            missing[index] = error.strerror or str(error)
     backbone = backbone.for_files(paths, max_pixels=max_pixels, workers=workers)
-    if missing and not skip_unreadable:
-        yield Extraction(backbone, None, missing, np.zeros((0, backbone.pooled_dim), np.float32))
-        return
     fields: list[tuple[str, str, tuple[int, ...]]] = [("index", "int64", ()), ("pooled", "float32", (backbone.pooled_dim,))]
     if maps is not None:
         fields.append(("maps", maps, (backbone.feature_dim, *backbone.grid)))
@@ -154,34 +127,80 @@ def extract(
         except InputError as error:
             return f"{error.must}, {error.got}"
 
-    with shards(partial, keys, batch_size, {**backbone.identity(), "rows": str(row_type)}) as finished:
+    def features(batch: dict[int, Tensor]) -> np.ndarray:
+        rows = np.empty(len(batch), row_type)
+        rows["index"] = list(batch)
+        for name, values in zip((row_type.names or ())[1:], backbone.features(torch.stack(list(batch.values())))):
+            rows[name] = _finite(values, row_type[name].base, [images.files[index] for index in batch])
+        return rows
+
+    keys = [_file_key(path, name) for path, name in zip(paths, images.files)]
+    settings = {**backbone.identity(), "rows": str(row_type)}
+    batches = [range(len(keys))[start : start + batch_size] for start in range(0, len(keys), batch_size)]
+    files = {batch: partial / f"{batch.start:08}-{_digest(settings, [keys[i] for i in batch])}.npy" for batch in batches}
+    with _one_process(partial):
         pooled, unreadable = {-1: np.zeros((0, backbone.pooled_dim), np.float32)}, dict[int, str]()
-        for number in set(range(len(finished.batches))) - set(finished.missing()):
-            rows = finished.read(number)
-            if len(rows) == len(finished.batches[number]):  # otherwise a file could not be read, which may have been mended
-                pooled[number] = rows["pooled"].copy()
-        to_do = [(number, batch) for number, batch in enumerate(finished.batches) if number not in pooled]
-        n_done = len(images) - sum(len(batch) for _, batch in to_do)
+        for batch in filter(lambda batch: files[batch].is_file(), batches):
+            rows = _read(files[batch])
+            if len(rows) == len(batch):  # otherwise a file could not be read, which may have been mended
+                pooled[batch.start] = rows["pooled"].copy()
+        to_do = [batch for batch in batches if batch.start not in pooled]
+        n_done = len(images) - sum(map(len, to_do))
         with (
             ThreadPoolExecutor(workers) as pool,
             tqdm(desc=backbone.spec.name, total=len(images), initial=n_done, disable=None) as bar,
         ):
-            following = pool.map(load, to_do[0][1]) if to_do else iter(())
-            for (number, batch), (_, next_batch) in zip(to_do, [*to_do[1:], (0, range(0))]):
+            following = pool.map(load, to_do[0]) if to_do else iter(())
+            for batch, next_batch in zip(to_do, [*to_do[1:], range(0)]):
                 current, following = following, pool.map(load, next_batch)
                 loaded = dict(zip(batch, current))
                 unreadable |= {index: reason for index, reason in loaded.items() if isinstance(reason, str)}
-                inputs = {index: tensor for index, tensor in loaded.items() if not isinstance(tensor, str)}
-                if inputs:
-                    rows = np.empty(len(inputs), row_type)
-                    rows["index"] = list(inputs)
-                    values = dict(zip(("pooled", "maps"), backbone.features(torch.stack(list(inputs.values())))))
-                    for name in (row_type.names or ())[1:]:
-                        rows[name] = _finite(values[name], row_type[name].base, [images.files[index] for index in inputs])
-                    finished.write(number, rows)
-                    pooled[number] = rows["pooled"].copy()
+                if inputs := {index: tensor for index, tensor in loaded.items() if not isinstance(tensor, str)}:
+                    rows = features(inputs)
+                    with atomic_path(files[batch]) as temporary:
+                        np.save(temporary, rows, allow_pickle=False)
+                    pooled[batch.start] = rows["pooled"].copy()
                 bar.update(len(batch))
-        yield Extraction(backbone, finished, unreadable, np.concatenate([pooled[number] for number in sorted(pooled)]))
+        finished = [file for file in files.values() if file.is_file()]
+        yield Extraction(backbone, partial, finished, unreadable, np.concatenate([pooled[start] for start in sorted(pooled)]))
+
+
+@contextmanager
+def _one_process(folder: Path) -> Iterator[None]:
+    """Hold the folder of an extraction, which is deleted once nothing is left in it."""
+    make_folder(folder)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / ".lock", timeout=0))
+        except Timeout:
+            fix = "Wait until the other process has ended, or stop it."
+            raise InputError("one process at a time may extract", where=folder, got="a locked folder", fix=fix) from None
+        try:
+            yield
+        finally:
+            if not any(folder.glob("*.npy")):
+                shutil.rmtree(folder)
+
+
+def _read(path: Path) -> np.ndarray:
+    """Return the rows of a finished batch."""
+    fix = "Delete this file and repeat the command, which then computes its rows again."
+    with readable(path, "the file must be as it was written", fix, (OSError, ValueError, EOFError)):
+        rows: np.ndarray = np.load(path, allow_pickle=False)
+    return rows
+
+
+def _digest(settings: object, keys: list[object]) -> str:
+    """Return what names a batch: what its rows are made of, so that one with another image or other settings is missing."""
+    return hashlib.sha256(json.dumps([settings, keys], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _file_key(path: Path, name: str) -> object:
+    """Return the key of a file that goes by `name`; a file that changes gets another key."""
+    if not path.exists():
+        return (name,)
+    status = path.stat()
+    return name, status.st_size, status.st_mtime_ns
 
 
 def _finite(values: Tensor, dtype: np.dtype, files: Sequence[str]) -> np.ndarray:
@@ -195,9 +214,15 @@ def _finite(values: Tensor, dtype: np.dtype, files: Sequence[str]) -> np.ndarray
     return stored
 
 
-def write_unreadable(path: Path, images: Images, unreadable: dict[int, str]) -> None:
-    """Write a line for each file that cannot be read; remove the list if there is none."""
-    path.unlink(missing_ok=True)
-    lines = (f"{printable(images.files[index])}: {printable(reason)}\n" for index, reason in sorted(unreadable.items()))
-    if text := "".join(lines):
-        write_text(path, text)
+def check_readable(listing: Path, images: Images, unreadable: dict[int, str], skip: bool) -> None:
+    """List the files that cannot be read, a line each, or remove the list where there is none; refuse them unless `skip`."""
+    listing.unlink(missing_ok=True)
+    lines = [f"{printable(images.files[index])}: {printable(reason)}\n" for index, reason in sorted(unreadable.items())]
+    if lines:
+        write_text(listing, "".join(lines))
+    if lines and not skip:
+        fix = (
+            f"Replace them, which {listing} lists, and repeat the command with --resume where it has it; or --skip_unreadable."
+        )
+        got = f"{len(lines)} that are not, such as {lines[0].strip()}"
+        raise InputError(f"all {len(images)} files must be readable", where=images.root, got=got, fix=fix)

@@ -2,8 +2,6 @@
 
 Files are judged by their content, never by their suffix, and by their announced size before a pixel is decoded.
 
-    image = open_image(Path("photo.jpg"))
-
 Images of more than 8 bits a channel (PNG, TIFF, arrays) need the value that is white. Cameras and microscopes store 10 or 12
 bits in 16, and floating-point images run from 0 to 1 or to 255. A file that tells its depth is believed. Otherwise the value is
 decided once for a data set, `white = find_white(paths)`, and kept beside its features; for a single image it is guessed from
@@ -48,12 +46,11 @@ MAX_JPEG_PIXELS = 50_000_000  # decoded of a JPEG; larger ones are decoded at a 
 WHITES = (255, 1023, 4095, 16383, 65535)  # largest values of 8, 10, 12, 14 and 16 bits
 OVERSHOOT = 0.25  # share by which a resized floating-point image may exceed black and white
 MAX_SAMPLE_VALUES = (281, 341)  # TIFF tags of whole numbers and of floating-point numbers
-SCALED = ("PPM", "JPEG2000")  # formats that Pillow brings to 16 bits
+
+Source = Path | str | BinaryIO | Image.Image | np.ndarray
 
 
-def open_image(
-    source: Path | str | BinaryIO | Image.Image | np.ndarray, *, max_pixels: int = MAX_PIXELS, white: float | None = None
-) -> Image.Image:
+def open_image(source: Source, *, max_pixels: int = MAX_PIXELS, white: float | None = None) -> Image.Image:
     """Return an image as RGB with 8 bits a channel, decoded and turned upright.
 
     An animation gives its first frame. More than 8 bits are scaled to 8; transparent pixels are laid over white. The result
@@ -95,7 +92,7 @@ def find_white(files: Iterable[Path], *, max_pixels: int = MAX_PIXELS, workers: 
             with open(file, "rb") as stream:
                 start = stream.read(25)
             if start[:2] in (b"II", b"MM") or (start[:4] == b"\x89PNG" and start[24:] == b"\x10"):  # TIFF, PNG of 16 bits
-                _, deep = _decoded(file, file, max_pixels, only_deep=True)
+                _, deep = _decoded(file, file, max_pixels)
                 if deep is not None and deep.white is None:
                     return _guess(deep.colors, file), file
         return None
@@ -126,19 +123,17 @@ class _Deep(NamedTuple):
 
     @property
     def colors(self) -> np.ndarray:
-        """The samples without alpha."""
         return self.values[..., :-1] if self.has_alpha else self.values
 
 
-def _decoded(source: Any, where: object, max_pixels: int, only_deep: bool = False) -> tuple[Image.Image, _Deep | None]:
-    """Return the loaded image and its samples of more than 8 bits; with `only_deep`, others are not loaded."""
+def _decoded(source: Source, where: object, max_pixels: int) -> tuple[Image.Image, _Deep | None]:
+    """Return the loaded image and its samples of more than 8 bits."""
     if isinstance(source, np.ndarray):
         return _from_array(source, where, max_pixels)
     if isinstance(source, str | Path) and not Path(source).is_file():
-        got = "a folder" if Path(source).is_dir() else "no such file"
-        raise InputError("the image must be a file", where=where, got=got, fix="Check the path.")
+        raise InputError("the image must be a file", where=where, got=_kind(source), fix="Check the path.")
     formats, content = ", ".join(FORMATS), b""
-    fix = "It is probably cut short: copy or download it again, or leave it out."
+    fix = "It is probably cut short or of another kind: copy it again, save it as JPEG or PNG, or leave it out."
     with readable(where, f"the file must be a complete image ({formats})", fix):
         if isinstance(source, Image.Image):
             image = source
@@ -149,18 +144,23 @@ def _decoded(source: Any, where: object, max_pixels: int, only_deep: bool = Fals
             except Image.DecompressionBombError as error:
                 raise _too_large(where, first_line(error), max_pixels) from None
             except UnidentifiedImageError:
-                must = f"the file must be an image of a kind that is read ({formats})"
-                raise InputError(must, where=where, got=kind_of_file(io.BytesIO(content)), fix=_how_to_open(content)) from None
+                if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") and "HEIF" not in known_formats():
+                    fix = "For photos of iPhones, in the project's folder: pip install -e '.[images]'."
+                must, got = f"the file must be an image of a kind that is read ({formats})", kind_of_file(io.BytesIO(content))
+                raise InputError(must, where=where, got=got, fix=fix) from None
         most, n_pixels = min(max_pixels, MAX_JPEG_PIXELS), image.width * image.height
         if isinstance(image, JpegImageFile) and n_pixels > most:
             factor = next((n for n in (2, 4) if n_pixels <= n * n * most), 8)  # what the decoder can leave out
             image.draft("RGB", (image.width // factor, image.height // factor))
         if image.width * image.height > max_pixels:
             raise _too_large(where, f"{image.width} x {image.height}", max_pixels)
-        deep = _deep(image, content, where)
-        if not only_deep:
-            image.load()
+        deep = _deep(image, content)
+        image.load()
     return image, deep
+
+
+def _kind(path: Path | str) -> str:
+    return "a folder" if Path(path).is_dir() else "no such file"
 
 
 def _read(stream: BinaryIO) -> bytes:
@@ -203,28 +203,23 @@ def _too_large(where: object, got: str, max_pixels: int) -> InputError:
     return InputError(f"the image must have at most {max_pixels:,} pixels", where=where, got=got, fix=fix)
 
 
-def _how_to_open(content: bytes) -> str:
-    if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") and "HEIF" not in known_formats():
-        return "For photos of iPhones, in the project's folder: pip install -e '.[images]'."
-    return "Leave it out, or save it as JPEG or PNG."
-
-
 # ---- more than 8 bits -----------------------------------------------------------------------------------------------------
 
 
-def _deep(image: Image.Image, content: bytes, where: object) -> _Deep | None:
+def _deep(image: Image.Image, content: bytes) -> _Deep | None:
     """Return the samples of an image that has more than 8 bits a channel; it must not have been loaded."""
     tags = image.tag_v2 if isinstance(image, TiffImagePlugin.TiffImageFile) else {}
     bits = max(tags.get(TiffImagePlugin.BITSPERSAMPLE, (0,)))
     if bits > 8 and tags.get(TiffImagePlugin.PLANAR_CONFIGURATION) == 2:  # Pillow would take bytes of one color for another's
-        got, fix = f"{bits} bits with a plane for each color", "Save it with the colors of a pixel side by side, or as PNG."
-        raise InputError("the TIFF must be of a kind that is read", where=where, got=got, fix=fix)
+        raise ValueError(f"{bits} bits with a plane for each color, which is not read")
     tiles = getattr(image, "tile", None)
-    raw_mode = _raw_mode(tiles[0]) if tiles else ""
+    raw_mode = str(tiles[0][3][0] if isinstance(tiles[0][3], tuple) else tiles[0][3]) if tiles else ""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
     elif content and re.fullmatch(r"(RGB|RGBX|RGBA|CMYK);16[BLN]", raw_mode):
-        values = _both_bytes(image, content)
+        # Pillow keeps the high bytes alone; told the other byte order, it keeps the low ones.
+        other = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[raw_mode[-1]]
+        values = np.asarray(image).astype(np.uint16) * 256 + _read_as(content, raw_mode[:-1] + other)
     elif content and raw_mode == "LA;16B":
         values = _read_as(content, "RGBA").reshape(image.height, image.width, 2, 2).astype(np.uint16) @ [256, 1]
     elif re.search(r";16[BLN]$", raw_mode):
@@ -234,7 +229,7 @@ def _deep(image: Image.Image, content: bytes, where: object) -> _Deep | None:
     deep = _Deep(values, None, image.mode in ("LA", "RGBA"), tags.get(TiffImagePlugin.PHOTOMETRIC_INTERPRETATION) == 0)
     most = deep.colors.max()
     told = [max(np.atleast_1d(tags[tag])) for tag in MAX_SAMPLE_VALUES if tag in tags]  # or the largest value that occurs
-    if image.format in SCALED and image.mode != "F":
+    if image.format in ("PPM", "JPEG2000") and image.mode != "F":  # which Pillow brings to 16 bits
         return deep._replace(white=65535)
     if 8 < bits < 16:
         return deep._replace(white=2**bits - 1)
@@ -244,19 +239,6 @@ def _deep(image: Image.Image, content: bytes, where: object) -> _Deep | None:
         # PNG's standard asks writers to scale the values to all 16 bits, but not all do.
         return deep._replace(white=2**depth - 1 if most < 2**depth else 65535)
     return deep
-
-
-def _raw_mode(tile: tuple[object, ...]) -> str:
-    """Return how the bytes of a tile are laid out, in Pillow's words: "RGB;16B"."""
-    return str(tile[3][0] if isinstance(tile[3], tuple) else tile[3])
-
-
-def _both_bytes(image: Image.Image, content: bytes) -> np.ndarray:
-    """Return 16-bit colors, of which Pillow keeps the high bytes alone: told the other byte order, it keeps the low ones."""
-    mode = _raw_mode(image.tile[0])  # type: ignore[attr-defined]
-    swapped = mode[:-1] + {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}[mode[-1]]
-    values: np.ndarray = np.asarray(image).astype(np.uint16) * 256 + _read_as(content, swapped)
-    return values
 
 
 def _read_as(content: bytes, raw_mode: str) -> np.ndarray:
@@ -290,8 +272,7 @@ def _in_8_bits(deep: _Deep, decided: float | None, where: object) -> np.ndarray:
         log.warning("%s: more than 8 bits and no stored depth; %g is taken as white.", where, white)
     margin = OVERSHOOT * white if is_float else 0
     if not (values.min() >= -margin and values.max() <= white + margin):
-        must, got = f"pixels must be from 0 to {white:g}", f"{values.min():g} to {values.max():g}"
-        raise InputError(must, where=where, got=got, fix="Save the image with 8 bits a channel.")
+        raise _no_brightness(values, white, where)
     scaled = _scaled(values, white)
     if deep.has_alpha:
         alpha = deep.values[..., -1:]
@@ -312,5 +293,9 @@ def _guess(values: np.ndarray, where: object) -> float:
     for white in (1, *WHITES) if is_float else WHITES:
         if values.max() <= white * (1 + OVERSHOOT * is_float):
             return float(white) if is_float else white
-    must, got = f"pixels must be from 0 to {WHITES[-1]}", f"up to {values.max():g}"
-    raise InputError(must, where=where, got=got, fix="Save the image with 8 bits a channel.")
+    raise _no_brightness(values, WHITES[-1], where)
+
+
+def _no_brightness(values: np.ndarray, white: float, where: object) -> InputError:
+    got, fix = f"{values.min():g} to {values.max():g}", "Save the image with 8 bits a channel."
+    return InputError(f"pixels must be from 0 to {white:g}", where=where, got=got, fix=fix)

@@ -1,10 +1,4 @@
-"""What a model classifies, images or videos: how files are found and shown, and which networks there are.
-
-modality = modality_of(about["spec"])
-backbone = modality.load_backbone(modality.spec.from_json(about["spec"]), weights)
-for path in modality.find([Path("folder")]):
-    modality.show(path)
-"""
+"""What a model classifies, images or videos: how files are found and shown, and which networks there are."""
 
 from __future__ import annotations
 
@@ -14,7 +8,7 @@ from typing import NamedTuple
 
 from PIL import Image
 
-from zslab.features import backbones, images, video, video_files
+from zslab.features import backbones, images, video
 from zslab.features.sources import find_files
 
 
@@ -33,7 +27,7 @@ class Modality(NamedTuple):
 
 
 IMAGES = Modality("image", images.SUFFIXES, images.open_image, backbones.BackboneSpec, backbones.load_backbone)
-VIDEOS = Modality("video", video_files.SUFFIXES, video_files.middle_frame, video.VideoSpec, video.load_backbone)
+VIDEOS = Modality("video", video.SUFFIXES, video.middle_frame, video.VideoSpec, video.load_backbone)
 
 
 def modality_of(spec: object) -> Modality:

@@ -1,12 +1,10 @@
-"""Networks of torchvision and timm that return their last grid of features instead of class scores, and their weights.
-
-Weights are downloaded, or read from a file without running code; they must be those of the network, entry by entry.
-"""
+"""Networks of torchvision and timm that return their last grid of features instead of class scores, and their weights."""
 
 from __future__ import annotations
 
 import hashlib
 import importlib
+import math
 import re
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,11 +14,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from zslab.errors import InputError, examples, first_line, readable
+from zslab.errors import InputError, examples, readable
 from zslab.utils.file_kinds import OTHER, kind_of_file
 from zslab.utils.files import user_path
 
@@ -38,7 +35,8 @@ FETCH_CLIP = (
     "--backbone open_clip:ARCHITECTURE,WEIGHTS,FILE."
 )
 PUBLISHED_WEIGHTS = "IMAGENET1K_V1"  # torchvision's own default is newer for many networks
-AFTER_GRID = ("avgpool", "classifier", "head", "heads", "fc", "dropout", "flatten")  # torchvision's names of what is left off
+# How the names of torchvision's layers begin that are left off.
+AFTER_GRID = ("aux", "avgpool", "classifier", "head", "heads", "fc", "dropout", "flatten")
 
 Weights = str | Path | Mapping[str, Tensor]
 
@@ -60,40 +58,40 @@ class GridNetwork:
 
 def load_weights(network: nn.Module, weights: Weights, known: Any, unused: Sequence[str]) -> str:
     """Load "none", a member of torchvision's enumeration `known`, a file, or tensors; return a description of the source."""
-    if isinstance(weights, Mapping):
-        source, state = "weights given as tensors", weights
-    elif weights == "none":
+    if isinstance(weights, str) and weights == "none":
         return "none"
-    elif weights in known.__members__:
+    if isinstance(weights, str) and weights in known.__members__:
         source, state = f"torchvision's {known[weights]}", download(known[weights])
     else:
-        source, state = Path(weights).name, read_state_dict(weights)
+        source, state = _given(weights)
     if any("denselayer" in name for name in state):  # DenseNet's files name the layers as they were before 2018
         state = {re.sub(r"(norm|conv)\.(\d)\.", r"\1\2.", name): value for name, value in state.items()}
     load_fitting(network, state, unused, source)
     return source
 
 
+def _given(weights: Weights) -> tuple[str, Mapping[str, Tensor]]:
+    """Return a description of weights that are tensors or a file, and the tensors."""
+    if isinstance(weights, Mapping):
+        return "weights given as tensors", weights
+    return Path(weights).name, read_state_dict(weights)
+
+
 def build_torchvision(name: str, weights: Weights) -> GridNetwork:
     """Return a classification network of torchvision up to its pooling; arguments as for `backbones.load_backbone`."""
     models = import_extra("torchvision", "images").models
-    names = models.list_models(module=models)
+    names = [known for known in models.list_models(module=models) if not known.startswith("vit")]  # which has no grid
     if name not in names:
         must = (
             f"--backbone must be descriptor, {TIMM}NAME, {CLIP}ARCHITECTURE,WEIGHTS, or one of torchvision's {', '.join(names)}"
         )
-        raise InputError(must, where="--backbone", got=name, fix="Choose one of them.")
+        raise InputError(must, where="--backbone", got=name, fix=f"Choose one of them, or timm's version: {TIMM}{name}.")
     layers = OrderedDict(models.get_model(name, weights=None).named_children())
-    kept = OrderedDict(
-        (layer, module) for layer, module in layers.items() if not layer.lower().startswith(("aux", *AFTER_GRID))
-    )
+    kept = OrderedDict((layer, child) for layer, child in layers.items() if not layer.lower().startswith(AFTER_GRID))
     if name.startswith("maxvit"):  # a list of blocks, which has no forward of its own
         kept["blocks"] = nn.Sequential(*layers["blocks"])
     elif name.startswith("densenet"):  # its last activation is a function in its forward
         kept["activation"] = nn.ReLU()
-    elif name.startswith("vit"):
-        fix = f"Choose timm's version of it, such as {TIMM}vit_base_patch16_224."
-        raise InputError("the backbone must give a grid of features", where="--backbone", got=f"{name}, of tokens", fix=fix)
     network = nn.Sequential(kept)
     known = models.get_model_weights(name)
     default = PUBLISHED_WEIGHTS if PUBLISHED_WEIGHTS in known.__members__ else known.DEFAULT.name
@@ -110,20 +108,19 @@ def build_timm(name: str, weights: Weights) -> GridNetwork:
     timm = import_extra("timm", "images")
     name = name.removeprefix(TIMM)
     if not timm.is_model(name):
-        near = timm.list_models(f"*{name.split('.')[0].split('_')[0]}*")[:8] if name else []
-        must = f"--backbone must be a name of timm.list_models(){', such as ' + examples(near, 8) if near else ''}"
-        raise InputError(must, where="--backbone", got=f"{TIMM}{name}", fix="Choose one of them.")
+        must, near = "--backbone must be a name of timm.list_models()", timm.list_models(f"*{name.split('_')[0]}*")
+        fix = f"Choose another, such as {examples(near or timm.list_models(), 8)}."
+        raise InputError(must, where="--backbone", got=f"{TIMM}{name}", fix=fix)
     page = getattr(timm.get_pretrained_cfg(name), "hf_hub_id", None)
     address = f"https://huggingface.co/{page}/resolve/main/model.safetensors" if page else f"{TIMM}{name}"
     # What the hub raises without a network depends on its version and on requests or httpx underneath.
     with readable(address, "the weights must be fetched", FETCH):
         network = timm.create_model(name, pretrained=isinstance(weights, str) and weights == "default", num_classes=0)
     heads = network.pretrained_cfg.get("classifier") or ()
-    heads = [heads] if isinstance(heads, str) else list(heads)
     source = f"timm's {name}.{network.pretrained_cfg.get('tag', '')}".rstrip(".") if "." not in name else f"timm's {name}"
     if isinstance(weights, Mapping) or weights not in ("default", "none"):
-        source = "weights given as tensors" if isinstance(weights, Mapping) else Path(weights).name
-        load_fitting(network, weights if isinstance(weights, Mapping) else read_state_dict(weights), heads, source)
+        source, state = _given(weights)
+        load_fitting(network, state, [heads] if isinstance(heads, str) else heads, source)
     data = timm.data.resolve_data_config({}, model=network)
     size = int(data["input_size"][1])
     return GridNetwork(network, partial(_timm_grid, network, name, size), size, source, data["mean"], data["std"])
@@ -178,34 +175,27 @@ def _timm_grid(network: Any, name: str, size: int, inputs: Tensor) -> Tensor:
     fix = f"Pass --resize {size} --crop {size}, or leave both flags out."
     kinds = () if inputs.shape[3] == size else (AssertionError, RuntimeError, ValueError)
     with readable("--resize / --crop", f"the images of {name} must have {size} pixels", fix, kinds):
-        output = network.forward_features(inputs)
-    shape = tuple(output.shape) if isinstance(output, Tensor) else ()
-    if len(shape) == 4:
-        is_last = getattr(network, "output_fmt", None) == "NHWC" or shape[1] != network.num_features == shape[3]
-        regions: Tensor = output.permute(0, 3, 1, 2) if is_last else output
-        return regions
-    if len(shape) == 3:
-        prefix = getattr(network, "num_prefix_tokens", 0)
-        n_cells = shape[1] - prefix
-        grid: tuple[int, ...] = tuple(getattr(getattr(network, "patch_embed", None), "grid_size", None) or ())
-        if len(grid) != 2 or grid[0] * grid[1] != n_cells:
-            grid = 2 * (round(n_cells**0.5),)
-        if grid[0] * grid[1] == n_cells:
-            regions = output[:, prefix:].transpose(1, 2).unflatten(2, grid)
-            return regions
-    must = "the backbone must give a grid of features"
-    raise InputError(must, where="--backbone", got=f"{name}, {shape[1:]}", fix="Choose another.")
+        output: Tensor = network.forward_features(inputs)
+    must, damage = f"{name} must give a grid of features", (AttributeError, RuntimeError, ValueError)
+    with readable("--backbone", must, "Choose another.", damage):
+        if output.ndim == 3:
+            tokens = output[:, getattr(network, "num_prefix_tokens", 0) :]
+            grid = tuple(getattr(getattr(network, "patch_embed", None), "grid_size", None) or ())
+            rows, columns = grid if math.prod(grid) == tokens.shape[1] else 2 * (round(tokens.shape[1] ** 0.5),)
+            return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+        _, first, _, last = output.shape
+        is_last = getattr(network, "output_fmt", None) == "NHWC" or first != network.num_features == last
+        return output.permute(0, 3, 1, 2) if is_last else output
 
 
 def pad_as_tensorflow(network: nn.Module) -> int:
     """Make convolutions of stride 2 pad their input as TensorFlow's 'SAME' does, and return how many were changed."""
-    changed = 0
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str) and 2 in layer.stride and any(layer.padding):
-            layer.padding = (0, 0)
-            layer.register_forward_pre_hook(lambda layer, inputs: F.pad(inputs[0], _same_padding(layer, inputs[0])))
-            changed += 1
-    return changed
+    layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and 2 in layer.stride]
+    layers = [layer for layer in layers if not isinstance(layer.padding, str) and any(layer.padding)]
+    for layer in layers:
+        layer.padding = (0, 0)
+        layer.register_forward_pre_hook(lambda layer, inputs: F.pad(inputs[0], _same_padding(layer, inputs[0])))
+    return len(layers)
 
 
 def _same_padding(layer: nn.Conv2d, inputs: Tensor) -> tuple[int, ...]:
@@ -249,19 +239,16 @@ def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:
     """Read named tensors from a .safetensors file, a state dict or a trainer's checkpoint (.pth, .pt), running no code."""
     timm = import_extra("timm.models", "images")
     must = "the weights must be default, a name of the library's, none, or a file of named tensors (.pth or .safetensors)"
-    fix = "Check the path, or save network.state_dict() or .safetensors; anything but tensors may run code."
+    fix = "Check the path, or save network.state_dict() alone, or .safetensors; anything but tensors may run code."
     path = user_path(path)
     if not path.is_file() or kind_of_file(path) not in ("a ZIP archive", OTHER):
         raise InputError(must, where=path, got=kind_of_file(path) if path.exists() else "no such file", fix=fix)
-    try:
+    with readable(path, must, fix):  # a damaged file makes torch.load raise almost anything
         content = timm.load_state_dict(str(path), weights_only=True)
-    except Exception as error:  # a damaged file makes torch.load raise almost anything
-        got = "objects that are no tensors" if "weights_only" in str(error) else first_line(error)
-        raise InputError(must, where=path, got=got, fix=fix) from error
-    states = [content, *content.values()] if isinstance(content, Mapping) else []
-    states = [s for s in states if isinstance(s, Mapping) and s and all(isinstance(value, Tensor) for value in s.values())]
-    if len(states) != 1:
-        raise InputError(must, where=path, got=f"{len(states)} state dicts", fix="Save network.state_dict() alone.")
+        states = [content, *content.values()] if isinstance(content, Mapping) else []
+        states = [s for s in states if isinstance(s, Mapping) and s and all(isinstance(v, Tensor) for v in s.values())]
+        if len(states) != 1:
+            raise ValueError(f"{len(states)} state dicts")
     return {str(name): value for name, value in states[0].items()}
 
 
@@ -272,26 +259,23 @@ def load_fitting(network: nn.Module, state: Mapping[str, Tensor], unused: Collec
     which the network lacks, are ignored, so that the last layer may have any number of classes.
     """
     current = network.state_dict()
-    fix = "Pass the weights of the chosen --backbone, or the backbone of these weights."
     # Files of before 2018, ResNet-101's among them, lack the counters, which nothing reads in evaluation.
     counters = {name: value for name, value in current.items() if name.endswith("num_batches_tracked")}
     needed = [name for name in current if name not in counters]
     prefixes = [name.removesuffix(needed[0]) for name in state if f".{name}".endswith(f".{needed[0]}")]
     prefixes = [prefix for prefix in prefixes if all(prefix + name in state for name in needed)]
-    if len(prefixes) > 1 and "" not in prefixes:
-        raise InputError("the weights must be of one network", where=where, got=examples(prefixes), fix=fix)
     prefix = prefixes[0] if len(prefixes) == 1 else ""
     given = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     given = {name: value for name, value in given.items() if not name.startswith(tuple(f"{layer}." for layer in unused))}
+    fix = "Pass the weights of the chosen --backbone, or the backbone of these weights."
     try:
         for name, value in given.items():  # PyTorch would convert whole numbers
-            is_plain = value.layout == torch.strided and not value.is_meta and not value.is_quantized
-            if not is_plain or (name in current and value.is_floating_point() < current[name].is_floating_point()):
-                raise RuntimeError(f"\n\t{name} of {value.dtype} on {value.device.type}, {value.layout}")
+            if name in current and value.is_floating_point() < current[name].is_floating_point():
+                raise TypeError(f"{name} of {value.dtype}")
         network.load_state_dict(counters | given)
-    except RuntimeError as error:
-        problem = str(error).split("\n\t")[1]
-        raise InputError("the weights must be those of the network", where=where, got=problem, fix=fix) from None
+    except (RuntimeError, TypeError, NotImplementedError) as error:
+        got = str(error).split("\n\t")[-1]
+        raise InputError("the weights must be those of the network", where=where, got=got, fix=fix) from None
 
 
 def weights_digest(state: Mapping[str, Tensor]) -> str:

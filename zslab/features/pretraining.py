@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from zslab.data.formats.table import read_names
-from zslab.errors import readable
+from zslab.features.networks import import_extra
 from zslab.utils.files import user_path
 from zslab.utils.names import without_numbers
 
@@ -34,10 +33,14 @@ def pretraining_classes(source: str) -> list[list[str]]:
 
     It is "imagenet1k", "kinetics400", or a text file with a class a line, its synonyms separated by commas.
     """
-    lists: dict[str, Callable[[], list[str]]] = {"imagenet1k": _imagenet, "kinetics400": _kinetics}
-    fix = "In the project's folder: pip install -e '.[images]'. Or pass a text file with a name a line."
-    with readable(source, "timm must be installed for imagenet1k, torchvision for kinetics400", fix, (ImportError,)):
-        lines = lists[source]() if source in lists else read_names(user_path(source))
+    if source == "imagenet1k":
+        info = import_extra("timm.data.imagenet_info", "images").ImageNetInfo("imagenet-1k")
+        lines = [info.index_to_description(index) for index in range(info.num_classes())]
+    elif source == "kinetics400":
+        weights = import_extra("torchvision.models.video", "images").R3D_18_Weights.KINETICS400_V1
+        lines = [name.replace(",", "") for name in weights.meta["categories"]]
+    else:
+        lines = read_names(user_path(source))
     return [[name.strip() for name in line.split(",") if name.strip()] for line in lines]
 
 
@@ -54,14 +57,10 @@ def find_matches(names: Sequence[str], pretraining: Sequence[Sequence[str]]) -> 
     matches = {}
     for name, bare in zip(names, without_numbers(names)):
         stems = _stems(bare)
-        equal = next((same[key] for key in _keys(stems) if key in same), None)
-        if equal is not None:
-            matches[name] = Match(name, equal, same=True)
-            continue
+        equal = [same[key] for key in _keys(stems) if key in same]
         near = (synonym for stem in stems for others, synonym in by_word[stem] if _related(bare, synonym, set(stems), others))
-        related = min(near, key=len, default=None)
-        if related is not None:
-            matches[name] = Match(name, related, same=False)
+        if equal or (related := min(near, key=len, default="")):
+            matches[name] = Match(name, equal[0] if equal else related, same=bool(equal))
     return matches
 
 
@@ -95,16 +94,3 @@ def _related(name: str, other: str, stems: set[str], other_stems: frozenset[str]
     longer, shorter = (other, stems) if stems < other_stems else (name, set(other_stems))
     words = _words(longer)
     return any(_stem(word) in shorter for word in words[-1:] + [word for word in words if re.fullmatch(r"\w{3,}ing", word)])
-
-
-def _imagenet() -> list[str]:
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info: Any = ImageNetInfo("imagenet-1k")
-    return [info.index_to_description(index) for index in range(info.num_classes())]
-
-
-def _kinetics() -> list[str]:
-    from torchvision.models.video import R3D_18_Weights
-
-    return [name.replace(",", "") for name in R3D_18_Weights.KINETICS400_V1.meta["categories"]]

@@ -1,15 +1,11 @@
-"""Which files are extracted, and what is stored beside them: images or videos with labels, and their split.
-
-Files come from a folder `<root>/<class name>/*`, from a text file of paths and labels, or from `image_files` of a published
-feature file.
-"""
+"""Which files are extracted, and what is stored beside them: images or videos with labels, and their split."""
 
 from __future__ import annotations
 
 import csv
 import logging
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
@@ -20,7 +16,7 @@ from zslab.data.checks import array
 from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import read_text
-from zslab.data.xlsa17 import assemble
+from zslab.data.xlsa17 import assemble, class_names_of
 from zslab.errors import InputError, examples
 from zslab.utils.files import file_sha256, printable
 from zslab.utils.names import find_names, logged_names, match_names
@@ -30,25 +26,18 @@ log = logging.getLogger(__name__)
 HIDDEN = (".", "@eaDir", "__MACOSX")  # how names begin that the system, a Synology disk or an archive of macOS added
 PARTS = {"train", "training", "val", "valid", "validation", "test", "testing"}  # folders above those of the classes
 HEADINGS = ("label", "labels", "class", "classes", "category", "target")
+OTHER_FILES = "Pass the image list and the split file that belong together."
 
 
 @dataclass(frozen=True)
 class Images:
-    """Images or videos with their labels.
+    """Images or videos with their labels."""
 
-    Attributes:
-        root: folder that `files` are relative to.
-        files: N paths with forward slashes.
-        labels: (N,) int64, 1-based.
-        classes: C class names in the order of the labels, where they are known.
-        source: where the list comes from, for messages.
-    """
-
-    root: Path
-    files: list[str]
-    labels: np.ndarray
-    classes: list[str] | None
-    source: Path
+    root: Path  # that `files` are relative to
+    files: list[str]  # N paths with forward slashes
+    labels: np.ndarray  # (N,) int64, 1-based
+    classes: list[str] | None  # C names in the order of the labels, where they are known
+    source: Path  # where the list comes from, for messages
 
     def __len__(self) -> int:
         return len(self.files)
@@ -56,10 +45,6 @@ class Images:
     def path(self, index: int) -> Path:
         """Return the path of a file."""
         return self.root / self.files[index]
-
-    def subset(self, indices: np.ndarray) -> Images:
-        """Return some of the files, in the order of `indices`."""
-        return replace(self, files=[self.files[index] for index in indices], labels=self.labels[indices])
 
     def labeled(self, class_names: Sequence[str], fix: str) -> Images:
         """Return the files of class folders with the labels of a list of classes, in which the folders' names are looked up."""
@@ -69,28 +54,15 @@ class Images:
 
 @dataclass(frozen=True)
 class Split:
-    """What a split file says about the images at hand.
+    """What a split file says about the images at hand."""
 
-    Attributes:
-        attributes, original_attributes: (C, A) as they are in the file; the second may be None.
-        class_names: C names.
-        locations: name without "_loc" -> 0-based image numbers.
-    """
-
-    attributes: np.ndarray
+    attributes: np.ndarray  # (C, A) as it is in the file
     original_attributes: np.ndarray | None
     class_names: list[str]
-    locations: dict[str, np.ndarray]
-
-    def subset(self, indices: np.ndarray, n: int) -> Split:
-        """Return the split of the images `indices` alone, out of n; its lists count these images."""
-        position = np.full(n, -1)
-        position[indices] = np.arange(len(indices))
-        moved = {name: position[location] for name, location in self.locations.items()}
-        return replace(self, locations={name: location[location >= 0] for name, location in moved.items()})
+    locations: dict[str, np.ndarray]  # name without "_loc" -> 0-based image numbers
 
 
-# ---- files of a kind ------------------------------------------------------------------------------------------------------
+# ---- folders --------------------------------------------------------------------------------------------------------------
 
 
 def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
@@ -113,21 +85,18 @@ def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) 
 
 
 def _files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -> list[Path]:
-    """Return the files with one of the suffixes in a folder and all folders below it, sorted; hidden ones are skipped.
+    """Return the files with one of the suffixes below a folder, sorted; links are followed, but not in circles.
 
-    Links to folders are followed, but not to a folder that they lie in. A folder that is reached twice counts once.
-    `ignored` counts the other files, by suffix.
+    `ignored` counts the other files that are not hidden, by suffix.
     """
 
     def refuse(error: OSError) -> None:
-        fix = "Change its permissions, or move it elsewhere."
-        raise InputError("the folder must be readable", where=error.filename, got=error.strerror, fix=fix) from error
+        raise InputError("the folder must be readable", where=error.filename, got=error.strerror, fix="Change its permissions.")
 
-    files, visited = [], set()
+    files, visited = [], set(folder.resolve().parents)
     for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
-        real = os.path.realpath(place)
-        is_above = place != str(folder) and os.path.realpath(os.path.dirname(place)).startswith(os.path.join(real, ""))
-        if real in visited or is_above:
+        real = Path(place).resolve()
+        if real in visited:
             folders.clear()
             continue
         visited.add(real)
@@ -156,31 +125,31 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     layout, fix = f"{root}/CLASS/*{suffixes[0]}", f"Put the {kind}s of each class into a folder with the name of the class."
     if not root.is_dir():
         raise InputError(f"there must be a folder of {kind}s, {layout}", where=f"--{kind}s", got=root, fix="Check the path.")
-    children = _children(root)
-    folders = [child for child in children if child.is_dir()]
-    if folders and all(folder.name.lower() in PARTS for folder in folders):
-        log.warning("%s: the folders in %s are taken for the classes.", root, examples([folder.name for folder in folders]))
-        folders = [child for folder in folders for child in _children(folder) if child.is_dir()]
+    folders = [child for child in root.iterdir() if child.is_dir() and not child.name.startswith(HIDDEN)]
+    depth = int(bool(folders) and all(folder.name.lower() in PARTS for folder in folders))
+    if depth:
+        names = examples(sorted(folder.name for folder in folders))
+        log.warning("%s: the folders in %s are taken for the classes.", root, names)
+        folders = [child for folder in folders for child in folder.iterdir() if child.is_dir()]
     ignored: Counter[str] = Counter()
-    of_folder: dict[str, list[Path]] = defaultdict(list)
-    for folder in sorted(folders, key=lambda folder: folder.name):
-        of_folder[folder.name] += _files_below(folder, suffixes, ignored)
+    found = [path.relative_to(root) for path in _files_below(root, suffixes, ignored)]
     _report_ignored(ignored, kind)
-    loose = [child.name for child in children if child.suffix.lower() in suffixes and not child.is_dir()]
-    empty = [printable(name) for name, paths in of_folder.items() if not paths]
-    for words, names in ((f"{kind}s outside the folders of classes", loose), (f"folders without {kind}s", empty)):
-        if names:
-            log.warning("Ignored %s: %s", words, examples(names))
-    of_folder = {name: paths for name, paths in of_folder.items() if paths}
-    if not of_folder:
+    loose = [path.name for path in found if len(path.parts) <= depth + 1]
+    found = sorted((path for path in found if len(path.parts) > depth + 1), key=lambda path: (path.parts[depth], path))
+    folder_of = [path.parts[depth] for path in found]
+    empty = {folder.name for folder in folders if not folder.name.startswith(HIDDEN)}.difference(folder_of)
+    for words, some in ((f"{kind}s outside the folders of classes", loose), (f"folders without {kind}s", sorted(empty))):
+        if some:
+            log.warning("Ignored %s: %s", words, examples(list(map(printable, some))))
+    if not found:
         must = f"folders of classes must hold {kind}s, {layout}"
         raise InputError(must, where=root, got=f"no {kind} in its folders", fix=fix)
-    names = logged_names(of_folder, root)
-    if twice := [name for name, count in Counter(names).items() if count > 1]:
+    names, labels = np.unique(folder_of, return_inverse=True)
+    classes = logged_names(names.tolist(), root)
+    if len(set(classes)) < len(classes):
+        twice = [name for name, count in Counter(classes).items() if count > 1]
         raise InputError("the folders of classes must have different names", where=root, got=examples(twice), fix="Rename one.")
-    files = [path.relative_to(root).as_posix() for paths in of_folder.values() for path in paths]
-    labels = np.repeat(np.arange(1, len(names) + 1), [len(paths) for paths in of_folder.values()])
-    images = Images(root, files, labels, names, root)
+    images = Images(root, [path.as_posix() for path in found], labels + 1, classes, root)
     if class_names is None:
         return images
     fix = "Rename or remove folders, or pass the split file that belongs to these images."
@@ -191,11 +160,7 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     return images
 
 
-def _children(folder: Path) -> list[Path]:
-    return [child for child in sorted(folder.iterdir()) if not child.name.startswith(HIDDEN)]
-
-
-# ---- lists of files -------------------------------------------------------------------------------------------------------
+# ---- lists ----------------------------------------------------------------------------------------------------------------
 
 
 def read_image_list(path: Path, root: Path, drop_leading: int = 0, class_names: Sequence[str] | None = None) -> Images:
@@ -223,8 +188,6 @@ def read_image_list(path: Path, root: Path, drop_leading: int = 0, class_names: 
             labels = np.array(find_names(distinct.tolist(), classes, path))[places] + 1
     fix = "Give every image the number of its class, counted from 1."
     labels = array(labels, path, "labels", (len(files),), low=1, high=10**7, whole=True, fix=fix).astype(np.int64)
-    if not root.is_dir():
-        raise InputError("the folder of the images must exist", where="--images", got=root, fix="Check the path.")
     files = [name.replace("\\", "/") for name in files]
     dropped = ["/".join(name.split("/")[drop_leading:]).lstrip("/") for name in files]
     # Paths out of the folder would read what the list's author chooses.
@@ -260,16 +223,17 @@ def leave_out(images: Images, split: Split | None, unreadable: Iterable[int]) ->
 
     A class that would lose its last image, or a list that would lose its last entry, is refused.
     """
-    indices = np.setdiff1d(np.arange(len(images)), list(unreadable))
-    remaining = images.subset(indices)
-    smaller = split.subset(indices, len(images)) if split else None
+    kept = np.setdiff1d(np.arange(len(images)), list(unreadable))
+    remaining = replace(images, files=[images.files[index] for index in kept], labels=images.labels[kept])
     names = split.class_names if split else images.classes
     lost = [names[label - 1] if names else f"class {label}" for label in np.setdiff1d(images.labels, remaining.labels)]
-    lost += [f"{name}_loc" for name, location in smaller.locations.items() if not len(location)] if smaller else []
+    if split is not None:
+        lists = {name: np.searchsorted(kept, numbers[np.isin(numbers, kept)]) for name, numbers in split.locations.items()}
+        split, lost = replace(split, locations=lists), lost + [f"{name}_loc" for name in lists if not len(lists[name])]
     if lost:
         must, fix = "every class and list must have a file that can be read", "Replace the damaged files."
         raise InputError(must, where=images.source, got=f"none of {examples(lost)}", fix=fix)
-    return remaining, smaller
+    return remaining, split
 
 
 def find_copies(files: Images) -> np.ndarray:
@@ -284,10 +248,7 @@ def find_copies(files: Images) -> np.ndarray:
 
 
 def describe_copies(files: Images, copy_of: np.ndarray, is_seen: np.ndarray | None = None) -> list[str]:
-    """Return sentences about byte-identical copies among N files, none without copies.
-
-    `copy_of` (N,) is as `find_copies` gives it; `is_seen` (C,) says whether a class is seen, where that is known.
-    """
+    """Return sentences about the byte-identical copies `copy_of` (N,); `is_seen` (C,) tells which classes are seen."""
     copies = np.flatnonzero(copy_of != np.arange(len(files)))
     labels, first_labels = files.labels[copies], files.labels[copy_of[copies]]
     leak = np.zeros(len(copies), bool) if is_seen is None else is_seen[labels - 1] != is_seen[first_labels - 1]
@@ -296,40 +257,29 @@ def describe_copies(files: Images, copy_of: np.ndarray, is_seen: np.ndarray | No
         (copies[labels != first_labels], "of these copies lie in another class than the original: {}. Remove the wrong ones."),
         (copies[leak], "of these copies lie in a seen and in an unseen class, so test images are trained on: {}."),
     )
-    return [
-        f"{len(some)} {words.format(examples([f'{files.files[copy]} = {files.files[copy_of[copy]]}' for copy in some]))}"
-        for some, words in kinds
-        if len(some)
-    ]
+    pairs = [(some, examples([f"{files.files[i]} = {files.files[copy_of[i]]}" for i in some]), words) for some, words in kinds]
+    return [f"{len(some)} {words.format(named)}" for some, named, words in pairs if len(some)]
 
 
-# ---- what is stored beside them -----------------------------------------------------------------------------------------
-
-
-def read_class_names(path: Path) -> list[str] | None:
-    """Return the class names of a split or feature file in the order of the labels, where it has them."""
-    content = read_mat(path, [], ["allclasses_names", "all_classes"])
-    names = content.get("allclasses_names", content.get("all_classes"))
-    return None if names is None else logged_names(names, path)
+# ---- what is stored beside them -------------------------------------------------------------------------------------------
 
 
 def read_split(path: Path, images: Images) -> Split:
     """Return what a split file says, refused if the images' number, labels or folders say that it was made for others."""
-    fix = "Pass the image list and the split file that belong together."
     content = read_mat(path, ["att", "trainval_loc", "test_seen_loc", "test_unseen_loc"], ["original_att"])
     lists = np.concatenate([content[f"{name}_loc"].ravel() for name in ("trainval", "test_seen", "test_unseen")])
     n_listed = len(np.unique(lists))
     if n_listed != len(images) or lists.max(initial=0) != len(images):
         must = f"there must be {n_listed} images, as the lists of {path} name, up to number {int(lists.max(initial=0))}"
-        raise InputError(must, where=images.source, got=f"{len(images)} images", fix=fix)
+        raise InputError(must, where=images.source, got=f"{len(images)} images", fix=OTHER_FILES)
     folders = [printable(PurePosixPath(name).parent.name) for name in images.files]
     distinct = sorted(set(folders))
-    labels = dict(zip(distinct, match_names(distinct, read_class_names(path) or [], images.source)))
+    labels = dict(zip(distinct, match_names(distinct, class_names_of(path) or [], images.source)))
     wrong = [index for index, name in enumerate(folders) if labels[name] not in (None, images.labels[index] - 1)]
     if wrong:
         must = f"labels must be those of the classes in {path} that the folders are named after"
         got = examples([f"label {images.labels[index]} for {images.files[index]}" for index in wrong])
-        raise InputError(must, where=images.source, got=got, fix=fix)
+        raise InputError(must, where=images.source, got=got, fix=OTHER_FILES)
     features = np.zeros((len(images), 0), np.float32)
     data = assemble(path.parent.name, images.source.name, path.stem, features, images.labels, images.source, path)
     original = content.get("original_att")
@@ -337,7 +287,7 @@ def read_split(path: Path, images: Images) -> Split:
 
 
 def read_attribute_vectors(path: Path, n: int) -> np.ndarray:
-    """Read (A, v) float32 word vectors of the attributes from a .npy file, one row for each of n attributes."""
+    """Read (A, v) float32 word vectors from a .npy file, a row for each of n attributes."""
     fix = "Pass the word vectors of the attributes of this split file, finite numbers in the same order."
     vectors = read_matrix(path, "word vectors", fix, n).astype(np.float32)
     log.warning("%s has no names: its rows are taken in the order of the attributes.", path.name)

@@ -16,15 +16,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import Literal, TypeVar
 
+import numpy as np
+
+from zslab.data.checks import check_attributes
+from zslab.data.formats.matfile import read_mat
+from zslab.data.formats.table import listed_names, read_names
+from zslab.data.splits import random_class_split, read_class_vectors, write_split
+from zslab.data.xlsa17 import class_names_of, read_features
 from zslab.errors import InputError, examples
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from zslab.features.text import TextRecord
-
+from zslab.features.pretraining import find_matches, pretraining_classes
+from zslab.features.text import TextRecord, word_record
+from zslab.features.word_vectors import class_vectors
+from zslab.utils.environment import dataset_folder, shown
+from zslab.utils.files import refuse_existing
+from zslab.utils.flags import check_at_least, check_file_names, parse_numbers
+from zslab.utils.names import find_names, places_by_name, repeated
 
 Value = TypeVar("Value")
 
@@ -69,25 +77,12 @@ class SplitsConfig:
 
 def make_splits(config: SplitsConfig) -> None:
     """Write all split files."""
-    import numpy as np
-
-    from zslab.data.formats.matfile import read_mat
-    from zslab.data.formats.table import listed_names
-    from zslab.data.splits import random_class_split, write_split
-    from zslab.data.xlsa17 import read_features
-    from zslab.utils.environment import dataset_folder, shown
-    from zslab.utils.files import refuse_existing
-    from zslab.utils.flags import check_at_least, check_file_names, parse_numbers
-
     check_at_least(1e-9, config, "seen", "hold_out", "validation", below=1)
     check_at_least(0, config, "seed")
     check_file_names(config, "image_embedding", "class_embedding")
     folder = dataset_folder(config.dataset, config.dataroot, "zero-shot-actions")
-    folders = (
-        {number: folder / f"split_{number}" for number in parse_numbers(config.splits, "--splits")}
-        if config.splits
-        else {0: folder}
-    )
+    numbers = parse_numbers(config.splits, "--splits") if config.splits else [0]
+    folders = {number: folder / f"split_{number}" if number else folder for number in numbers}
     files = {number: each / f"{config.class_embedding}_splits.mat" for number, each in folders.items()}
     refuse_existing(*files.values(), overwrite=config.overwrite)
     feature_file = folder / f"{config.image_embedding}.mat"
@@ -96,16 +91,13 @@ def make_splits(config: SplitsConfig) -> None:
     copy_of = read_mat(feature_file, [], ["copy_of"]).get("copy_of")
     for number, path in files.items():
         generator = np.random.default_rng((config.seed, number))
-        unseen_classes = unseen_labels(listed_names(config.unseen), names)
-        if config.exclude_pretrained is not None:
-            unseen_classes = clean_unseen_labels(config, names, generator)
         locations = random_class_split(
             labels,
             generator,
             seen=config.seen,
             hold_out=config.hold_out,
             validation=config.validation,
-            unseen_classes=unseen_classes,
+            unseen_classes=unseen_labels(config, names, generator),
             copy_of=None if copy_of is None else copy_of.ravel().astype(np.int64) - 1,
         )
         write_split(path, vectors, names, locations, **(record.variable() if record else {}))
@@ -118,20 +110,10 @@ def vectors_and_names(
     config: SplitsConfig, n_classes: int, feature_file: Path
 ) -> tuple[np.ndarray, list[str], TextRecord | None]:
     """Return (C, A) class vectors and C names in the order of the labels, and the record of the word vectors they came from."""
-    import numpy as np
-
-    from zslab.data.checks import check_attributes
-    from zslab.data.formats.table import read_names
-    from zslab.data.splits import read_class_vectors
-    from zslab.features.sources import read_class_names
-    from zslab.features.text import word_record
-    from zslab.features.word_vectors import class_vectors
-
     if (config.class_vectors is None) == (config.word_vectors is None):
-        got = "both" if config.class_vectors else "neither"
-        both = "--class_vectors / --word_vectors"
-        raise InputError("class vectors must have one source", where=both, got=got, fix="Pass exactly one.")
-    names, listed, record = read_class_names(feature_file), None, None
+        got, where = "both" if config.class_vectors else "neither", "--class_vectors / --word_vectors"
+        raise InputError("class vectors must have one source", where=where, got=got, fix="Pass exactly one.")
+    names, listed, record = class_names_of(feature_file), None, None
     if config.class_names is not None:
         listed = read_names(config.class_names)
         names = _in_order(names, listed, listed, config.class_names)
@@ -159,11 +141,8 @@ def vectors_and_names(
 
 def _in_order(names: list[str] | None, given: list[str] | None, values: list[Value], where: Path) -> list[Value]:
     """Return values in the order of `names` by their own names, `given`; as they are, with a note, where one side has none."""
-    from zslab.utils.names import places_by_name, repeated
-
     if twice := repeated(given or []):
-        got = examples([" = ".join(group) for group in twice])
-        must = "every name must differ from the others by more than case, spaces and underscores"
+        must, got = "every name must differ from the others by more than case, spaces and underscores", examples(twice)
         raise InputError(must, where=where, got=got, fix="Rename one of them.")
     places = places_by_name(names, given, where) if names and given else None
     if places is None and names:
@@ -172,29 +151,17 @@ def _in_order(names: list[str] | None, given: list[str] | None, values: list[Val
     return values if places is None else [values[place] for place in places]
 
 
-def unseen_labels(chosen: Sequence[str], names: Sequence[str]) -> list[int]:
-    """Return the 1-based labels of classes given by name or by number from 1 on."""
-    from zslab.utils.names import find_names
-
+def unseen_labels(config: SplitsConfig, names: Sequence[str], generator: np.random.Generator) -> list[int]:
+    """Return the 1-based labels of the classes that are named, or drawn outside the pretraining; else none."""
     numbers = {str(label): name for label, name in enumerate(names, start=1) if str(label) not in names}
-    places = find_names(
-        [numbers.get(name, name) for name in chosen], names, "--unseen", fix="Pass names, or numbers from 1 on."
-    )
-    return sorted(place + 1 for place in places)
-
-
-def clean_unseen_labels(config: SplitsConfig, names: Sequence[str], generator: np.random.Generator) -> list[int]:
-    """Draw the 1-based labels of unseen classes from those that the pretraining neither contains nor is related to."""
-    import numpy as np
-
-    from zslab.features.pretraining import find_matches, pretraining_classes
-
-    if config.unseen:
-        got = f"--unseen {' '.join(config.unseen)}"
-        raise InputError(
-            "--unseen must not name the classes", where="--exclude_pretrained", got=got, fix="Leave out one of them."
-        )
-    matches = find_matches(names, pretraining_classes(str(config.exclude_pretrained)))
+    chosen = [numbers.get(name, name) for name in listed_names(config.unseen)]
+    places = find_names(chosen, names, "--unseen", fix="Pass names, or numbers from 1 on.")
+    if config.exclude_pretrained is None:
+        return sorted(place + 1 for place in places)
+    if chosen:
+        got, fix = f"--unseen {' '.join(config.unseen)}", "Leave out one of them."
+        raise InputError("--unseen must not name the classes", where="--exclude_pretrained", got=got, fix=fix)
+    matches = find_matches(names, pretraining_classes(config.exclude_pretrained))
     clean = [label for label, name in enumerate(names, start=1) if name not in matches]
     n_unseen = len(names) - int(np.ceil(config.seen * len(names)))
     if len(clean) < n_unseen:

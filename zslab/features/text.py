@@ -7,8 +7,7 @@ An encoder is named by its kind and where it lies, by its public name or as a lo
     open_clip:ViT-B-32,laion2b_s34b_b79k       architecture, then the name of its weights or their file
     words:glove.6B.300d.txt                    the mean of the vectors of a text's words; words:gensim:NAME as well
 
-Encoders but words read a limited number of tokens. A longer text is cut there, with a warning, or encoded in parts whose
-vectors are averaged. The libraries are extras, imported when asked for: pip install -e '.[text]'.
+The libraries are extras, imported when asked for: pip install -e '.[text]'.
 """
 
 from __future__ import annotations
@@ -115,12 +114,8 @@ def text_vectors(
 ) -> tuple[np.ndarray, TextRecord]:
     """Return (C, dimension) float32 vectors of C texts, rows of unit L2 norm, and the record to keep with them.
 
-    Args:
-        texts: one for each class.
-        source: the encoder.
-        template: what a class that is added later without a sentence is described by.
-        long: "cut" leaves out what exceeds the encoder's limit, with a warning; "chunks" averages over parts.
-        names: C names of the texts, for the warning.
+    `template` describes a class that is added later without a sentence. Where a text exceeds the encoder's limit, "cut" warns,
+    by the `names` of the texts, and "chunks" averages over parts.
     """
     source = complete_source(source)
     vectors = load_text_encoder(source, long)(texts, names)
@@ -142,10 +137,7 @@ def word_record(path: Path, name: str, vector: np.ndarray) -> TextRecord:
 
 @dataclass(frozen=True)
 class Encoder:
-    """A function from n texts to their unit vectors (n, dimension) float32.
-
-    `encode` reads `limit` tokens of a text; `count` gives their number, those that are added at its ends included.
-    """
+    """A function from n texts to their unit vectors (n, dimension) float32, which reads `limit` tokens of each."""
 
     source: str
     encode: Encode
@@ -154,7 +146,7 @@ class Encoder:
     long: Long
 
     def __call__(self, texts: Sequence[str], names: Sequence[str] | None = None) -> np.ndarray:
-        """Return the vectors; `names` are those of the texts, for messages."""
+        """Return the vectors; `names` are those of the texts, for the warning."""
         parts = [self.parts(text) for text in texts]
         if self.long == "cut":
             kept = {label[:60]: of_text[0].split()[-4:] for label, of_text in zip(names or texts, parts) if len(of_text) > 1}
@@ -166,21 +158,18 @@ class Encoder:
         vectors = self._unit_vectors([part for of_text in parts for part in of_text])
         starts = np.cumsum([0, *(len(of_text) for of_text in parts)])[:-1]
         sums = np.add.reduceat(vectors, starts)
-        unit: np.ndarray = sums / np.linalg.norm(sums, axis=1, keepdims=True)
-        return unit
+        return np.asarray(sums / np.linalg.norm(sums, axis=1, keepdims=True))
 
     def parts(self, text: str) -> list[str]:
         """Return a text in parts of complete words that the encoder reads to their end."""
-        words = [] if self.limit == math.inf or self.count(text) <= self.limit else text.split()
-        parts = []
-        while words:
-            least, most = 1, len(words)
-            while least < most:  # the largest number of words that fit
-                middle = (least + most + 1) // 2
-                least, most = (middle, most) if self.count(" ".join(words[:middle])) <= self.limit else (least, middle - 1)
-            parts.append(" ".join(words[:least]))
-            words = words[least:]
-        return parts or [text]
+        if self.limit == math.inf or self.count(text) <= self.limit:
+            return [text]
+        first, *words = text.split()
+        parts = [first]
+        for word in words:
+            longer = f"{parts[-1]} {word}"
+            parts[-1:] = [longer] if self.count(longer) <= self.limit else [parts[-1], word]
+        return parts
 
     def _unit_vectors(self, texts: Sequence[str]) -> np.ndarray:
         with torch.inference_mode():
@@ -188,12 +177,10 @@ class Encoder:
             batches = [np.asarray(self.encode(texts[start : start + step])) for start in range(0, len(texts), step)]
         vectors = np.concatenate(batches).astype(np.float32)
         norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-        bad = np.flatnonzero(~((norms > 0) & np.isfinite(norms)).ravel())
-        if len(bad):
-            fix = "Write another text."
-            raise InputError("texts must have finite vectors that are not zero", where=self.source, got=texts[bad[0]], fix=fix)
-        unit: np.ndarray = vectors / norms
-        return unit
+        if len(bad := np.flatnonzero(~((norms > 0) & np.isfinite(norms)))):
+            must, fix = "texts must have finite vectors that are not zero", "Write another text."
+            raise InputError(must, where=self.source, got=texts[bad[0]], fix=fix)
+        return np.asarray(vectors / norms)
 
 
 def load_text_encoder(source: str, long: Long = "cut") -> Encoder:
@@ -216,7 +203,6 @@ def load_text_encoder(source: str, long: Long = "cut") -> Encoder:
 
 
 def _hugging_count(tokenizer: Any) -> Callable[[str], int]:
-    """Return a function from a text to the number of its tokens."""
     return lambda text: len(tokenizer(text, truncation=False, verbose=False)["input_ids"])
 
 

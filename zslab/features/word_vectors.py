@@ -23,6 +23,7 @@ from typing import IO, Any, Literal
 
 import numpy as np
 
+from zslab.data.checks import array
 from zslab.errors import InputError, examples, readable
 from zslab.features.networks import import_extra
 from zslab.utils.files import user_path
@@ -45,10 +46,7 @@ def clean_name(name: str) -> list[str]:
 
 
 def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean", "sum"]) -> tuple[np.ndarray, list[str]]:
-    """Return (C, dimension) float32, the mean or sum of the vectors of each name's words, and notes.
-
-    The notes are sentences about words that the source, a file or "gensim:NAME", lacks, and about classes with the same vector.
-    """
+    """Return (C, dimension) float32, the mean or sum of the vectors of each name's words, and notes on what is missing."""
     words = [clean_name(name) for name in names]
     found = read_word_vectors(path, {word for of_class in words for word in of_class})
     known = [[word for word in of_class if word in found] for of_class in words]
@@ -65,14 +63,14 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
     with np.errstate(over="ignore"):
         vectors = np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known])
     same: dict[bytes, list[str]] = defaultdict(list)
-    for name, vector in zip(names, _finite(vectors, names, path)):
+    for name, vector in zip(names, array(vectors, path, "word vectors")):
         same[vector.tobytes()].append(name)
     twins = [" = ".join(group) for group in same.values() if len(group) > 1]
     return vectors, notes + [f"classes with the same vector cannot be told apart: {examples(twins)}"] * bool(twins)
 
 
 def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[str]:
-    """Return the words of an attribute name, in its own spelling, after the replacements (pattern, text)."""
+    """Return the words of an attribute name, in its own spelling, after the replacements."""
     for pattern, replacement in replacements:
         name = re.sub(pattern, replacement, name)
     return name.split()
@@ -83,11 +81,8 @@ def attribute_vectors(
 ) -> tuple[np.ndarray, list[str]]:
     """Return (A, dimension) float32, the sum of the vectors of each attribute's words, and sentences about what was left out.
 
-    Args:
-        names: A attribute names.
-        source: a file of word vectors, or "gensim:NAME".
-        replacements: what turns a name into words, see `attribute_words`.
-        allow_missing: leave out words without a vector, so that a name of such words alone gets zeros.
+    `replacements` (pattern, text) turn a name into words; `allow_missing` leaves out words without a vector, so that a name of
+    such words alone gets zeros.
     """
     words = [attribute_words(name, replacements) for name in names]
     # Of a cased vocabulary that has left out "of" and "a" one would not want OF and A for them.
@@ -101,25 +96,16 @@ def attribute_vectors(
             notes.append(f"{name}: no vector for {', '.join(absent) or 'a name without words'}{row}")
     if missing and not allow_missing:
         fix = "Add a replacement for those words, use a larger set of word vectors, or leave them out (--allow_missing)."
-        got = f"none for {'; '.join(missing[:12])}" + (f"; and {len(missing) - 12} more" if len(missing) > 12 else "")
+        got = f"none for {examples(missing)}"
         raise InputError("every word of an attribute must have a vector", where=source, got=got, fix=fix)
     zero = np.zeros_like(next(iter(found.values())))
     with np.errstate(over="ignore"):
         sums = np.stack([sum((found[word] for word in of_name if word in found), start=zero) for of_name in words])
-    return _finite(sums.astype(np.float32), names, source), notes
-
-
-def _finite(vectors: np.ndarray, names: Sequence[str], path: object) -> np.ndarray:
-    """Return the vectors (n, dimension) of n names, all finite."""
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
-    if len(bad):
-        fix = "Use another file: numbers of word vectors are seldom larger than 10."
-        raise InputError("word vectors must be finite in single precision", where=path, got=repr(names[bad[0]]), fix=fix)
-    return vectors
+    return array(sums.astype(np.float32), source, "word vectors"), notes
 
 
 def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: bool = True) -> dict[str, np.ndarray]:
-    """Return word of `wanted` -> (dimension,) float32, for those that the source has; a source that has none is refused.
+    """Return word of `wanted` -> (dimension,) float32, for those that a file or "gensim:NAME" has; at least one.
 
     A word that is there as it is spelled is taken so; failing that, in lower case; failing that, with `any_spelling` or where
     the source has no lower-case words, in any other mixture of cases.
@@ -144,17 +130,13 @@ def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: b
             found = {word: (distance, vector) for word, (distance, vector) in found.items() if distance < 2}
         if len({vector.shape for _, vector in found.values()}) > 1:
             raise ValueError("vectors of different lengths")
-        bad = [word for word, (_, vector) in found.items() if not vector.size or not np.isfinite(vector).all()]
-        if bad:
-            raise ValueError(f"the vector of {bad[0]!r} is empty or contains NaN, infinity or numbers beyond single precision")
+        for word, (_, vector) in found.items():
+            array(vector, source, f"the vector of {word!r}")
     if not found and spellings:
         must = f"the file must have words such as {examples(sorted(spellings), 3)}"
         got, fix = f"words such as {examples(list(map(repr, first)), 3)}", "Use vectors of words of the same language and kind."
         raise InputError(must, where=source, got=got, fix=fix)
     return {word: vector for word, (_, vector) in found.items()}
-
-
-# ---- files ----------------------------------------------------------------------------------------------------------------
 
 
 def _entries(source: str | Path, files: ExitStack) -> Entries:
@@ -184,11 +166,9 @@ def _open_member(path: Path, files: ExitStack) -> tuple[Path, IO[bytes]]:
 
 
 def _gensim_entries(name: str) -> Entries:
-    downloader = import_extra("gensim.downloader", "words")
     fix = "Correct the name (`python -m gensim.downloader --info` lists them), or give the path of a file of word vectors."
-    # No network, a broken download, an unknown name.
     with readable(f"gensim:{name}", "gensim must load the set of word vectors", fix, (OSError, ValueError)):
-        vectors = downloader.load(name)
+        vectors = import_extra("gensim.downloader", "words").load(name)
     for word in vectors.key_to_index:
         yield word, partial(np.asarray, vectors[word], np.float32)
 

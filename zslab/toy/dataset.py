@@ -40,8 +40,8 @@ from tqdm import tqdm
 from tyro.conf import Positional
 
 from zslab.errors import InputError
-from zslab.features.descriptor import POOLED_DIM, pooled_descriptor
-from zslab.toy.render import IMAGE_SIZE, render_bird
+from zslab.features.descriptor import pooled_descriptor
+from zslab.toy.render import render_bird
 from zslab.toy.species import ATTRIBUTE_PARTS, ATTRIBUTES, PARTS, SPECIES, TRAITS, UNSEEN_CLASSES, class_attributes, individual
 from zslab.utils.files import plain_disk_errors, read_json, temporary_path, write_json
 from zslab.utils.flags import check_at_least
@@ -52,7 +52,6 @@ TEST_SEEN_FRACTION = 0.2
 MAX_PROCESSES = 4
 IMAGES_PER_PROCESS = 300  # starting a process takes as long as a hundred images
 
-Rendered = tuple[list[str], np.ndarray, list[list[object]], list[list[object]]]  # see `_render_species`
 Argument = TypeVar("Argument")
 Result = TypeVar("Result")
 
@@ -77,21 +76,15 @@ def toy(config: ToyConfig) -> None:
 def make_toy(root: Path, seed: int = 0, images_per_class: int = 60) -> Path:
     """Render the data set into `root/TOY`, unless it exists already, and return that folder.
 
-    The work is done in a hidden folder beside it that is renamed when complete, so `root/TOY` is complete or absent. Image
-    number i of a species depends on the seed, the species and i alone: a larger set contains the smaller one.
-
-    Args:
-        root: folder of data sets; made if missing.
-        seed: 0 ... 2**32 - 1. The same seed gives the same bytes; another one other birds of the same species.
-        images_per_class: at least 5, so that a fifth of a seen species is at least one test image.
+    The work is done in a hidden folder beside it that is renamed when complete, so `root/TOY` is complete or absent. The same
+    seed gives the same bytes. Image number i of a species depends on the seed, the species and i alone: a larger set contains
+    the smaller one. There are at least 5, so that a fifth of a seen species is at least one test image.
     """
     config = ToyConfig(Path(root), seed, images_per_class)
     check_at_least(0, config, "seed", below=2**32)
     check_at_least(5, config, "images_per_class")
     folder, manifest = Path(root) / NAME, Path(root) / NAME / "manifest.json"
-    sizes = {"image_size": IMAGE_SIZE, "feature_dim": POOLED_DIM, "attributes": len(ATTRIBUTES)}
-    classes = {"seen_classes": len(SPECIES) - len(UNSEEN_CLASSES), "unseen_classes": len(UNSEEN_CLASSES)}
-    made_from = {"version": VERSION, "seed": seed, "images_per_class": images_per_class, **sizes, **classes}
+    made_from = {"version": VERSION, "seed": seed, "images_per_class": images_per_class}
     if folder.exists() and not manifest.exists():
         fix = "Move it away or pass another folder."
         raise InputError("the folder must be a toy data set", where=folder, got="no manifest.json", fix=fix)
@@ -128,7 +121,9 @@ def map_in_order(function: Callable[[Argument], Result], arguments: Sequence[Arg
     yield from joblib.Parallel(processes, return_as="generator")(joblib.delayed(function)(argument) for argument in arguments)
 
 
-def _render_species(name: str, *, folder: Path, seed: int, images_per_class: int) -> Rendered:
+def _render_species(
+    name: str, *, folder: Path, seed: int, images_per_class: int
+) -> tuple[list[str], np.ndarray, list[list[object]], list[list[object]]]:
     """Write the images of one species; return their files, features, shown attributes and boxes of parts, in order."""
     (folder / "images" / name).mkdir(parents=True)
     images, files = [], []
@@ -153,21 +148,13 @@ def _write_everything(folder: Path, seed: int, images_per_class: int) -> None:
     files, features, shown, boxes = zip(*tqdm(rendered, total=len(SPECIES), desc="toy birds", unit="species", disable=None))
     labels = np.repeat(np.arange(1, len(SPECIES) + 1), images_per_class)[:, None]
     shares = class_attributes()
-    _write_mat(
-        folder / "descriptor.mat",
-        features=np.concatenate(features).T,
-        labels=labels.astype(np.float64),
-        image_files=_cells(sum(files, [])),
-    )
-    _write_mat(
-        folder / "att_splits.mat",
-        att=(shares / np.linalg.norm(shares, axis=1, keepdims=True)).T,
-        original_att=100 * shares.T,
-        allclasses_names=_cells(list(SPECIES)),
-        **_splits(labels[:, 0], seed),
-    )
-    names = [f"{number} {name}\n" for number, name in enumerate(ATTRIBUTES, start=1)]
-    (folder / "attributes.txt").write_text("".join(names), encoding="utf-8")
+    features_and_labels = {"features": np.concatenate(features).T, "labels": labels.astype(np.float64)}
+    _write_mat(folder / "descriptor.mat", **features_and_labels, image_files=_cells(sum(files, [])))
+    att, names = (shares / np.linalg.norm(shares, axis=1, keepdims=True)).T, _cells(list(SPECIES))
+    splits = _splits(labels[:, 0], seed)
+    _write_mat(folder / "att_splits.mat", att=att, original_att=100 * shares.T, allclasses_names=names, **splits)
+    listed = [f"{number} {name}\n" for number, name in enumerate(ATTRIBUTES, start=1)]
+    (folder / "attributes.txt").write_text("".join(listed), encoding="utf-8")
     percentages = [[name, *(f"{100 * share:g}" for share in row)] for name, row in zip(SPECIES, shares, strict=True)]
     _write_csv(folder / "class_attributes.csv", ["class", *ATTRIBUTES], percentages)
     _write_csv(folder / "attribute_parts.csv", ["attribute", "part"], ATTRIBUTE_PARTS.items())

@@ -1,8 +1,4 @@
-"""Region maps of the toy birds, so that DAZLE also runs without a download.
-
-`make_toy_regions(DATAROOT / "TOY")` describes every image on the 7 x 7 grid of `zslab.features.descriptor` and writes
-`descriptor_regions.hdf5` beside it: 2,400 images in about 20 s on one core, half of that on two, 33 MB.
-"""
+"""Region maps of the toy birds on the 7 x 7 grid of `zslab.features.descriptor`, so that DAZLE runs without a download."""
 
 from __future__ import annotations
 
@@ -27,7 +23,10 @@ AT_ONCE = 60
 
 
 def make_toy_regions(folder: Path) -> Path:
-    """Write the region maps of a data set made by `zslab.toy.dataset.make_toy`, unless they exist; return the file's path."""
+    """Write the region maps of a data set of `zslab.toy.dataset`, unless they exist, and return the file's path.
+
+    2,400 images take about 20 s on one core, half of that on two, and 33 MB.
+    """
     target = Path(folder) / "descriptor_regions.hdf5"
     if target.exists():
         return target
@@ -63,11 +62,7 @@ def _describe(files: Sequence[Path]) -> np.ndarray:
 
 
 def word_vectors(attributes: Sequence[str]) -> np.ndarray:
-    """Return (A, WORD_DIM) float32 stand-ins for word vectors: attributes that share words are similar.
-
-    Every word has a random direction, seeded by its spelling; an attribute's vector is the sum over its words, as with
-    vectors that were learned from text.
-    """
+    """Return (A, WORD_DIM) float32 stand-ins for word vectors: sums of random directions, seeded by the spelling of a word."""
     words = [name.removeprefix("has_").replace("::", "_").replace("-", "_").split("_") for name in attributes]
 
     def vector(word: str) -> np.ndarray:

@@ -70,18 +70,11 @@ FOOT_LEVEL = 0.78  # y of the branch under the feet
 
 @dataclass(frozen=True)
 class Bird:
-    """One rendered bird.
+    """One rendered bird."""
 
-    Attributes:
-        image: RGB image, size x size.
-        part_map: (size, size) uint8; 0 background, 1 + the part's place in PARTS, or 1 + len(PARTS) for face
-            and outline.
-        boxes: part -> (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, around the part's visible pixels.
-    """
-
-    image: Image.Image
-    part_map: np.ndarray
-    boxes: dict[str, tuple[int, int, int, int]]
+    image: Image.Image  # RGB, size x size
+    part_map: np.ndarray  # (size, size) uint8; 0 background, 1 + place in PARTS, or 1 + len(PARTS) for face and outline
+    boxes: dict[str, tuple[int, int, int, int]]  # part -> (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, of what is visible
 
 
 def render_bird(traits: dict[str, str], random: np.random.RandomState, *, size: int = IMAGE_SIZE, jitter: float = 1.0) -> Bird:
@@ -93,22 +86,26 @@ def render_bird(traits: dict[str, str], random: np.random.RandomState, *, size: 
         size: edge of the square image in pixels; the drawing scales with it.
         jitter: 0 gives the same pose and the palette's own colors on a plain background, 1 the full variety.
     """
-    pose = _Pose(random, jitter)
-    canvas = _Canvas(size, pose, random)
-    _draw_background(canvas, random, jitter)
-    _draw_bird(canvas, traits, pose)
-    return canvas.finish(jitter)
+    canvas = _Canvas(random, size, jitter)
+    _draw_background(canvas)
+    _draw_bird(canvas, traits)
+    return canvas.finish()
 
 
-class _Pose:
-    """Position and tilt of the bird, and the source of every smaller random choice in its drawing."""
+class _Canvas:
+    """An enlarged image and, drawn by the same strokes, a map of the visible parts; with the pose of the bird."""
 
-    def __init__(self, random: np.random.RandomState, jitter: float):
-        self.random, self.jitter = random, jitter
-        self.flip = -1.0 if jitter and random.rand() < 0.5 else 1.0
-        self.angle = self.wobble(0.2)
+    def __init__(self, random: np.random.RandomState, size: int, jitter: float):
+        self.random, self.size, self.jitter = random, size, jitter
+        flip = -1.0 if jitter and random.rand() < 0.5 else 1.0
+        angle = self.wobble(0.2)
         self.scale = 0.415 * (1 + self.wobble(0.12))  # unit in frame edges
-        self.centre = np.array([0.5 + self.wobble(0.05), 0.5 + self.wobble(0.05)])
+        edge = size * SUPERSAMPLING
+        self.offset = edge * np.array([0.5 + self.wobble(0.05), 0.5 + self.wobble(0.05)])
+        self.image, self.parts = Image.new("RGB", (edge, edge)), Image.new("L", (edge, edge))
+        cosine, sine = np.cos(angle), np.sin(angle)
+        # The bird is tilted first and mirrored after, so that a mirrored bird leans the mirrored way.
+        self.matrix = self.scale * edge * np.array([[flip, 0], [0, 1]]) @ [[cosine, -sine], [sine, cosine]]
 
     def wobble(self, width: float) -> float:
         """Draw a number in ±width, 0 without jitter."""
@@ -119,27 +116,13 @@ class _Pose:
         gain = 1 + self.wobble(0.10 * width)
         return _clip_color([channel * gain + self.wobble(12 * width) for channel in color])
 
-
-class _Canvas:
-    """An enlarged image and, drawn by the same strokes, a map of the visible parts."""
-
-    def __init__(self, size: int, pose: _Pose, random: np.random.RandomState):
-        self.size, self.pose, self.random = size, pose, random
-        edge = size * SUPERSAMPLING
-        self.image = Image.new("RGB", (edge, edge))
-        self.parts = Image.new("L", (edge, edge))
-        cosine, sine = np.cos(pose.angle), np.sin(pose.angle)
-        # The bird is tilted first and mirrored after, so that a mirrored bird leans the mirrored way.
-        self.matrix = pose.scale * edge * np.array([[pose.flip, 0], [0, 1]]) @ [[cosine, -sine], [sine, cosine]]
-        self.offset = pose.centre * edge
-
     def place(self, points: ArrayLike) -> list[tuple[float, float]]:
         """Convert bird coordinates (n, 2) to pixels of the enlarged image."""
         return [tuple(point) for point in (np.asarray(points) @ self.matrix.T + self.offset).tolist()]
 
     def pen(self, width: float) -> int:
         """Convert a width in bird units to whole pixels of the enlarged image."""
-        return max(1, round(width * self.pose.scale * self.size * SUPERSAMPLING))
+        return max(1, round(width * self.scale * self.size * SUPERSAMPLING))
 
     def mask(self, points: ArrayLike) -> Image.Image:
         """Return the inside of a polygon (n, 2) as an 8-bit mask."""
@@ -181,7 +164,7 @@ class _Canvas:
         if part is not None:
             _circle(ImageDraw.Draw(self.parts), place, reach, _part_number(part))
 
-    def finish(self, jitter: float) -> Bird:
+    def finish(self) -> Bird:
         """Scale down, shade the body, vary the light, and measure the boxes of the parts."""
         pixels = np.asarray(self.image.reduce(SUPERSAMPLING), dtype=np.float32)
         inside = self.parts.point(lambda number: 255 if number else 0).reduce(SUPERSAMPLING)
@@ -189,8 +172,8 @@ class _Canvas:
         height = np.asarray(inside.filter(ImageFilter.GaussianBlur(self.size * 0.06)), dtype=np.float32) / 255
         slope = np.gradient(height, axis=0) * self.size / 7
         pixels *= 1 + (0.32 * np.clip(slope, -0.5, 0.7) * np.asarray(inside, dtype=np.float32) / 255)[..., None]
-        if jitter:
-            pixels *= _daylight(self.size, self.random, jitter)
+        if self.jitter:
+            pixels *= _daylight(self.size, self.random, self.jitter)
         part_map = np.asarray(self.parts)[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING]
         image = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
         return Bird(image, part_map, {part: _box(part_map == _part_number(part)) for part in PARTS})
@@ -206,28 +189,28 @@ def _daylight(size: int, random: np.random.RandomState, jitter: float) -> np.nda
     return (cast + 0.06 * jitter * smooth + side).astype(np.float32)
 
 
-def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: float) -> None:
+def _draw_background(canvas: _Canvas) -> None:
     """Draw the sky, blurred foliage, and the branch with leaves and berries."""
-    edge, size = canvas.image.size[0], canvas.size
-    sky_top, sky_bottom, foliage = SCENES[random.randint(len(SCENES)) if jitter else 0]
+    random, edge, size = canvas.random, canvas.image.size[0], canvas.size
+    sky_top, sky_bottom, foliage = SCENES[random.randint(len(SCENES)) if canvas.jitter else 0]
     ramp = np.linspace(0, 1, size)[:, None, None]
     sky = (1 - ramp) * np.array(sky_top) + ramp * np.array(sky_bottom)
     backdrop = Image.fromarray(np.broadcast_to(sky, (size, size, 3)).astype(np.uint8))
-    if not jitter:
+    if not canvas.jitter:
         canvas.image.paste(backdrop.resize((edge, edge), Image.Resampling.BILINEAR))
         return
     draw = ImageDraw.Draw(backdrop)
     for _ in range(random.randint(8, 20)):
         x, y, radius = random.uniform(0, size), size * random.beta(2.0, 1.3), size * random.uniform(0.04, 0.2)
-        _circle(draw, (x, y), radius, canvas.pose.tint(foliage[random.randint(len(foliage))], 1.6))
+        _circle(draw, (x, y), radius, canvas.tint(foliage[random.randint(len(foliage))], 1.6))
     for _ in range(random.randint(0, 4)):  # flowers far away
         centre, radius = random.uniform(0, size, 2), size * random.uniform(0.02, 0.06)
         _circle(draw, centre, radius, PALETTE[BERRIES[random.randint(len(BERRIES))]])
     backdrop = backdrop.filter(ImageFilter.GaussianBlur(size * random.uniform(0.012, 0.035)))
     canvas.image.paste(backdrop.resize((edge, edge), Image.Resampling.BILINEAR))
 
-    bark = canvas.pose.tint((128, 98, 76), 1.5)
-    tilt, sag = canvas.pose.wobble(0.16), canvas.pose.wobble(0.12)
+    bark = canvas.tint((128, 98, 76), 1.5)
+    tilt, sag = canvas.wobble(0.16), canvas.wobble(0.12)
     along = np.linspace(-1.9, 1.9, 24)
     # The branch passes under the feet whatever its tilt.
     branch = np.stack([along, FOOT_LEVEL + 0.05 + tilt * along + sag * along**2], axis=1)
@@ -242,7 +225,7 @@ def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: flo
     canvas.stroke(branch - [0, 0.018], _lighter(bark), 0.02, None)
     for _ in range(random.randint(0, 4)):
         stem = branch[random.randint(len(branch))]
-        color = canvas.pose.tint(PALETTE[BERRIES[random.randint(len(BERRIES))]])
+        color = canvas.tint(PALETTE[BERRIES[random.randint(len(BERRIES))]])
         centre, radius = stem + random.uniform(-0.1, 0.1, 2) + [0, 0.12], random.uniform(0.045, 0.08)
         canvas.stroke([stem, centre], _darker(bark), 0.018, None)
         canvas.dot(centre, radius + 0.01, _darker(color), None)
@@ -251,18 +234,18 @@ def _draw_background(canvas: _Canvas, random: np.random.RandomState, jitter: flo
 
 
 def _draw_leaf(canvas: _Canvas, stem: np.ndarray, angle: float, length: float, color: Color) -> None:
-    color = canvas.pose.tint(color, 1.5)
+    color = canvas.tint(color, 1.5)
     blade = [(0, 0), (0.3, -0.2), (0.7, -0.17), (1, 0), (0.7, 0.17), (0.3, 0.2)]
     canvas.shape(stem + length * _turn(_curve(blade), angle), color, None)
     canvas.stroke(stem + length * _turn([(0, 0), (0.85, 0)], angle), _darker(color), 0.012, None)
 
 
-def _draw_bird(canvas: _Canvas, traits: dict[str, str], pose: _Pose) -> None:
+def _draw_bird(canvas: _Canvas, traits: dict[str, str]) -> None:
     """Draw tail, legs, body with belly and breast, head and wing, from back to front."""
-    colors = {part: pose.tint(PALETTE[traits[f"{part}_color"]]) for part in PARTS}
-    fat, nod = 1 + pose.wobble(0.07), np.array([pose.wobble(0.04), pose.wobble(0.04)])
-    _draw_tail(canvas, traits["tail_shape"], colors["tail"], pose.wobble(0.24))
-    _draw_legs(canvas, colors["leg"], pose.wobble(0.05))
+    colors = {part: canvas.tint(PALETTE[traits[f"{part}_color"]]) for part in PARTS}
+    fat, nod = 1 + canvas.wobble(0.07), np.array([canvas.wobble(0.04), canvas.wobble(0.04)])
+    _draw_tail(canvas, traits["tail_shape"], colors["tail"], canvas.wobble(0.24))
+    _draw_legs(canvas, colors["leg"], canvas.wobble(0.05))
 
     body = _curve(BODY * [1, fat]).copy()
     head_mask = canvas.mask(_curve(HEAD + nod))
@@ -275,25 +258,25 @@ def _draw_bird(canvas: _Canvas, traits: dict[str, str], pose: _Pose) -> None:
     canvas.paste(belly_mask, colors["belly"], "belly")
     breast_mask = ImageChops.multiply(body_mask, canvas.mask(_curve(BREAST * [1, fat] + nod / 3)))
     canvas.paste(breast_mask, colors["breast"], "breast")
-    _draw_breast_pattern(canvas, traits["breast_pattern"], colors["breast"], breast_mask, pose)
+    _draw_breast_pattern(canvas, traits["breast_pattern"], colors["breast"], breast_mask)
 
-    _draw_head(canvas, traits, colors, head_mask, nod, pose)
-    _draw_wing(canvas, traits["wing_pattern"], colors["wing"], pose.wobble(0.16))
+    _draw_head(canvas, traits, colors, head_mask, nod)
+    _draw_wing(canvas, traits["wing_pattern"], colors["wing"], canvas.wobble(0.16))
 
 
 def _draw_head(
-    canvas: _Canvas, traits: dict[str, str], colors: dict[str, Color], head_mask: Image.Image, nod: np.ndarray, pose: _Pose
+    canvas: _Canvas, traits: dict[str, str], colors: dict[str, Color], head_mask: Image.Image, nod: np.ndarray
 ) -> None:
     # The cheek carries no attribute: the same cream on every bird keeps back and breast colors off the face.
     cheek_mask = ImageChops.multiply(head_mask, canvas.mask(_curve(CHEEK_SHAPE + nod)))
-    canvas.paste(cheek_mask, pose.tint(CHEEK), REST)
+    canvas.paste(cheek_mask, canvas.tint(CHEEK), REST)
     if traits["crown_shape"] == "crested":
-        crest = CREST + nod + [pose.wobble(0.03), 0]
+        crest = CREST + nod + [canvas.wobble(0.03), 0]
         canvas.shape(crest, colors["crown"], "crown", outline=0.025)
     crown_mask = ImageChops.multiply(head_mask, canvas.mask(_curve(CROWN + nod)))
     canvas.paste(crown_mask, colors["crown"], "crown")
 
-    bill_angle = pose.wobble(0.10)
+    bill_angle = canvas.wobble(0.10)
     base = np.array([0.62, -0.40]) + nod
     bill = _turn(BILLS[traits["bill_shape"]] + nod - base, bill_angle) + base
     canvas.shape(bill, colors["bill"], "bill", outline=0.022)
@@ -307,10 +290,10 @@ def _draw_head(
     canvas.dot(eye + [0.026, -0.022], 0.02, (255, 255, 255), REST)
 
 
-def _draw_breast_pattern(canvas: _Canvas, pattern: str, color: Color, breast_mask: Image.Image, pose: _Pose) -> None:
+def _draw_breast_pattern(canvas: _Canvas, pattern: str, color: Color, breast_mask: Image.Image) -> None:
     marks = Image.new("L", canvas.image.size)
     draw = ImageDraw.Draw(marks)
-    shift = pose.wobble(0.03)
+    shift = canvas.wobble(0.03)
     if pattern == "striped":
         across = np.linspace(0.0, 0.75, 9)
         for level in np.arange(-0.16, 0.55, 0.125):

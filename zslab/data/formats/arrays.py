@@ -30,11 +30,7 @@ NAMES = (RECONSTRUCT, FROM_BUFFER, ENCODE, ("numpy", "ndarray"), ("numpy", "dtyp
 def read_matrix(path: Path, what: str, fix: str, n_rows: int | None = None) -> np.ndarray:
     """Return the matrix of finite numbers in a .npy file, in the precision of the file.
 
-    Args:
-        path: the file.
-        what: what the matrix holds, in the plural, as messages call it: "word vectors".
-        fix: what to do about any other file.
-        n_rows: how many rows there must be; None for any number but 0.
+    `what` it holds, in the plural, and what to do about any other file (`fix`) are for messages; `n_rows` may be any for None.
     """
     matrix = read_array(path, what, fix)
     if matrix.ndim == 2 and n_rows is not None and len(matrix) != n_rows == matrix.shape[1]:

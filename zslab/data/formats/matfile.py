@@ -1,4 +1,4 @@
-"""MATLAB files, v5 and v7.3 (HDF5), read alike: arrays come in MATLAB's own orientation.
+"""MATLAB files, v5 and v7.3 (HDF5), read alike, with arrays in MATLAB's own orientation; and other HDF5 files.
 
 v5 files are read by SciPy, whose reader trusts the structure of a file: of 1,500 files with a few changed bytes, 12 ended
 Python itself. So `_check` compares types and sizes before, and SciPy gets the wanted variables alone, unpacked.
@@ -25,11 +25,9 @@ import numpy as np
 import scipy.io
 import scipy.sparse
 
-from zslab.data.formats.hdf5 import content, open_hdf5
 from zslab.errors import InputError, examples, readable
-from zslab.utils.files import optional_service
+from zslab.utils.files import NO_SERVICE, optional_service
 
-DOWNLOAD_AGAIN = "It is probably cut short or no MATLAB file; download or copy it again."
 # Types of elements, classes of arrays, and a flag.
 NUMBERS = {1: 1, 2: 1, 3: 2, 4: 2, 5: 4, 6: 4, 7: 4, 9: 8, 12: 8, 13: 8}  # their bytes
 TEXTS, ARRAY, COMPRESSED = (1, 2, 4, 16, 17, 18), 14, 15
@@ -37,36 +35,32 @@ CELL, TEXT, SPARSE, OPAQUE, NUMERIC, COMPLEX = 1, 4, 5, 17, range(6, 16), 0x800
 OTHERS = {2: "a struct", 3: "an object", 16: "a function handle", 17: "a string array or an object"}
 
 
-def _unsupported(name: str, kind: str) -> InputError:
-    fix = "Convert it in MATLAB, for example by cellstr(names), double(x) or struct2cell(s), and save the file again."
-    return InputError("a variable must be a real matrix of numbers, or a cell array of text", where=name, got=kind, fix=fix)
-
-
 def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """Read variables of a .mat file.
-
-    Args:
-        path: the file; its version is recognized from its content.
-        required: variables that must be there; `optional` ones are returned if they are.
+    """Read variables of a .mat file, whose version is recognized from its content.
 
     Returns:
-        name -> array as MATLAB shows it, at least 2-D; text and a cell array of text become a 1-D array of str, a sparse
-        matrix a dense one.
+        name -> array as MATLAB shows it, at least 2-D, of the `required` variables and the `optional` ones that are there; text
+        and a cell array of text become a 1-D array of str, a sparse matrix a dense one.
     """
     path = Path(path)
     if not path.is_file():
-        files = sorted(file.name for file in path.parent.glob("*.mat")) if path.parent.is_dir() else []
-        got = f"only {examples(files)}" if files else "no .mat file in that folder"
+        got = f"only {examples(sorted(file.name for file in path.parent.glob('*.mat'))) or 'other files'}"
         fix = "Check --dataroot, --dataset, --image_embedding and --class_embedding; "
         fix += "data/README.md of the tree says where each file comes from."
         raise InputError("the file must exist", where=path, got=got, fix=fix)
-    with readable(path, "the file must be a complete MATLAB file (v5 or v7.3)", DOWNLOAD_AGAIN):
+    fix = "It is probably cut short or no MATLAB file; download or copy it again."
+    with readable(path, "the file must be a complete MATLAB file (v5 or v7.3)", fix):
         variables = (_read_hdf5 if h5py.is_hdf5(path) else _read_v5)(path, [*required, *optional])
     if missing := [name for name in required if name not in variables]:
         got = examples(sorted(variables)) or "none of the known variables"
         fix = "Feature files hold features and labels, split files att and the *_loc lists; are the two swapped?"
         raise InputError(f"the file must hold {', '.join(missing)}", where=path, got=got, fix=fix)
     return variables
+
+
+def _unsupported(name: str, kind: str) -> InputError:
+    fix = "Convert it in MATLAB, for example by cellstr(names), double(x) or struct2cell(s), and save the file again."
+    return InputError("a variable must be a real matrix of numbers, or a cell array of text", where=name, got=kind, fix=fix)
 
 
 # ---- v5 -------------------------------------------------------------------------------------------------------------------
@@ -201,3 +195,39 @@ def _text(name: str, cell: h5py.Dataset) -> str:
     if cell.dtype.kind not in "iu" or cell.attrs.get("MATLAB_class", b"char") != b"char":
         raise _unsupported(name, "a cell array of something else than text")
     return "" if cell.attrs.get("MATLAB_empty", 0) else content(cell).astype("<u2").tobytes().decode("utf-16-le")
+
+
+# ---- HDF5 -----------------------------------------------------------------------------------------------------------------
+
+
+def open_hdf5(path: Path, mode: str = "r") -> h5py.File:
+    """Open an HDF5 file, without a lock where the file system has none; an OSError says that it is missing or no HDF5 file."""
+    try:
+        return h5py.File(path, mode)
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES) and "lock" in str(error):
+            must = "the file must not be open for writing elsewhere"
+            raise InputError(must, where=path, got="a locked file", fix="Wait for the other program, or stop it.") from None
+        if error.errno not in NO_SERVICE or "lock" not in str(error):
+            raise
+        return h5py.File(path, mode, locking=False)
+
+
+def all_written(item: h5py.Dataset) -> bool:
+    """Return whether all of an array is in the file; HDF5 reads zeros for what is not."""
+    n_chunks = math.prod(-(-n // of_chunk) for n, of_chunk in zip(item.shape, item.chunks)) if item.chunks else 0
+    return bool(item.id.get_num_chunks() >= n_chunks if item.chunks else item.id.get_storage_size() or not item.size)
+
+
+def content(item: h5py.Dataset) -> np.ndarray:
+    """Return what an HDF5 array holds, texts as str; a ValueError says that it is none, or was never written."""
+    if not isinstance(item, h5py.Dataset) or item.shape is None:
+        raise ValueError("no array")
+    if not item.is_virtual and not item.external and not all_written(item):
+        raise ValueError(f"{item.name} was never written")
+    if h5py.check_string_dtype(item.dtype) is None:
+        return np.asarray(item[()])
+    if item.dtype.kind == "S":  # several times as fast as through h5py
+        texts = np.array([text.decode() for text in np.asarray(item[()]).ravel()], dtype=object)
+        return np.reshape(texts, item.shape)
+    return np.array(item.asstr()[()], dtype=object)

@@ -16,9 +16,8 @@ import io
 import logging
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from zslab.data.formats.matfile import read_mat
 from zslab.errors import InputError, examples, readable
@@ -41,18 +40,15 @@ HEADINGS = ("des", "name", "names", "attribute", "attributes", "class", "classes
 INDEX = re.compile(r"(Unnamed: \d+(\.\d+)*|index|level_\d+)?")  # how pandas calls a saved index when it is read
 CLASS = re.compile(r"class(es)?|(class[ _]?)?names?|species|categor(y|ies)|labels?", re.IGNORECASE)
 MUST = "the file must be text or CSV in UTF-8, or an Excel workbook (.xlsx) without a password"
+FIX = "Save it as .xlsx, or as text or CSV in UTF-8."
 
 Rows = list[tuple[int, list[str]]]
 
 
-@dataclass(frozen=True)
-class Table:
-    """A table of text.
+class Table(NamedTuple):
+    """Rows (number of the line, cells without surrounding white space), and what separated the cells; "," for a workbook.
 
-    Attributes:
-        rows: (number of the line, cells without surrounding white space); empty lines, and columns that are empty from top
-            to bottom at the right end, are left out.
-        delimiter: what separated the cells; "," for a workbook, whose numbers have points.
+    Empty lines, and columns that are empty from top to bottom at the right end, are left out.
     """
 
     rows: Rows
@@ -82,7 +78,17 @@ def read_cells(path: Path) -> Table:
     if content.startswith(WORKBOOK):
         return Table(_workbook_rows(path, content), ",")
     text = _decoded(path, content)
-    return _matrix(path, text) or _csv(path, text)
+    if path.suffix.lower() not in SUFFIXES:
+        lines = [line.split() for line in text.splitlines() if line.strip()]
+        if len(lines) > 1 and len(lines[0]) > 1 and all(map(NUMBER.fullmatch, lines[0])):
+            return _matrix(path, lines)
+    declared = re.match(r"\s*sep=([,;\t])\r?\n", text)  # Excel's own way to name the separator
+    text = text[declared.end() :] if declared else text
+    first_line = re.sub(r'"[^"]*"', "", text.lstrip()[:1_000_000]).split("\n", 1)[0]
+    delimiter = declared[1] if declared else max(",;\t", key=first_line.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    with readable(path, MUST, FIX, (csv.Error,)):
+        return Table(_tidy((reader.line_num + bool(declared), row) for row in reader if any(row)), delimiter)
 
 
 def read_text(path: Path) -> str:
@@ -101,36 +107,21 @@ def _content(path: Path) -> bytes:
 
 
 def _decoded(path: Path, content: bytes) -> str:
-    """Return the text of a file in UTF-8, or in UTF-16 with its byte order mark."""
     kind = kind_of_bytes(content)
     if kind in ("an empty file", OTHER):
-        try:
+        kind = "bytes that are not UTF-8"
+        with readable(path, MUST, FIX, (UnicodeDecodeError,)):
             text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-            if "\0" not in text:
-                return text
-        except UnicodeDecodeError:
-            kind = "bytes that are not UTF-8"
-    raise InputError(MUST, where=path, got=kind, fix="Save it as .xlsx, or as text or CSV in UTF-8.")
-
-
-def _csv(path: Path, text: str) -> Table:
-    """Split the text of a CSV file into cells, at the separator that is most frequent in the first line."""
-    declared = re.match(r"\s*sep=([,;\t])\r?\n", text)  # Excel's own way to name the separator
-    first_line = re.sub(r'"[^"]*"', "", text.lstrip()[:1_000_000]).split("\n", 1)[0]
-    delimiter = declared[1] if declared else max(",;\t", key=first_line.count)
-    skipped = declared[0].count("\n") if declared else 0
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
-    with readable(path, MUST, "Save the table as CSV (UTF-8).", (csv.Error,)):
-        return Table(_tidy((reader.line_num, row) for row in reader if any(row) and reader.line_num > skipped), delimiter)
+        if "\0" not in text:
+            return text
+    raise InputError(MUST, where=path, got=kind, fix=FIX)
 
 
 def _workbook_rows(path: Path, content: bytes) -> Rows:
     """Return the cells of the first visible sheet of a workbook that is not empty, as text."""
-    try:
+    fix = "Install it with `pip install -e '.[images]'`, or save the table as CSV (UTF-8)."
+    with readable(path, "an Excel workbook must have openpyxl to read it", fix, (ImportError,)):
         import openpyxl
-    except ImportError:
-        fix = "Install it with `pip install -e '.[images]'`, or save the table as CSV (UTF-8)."
-        raise InputError("an Excel workbook must have openpyxl to read it", where=path, got="no openpyxl", fix=fix) from None
     with readable(path, MUST, "Save the sheet with the table as CSV (UTF-8)."):  # openpyxl raises almost anything
         book, formulas = (openpyxl.load_workbook(io.BytesIO(content), data_only=results) for results in (True, False))
         for sheet in [sheet for sheet in book.worksheets if sheet.sheet_state == "visible"] or book.worksheets:
@@ -139,11 +130,9 @@ def _workbook_rows(path: Path, content: bytes) -> Rows:
                 break
         cells = [cell for row in formulas[sheet.title].iter_rows() for cell in row if cell.data_type == "f"]
         if cells and all(sheet[cell.coordinate].value is None for cell in cells):  # written by a program that computes nothing
-            where, fix = (
-                f"{path}, cell {cells[0].coordinate}",
-                "Save the workbook with a spreadsheet program, or as CSV (UTF-8).",
-            )
-            raise InputError("formulas must have their results beside them", where=where, got=cells[0].value, fix=fix)
+            fix = "Save the workbook with a spreadsheet program, or as CSV (UTF-8)."
+            where, must = f"{path}, cell {cells[0].coordinate}", "formulas must have their results beside them"
+            raise InputError(must, where=where, got=cells[0].value, fix=fix)
         if len(book.worksheets) > 1:
             log.warning("%s: only sheet %r was read", path, sheet.title)
     return rows
@@ -164,13 +153,9 @@ def _cell_text(cell: Cell) -> str:
 
 def _tidy(rows: Iterable[tuple[int, Iterable[str]]]) -> Rows:
     """Strip cells, unwrap texts that a spreadsheet was to leave alone (="80"), drop empty rows and columns at the right."""
-    kept, width = [], 0
-    for number, row in rows:
-        cells = [re.sub(r'^="(.*)"$', r"\1", cell.strip()).strip() for cell in row]
-        filled = max((place for place, cell in enumerate(cells, start=1) if cell), default=0)
-        if filled:
-            kept.append((number, cells))
-            width = max(width, filled)
+    kept = [(number, [re.sub(r'^="(.*)"$', r"\1", cell.strip()).strip() for cell in row]) for number, row in rows]
+    kept = [(number, cells) for number, cells in kept if any(cells)]
+    width = max((place for _, cells in kept for place, cell in enumerate(cells, start=1) if cell), default=0)
     return [(number, cells[:width]) for number, cells in kept]
 
 
@@ -218,9 +203,9 @@ def _names_column(path: Path, n: int | None) -> list[str]:
     width = max(map(len, rows), default=0)
     columns = [[from_formula_safe(row[place]) if place < len(row) else "" for row in rows] for place in range(width)]
     headings = [column[0].casefold() for column in columns]
-    named = next((headings.index(heading) for heading in HEADINGS if heading in headings), None)
-    if named is not None or not columns:
-        return [] if named is None else columns[named][1:]
+    for heading in HEADINGS:
+        if heading in headings:
+            return columns[headings.index(heading)][1:]
     texts = [column for column in columns if not all(re.fullmatch(r"[\d.,]*", cell) for cell in column[1:] or column)]
     if len(texts) != 1:
         must = f"the table must have one column of names, or one with the heading {HEADINGS[1]!r}"
@@ -272,27 +257,18 @@ def _pivoted(rows: Rows, path: Path) -> Rows:
     return [(rows[0][0], [rows[0][1][0], *headings]), *table]
 
 
-def _matrix(path: Path, text: str) -> Table | None:
-    """Return a published matrix of numbers, separated by spaces, with its names; None for any other text."""
-    if path.suffix.lower() in SUFFIXES:
-        return None
-    lines = [line.split() for line in text.splitlines() if line.strip()]
-    if len(lines) < 2 or len(lines[0]) < 2 or not all(map(NUMBER.fullmatch, lines[0])):
-        return None
+def _matrix(path: Path, lines: list[list[str]]) -> Table:
+    """Return a published matrix of numbers, separated by spaces, with its names."""
     classes = _names_beside(path, ("classes.txt", "allclasses.txt"), len(lines))
     attributes = _names_beside(path, ("predicates.txt", "attributes.txt"), len(lines[0]))
-    return Table(
-        [(0, ["class", *attributes]), *((line, [name, *row]) for line, (name, row) in enumerate(zip(classes, lines), 1))], ","
-    )
+    rows = [(number, [name, *row]) for number, (name, row) in enumerate(zip(classes, lines), start=1)]
+    return Table([(0, ["class", *attributes]), *rows], ",")
 
 
 def _names_beside(path: Path, files: tuple[str, ...], n: int) -> list[str]:
     """Return the names in a file beside a matrix, or in one of the folders above it, that has as many."""
     for place in (folder / file for folder in path.resolve().parents[:3] for file in files):
-        if place.is_file():
-            names = _lines_of(place)
-            if len(names) == n:
-                return names
+        if place.is_file() and len(names := _lines_of(place)) == n:
+            return names
     must = f"a matrix of numbers must have {' or '.join(files)} with {n} names beside it"
-    fix = "Put the files of the archive together, or save a table with a header and a first column of names."
-    raise InputError(must, where=path, got="no such file", fix=fix)
+    raise InputError(must, where=path, got="no such file", fix="Copy the file with the names from the data set's archive.")
