@@ -243,7 +243,7 @@ def test_unreadable_images_stop_it_and_can_be_replaced(birds) -> None:
         shutil.copy(birds.images / birds.files[row], birds.root / f"{row}.png")
         (birds.images / birds.files[row]).write_text("not an image")
     (birds.dataset / "descriptor.mat").unlink()
-    with pytest.raises(InputError, match=r"all 16 images must be readable.*got 2 .*001.Red_Owl/2.png.*--skip_unreadable"):
+    with pytest.raises(InputError, match=r"all 16 files must be readable.*got 2 .*001.Red_Owl/2.png.*--skip_unreadable"):
         extract(birds, overwrite=True)
     lines = (birds.dataset / "descriptor-unreadable.txt").read_text().splitlines()
     assert [line.split(":")[0] for line in lines] == [birds.files[2], birds.files[11]]
