@@ -313,22 +313,6 @@ def test_images_of_a_folder_are_found_sorted_and_once(tmp_path) -> None:
     assert [path.name for path in named] == ["odd.dat", "2.JPG", "1.png"]
 
 
-# ---- what phones make ---------------------------------------------------------------------------------------------------
-
-
-def test_photos_of_phones_are_opened(tmp_path) -> None:
-    heif = pytest.importorskip("pillow_heif", reason="the extra `images` is not installed: no pillow-heif")
-    photo = Image.new("RGB", (64, 48), (200, 30, 60))
-    heif.from_pillow(photo).save(tmp_path / "a.heic")
-    photo.save(tmp_path / "a.jp2")
-    found = [path.name for path in find_files([tmp_path], SUFFIXES, "image")]
-    assert found == ["a.heic", "a.jp2"]
-    for name in found:
-        opened_photo = open_image(tmp_path / name)
-        assert opened_photo.size == (64, 48)
-        assert np.abs(np.asarray(opened_photo, dtype=int) - (200, 30, 60)).max() <= 6
-
-
 def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch) -> None:
     photo = Image.new("RGB", (400, 300), (200, 30, 60))
     photo.save(tmp_path / "a.jpg")

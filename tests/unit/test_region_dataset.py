@@ -127,13 +127,8 @@ def test_lists_attributes_and_word_vectors_may_come_from_other_files(tmp_path: P
     }
     scipy.io.savemat(tmp_path / "standard_splits.mat", split)
     np.save(tmp_path / "vectors.npy", np.ones((A, 3)))
-    data = read_region_maps(
-        path,
-        split_file=tmp_path / "standard_splits.mat",
-        word_vector_file=tmp_path / "vectors.npy",
-        standard_split=True,
-        dataset="CUB",
-    )
+    files = {"split_file": tmp_path / "standard_splits.mat", "word_vector_file": tmp_path / "vectors.npy"}
+    data = read_region_maps(path, **files, standard_split=True, dataset="CUB")
     assert data.class_names == CLASSES and data.class_embedding == "standard" and data.split_version == "v2"
     assert np.array_equal(data.word_vectors, np.ones((A, 3))) and data.word_vectors.dtype == np.float32
     squares = CONTENT["att"] ** 2

