@@ -40,7 +40,8 @@ class Samples:
     @property
     def classes(self) -> Tensor:
         """(k,) classes that have samples here, ascending."""
-        return self.labels.unique()
+        classes: Tensor = torch.unique(self.labels)
+        return classes
 
     def to(self, device: torch.device) -> Samples:
         """Return the same samples on another device."""

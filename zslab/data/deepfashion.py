@@ -76,9 +76,10 @@ def read_annotation(folder: Path) -> Annotation:
     class_names, attribute_names = (
         [entry[0] for entry in _entries(files[name], r"(.*\S)\s+\d{1,9}", name.split("_")[1])] for name in LISTS[:2]
     )
+    numbers = [str(number) for number in range(1, len(class_names) + 1)]
     category, status = (
-        dict(_entries(files[name], rf"(\S+)\s+({'|'.join(values)})", "image_name"))
-        for name, values in ((LISTS[2], map(str, range(1, len(class_names) + 1))), (LISTS[4], STATUSES))
+        {image: value for image, value in _entries(files[name], rf"(\S+)\s+({'|'.join(values)})", "image_name")}
+        for name, values in ((LISTS[2], numbers), (LISTS[4], STATUSES))
     )
     sums, counts = np.zeros((len(class_names), len(attribute_names)), np.int64), np.zeros(len(class_names), np.int64)
     image_files = []

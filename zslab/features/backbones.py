@@ -84,7 +84,7 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
         if self.interpolation is None:
             way = "bicubic" if self.name.startswith(networks.CLIP) else "bilinear"
             msgspec.structs.force_setattr(self, "interpolation", way)
-        allowed = {"padding": ("torch", "tensorflow"), "interpolation": ("bilinear", "bicubic")}
+        allowed: dict[str, tuple[str, ...]] = {"padding": ("torch", "tensorflow"), "interpolation": ("bilinear", "bicubic")}
         allowed["normalization"] = ("imagenet", "half", *["timm"] * has_own)
         for flag, values in allowed.items():
             if (value := getattr(self, flag)) not in values:

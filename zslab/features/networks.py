@@ -182,10 +182,10 @@ def _timm_grid(network: Any, name: str, size: int, inputs: Tensor) -> Tensor:
             tokens = output[:, getattr(network, "num_prefix_tokens", 0) :]
             grid = tuple(getattr(getattr(network, "patch_embed", None), "grid_size", None) or ())
             rows, columns = grid if math.prod(grid) == tokens.shape[1] else 2 * (round(tokens.shape[1] ** 0.5),)
-            return tokens.transpose(1, 2).unflatten(2, (rows, columns))
+            output = tokens.transpose(1, 2).unflatten(2, (rows, columns))
         _, first, _, last = output.shape
         is_last = getattr(network, "output_fmt", None) == "NHWC" or first != network.num_features == last
-        return output.permute(0, 3, 1, 2) if is_last else output
+    return output.permute(0, 3, 1, 2) if is_last else output
 
 
 def pad_as_tensorflow(network: nn.Module) -> int:

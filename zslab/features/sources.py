@@ -128,8 +128,8 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
     folders = [child for child in root.iterdir() if child.is_dir() and not child.name.startswith(HIDDEN)]
     depth = int(bool(folders) and all(folder.name.lower() in PARTS for folder in folders))
     if depth:
-        names = examples(sorted(folder.name for folder in folders))
-        log.warning("%s: the folders in %s are taken for the classes.", root, names)
+        parts = examples(sorted(folder.name for folder in folders))
+        log.warning("%s: the folders in %s are taken for the classes.", root, parts)
         folders = [child for folder in folders for child in folder.iterdir() if child.is_dir()]
     ignored: Counter[str] = Counter()
     found = [path.relative_to(root) for path in _files_below(root, suffixes, ignored)]

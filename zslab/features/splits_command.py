@@ -111,8 +111,8 @@ def vectors_and_names(
 ) -> tuple[np.ndarray, list[str], TextRecord | None]:
     """Return (C, A) class vectors and C names in the order of the labels, and the record of the word vectors they came from."""
     if (config.class_vectors is None) == (config.word_vectors is None):
-        got, where = "both" if config.class_vectors else "neither", "--class_vectors / --word_vectors"
-        raise InputError("class vectors must have one source", where=where, got=got, fix="Pass exactly one.")
+        got, flags = "both" if config.class_vectors else "neither", "--class_vectors / --word_vectors"
+        raise InputError("class vectors must have one source", where=flags, got=got, fix="Pass exactly one.")
     names, listed, record = class_names_of(feature_file), None, None
     if config.class_names is not None:
         listed = read_names(config.class_names)

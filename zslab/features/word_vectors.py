@@ -130,8 +130,8 @@ def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: b
             found = {word: (distance, vector) for word, (distance, vector) in found.items() if distance < 2}
         if len({vector.shape for _, vector in found.values()}) > 1:
             raise ValueError("vectors of different lengths")
-        for word, (_, vector) in found.items():
-            array(vector, source, f"the vector of {word!r}")
+        for word, (_, numbers) in found.items():
+            array(numbers, source, f"the vector of {word!r}")
     if not found and spellings:
         must = f"the file must have words such as {examples(sorted(spellings), 3)}"
         got, fix = f"words such as {examples(list(map(repr, first)), 3)}", "Use vectors of words of the same language and kind."
