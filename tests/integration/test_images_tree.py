@@ -20,6 +20,7 @@ from zslab.config import ImageConfig, config_digest, override
 from zslab.data.dataset import Dataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError
+from zslab.launch import launch
 from zslab.plan import load_launcher, run_folder
 from zslab.results.record import read_records
 from zslab.results.result import Choice
@@ -375,30 +376,21 @@ def tiny_arguments(tiny: Path, output: Path) -> list[str]:
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
-@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
-def test_an_encoding_without_greek_letters_ends_no_run(tiny, tmp_path, encoding) -> None:
+def test_an_encoding_without_greek_letters_ends_no_run(tiny, tmp_path) -> None:
     done = subprocess.run(
         command(*tiny_arguments(tiny, tmp_path / "runs"), "--nepoch", "1"),
         capture_output=True,
-        env=ENVIRONMENT | {"PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+        env=ENVIRONMENT | {"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"},
     )
     assert done.returncode == 0, done.stderr
     assert b"?1 " in done.stdout and "λ1" in next((tmp_path / "runs").glob("*/log.txt")).read_text(encoding="utf-8")
 
 
 def test_dry_run_prints_the_config_once_and_what_differs_and_runs_nothing(tmp_path) -> None:
-    flags = (
-        "--dry-run",
-        "--finetuned",
-        "--transductive",
-        "--nepoch",
-        "5",
-        "--seeds",
-        "1",
-        "2",
-        "--output",
+    flags = [
+        *["--dry-run", "--finetuned", "--transductive", "--nepoch", "5", "--seeds", "1", "2", "--output"],
         str(tmp_path / "runs"),
-    )
+    ]
     done = subprocess.run(command(*flags), capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     config = dict(line.strip().split(" = ", 1) for line in done.stdout.splitlines() if " = " in line)
@@ -436,11 +428,12 @@ def test_seeds_are_run_one_by_one_and_summarized(tiny, tmp_path) -> None:
     assert "±" in done.stdout
 
 
-def test_unknown_and_abbreviated_flags_are_errors(tiny, tmp_path) -> None:
+def test_unknown_and_abbreviated_flags_are_errors(capsys) -> None:
     for flag in ("--gamma", "--nepochs"):
-        done = subprocess.run(command(flag, "3"), capture_output=True, text=True, cwd=tmp_path, env=ENVIRONMENT)
-        assert done.returncode == 2
-        assert flag in done.stderr and "Unrecognized" in done.stderr
+        with pytest.raises(SystemExit) as ended:
+            launch(load_launcher(SCRIPTS / "run_cub_tfvaegan.py"), [flag, "3"])
+        error = capsys.readouterr().err
+        assert ended.value.code == 2 and flag in error and "Unrecognized" in error
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
