@@ -93,15 +93,8 @@ def read_region_maps(
     path = Path(path)
     regions = RegionFile(path)
     try:
-        samples = read_samples(regions)
-        split, source, stored, untested = {}, path, samples.locations, False
-        if split_file is not None:
-            lists, source = (*LOCATIONS, "test_loc"), Path(split_file)
-            split = read_mat(source, [], ["att", "original_att", *lists, "allclasses_names", "unseen_classes"])
-            stored = {key: split[key] for key in lists if key in split}
-            # Classes that are declared unseen need no images (see zslab.data.xlsa17), so this list may be empty.
-            untested = "unseen_classes" in split and not np.size(stored.get("test_unseen_loc", ()))
-        locations = check_locations(stored, source, regions.n, int(split_file is not None), standard_split, untested)
+        samples, source = read_samples(regions), split_file or path
+        split, locations = _read_split(regions, samples.locations, split_file, standard_split)
         notes: list[str] = []
         att, class_names, attribute_names, order = _read_classes(regions, attributes, split, source, notes)
         word_vectors = _read_word_vectors(regions, word_vector_file, attribute_names, allow_missing_vectors, notes)
@@ -154,6 +147,20 @@ def read_region_maps(
     except BaseException:
         regions.close()
         raise
+
+
+def _read_split(
+    regions: RegionFile, stored: dict[str, np.ndarray], path: Path | None, standard_split: bool
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the content of a split file, empty without one, and the lists that count, 0-based; `stored` are the maps' own."""
+    if path is None:
+        return {}, check_locations(stored, regions.path, regions.n, 0, standard_split, False)
+    lists = (*LOCATIONS, "test_loc")
+    split = read_mat(path, [], ["att", "original_att", *lists, "allclasses_names", "unseen_classes"])
+    stored = {key: split[key] for key in lists if key in split}
+    # Classes that are declared unseen need no images (see zslab.data.xlsa17), so this list may be empty.
+    untested = "unseen_classes" in split and not np.size(stored.get("test_unseen_loc", ()))
+    return split, check_locations(stored, path, regions.n, 1, standard_split, untested)
 
 
 def _read_classes(
