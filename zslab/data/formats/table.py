@@ -153,9 +153,13 @@ def _cell_text(cell: Cell) -> str:
 
 def _tidy(rows: Iterable[tuple[int, Iterable[str]]]) -> Rows:
     """Strip cells, unwrap texts that a spreadsheet was to leave alone (="80"), drop empty rows and columns at the right."""
-    kept = [(number, [re.sub(r'^="(.*)"$', r"\1", cell.strip()).strip() for cell in row]) for number, row in rows]
-    kept = [(number, cells) for number, cells in kept if any(cells)]
-    width = max((place for _, cells in kept for place, cell in enumerate(cells, start=1) if cell), default=0)
+    kept, width = [], 0
+    for number, row in rows:
+        cells = [cell.strip() for cell in row]
+        cells = [cell[2:-1].strip() if len(cell) > 2 and cell[:2] == '="' and cell[-1] == '"' else cell for cell in cells]
+        if any(cells):
+            kept.append((number, cells))
+            width = max(width, len(cells) - next(place for place, cell in enumerate(reversed(cells)) if cell))
     return [(number, cells[:width]) for number, cells in kept]
 
 
@@ -226,7 +230,8 @@ def _columns(rows: Rows) -> list[list[str]]:
 
 def _without_index(rows: Rows, path: Path) -> Rows:
     """Leave out columns that number the rows, in any order, before one of names."""
-    columns, header, dropped = _columns(rows), rows[0][1] if rows else [], 0
+    header, dropped = rows[0][1] if rows else [], 0
+    columns = _columns(rows) if header and INDEX.fullmatch(header[0]) else []
     while dropped + 1 < len(columns) and INDEX.fullmatch(header[dropped]) and all(map(WHOLE.fullmatch, columns[dropped])):
         dropped += 1
     # Names may be numbers, too, but then a heading must say so.
@@ -238,9 +243,9 @@ def _without_index(rows: Rows, path: Path) -> Rows:
 
 def _pivoted(rows: Rows, path: Path) -> Rows:
     """Turn rows (class, attribute, value), whose classes and attributes repeat, into a row for each class."""
-    columns = _columns(rows)
+    columns = _columns(rows) if all(len(cells) == 3 for _, cells in rows) else []
     values = [place for place, column in enumerate(columns) if all(map(VALUE.fullmatch, column))]
-    if len(columns) != 3 or any(len(cells) != 3 for _, cells in rows) or not values:
+    if not values:
         return rows
     classes, attributes = (column for place, column in enumerate(columns) if place != values[-1])
     given = dict(zip(zip(classes, attributes), columns[values[-1]]))
