@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import logging
 import sys
 from functools import partial
@@ -13,7 +14,7 @@ import torch
 
 import zslab
 from zslab.baselines.comparison import run_baselines
-from zslab.config import RunConfig, check_removed, config_dict, parse_config
+from zslab.config import RunConfig, check_removed, config_dict, parse_config, result_flags
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
 from zslab.data.lazy import limit_memory
@@ -27,6 +28,7 @@ from zslab.results.result import Outcome, Result
 from zslab.results.text import format_rows
 from zslab.utils import environment
 from zslab.utils.environment import resolve_device, shown
+from zslab.utils.files import converted, read_json
 
 log = logging.getLogger("zslab")
 
@@ -67,10 +69,13 @@ def train(config: RunConfig, method: Method) -> RunFolder:
         return folder
     dataset, device = open_dataset(config, source), resolve_device(config.device)
     files = source.files_digest(data_folders(config)[0])
+    others = other_runs(folder, config) if config.resume and not folder.path.exists() else []
     folder.open(config_dict(config), config.resume, config.overwrite, fingerprint(dataset))
     try:
         data = f"{dataset.image_embedding}, {dataset.class_embedding}, split {dataset.split_version}"
         title = f"{config.variant} on {config.dataset}"
+        if others:
+            log.warning("--resume: no run has these flags, so this one starts anew. There are: %s", "; ".join(others[-3:]))
         log.info("%s (%s), seed %d, %s -> %s", title, data, config.manualSeed, device, folder.path)
         outcome = run_protocol(
             dataset,
@@ -89,6 +94,17 @@ def train(config: RunConfig, method: Method) -> RunFolder:
     finally:
         folder.close()
     return folder
+
+
+def other_runs(folder: RunFolder, config: RunConfig) -> list[str]:
+    """Return the runs of the same data, method and seed, with the flags that they have and this one has not."""
+    found, flags = [], config_dict(config)
+    for path in sorted(folder.path.parent.glob(f"{glob.escape(folder.path.name.removesuffix(folder.digest))}*/config.json")):
+        before = converted(read_json(path), dict[str, Any], path)
+        changed = [f"--{name} {before.get(name)}" for name in result_flags(type(config)) if before.get(name) != flags[name]]
+        state = "finished" if (path.parent / "result.json").exists() else "unfinished"
+        found.append(f"{shown(path.parent)} ({state}, {' '.join(changed)})")
+    return found
 
 
 def _result(outcome: Outcome, config: RunConfig, method: Method, device: torch.device, about: dict[str, Any]) -> Result:

@@ -42,7 +42,7 @@ from zslab.errors import InputError, examples
 from zslab.estimator import fit_dazle, fit_tfvaegan
 from zslab.features.backbones import ImageBackbone, load_backbone
 from zslab.features.images import SUFFIXES
-from zslab.features.sources import find_files, read_class_folders
+from zslab.features.sources import Images, read_class_folders
 from zslab.metrics import seen_unseen_curve
 from zslab.protocol.held_out import held_out_draws
 from zslab.report.page import duration, write_page
@@ -91,10 +91,10 @@ def learn(config: LearnConfig) -> int:
     if config.output.exists() and config.output.read_bytes()[8:9] != b"{":
         fix = "Name another one."
         raise InputError("the output must be new, or a model file", where="--output", got=config.output, fix=fix)
-    read_class_folders(resolve_folder(config.images), SUFFIXES, "image")  # a wrong path is reported before a download
+    found = read_class_folders(resolve_folder(config.images), SUFFIXES, "image")  # a wrong path is reported before a download
     config.check_sources()
     backbone = load_backbone(config.spec, config.weights, device=resolve_device(config.device))
-    made = _prepared(config, backbone)
+    made = _prepared(config, backbone, found)
     source = Xlsa17Source(made.folder.name, made.features, "att")
     dataset, original = read_data(source, made.folder.parent, made.folder)
     draws = held_out_draws(dataset)
@@ -139,9 +139,9 @@ def learn(config: LearnConfig) -> int:
     return LEFT_OUT if made.left_out else 0
 
 
-def _prepared(config: LearnConfig, backbone: ImageBackbone) -> OwnData:
+def _prepared(config: LearnConfig, backbone: ImageBackbone, found: Images) -> OwnData:
     """Make the data set, or return what was made of the same inputs before."""
-    digest, path = _digest(config, backbone), config.folder / PREPARED
+    digest, path = _digest(config, backbone, found), config.folder / PREPARED
     if path.exists():
         before = converted(read_json(path), Prepared, path, "Delete the file, and repeat the command.")
         if before.digest == digest and (config.folder / SPLIT_FILE).exists() and not config.overwrite:
@@ -149,13 +149,13 @@ def _prepared(config: LearnConfig, backbone: ImageBackbone) -> OwnData:
             return OwnData(config.folder, **before.made)
         config = replace(config, overwrite=True)  # of other inputs, and by this command
         path.unlink()
-    made = make_data_set(config, backbone)
+    made = make_data_set(config, backbone, found)
     values = {key: value for key, value in vars(made).items() if key != "folder"}
     write_text(path, msgspec.json.encode(Prepared(digest, values)).decode())
     return made
 
 
-def _digest(config: LearnConfig, backbone: ImageBackbone) -> str:
+def _digest(config: LearnConfig, backbone: ImageBackbone, found: Images) -> str:
     """Return digits that change with the images' names, sizes and times, the table, the backbone or a flag of the data."""
     flags = {
         key: value for key, value in vars(config).items() if key not in ("output", "methods", "device", "overwrite", "workers")
@@ -163,8 +163,7 @@ def _digest(config: LearnConfig, backbone: ImageBackbone) -> str:
     digest = hashlib.sha256(f"{sorted(flags.items(), key=str)} {backbone.identity()}".encode())
     described = Path(config.describe) if config.describe else None
     tables = [path for path in (config.attributes, config.word_vectors, described) if path is not None]
-    folder = resolve_folder(config.images)
-    for path in [*tables, *(find_files([folder], SUFFIXES, "image") if folder.is_dir() else ())]:
+    for path in [*tables, *(found.root / file for file in found.files)]:
         status = path.expanduser().stat() if path.expanduser().exists() else None
         digest.update(f"{path} {status and (status.st_size, status.st_mtime_ns)}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()[:16]

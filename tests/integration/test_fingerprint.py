@@ -222,6 +222,15 @@ def test_a_run_is_not_resumed_on_other_data(stopped, tiny, capsys, change, selec
     assert read_json(folder / "result.json")["data"]["fingerprint"] == fingerprint(read(tiny))
 
 
+def test_resume_with_other_flags_says_which_run_it_leaves(stopped, caplog) -> None:
+    folder = stopped.begin()
+    assert stopped(resume=True, nepoch=TINY_FLAGS["nepoch"] + 1, manualSeed=9) == 0 and "starts anew" not in caplog.text
+    assert stopped(resume=True, nepoch=TINY_FLAGS["nepoch"] + 1) == 0
+    assert f"{folder.name} (unfinished, --nepoch {TINY_FLAGS['nepoch']})" in caplog.text
+    caplog.clear()
+    assert stopped(resume=True) == 0 and "starts anew" not in caplog.text
+
+
 def test_a_run_is_resumed_where_only_the_files_place_has_changed(stopped, tiny, tmp_path) -> None:
     stopped.begin()
     (tmp_path / "moved").mkdir()

@@ -109,6 +109,13 @@ def test_features_are_made_once_for_the_same_inputs(learned, tmp_path, capsys) -
     assert "as made before" not in capsys.readouterr().out and not read_model(root / "birds.zsl").seen[0]
 
 
+def test_what_is_ignored_is_said_once(learned, tmp_path, caplog) -> None:
+    shutil.copytree(learned.root / "images", tmp_path / "images")
+    shutil.copy(learned.root / "birds.csv", tmp_path)
+    (tmp_path / "images" / NAMES[0] / "notes.txt").touch()
+    assert learn(tmp_path) == 0 and caplog.text.count("1 .txt") == 1
+
+
 def test_two_seen_classes_give_a_model_that_is_not_measured(learned, tmp_path, capsys) -> None:
     for name in NAMES[:2]:
         shutil.copytree(learned.root / "images" / name, tmp_path / "images" / name)

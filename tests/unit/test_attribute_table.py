@@ -96,6 +96,14 @@ def test_workbooks_that_cannot_be_meant(tmp_path, rows, words) -> None:
         read_attribute_table(saved(tmp_path / "t.xlsx", rows))
 
 
+def test_a_table_without_a_column_of_classes_says_so(tmp_path) -> None:
+    (tmp_path / "t.csv").write_text("red,long bill,tail\n0,1,1\n0,0,1\n")
+    with pytest.raises(InputError, match=r"t.csv: .*names of the classes .got numbers below 'red'"):
+        read_attribute_table(tmp_path / "t.csv", classes=["Gull", "Teal"])
+    (tmp_path / "t.csv").write_text("red,long bill,tail\n1,1,1\n2,0,1\n")
+    assert read_attribute_table(tmp_path / "t.csv", classes=["1", "2"]).class_names == ["1", "2"]
+
+
 @pytest.mark.parametrize(
     ("column", "expected"),
     [

@@ -163,10 +163,10 @@ def prepare(config: PrepareConfig) -> int:
     return LEFT_OUT if made.left_out else 0
 
 
-def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None) -> OwnData:
+def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None, found: Images | None = None) -> OwnData:
     """Make a data set out of a folder of images and a table of attributes."""
     config.check()
-    found = read_class_folders(resolve_folder(config.images), SUFFIXES, "image")
+    found = found or read_class_folders(resolve_folder(config.images), SUFFIXES, "image")
     table, text = class_table(config, found.classes or [])
     fix = f"Add a row of that name to {table.source}, or rename or remove the folder."
     found = found.labeled(table.class_names, fix)

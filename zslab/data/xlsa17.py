@@ -45,7 +45,7 @@ from zslab.data.splits import LOCATIONS, PROPOSED_SPLIT, describe_untested, reco
 from zslab.errors import InputError
 from zslab.utils.files import atomic_path, locked, make_folder
 from zslab.utils.flags import format_numbers
-from zslab.utils.names import logged_names, places_by_name
+from zslab.utils.names import did_you_mean, logged_names, places_by_name
 
 NAMES = ("allclasses_names", "all_classes")
 
@@ -122,7 +122,9 @@ def data_folder(dataroot: Path, dataset: str, files: str) -> Path:
     """Return the folder of a data set, which must exist; `files` says what must be in it."""
     folder = Path(dataroot) / dataset
     if not folder.is_dir():
-        fix = f"Download it: `zslab download {dataset} --dataroot DIR`. " if dataset in PROPOSED_SPLIT else ""
+        there = [path.name for path in folder.parent.iterdir() if path.is_dir()] if folder.parent.is_dir() else []
+        fix = did_you_mean(dataset, there)
+        fix += f"Download it: `zslab download {dataset} --dataroot DIR`. " if dataset in PROPOSED_SPLIT else ""
         fix += "data/README.md of the tree says where data sets come from; --dataroot names the folder that holds them."
         must = f"the folder of the data set must exist, with {files}"
         raise InputError(must, where=folder, got="no such folder", fix=fix)

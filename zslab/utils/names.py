@@ -144,18 +144,23 @@ def find_names(
     found = match_names(names, known, where)
     unknown = [name for name, index in zip(names, found) if index is None]
     if unknown:
-        close = get_close_matches(unknown[0], known, n=1)
-        meant = f"Did you mean {close[0]!r}? " if close else ""
         raise InputError(
             f"every name must be that of a {what}, such as {examples(known, 3)}",
             where=where,
             got=examples(unknown),
-            fix=meant + fix,
+            fix=did_you_mean(unknown[0], known) + fix,
         )
     twice = [names[place] for place, index in enumerate(found) if index in found[:place]]
     if twice:
         raise InputError(f"a {what} must be named once", where=where, got=examples(twice), fix="Remove the repetition.")
     return [index for index in found if index is not None]
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the known name that is most like an unknown one; nothing where none is like it."""
+    spellings = {normalized(each): each for each in known}
+    close = get_close_matches(normalized(name), spellings, n=1)
+    return f"Did you mean {spellings[close[0]]!r}? " if close else ""
 
 
 def places_by_name(order: Sequence[str], names: Sequence[str], where: object, *, of_all: bool = True) -> list[int] | None:
