@@ -37,7 +37,7 @@ html_show_sphinx = False
 highlight_language = "none"  # of indented commands; Python is marked as such
 default_role = "py:obj"
 suppress_warnings = ["ref.python"]  # names in backticks that several classes have, such as fields of flags
-REQUESTS = ("fit", "predict", "predict_proba", "decision_function", "score")
+REQUESTS = ("fit", "predict", "predict_proba", "decision_function", "score", "split")
 autosummary_generate = True
 autodoc_default_options = {
     "members": True,
