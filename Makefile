@@ -47,6 +47,7 @@ quick: install
 	$(PYTEST) tests/unit -m "not slow and not campaign"
 
 docs: install
+	rm -rf docs/api
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
 
 figures: install

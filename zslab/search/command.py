@@ -4,7 +4,7 @@
     zslab search LAUNCHER --trials 200 --engine slurm --workers 20 --cpus-per-run 4
 
 Each trial trains and measures on the validation split alone; the first one has the launcher's own settings. The flags to
-vary and their bounds are in `search_space.py` of the launcher's tree. Hopeless trials are stopped early. Several processes
+vary and their bounds are in `search_space.py` beside the launcher or in its tree. Hopeless trials are stopped early. Several processes
 may work on one study, and the same command continues a search that was stopped or killed.
 
 Leaves settings.toml and report.html in the folder of the study, and prints the command that runs the winner on the test
@@ -66,7 +66,8 @@ def search(flags: SearchFlags) -> int:
 
     folder, fixed = flags.study or Path("runs") / f"search-{flags.launcher.stem}", assignments(flags.set)
     launcher = load_launcher(find_launcher(flags.launcher))
-    space_file = flags.space or launcher.path.parents[1] / "search_space.py"
+    places = [folder / "search_space.py" for folder in (launcher.path.parent, launcher.path.parents[1])]
+    space_file = flags.space or next((place for place in places if place.is_file()), places[-1])
     space = {flag: values for flag, values in read_space(space_file, launcher.script).items() if flag not in fixed}
     with plain_disk_errors(folder):
         study = Study(folder.resolve(), launcher, space, fixed, flags.objective, flags.seed)
