@@ -4,8 +4,8 @@
     zslab search LAUNCHER --trials 200 --engine slurm --workers 20 --cpus-per-run 4
 
 Each trial trains and measures on the validation split alone; the first one has the launcher's own settings. The flags to
-vary and their bounds are in `search_space.py` beside the launcher or in its tree. Hopeless trials are stopped early. Several processes
-may work on one study, and the same command continues a search that was stopped or killed.
+vary and their bounds are in `search_space.py` beside the launcher or in its tree. Hopeless trials are stopped early.
+Several processes may work on one study, and the same command continues a search that was stopped or killed.
 
 Leaves settings.toml and report.html in the folder of the study, and prints the command that runs the winner on the test
 split. Needs Optuna: pip install -e '.[search]'.
