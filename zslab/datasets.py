@@ -87,16 +87,11 @@ class Xlsa17Source(DataSource):
 
 @dataclass(frozen=True)
 class ActionSource(DataSource):
-    """Video features, with several class splits or one.
-
-    Attributes:
-        split: number of the class split; None for a split file beside the features.
-        manual_att: class vectors from <name>_manual_att.npy.
-    """
+    """Video features, with several class splits or one."""
 
     kind: ClassVar[str] = "actions"
-    split: int | None
-    manual_att: bool
+    split: int | None  # number of the class split; None for a split file beside the features
+    manual_att: bool  # class vectors from <name>_manual_att.npy
 
     @classmethod
     def of(cls, config: ActionConfig) -> ActionSource:

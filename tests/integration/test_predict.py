@@ -19,8 +19,7 @@ from zslab.app.prediction import AttributeReason, ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.cli import main
 from zslab.data.formats.table import from_formula_safe
-from zslab.report.overlay import DIM, overlay
-from zslab.report.style import SEEN, UNSEEN
+from zslab.report.style import DIM, SEEN, UNSEEN, overlay
 
 from helpers.project import PROJECT
 

@@ -19,6 +19,7 @@ from zslab.app.prediction import ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.errors import InputError
 from zslab.features.modality import VIDEOS
+from zslab.report.attention import attribute_name
 from zslab.toy.species import ATTRIBUTES
 from zslab.utils.names import readable_names
 
@@ -54,25 +55,21 @@ def test_the_calibration_starts_at_the_stored_value(web, stored: float, expected
 
 
 def test_a_visit_learns_in_a_copy(web, visit, tmp_path: Path) -> None:
-    added = web.add(
-        visit,
-        "  New \n bird ",
-        CREEPER,
-        {ATTRIBUTES[3]: 77.5, ATTRIBUTES[0]: None, ATTRIBUTES[1]: float(f"{visit.predictor.table[0, 1]:.6g}")},
-    )
-    expected = web.edited_row(visit, CREEPER, {})
+    form = web.shown_row(visit, CREEPER)
+    form[3][1], form[0][1] = 77.5, ""
+    added = web.add(visit, "  New \n bird ", "", CREEPER, form[::-1])
+    expected = visit.predictor.table[0].copy()
     expected[3] = 77.5
     assert added.predictor.classes_ == [*NAMES, "New bird"] and not added.predictor.seen_[4]
     np.testing.assert_array_equal(added.predictor.table[4], expected)
     assert added.choices()[0] == ("New bird (unseen, yours)", "New bird")
-    changed = web.change(added, ORIOLE, {ATTRIBUTES[3]: 11.0})
-    assert (
-        web.edited_row(changed, ORIOLE, {})[3] == 11
-        and web.edited_row(added, ORIOLE, {})[3] == web.edited_row(visit, ORIOLE, {})[3]
-    )
+    changed = web.change(added, ORIOLE, [[form[3][0], 11.0]])
+    expected = added.predictor.table[1].copy()
+    expected[3] = 11
+    np.testing.assert_array_equal(changed.predictor.table[1], expected)
     assert changed.changes == ("added New bird", "changed Black crested Oriole")
-    zeros = web.add(changed, "Zeros", web.NONE, {ATTRIBUTES[1]: 5.0})
-    assert web.edited_row(zeros, "Zeros", {})[1] == 5 and np.count_nonzero(web.edited_row(zeros, "Zeros", {})) == 1
+    zeros = web.add(changed, "Zeros", "", web.NONE, [[form[1][0], "5"]])
+    assert zeros.predictor.table[-1, 1] == 5 and np.count_nonzero(zeros.predictor.table[-1]) == 1
     table, model = web.files(zeros, tmp_path)
     assert Path(table).read_text().splitlines()[-1].startswith("Zeros,0,5,0") and model.endswith("6_classes.zsl")
     loaded = Predictor.load(model, device="cpu")
@@ -85,9 +82,10 @@ def test_a_visit_learns_in_a_copy(web, visit, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "act, inputs, place",
     [
-        ("add", ("", CREEPER, {}), "name"),
-        ("add", ("black crested creeper", CREEPER, {}), "Creeper"),
-        ("change", ("no class", {ATTRIBUTES[5]: 1.0}), "no class"),
+        ("add", ("", "", CREEPER, []), "name"),
+        ("add", ("black crested creeper", "", CREEPER, []), "Creeper"),
+        ("add", ("New", "", CREEPER, [[attribute_name(ATTRIBUTES[0]), "much"]]), "much"),
+        ("change", ("no class", [[attribute_name(ATTRIBUTES[5]), 1.0]]), "no class"),
         ("remove", (CREEPER,), CREEPER),
     ],
 )
@@ -100,9 +98,9 @@ def test_a_change_that_cannot_be_made_is_refused(web, visit, act: str, inputs: t
 def test_a_table_adds_and_changes(web, visit, tmp_path: Path, kind: str) -> None:
     rows = [
         ["class", *ATTRIBUTES],
-        ["Black crested creeper", *web.edited_row(visit, CREEPER, {})],
-        ["Dodo", *web.edited_row(visit, ORIOLE, {})],
-        [ORIOLE, *web.edited_row(visit, ORIOLE, {})],
+        ["Black crested creeper", *visit.predictor.table[0]],
+        ["Dodo", *visit.predictor.table[1]],
+        [ORIOLE, *visit.predictor.table[1]],
     ]
     rows[1][2] = rows[2][2] = 42
     path = tmp_path / f"birds.{kind}"
@@ -115,8 +113,8 @@ def test_a_table_adds_and_changes(web, visit, tmp_path: Path, kind: str) -> None
         path.write_text("\n".join({"csv": ",", "tsv": "\t"}[kind].join(map(str, row)) for row in rows))
     learned = web.take_table(visit, str(path))
     assert learned.predictor.classes_ == [*NAMES, "Dodo"] and learned.own == ("Dodo",)
-    assert (web.edited_row(learned, CREEPER, {})[1], web.edited_row(learned, "Dodo", {})[1]) == (42, 42)
-    np.testing.assert_allclose(web.edited_row(learned, "Dodo", {})[2:], web.edited_row(visit, ORIOLE, {})[2:], rtol=1e-12)
+    assert (learned.predictor.table[0, 1], learned.predictor.table[-1, 1]) == (42, 42)
+    np.testing.assert_allclose(learned.predictor.table[-1, 2:], visit.predictor.table[1, 2:], rtol=1e-12)
     assert learned.changes == (f"changed 2 and added 1 classes from birds.{kind}",)
 
 
@@ -161,9 +159,9 @@ def test_a_model_of_text_learns_a_class_by_a_sentence(web, tmp_path: Path) -> No
     predictor._encode = lambda texts: (asked.extend(texts), np.full((1, len(model.attribute_names)), 0.4))[1]
     predictor._backbone = object()  # it makes no features here
     visit = web.Visit(predictor)
-    learned = web.add(visit, "wren", web.NONE, {}, "a small brown bird")
+    learned = web.add(visit, "wren", "a small brown bird", web.NONE, [])
     assert learned.predictor.classes_[-1] == "wren" and "a small brown bird" in asked[0]
-    np.testing.assert_allclose(web.edited_row(learned, "wren", {}), 0.4)
+    np.testing.assert_allclose(learned.predictor.table[-1], 0.4)
 
 
 def test_of_21000_classes_a_list_offers_those_that_were_typed_and_the_page_stays_small(web, tmp_path: Path) -> None:
@@ -273,17 +271,16 @@ def test_the_page_in_a_browser(web, browser, predictor: Predictor, tmp_path: Pat
         tab.keyboard.type(LABELS[best.name])
         tab.get_by_role("option").filter(has_text=LABELS[best.name]).wait_for()
         press(tab, "combobox", "Class to copy, change or remove", "Enter")
-        press(tab, "combobox", "Attributes with other values")
+        press(tab, "textbox", "Search")
         tab.keyboard.type("crown color: red")
+        cell = tab.get_by_role("gridcell").nth(1)
+        tab.wait_for_function("document.querySelectorAll('[role=gridcell]').length < 9")
+        cell.focus()
+        tab.keyboard.type("77")
         tab.keyboard.press("Enter")
-        press(tab, "spinbutton", "crown color: red", "Control+A", "7", "7", "Tab")
-        press(tab, "combobox", "Attributes with other values")  # keeps what was typed
-        tab.keyboard.type("crown color: blue")
-        tab.keyboard.press("Enter")
-        tab.get_by_role("spinbutton", name="crown color: blue").wait_for()
         press(tab, "button", "Add the class", "Enter")
         tab.get_by_text("5 classes: 2 seen, 3 unseen").wait_for()
-        learned = web.add(served, EVIL, best.name, {ATTRIBUTES[0]: 77.0})
+        learned = web.add(served, EVIL, "", best.name, [[attribute_name(ATTRIBUTES[0]), 77.0]])
         wait_for_scores(tab, learned, bird, calibration=1.5)
         assert tab.get_by_text(EVIL).count() and tab.evaluate("document.documentElement.scrollWidth") == 390
 

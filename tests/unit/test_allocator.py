@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from zslab.utils.allocator import MMAP_LIMIT, reuse_freed_memory
+from zslab.utils.environment import MMAP_LIMIT, reuse_freed_memory
 
 COUNT = """
 import resource, sys, torch
-from zslab.utils.allocator import reuse_freed_memory
+from zslab.utils.environment import reuse_freed_memory
 told = reuse_freed_memory(int(sys.argv[1]))
 for i in range(23):
     if i == 20:  # the first ones find their places

@@ -19,8 +19,7 @@ from zslab.data.formats.matfile import open_hdf5, read_mat
 from zslab.data.region_file import RegionFile
 from zslab.errors import InputError
 from zslab.utils import files
-from zslab.utils.file_kinds import kind_of_bytes
-from zslab.utils.files import atomic_path, locked, user_path, with_user_paths
+from zslab.utils.files import atomic_path, kind_of_bytes, locked, user_path, with_user_paths
 
 from helpers.region_examples import CONTENT, write_ours
 

@@ -9,7 +9,7 @@ import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
-import zslab.report.fonts as fonts
+import zslab.report.style as fonts
 from zslab.report.style import STYLE, to_png
 
 FOLDER = Path(matplotlib.get_data_path()) / "fonts" / "ttf"

@@ -16,9 +16,9 @@ from zslab import cli
 from zslab.errors import InputError
 from zslab.report import page as page_module
 from zslab.report import run as run_module
+from zslab.report.attention import photo_plots
 from zslab.report.page import duration
 from zslab.report.plots import plot as plot_module
-from zslab.report.plots.photos import photo_plots
 from zslab.report.run import RESULTS, draw_plots, write_report
 from zslab.results.finished import read_run
 from zslab.results.record import read_records

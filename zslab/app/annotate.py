@@ -17,8 +17,7 @@ from PIL import Image
 from zslab.app.prediction import Prediction
 from zslab.errors import shortened
 from zslab.report.attention import attribute_name as readable
-from zslab.report.overlay import overlay
-from zslab.report.style import BLUE, SEEN, STYLE, UNSEEN, to_png
+from zslab.report.style import BLUE, SEEN, STYLE, UNSEEN, overlay, to_png
 from zslab.utils.files import printable
 from zslab.utils.names import readable_names
 

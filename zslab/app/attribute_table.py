@@ -40,20 +40,13 @@ Rows = list[tuple[int, list[str]]]
 
 @dataclass(frozen=True)
 class AttributeTable:
-    """Attribute values of classes on their author's own scale.
+    """Attribute values of classes on their author's own scale."""
 
-    Attributes:
-        class_names, attribute_names: C and A names, each once.
-        values: (C, A) float64, finite.
-        source: where it comes from, for messages.
-        notes: sentences on how the file was read.
-    """
-
-    class_names: list[str]
+    class_names: list[str]  # C and A names, each once
     attribute_names: list[str]
-    values: np.ndarray
-    source: str
-    notes: list[str] = field(default_factory=list)
+    values: np.ndarray  # (C, A) float64, finite
+    source: str  # where it comes from, for messages
+    notes: list[str] = field(default_factory=list)  # sentences on how the file was read
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
         """Return the values (C, len(names)) in the order of `names`, which must be this table's columns."""
@@ -70,13 +63,9 @@ class AttributeTable:
 
 @dataclass(frozen=True)
 class AttributeScale:
-    """From values on the author's scale to what a method sees: (v - low) / (high - low), then rows of unit L2 norm.
+    """From values on the author's scale to what a method sees: (v - low) / (high - low), then rows of unit L2 norm."""
 
-    Attributes:
-        low, high: (A,) float64; a column whose two are equal becomes 0.
-    """
-
-    low: np.ndarray
+    low: np.ndarray  # (A,) float64; a column whose two are equal becomes 0
     high: np.ndarray
 
     @classmethod

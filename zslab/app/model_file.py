@@ -30,8 +30,7 @@ from zslab.features.backbones import Backbone
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
 from zslab.results.folder import content_digest
-from zslab.utils.file_kinds import kind_of_file
-from zslab.utils.files import atomic_path, converted
+from zslab.utils.files import atomic_path, converted, kind_of_file
 from zslab.utils.names import clean_name, find_names, match_names
 
 KEY, FORMAT_VERSION = "zslab_model", 2

@@ -134,26 +134,17 @@ class PrepareConfig(NetworkFlags):
 
 @dataclass(frozen=True)
 class OwnData:
-    """A data set that was made.
+    """A data set that was made."""
 
-    Attributes:
-        folder: where it lies.
-        features, regions: names of its files, without suffix; None for no regions.
-        n_images: number of images by use: "train", "test seen", "test unseen".
-        seen, unseen, untested: names of classes; untested are the unseen ones without images.
-        warnings: sentences.
-        left_out: number of images that cannot be read.
-    """
-
-    folder: Path
-    features: str
+    folder: Path  # where it lies
+    features: str  # names of its files, without suffix; None for no regions
     regions: str | None
-    n_images: dict[str, int]
-    seen: list[str]
+    n_images: dict[str, int]  # number of images by use: "train", "test seen", "test unseen"
+    seen: list[str]  # names of classes; untested are the unseen ones without images
     unseen: list[str]
     untested: list[str]
-    warnings: list[str] = field(default_factory=list)
-    left_out: int = 0
+    warnings: list[str] = field(default_factory=list)  # sentences
+    left_out: int = 0  # number of images that cannot be read
 
 
 def prepare(config: PrepareConfig) -> int:

@@ -152,28 +152,16 @@ class Predictor:
 
     @property
     def modality(self) -> Modality:
-        """What the model looks at, images or videos.
-
-        Raises:
-            InputError: the model takes features only, because nothing says what made them.
-        """
+        """What the model looks at, images or videos."""
         if self.model.backbone is None:
-            raise InputError(
-                "the model must know the network that made its features to take images or videos",
-                where=self.where,
-                got="a model that takes features only",
-                fix="Pass features to predict_proba, or export the run again with --backbone. For a model of videos, make "
-                "the features again with `zslab extract`, which notes the backbone.",
-            )
+            must, got = "the model must know the network that made its features", "a model that takes features only"
+            fix = "Pass features to predict_proba, or export the run again with --backbone; make those of videos again."
+            raise InputError(must, where=self.where, got=got, fix=fix)
         return modality_of(self.model.backbone.spec)
 
     @property
     def backbone(self) -> Backbone:
-        """The network that turns images or videos into features; loaded when first needed.
-
-        Raises:
-            InputError: the model does not know it, or its weights are missing or differ from those of training.
-        """
+        """The network that turns images or videos into features; loaded when first needed."""
         if self._backbone is None:
             modality, about = self.modality, self.model.backbone
             assert about is not None
@@ -212,10 +200,7 @@ class Predictor:
         """Yield what the method says of features (n, *feature_shape), a part of them at a time."""
         self._update()
         for start in range(0, len(features), self._method.chunk):
-            yield self._output(features[start : start + self._method.chunk], unseen_only)
-
-    def _output(self, features: np.ndarray, unseen_only: bool | None) -> Output:
-        return self._method.forward(self._scaled(features), unseen_only)
+            yield self._method.forward(self._scaled(features[start : start + self._method.chunk]), unseen_only)
 
     def _scaled(self, features: np.ndarray) -> Tensor:
         fix = "Use features of the backbone of training."
@@ -265,11 +250,7 @@ class Predictor:
         return self.model.scaling.inverse(self.model.train.features[:].numpy())
 
     def scores(self, output: Output, unseen_only: bool, calibration: float | None) -> Tensor:
-        """Return (n, C) class scores.
-
-        Raises:
-            InputError: some are NaN: the model holds finite numbers whose products are not.
-        """
+        """Return (n, C) class scores; NaN, of a model whose finite numbers have products that are not, is refused."""
         scores = output.unseen if unseen_only else output.every
         assert scores is not None
         if not unseen_only:
@@ -283,10 +264,8 @@ class Predictor:
     def _check_choice(self, unseen_only: bool) -> None:
         self._update()
         if not unseen_only and not self.generalized:
-            must, fix = (
-                "the model must have a head over all classes",
-                "Ask for unseen classes only (--zsl), or train with --gzsl.",
-            )
+            must = "the model must have a head over all classes"
+            fix = "Ask for unseen classes only (--zsl), or train with --gzsl."
             raise InputError(must, where=self.where, got="one over unseen classes only", fix=fix)
 
     # ---- images and videos ------------------------------------------------------------------------------------------
@@ -328,7 +307,7 @@ class Predictor:
             stacked = torch.stack(inputs) if len(inputs) > 1 else inputs.pop()[None]  # a video is not copied
             pooled, regions = backbone.features(stacked)
             features = self._method.as_stored(regions if self._method.uses_regions else pooled).cpu().numpy()
-            output = self._output(features, unseen_only)
+            output = self._method.forward(self._scaled(features), unseen_only)
             scores = self.scores(output, unseen_only, calibration) / self.model.calibration.temperature
             likeness = self.familiarity(features)
             return describe(self._method, output, scores, self.model, names, views, likeness, top=top, attributes=attributes)

@@ -16,7 +16,7 @@ import signal
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -35,29 +35,14 @@ from zslab.features.backbones import WHOLE
 from zslab.features.images import open_image
 from zslab.features.modality import IMAGES
 from zslab.report.attention import attribute_name
-from zslab.report.overlay import overlay
+from zslab.report.style import overlay
 from zslab.utils.names import clean_name, match_names, readable_names
-
-
-@contextmanager
-def environment(**values: str) -> Iterator[None]:
-    """Set environment variables while the block runs."""
-    before = os.environ.copy()
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ["no_proxy"] = "*"  # Gradio asks its own server, which no proxy can reach, whether it is up
 try:
-    # Gradio prepares for a proxy when it is imported, and asks its own server, which no proxy can reach, whether it is up.
-    with environment(no_proxy="*"):
-        import gradio as gr
-        from gradio.blocks import Block
+    import gradio as gr
 except ImportError as missing:
     fix = "Run pip install -e '.[web]'."
     raise InputError("the extra `web` must be installed", where="the web page", got=missing, fix=fix) from None
@@ -68,6 +53,7 @@ TOP, REASONS = 5, 8  # classes and attributes of an image
 IMAGE, TILE = 640, 240  # longest side in pixels: an image, one with attention over it
 ALL, UNSEEN = "All classes", "Unseen classes only"
 NONE = "(none: all values 0)"  # instead of a class
+Cells = Sequence[Sequence[Any]]  # rows of the form: label of an attribute, value
 VISITS, CLEAN = 50, (600, 3600)  # visits kept in memory; how often uploads are removed, and when, in seconds
 
 CSS = """
@@ -83,19 +69,12 @@ CSS = """
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """The served model, or a copy of it with a visitor's changes.
+    """The served model, or a copy of it with a visitor's changes."""
 
-    Attributes:
-        predictor: the model; never changed in place.
-        own: names of the classes that the visitor added.
-        changes: what was done, a sentence each.
-        warnings: about the last change.
-    """
-
-    predictor: Predictor
-    own: tuple[str, ...] = ()
-    changes: tuple[str, ...] = ()
-    warnings: tuple[str, ...] = ()
+    predictor: Predictor  # never changed in place
+    own: tuple[str, ...] = ()  # names of the classes that the visitor added
+    changes: tuple[str, ...] = ()  # what was done, a sentence each
+    warnings: tuple[str, ...] = ()  # about the last change
 
     def __deepcopy__(self, memo: object) -> Visit:
         """Return itself: Gradio copies the first value of a state for every visitor."""
@@ -134,7 +113,7 @@ class Visit:
         return Visit(predictor, own, (*self.changes, sentence), unusual)
 
 
-def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None], sentence: str = "") -> Visit:
+def add(visit: Visit, name: str, sentence: str, copied: str, cells: Cells) -> Visit:
     """Return the visit with a new class, see `edited_row`; where class vectors came from text, it is known by a sentence."""
     name = " ".join(clean_name(name or "").split())
     if not name:
@@ -142,13 +121,13 @@ def add(visit: Visit, name: str, copied: str, values: Mapping[str, float | None]
         raise InputError(must, where="the name of the new class", got="none", fix="Type a name.")
     if visit.predictor.model.text is not None:
         return visit.changed(lambda copy: copy.add_described(name, sentence), f"added {name}")
-    row = edited_row(visit, copied, values)
+    row = edited_row(visit, copied, cells)
     return visit.changed(lambda copy: copy.add_class(name, row), f"added {name}")
 
 
-def change(visit: Visit, name: str, values: Mapping[str, float | None]) -> Visit:
-    """Return the visit with other values, by attribute, for a class."""
-    row = edited_row(visit, name, values)
+def change(visit: Visit, name: str, cells: Cells) -> Visit:
+    """Return the visit with other values for a class."""
+    row = edited_row(visit, name, cells)
     return visit.changed(lambda copy: copy.set_attributes({name: row}), f"changed {visit.labels.get(name)}")
 
 
@@ -157,20 +136,29 @@ def remove(visit: Visit, name: str) -> Visit:
     return visit.changed(lambda copy: copy.remove_class(name), f"removed {visit.labels.get(name)}")
 
 
-def edited_row(visit: Visit, name: str, values: Mapping[str, float | None]) -> np.ndarray:
-    """Return the attributes (A,) of a class, or zeros for `NONE`, but for `values` by attribute; None keeps what is there."""
+def attribute_labels(predictor: Predictor) -> dict[str, str]:
+    """Return attribute -> how people read it."""
+    labels = {name: attribute_name(name) for name in predictor.attribute_names}
+    return labels if len(set(labels.values())) == len(labels) else {name: name for name in labels}
+
+
+def shown_row(visit: Visit, name: str) -> list[list[Any]]:
+    """Return the attributes of a class, or zeros for `NONE`, as the form shows them: name and value."""
     names, table = visit.predictor.classes_, visit.predictor.table
-    row = np.array(table[names.index(name)]) if name in names else np.zeros(table.shape[1])
-    for attribute, value in values.items():
-        place = visit.predictor.attribute_names.index(attribute)
-        if value is not None and value != shown(row[place]):  # what reads as it was shown is not rounded to that
-            row[place] = value
-    return row
+    row = table[names.index(name)] if name in names else np.zeros(table.shape[1])
+    return [[label, float(f"{value:.6g}")] for label, value in zip(attribute_labels(visit.predictor).values(), row)]
 
 
-def shown(value: float) -> float:
-    """Return a value as fields show it."""
-    return float(f"{value:.6g}")
+def edited_row(visit: Visit, name: str, cells: Cells) -> dict[str, Any]:
+    """Return attribute -> value of a class, or of none, changed where the cells of the form differ from what it showed."""
+    predictor, typed = visit.predictor, {str(label): value for label, value in cells}
+    row = predictor.table[predictor.classes_.index(name)] if name in predictor.classes_ else np.zeros(predictor.table.shape[1])
+    return {
+        attribute: value if typed.get(label, before) in (before, None, "") else typed[label]
+        for (attribute, label), (_, before), value in zip(
+            attribute_labels(predictor).items(), shown_row(visit, name), row.tolist()
+        )
+    }
 
 
 def take_table(visit: Visit, path: str) -> Visit:
@@ -299,7 +287,7 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
             with gr.Column(scale=1, min_width=320):
                 asked = _asked(predictor, examples)
                 with gr.Accordion("Add or change classes", open=False):
-                    _editor(page, start, visit, head, folder)
+                    _editor(start, visit, head, folder)
             with gr.Column(scale=2, min_width=320):
                 stored = slider(predictor.model.calibration.offset)["value"]
 
@@ -342,12 +330,11 @@ def _asked(predictor: Predictor, examples: Sequence[Path]) -> tuple[gr.File, gr.
     return uploads, among, gr.Slider(**slider(stored), label="Calibration", info=info, visible=visible, buttons=[])
 
 
-def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, folder: Path) -> None:
+def _editor(start: Visit, visit: gr.State, head: gr.Markdown, folder: Path) -> None:
     """Lay out the form and the table that change classes, and the downloads."""
     predictor = start.predictor
     by_text, n = predictor.model.text is not None, len(start.labels)
-    values = f"The model has values from {predictor.table.min():.3g} to {predictor.table.max():.3g}."
-    attributes = [(attribute_name(each), each) for each in predictor.attribute_names]
+    values = f"Attributes (the model has values from {predictor.table.min():.3g} to {predictor.table.max():.3g})"
     gr.Markdown("Describe a class; it needs no image. Changes live in this visit: download the model to keep them.")
     name = gr.Textbox(label="Name of a new class", max_length=100, interactive=True)
     sentence = gr.Textbox(label="A sentence that describes it", max_length=1000, visible=by_text, interactive=True)
@@ -355,16 +342,17 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
     which = gr.Dropdown(
         [NONE, *start.choices()], value=NONE, label="Class to copy, change or remove", interactive=True, allow_custom_value=True
     )
-    differing = gr.Dropdown(
-        attributes, value=[], multiselect=True, visible=not by_text, interactive=True, label="Attributes with other values",
-        info=values,
+    form = gr.Dataframe(
+        shown_row(start, NONE), headers=["Attribute", "Value"], datatype=["str", "number"], static_columns=[0], type="array",
+        column_count=2, label=values, visible=not by_text, interactive=True, show_search="search", max_height=320, buttons=[],
+        column_widths=["70%", "30%"], wrap=True, elem_classes="zslab-reasons",
     )  # fmt: skip
-    fields, edits = gr.Column(), gr.State({})
+    with gr.Row():
+        buttons = [gr.Button(f"{word} the class", min_width=100) for word in ("Add", "Change", "Remove")]
     table = gr.File(label="Or a table of classes (.csv, .tsv, .xlsx)", height=150)
     prepare = gr.Button("Prepare table and model for download")
     with gr.Row():
         saved = [gr.DownloadButton(f"Download the {what}", visible=False, min_width=120) for what in ("table", "model")]
-    updated = [visit, head, which, differing, edits, name, sentence, table, *saved]
 
     def listed(visit: Visit, typed: str, chosen: str) -> gr.Dropdown:
         return gr.Dropdown([NONE, *visit.choices(typed, chosen)], value=chosen)
@@ -380,44 +368,20 @@ def _editor(page: gr.Blocks, start: Visit, visit: gr.State, head: gr.Markdown, f
         chosen = added[0] if len(added) == 1 else chosen if chosen in after.labels else NONE
         done = f"{after.changes[-1]}. The model now chooses among {len(after.labels)} classes."
         gr.Info(html.escape(done[0].upper() + done[1:]))
-        for sentence in after.warnings[:5]:
-            gr.Warning(html.escape(sentence), duration=None)
-        return after, header(after), listed(after, "", chosen), [], {}, "", "", None, *[gr.DownloadButton(visible=False)] * 2
+        for unusual in after.warnings[:5]:
+            gr.Warning(html.escape(unusual), duration=None)
+        hidden = [gr.DownloadButton(visible=False)] * 2
+        return after, header(after), listed(after, "", chosen), shown_row(after, chosen), "", "", None, *hidden
 
-    def connect(event: Callable[..., object], act: Callable[..., Visit], *inputs: Block) -> None:
+    updated = [visit, head, which, form, name, sentence, table, *saved]
+    for event, act, inputs in (
+        (buttons[0].click, add, [name, sentence, which, form]),
+        (buttons[1].click, change, [which, form]),
+        (buttons[2].click, remove, [which]),
+        (table.upload, take_table, [table]),
+    ):
         event(partial(edited, act), [visit, which, *inputs], updated, concurrency_id="fit", concurrency_limit=1)
-
-    with fields:
-
-        @gr.render([visit, which, differing, edits], [page.load, which.change, differing.change])  # type: ignore[untyped-decorator]
-        def form(now: Visit, chosen: str, attributes: list[str], edits: dict[tuple[str, str], float]) -> None:
-            if chosen != NONE and chosen not in now.labels:
-                gr.Markdown("Choose a class of the list.")
-                return
-            row, numbers = dict(zip(now.predictor.attribute_names, edited_row(now, chosen, {}))), []
-            for each in attributes:
-                value = edits.get((chosen, each), shown(row[each]))
-                numbers.append(gr.Number(value, label=attribute_name(each), interactive=True))
-                # Fields are made anew whenever another attribute is chosen.
-                keep = partial(edits.__setitem__, (chosen, each))
-                numbers[-1].input(keep, numbers[-1], show_progress="hidden", trigger_mode="multiple")
-
-            # Class and attributes are those of these fields, whatever the lists above say by now.
-            def added(visit: Visit, name: str, sentence: str, *numbers: float | None) -> Visit:
-                return add(visit, name, chosen, dict(zip(attributes, numbers)), sentence)
-
-            def changed(visit: Visit, *numbers: float | None) -> Visit:
-                return change(visit, chosen, dict(zip(attributes, numbers)))
-
-            with gr.Row():
-                connect(gr.Button("Add the class", variant="primary", min_width=100).click, added, name, sentence, *numbers)
-                button = gr.Button("Change the class", interactive=chosen != NONE and bool(attributes), min_width=100)
-                connect(button.click, changed, *numbers)
-                is_unseen = chosen != NONE and not now.predictor.seen_[now.predictor.classes_.index(chosen)]
-                button = gr.Button("Remove the class", interactive=is_unseen, min_width=100)
-                connect(button.click, lambda visit: remove(visit, chosen))
-
-    connect(table.upload, take_table, table)
+    which.change(shown_row, [visit, which], form, show_progress="hidden")
     typed.change(listed, [visit, typed, which], which, show_progress="hidden", trigger_mode="always_last")
     prepare.click(lambda visit: [gr.DownloadButton(value=path, visible=True) for path in files(visit, folder)], visit, saved)
 
@@ -449,14 +413,14 @@ def serving(
     theme = gr.themes.Default(primary_hue="blue", font=font, font_mono=font)
     with tempfile.TemporaryDirectory(prefix="zslab-web-") as temporary, ExitStack() as stack:
         folder = Path(temporary).resolve()
-        stack.enter_context(environment(GRADIO_TEMP_DIR=str(folder / "uploads")))
+        os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
         tiles = IMAGES.find([examples])[:MAX_EXAMPLES] if examples is not None else []
         for path in tiles:
             open_image(path).save(folder / f"{path.stem}.png")
         page = build(predictor, folder, [folder / f"{path.stem}.png" for path in tiles])
         stack.callback(page.close, verbose=False)
         must = "the address must be a free one of this machine"
-        with readable(f"{host}:{port}", must, "Choose another port.", (OSError, OverflowError)), environment(no_proxy="*"):
+        with readable(f"{host}:{port}", must, "Choose another port.", (OSError, OverflowError)):
             _, url, _ = page.launch(
                 server_name=host, server_port=port, prevent_thread_lock=True, quiet=True, share=False, ssr_mode=False,
                 footer_links=[], run_history=False, state_session_capacity=VISITS, theme=theme, css=CSS,

@@ -27,7 +27,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from zslab.errors import InputError, examples, first_line, readable
-from zslab.utils.file_kinds import kind_of_file
+from zslab.utils.files import kind_of_file
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of metadata that are damaged or too long

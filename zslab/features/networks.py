@@ -18,8 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zslab.errors import InputError, examples, readable
-from zslab.utils.file_kinds import OTHER, kind_of_file
-from zslab.utils.files import user_path
+from zslab.utils.files import OTHER, kind_of_file, user_path
 
 if TYPE_CHECKING:
     from torchvision.models import WeightsEnum

@@ -1,4 +1,4 @@
-"""Figures of where a model attends, from attention.npz and pointing.json of a run folder."""
+"""Figures of test images: where a model attends, by attention.npz and pointing.json of a run folder; right and wrong ones."""
 
 from __future__ import annotations
 
@@ -14,18 +14,22 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-from zslab.errors import readable
-from zslab.report.overlay import overlay
+from zslab.data.formats.matfile import read_mat
+from zslab.datasets import Xlsa17Source, source_from_json
+from zslab.errors import InputError, readable
+from zslab.report.plots.classes import shown_model
 from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, render, wrapped
-from zslab.report.style import GREEN, GRID, HEAT, INK, MUTED, ORANGE, RED, STYLE
+from zslab.report.style import GREEN, GRID, HEAT, INK, MUTED, ORANGE, RED, STYLE, overlay
 from zslab.results.finished import FinishedRun, read_arrays
 from zslab.results.names import RULES, Rule
 from zslab.results.text import percent
+from zslab.utils.environment import resolve_folder
 from zslab.utils.files import converted, read_json
 
 PIXELS = 224  # side of an image in the figure
 AT_ONCE = 6  # images in one figure, so that it fits a screen
 SHOWN = 3  # attributes beside an image
+COLUMNS = 4  # images that were right, or wrong
 FIX = "Delete the file to draw the report without it, or train again with --overwrite."
 
 
@@ -94,26 +98,19 @@ def _image_plots(run: FinishedRun, images: Path | None) -> Iterator[Plot]:
         rows = range(start, min(start + AT_ONCE, n))
         n_right = sum(true[list(rows)] == predicted[list(rows)])
         kind = "unseen" if true[start] in run.result.data.unseen_classes else "seen"
+        shown = "Dark regions get attention. The images themselves were not found (pass --images)."
+        if any(photos[row] is not None for row in rows):
+            shown = "Bright, colored regions get attention; the frame marks the cell with most of it."
         caption = (
             f"Test images of {kind} classes, chosen by position, not by result; {n_right} of {len(rows)} are "
             f"predicted correctly ({selected}). Beside each image are the attributes that add most to the score of the "
-            "predicted class, with their contributions. "
-            + (
-                "Bright, colored regions get attention; the frame marks the cell with most of it."
-                if any(photos[row] is not None for row in rows)
-                else "Dark regions get attention. The images themselves were not found (pass --images)."
-            )
+            f"predicted class, with their contributions. {shown}"
         )
         leading = ", ".join(attributes[i] for i in arrays["attributes"][start][:SHOWN])
         first = f"The leading attributes of the first, a {names[true[start]]}, are {leading}."
         title = "Where attention goes" + (f", {number} of {-(-n // AT_ONCE)}" if n > AT_ONCE else "")
-        yield render(
-            _grid(arrays, names, attributes, photos, rows),
-            f"attention_{number}",
-            title,
-            caption,
-            f"{len(rows)} images with attention maps. {first}",
-        )
+        alt = f"{len(rows)} images with attention maps. {first}"
+        yield render(_grid(arrays, names, attributes, photos, rows), f"attention_{number}", title, caption, alt)
 
 
 def _grid(
@@ -124,26 +121,24 @@ def _grid(
     size = (WIDTH, 0.15 + 1.22 * WIDTH / columns * len(rows))
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.03, h_pad=0.06))
     for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
-        true, predicted = (names[arrays[key][row]] for key in ("true", "predicted"))
-        right = arrays["true"][row] == arrays["predicted"][row]
-        verdict, color = ("✓ correct", GREEN) if right else (f"✗ {wrapped(predicted)}", RED)
         for axes in line:
             hide_axes(axes, GRID)
-        _label(line[0], true, verdict, color, "bold")
-        _show(line[0], photos[row])
+        _show(line[0], photos[row], *(names[arrays[key][row]] for key in ("true", "predicted")), weight="bold")
         for place, axes in enumerate(line[1:]):
             score = f"{arrays['contributions'][row, place]:+.2f}".replace("-", "\u2212")
-            _label(axes, attributes[arrays["attributes"][row, place]], score, INK, "normal")
+            _label(axes, attributes[arrays["attributes"][row, place]], score)
             _overlay(axes, photos[row], arrays["maps"][row, place])
     return figure
 
 
-def _label(axes: Axes, above: str, below: str, color: str, weight: str) -> None:
+def _label(axes: Axes, above: str, below: str, color: str = INK, weight: str = "normal") -> None:
     axes.set_title(wrapped(above), fontsize=7.5, loc="left", fontweight=weight)
     axes.set_xlabel(below, fontsize=7.5, color=color, labelpad=2, loc="left")
 
 
-def _show(axes: Axes, image: np.ndarray | None) -> None:
+def _show(axes: Axes, image: np.ndarray | None, true: str, predicted: str, weight: str = "normal") -> None:
+    """Draw an image with its true class, and whether that is predicted."""
+    _label(axes, true, *(("✓ correct", GREEN) if true == predicted else (f"✗ {wrapped(predicted)}", RED)), weight)
     if image is None:
         axes.text(0.5, 0.5, "no image", ha="center", va="center", fontsize=8, color=MUTED, transform=axes.transAxes)
         axes.set(xlim=(0, PIXELS), ylim=(PIXELS, 0), aspect="equal")
@@ -163,12 +158,8 @@ def _overlay(axes: Axes, image: np.ndarray | None, attention: np.ndarray) -> Non
     axes.add_patch(Rectangle((column * width, row * height), width, height, fill=False, edgecolor=ORANGE, linewidth=1.3))
 
 
-def _open(path: Path, crop: float) -> np.ndarray | None:
-    """Return what the backbone sees of an image: all of it, squeezed (`crop` 0), or a square in its middle.
-
-    Returns:
-        (PIXELS, PIXELS, 3) uint8; None if the image cannot be opened.
-    """
+def _open(path: Path, crop: float = 0) -> np.ndarray | None:
+    """Return an image (PIXELS, PIXELS, 3), squeezed, or with `crop` a square in its middle; None if it cannot be opened."""
     try:
         with Image.open(path) as image:
             width, height = image.size
@@ -194,3 +185,53 @@ def _read(path: Path, n_classes: int) -> dict[str, np.ndarray]:
                 raise ValueError(f"{key} out of range")
         str(arrays["row"]), str(arrays["image_root"]), float(arrays["crop"])
     return arrays
+
+
+def photo_plots(run: FinishedRun, images: Path | None) -> Iterator[Plot]:
+    """Draw a row of images that were predicted correctly among all classes, and a row of others; chosen by position."""
+    rule, (files, labels) = shown_model(run), _test_images(run)
+    predicted = run.arrays.get(f"model_{rule}_gzsl_predictions", np.array([], dtype=int))[-len(files) or None :]
+    if rule is None or not files or len(predicted) != len(files):
+        return
+    names, right = class_names(run), predicted == labels
+    rows = [_opened([files[i] for i in np.flatnonzero(kind)], np.flatnonzero(kind), images) for kind in (right, ~right)]
+    rows = [row for row in rows if row]
+    if not rows:
+        return
+    figure = Figure(figsize=(WIDTH, 2.05 * len(rows)), layout="constrained")
+    for line, row in zip(figure.subplots(len(rows), COLUMNS, squeeze=False), rows):
+        for axes in line:
+            hide_axes(axes, GRID)
+        for axes, (index, image) in zip(line, row):
+            _show(axes, image, names[labels[index]], names[predicted[index]])
+    caption = (
+        f"Test images of unseen classes, evenly spaced among those predicted correctly ({right.sum()} of {len(right)}) "
+        f"and among the others, when every class can be predicted ({RULES[rule]})."
+    )
+    yield render(figure, "photos", "Right and wrong", caption, f"{sum(map(len, rows))} images with true and predicted class.")
+
+
+def _test_images(run: FinishedRun) -> tuple[list[Path], np.ndarray]:
+    """Return the files and classes of the test samples of unseen classes; none where the data do not say them."""
+    try:
+        source = source_from_json(run.result.data.source, run.path)
+        if not isinstance(source, Xlsa17Source) or source.partition is not None:
+            return [], np.array([])
+        dataroot = resolve_folder(Path(str(run.result.config["dataroot"])))
+        folder = dataroot / source.dataset
+        content = read_mat(folder / f"{source.image_embedding}.mat", ["image_files", "labels"])
+        rows = read_mat(source.split_file(dataroot), ["test_unseen_loc"])["test_unseen_loc"].ravel().astype(int) - 1
+        files = [folder / str(name) for name in content["image_files"].ravel()]
+        return [files[row] for row in rows], content["labels"].ravel().astype(int)[rows] - 1
+    except (InputError, LookupError, ValueError):  # moved, of another layout or without file names
+        return [], np.array([])
+
+
+def _opened(files: list[Path], indices: np.ndarray, images: Path | None) -> list[tuple[int, np.ndarray]]:
+    """Return the indices and pixels of some images, evenly spaced; those that cannot be opened are left out."""
+    found = []
+    for place in np.linspace(0, len(files) - 1, min(COLUMNS, len(files))).round().astype(int):
+        path = files[place] if images is None else images.joinpath(*files[place].parts[-2:])  # class and name
+        if (image := _open(path)) is not None:
+            found.append((int(indices[place]), image))
+    return found

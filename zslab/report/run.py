@@ -14,15 +14,13 @@ import matplotlib
 import tyro
 
 from zslab.errors import ExitStatus
-from zslab.report.attention import draw_attention, pointing_tables
+from zslab.report.attention import draw_attention, photo_plots, pointing_tables
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
-from zslab.report.plots.accuracy import accuracy_plots, curve_plots, validation_plots
+from zslab.report.plots.accuracy import accuracy_plots, curve_plots, training_plots, validation_plots
 from zslab.report.plots.classes import confusion_plots, per_class_plots
 from zslab.report.plots.features import gate_plots, projection_plots
-from zslab.report.plots.photos import photo_plots
 from zslab.report.plots.plot import Plot
-from zslab.report.plots.training import training_plots
 from zslab.report.style import STYLE
 from zslab.results.finished import FinishedRun, read_run
 from zslab.results.names import MEASURES

@@ -6,19 +6,30 @@ Draw inside `with matplotlib.rc_context(STYLE):`; a figure drawn outside it look
 from __future__ import annotations
 
 import io
+import logging
+import unicodedata
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.ft2font import FT2Font
+from matplotlib.text import Text
 from PIL import Image
-
-from zslab.report.fonts import FAMILY, use_fallbacks, without_font_warnings
 
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType  # not in matplotlib 3.8
 
+log = logging.getLogger(__name__)
+
+FAMILY = "DejaVu Sans"  # it comes with matplotlib
+DIM = 0.45  # brightness of regions without attention, which also lose their colors
 INK, MUTED, GRID, PAPER = "#22262b", "#6b7280", "#e3e6ea", "#ffffff"
 # Okabe and Ito's hues, a little darker where they carry thin lines: told apart under every common color blindness.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0b66a8", "#e08e0b", "#0a8a66", "#cc4f14", "#a8578a", "#4aa8dc"
@@ -76,3 +87,86 @@ def to_png(figure: Figure, dpi: int = 150) -> bytes:
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def overlay(image: Image.Image, attention: np.ndarray, view: Sequence[float] = (0.0, 0.0, 1.0, 1.0)) -> Image.Image:
+    """Return the image, unchanged where attention is highest and dim and gray where there is none.
+
+    Args:
+        attention: (rows, columns), non-negative.
+        view: (left, top, right, bottom) of the region that the grid covers, as shares of the image. Outside is dim.
+    """
+    pixels = np.asarray(image.convert("RGB"), dtype=np.float32)
+    left, top, right, bottom = (round(share * side) for share, side in zip(view, (*image.size, *image.size)))
+    size = (max(1, right - left), max(1, bottom - top))
+    grid = Image.fromarray((np.asarray(attention) / np.max(attention)).astype(np.float32))
+    share = np.zeros((*pixels.shape[:2], 1), dtype=np.float32)
+    lit = share[top : top + size[1], left : left + size[0], 0]
+    lit[:] = np.clip(np.asarray(grid.resize(size, Image.Resampling.BILINEAR)), 0, 1)[: lit.shape[0], : lit.shape[1]]
+    dim = DIM * pixels.mean(axis=2, keepdims=True)
+    return Image.fromarray((share * pixels + (1 - share) * dim).astype(np.uint8))
+
+
+@cache
+def installed_fonts() -> dict[str, str]:
+    """Return family -> file of the installed fonts: ours, then upright sans serif ones of normal weight, then others."""
+    manager = font_manager.fontManager
+    for path in {*font_manager.findSystemFonts()} - {entry.fname for entry in manager.ttflist}:
+        with suppress(Exception):  # installed since matplotlib made its list; some are refused with errors of many kinds
+            manager.addfont(path)
+
+    def order(entry: font_manager.FontEntry) -> tuple[object, ...]:
+        name, weight = entry.name.casefold(), entry.weight if isinstance(entry.weight, int) else 400
+        return entry.name != FAMILY, entry.style != "normal", abs(weight - 400), "sans" not in name, "mono" in name, entry.fname
+
+    fonts: dict[str, str] = {}
+    for entry in sorted(manager.ttflist, key=order):
+        if "lastresort" not in entry.name.replace(" ", "").casefold():  # which draws every character as a box
+            fonts.setdefault(entry.name, entry.fname)
+    return fonts
+
+
+@cache
+def codes_of(path: str) -> frozenset[int]:
+    """Return the characters that a font file has glyphs for; none if it cannot be opened."""
+    with suppress(OSError, RuntimeError):
+        return frozenset(FT2Font(path).get_charmap())
+    return frozenset()
+
+
+@cache
+def family_of(character: str) -> str:
+    """Return the first font with a glyph for a character: ours also where none has it, which is said once."""
+    # No glyph is needed for joiners, variation selectors and white space.
+    is_drawn = unicodedata.category(character)[0] not in "CZ" and not 0xFE00 <= ord(character) <= 0xFE0F
+    for family, path in installed_fonts().items() if is_drawn else ():
+        if ord(character) in codes_of(path):
+            return family
+    if is_drawn:
+        log.warning("No installed font has %s: figures show a box. Install a font of its script, such as Noto Sans.", character)
+    return FAMILY
+
+
+def use_fallbacks(figure: Figure) -> None:
+    """Give each text of a figure the installed fonts that it needs beside its own."""
+    for axes in figure.axes:  # the texts of tick labels are made when they are asked for
+        axes.get_xticklabels()
+        axes.get_yticklabels()
+    for artist in figure.findobj(Text):
+        assert isinstance(artist, Text)
+        if others := dict.fromkeys(map(family_of, artist.get_text())).keys() - {FAMILY}:
+            artist.set_fontfamily([*artist.get_fontfamily(), *sorted(others)])
+
+
+@contextmanager
+def without_font_warnings() -> Iterator[None]:
+    """Hide what matplotlib says of each missing glyph and of fonts without a bold face."""
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -18,8 +18,11 @@ import contextlib
 import hashlib
 import json
 import logging
+import os
 import pickle
+import platform
 import shutil
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -31,9 +34,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from zslab.errors import InputError, examples, first_line
-from zslab.results.events import EventFile
 from zslab.results.finished import read_arrays
 from zslab.results.record import EpochRecord, read_records
 from zslab.results.result import Result, read_result
@@ -259,3 +264,30 @@ def content_digest(description: Mapping[str, object], tensors: Mapping[str, torc
         if value.numel():
             digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
+
+
+class EventFile:
+    """A file of events in a folder, which starts with the first scalars.
+
+    Args:
+        folder: where TensorBoard looks for it.
+    """
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._path: Path | None = None
+
+    def append(self, step: int, scalars: Mapping[str, float]) -> None:
+        """Write the scalars of a step, and in a new file first that earlier events of this step and later do not count."""
+        now, events = time.time(), list[Event]()
+        if self._path is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._path = self._folder / f"events.out.tfevents.{now:017.6f}.{platform.node()}.{os.getpid()}"
+            events += [Event(wall_time=now, file_version="brain.Event:2")]
+            events += [Event(wall_time=now, step=step, session_log=SessionLog(status=SessionLog.START))]
+        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()])
+        events.append(Event(wall_time=now, step=step, summary=summary))
+        with open(self._path, "ab") as file:
+            writer = RecordWriter(file)
+            for event in events:
+                writer.write(event.SerializeToString())

@@ -12,19 +12,12 @@ Rule = Literal["paper", "val", "val + calibration", "last", "validation"]
 
 
 class Measure(NamedTuple):
-    """A measure, in [0, 1] in files and in percent for readers.
+    """A measure, in [0, 1] in files and in percent for readers."""
 
-    Attributes:
-        symbol: the heading of its column.
-        title: the heading of its plot.
-        meaning: its definition.
-        place: group and key of an epoch's record, for `EpochRecord.values`.
-    """
-
-    symbol: str
-    title: str
-    meaning: str
-    place: tuple[str, str]
+    symbol: str  # the heading of its column
+    title: str  # the heading of its plot
+    meaning: str  # its definition
+    place: tuple[str, str]  # group and key of an epoch's record, for `EpochRecord.values`
 
 
 MEASURES: Final[dict[MeasureKey, Measure]] = {

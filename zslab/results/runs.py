@@ -59,17 +59,11 @@ class _OnData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Quote(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="quote"):
-    """A line of a table of which only means are known.
+    """A line of a table of which only means are known."""
 
-    Attributes:
-        is_baseline: whether it stands among the baselines.
-        note: source and conditions, for the caption.
-        means: rule -> measure -> mean, standard deviation and number of runs, as fractions.
-    """
-
-    is_baseline: bool = False
-    note: str
-    means: dict[Rule, dict[MeasureKey, Summary]]
+    is_baseline: bool = False  # whether it stands among the baselines
+    note: str  # source and conditions, for the caption
+    means: dict[Rule, dict[MeasureKey, Summary]]  # rule -> measure -> mean, standard deviation and number of runs, as fractions
 
 
 class Run(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="run"):

@@ -56,8 +56,7 @@ class SearchFlags(EngineFlags):
 def search(flags: SearchFlags) -> int:
     """Search; return the exit status."""
     try:
-        from zslab.search.report import write_report, write_settings
-        from zslab.search.study import Study
+        from zslab.search.study import Study, write_report, write_settings
     except ImportError as error:
         fix = "Install it in the project's folder: pip install -e '.[search]'."
         raise InputError("Optuna must be installed", where="zslab search", got=error, fix=fix) from None

@@ -7,36 +7,47 @@ marked as failed and queued again. The run, a function of its config in a folder
 
 from __future__ import annotations
 
+import json
 import os
 import uuid
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, cast
 
+import matplotlib
 import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from optuna.distributions import BaseDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
 from optuna.trial import FrozenTrial, TrialState
+from optuna.visualization.matplotlib import plot_optimization_history, plot_param_importances
 
-from zslab.config import VALIDATION_ONLY, Value
+from zslab.config import VALIDATION_ONLY, Value, config_dict
 from zslab.errors import InputError, readable
 from zslab.plan import Launcher, Run, Switches
+from zslab.report.page import write_page
+from zslab.report.plots.plot import WIDTH, Plot, render
+from zslab.report.style import STYLE
 from zslab.results.names import MEASURES
 from zslab.results.record import read_records
 from zslab.results.result import read_result
+from zslab.results.runs import DATA_FLAGS, IRRELEVANT, REPEATS
 from zslab.results.text import flag_text
 from zslab.sweep.engines import Engine
 from zslab.sweep.plan import launcher_runs, planned
 from zslab.sweep.run import STOPPED, PlannedRun, is_locked, running
-from zslab.utils.files import locked, make_folder
+from zslab.utils.files import locked, make_folder, write_text
 
 Objective = Literal["T1", "H"]
 OWNER = "owner"  # the search that makes a trial
 RUN = "run"  # the run folder of a trial
-REPEATS = "repeats"  # the number of the failed or lost trial whose place a trial takes
+SHOWN = 20  # trials in the report
+REPEAT_OF = "repeats"  # the number of the failed or lost trial whose place a trial takes
 
 
 @dataclass
@@ -85,12 +96,9 @@ class Study:
                 config = self.run({}).config
                 self.study.enqueue_trial({flag: getattr(config, flag) for flag in space})
         if different := [key for key in about if self.study.user_attrs.get(key) != about[key]]:
-            raise InputError(
-                f"{different[0]} must be that of the search in the folder, {self.study.user_attrs.get(different[0])}",
-                where=folder,
-                got=about[different[0]],
-                fix="Name another folder with --study, or repeat the command as it was.",
-            )
+            key, fix = different[0], "Name another folder with --study, or repeat the command as it was."
+            must = f"{key} must be that of the search in the folder, {self.study.user_attrs.get(key)}"
+            raise InputError(must, where=folder, got=about[key], fix=fix)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -100,7 +108,7 @@ class Study:
     @property
     def counted(self) -> list[FrozenTrial]:
         """The trials that are among those asked for: none that is queued, or repeated by another."""
-        repeated = {trial.user_attrs.get(REPEATS) for trial in self.trials}
+        repeated = {trial.user_attrs.get(REPEAT_OF) for trial in self.trials}
         return [trial for trial in self.trials if trial.state != TrialState.WAITING and trial.number not in repeated]
 
     @property
@@ -159,7 +167,7 @@ class Study:
         for trial in list(trials):
             if trial.state == TrialState.RUNNING:
                 self.study.tell(trial.number, state=TrialState.FAIL)
-            self.study.enqueue_trial(trial.params, user_attrs={REPEATS: trial.number})
+            self.study.enqueue_trial(trial.params, user_attrs={REPEAT_OF: trial.number})
 
     def _report(self, one: _Active, run: PlannedRun) -> bool:
         """Tell Optuna the best figure so far after each evaluated epoch; return whether there are new epochs."""
@@ -220,3 +228,49 @@ def open_study(journal: Path) -> optuna.Study:
         )
         study.get_trials(deepcopy=False)
     return study
+
+
+def write_settings(path: Path, study: Study, winner: FrozenTrial) -> None:
+    """Write the winner's settings for `--settings`: what was varied, and of what was fixed all but data, seeds and devices."""
+    elsewhere, config = {*IRRELEVANT, *REPEATS, *DATA_FLAGS}, config_dict(study.run({}).config)
+    fixed = {flag: value for flag, value in config.items() if flag in study.fixed and flag not in elsewhere}
+    fixed = {flag: "None" if value is None else value for flag, value in fixed.items()}  # TOML has no null
+    complete = sum(trial.state == TrialState.COMPLETE for trial in study.trials)
+    lines = [
+        f"# Trial {winner.number}, the best of {complete} complete trials: {study.objective} {100 * (winner.value or 0):.1f}",
+        "# on the validation split. Nothing of the test split was looked at.",
+        "[flags]",
+        *(f"{flag} = {json.dumps(value)}" for flag, value in {**fixed, **winner.params}.items()),
+    ]
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def write_report(path: Path, study: Study, winner: FrozenTrial) -> None:
+    """Write the search's history as a self-contained page."""
+    ended = [trial for trial in study.trials if trial.state == TrialState.COMPLETE]
+    with matplotlib.rc_context(STYLE):
+        plots = [_plot(plot_optimization_history, study, "history", "History", "The value of each complete trial.")]
+        if len({trial.value for trial in ended}) > 3:  # fewer say nothing
+            text = "The share of each flag in the variance of the values, by functional ANOVA."
+            plots.append(_plot(plot_param_importances, study, "importance", "Importance of the flags", text))
+    title = f"Search for the best {study.objective} on validation"
+    ranked = sorted(ended, key=lambda trial: (-(trial.value or 0.0), trial.number))[:SHOWN]
+    names = list(study.space)
+    rows = (
+        [trial.number, f"{100 * (trial.value or 0):.1f}", *(flag_text(trial.params.get(name)) for name in names)]
+        for trial in ranked
+    )
+    names_of = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+    states = ", ".join(f"{sum(trial.state == state for trial in study.trials)} {name}" for state, name in names_of.items())
+    content = {"winner": winner.number, "head": ["trial", study.objective, *names], "rows": list(rows), "plots": plots}
+    write_page(path, "search.html", kind="search", title=title, facts=states, **content)
+
+
+def _plot(draw: Callable[[optuna.Study], Axes], study: Study, name: str, title: str, caption: str) -> Plot:
+    """Return one of Optuna's own plots."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        figure = cast(Figure, draw(study.study).figure)
+    figure.set_size_inches(WIDTH, 3)
+    figure.set_layout_engine("constrained")
+    return render(figure, name, title, caption, title)

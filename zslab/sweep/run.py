@@ -37,21 +37,13 @@ SOON, SELDOM = 15.0, 300.0  # seconds before the first line about running jobs, 
 
 @dataclass(frozen=True)
 class PlannedRun:
-    """A run that a sweep wants.
+    """A run that a sweep wants."""
 
-    Attributes:
-        name: what sets it apart from the others, for messages.
-        command: that makes or continues it.
-        folder: the run folder.
-        data: folder of the data set; None where it is not known.
-        epochs: that it trains, those of a validation stage included.
-    """
-
-    name: str
-    command: tuple[str, ...]
-    folder: Path
-    data: Path | None = None
-    epochs: int = 0
+    name: str  # what sets it apart from the others, for messages
+    command: tuple[str, ...]  # that makes or continues it
+    folder: Path  # the run folder
+    data: Path | None = None  # folder of the data set; None where it is not known
+    epochs: int = 0  # that it trains, those of a validation stage included
 
     @property
     def finished(self) -> bool:
@@ -143,22 +135,7 @@ def _count(runs: int) -> str:
 def execute(
     runs: Sequence[PlannedRun], engine: Engine, *, retries: int = 0, keep_going: bool = True, show_output: bool = False
 ) -> int:
-    """Execute the runs that have not finished, and report at the end.
-
-    Args:
-        runs: in the order in which they start; a run that is planned twice is executed once.
-        engine: where they run.
-        retries: further attempts for a run that fails. A lost worker is no attempt.
-        keep_going: whether the others continue after a run has failed for good.
-        show_output: let the runs write to the screen; otherwise into files, of which failed runs show the end.
-
-    Returns:
-        The exit status: that of the first failed run, 130 when stopped, else 0.
-
-    Raises:
-        InputError: the engine cannot start a run, for example since the disk is full. Those that had started have been
-            stopped, and the same command continues.
-    """
+    """Execute the runs that have not finished, and report at the end."""
     unique = list({run.folder: run for run in runs}.values())
     waiting = [run for run in unique if not run.is_current]
     done, failed = len(unique) - len(waiting), dict[PlannedRun, int]()
@@ -189,23 +166,15 @@ def execute(
 
 @dataclass(eq=False)
 class Active:
-    """A run under way.
-
-    Attributes:
-        outdated: it had finished on other data, so its training script compares them and says what differs.
-        job: None while another process works in the folder, and before another attempt.
-        cancelled: it was asked to save and stop.
-        attempts: that failed.
-        losses: of workers.
-    """
+    """A run under way."""
 
     run: PlannedRun
-    outdated: bool
+    outdated: bool  # it had finished on other data, so its training script compares them and says what differs
     started: float = field(default_factory=time.monotonic)
-    job: Job | None = None
-    cancelled: bool = False
-    attempts: int = 0
-    losses: int = 0
+    job: Job | None = None  # None while another process works in the folder, and before another attempt
+    cancelled: bool = False  # it was asked to save and stop
+    attempts: int = 0  # that failed
+    losses: int = 0  # of workers
 
 
 @contextmanager

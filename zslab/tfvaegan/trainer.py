@@ -20,8 +20,8 @@ from zslab.shared.trainer import EpochTrainer
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.networks import Networks
 from zslab.tfvaegan.steps import Losses, TrainingState, draw, iteration
-from zslab.utils.allocator import reuse_freed_memory
 from zslab.utils.cuda_graphs import Step, can_capture, capture_cuda, capture_verified
+from zslab.utils.environment import reuse_freed_memory
 from zslab.utils.flags import check_batch_size
 from zslab.utils.plugins import load_object
 from zslab.utils.precision import autocast

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from zslab.data.formats.matfile import read_mat
 from zslab.errors import InputError, examples, readable
-from zslab.utils.file_kinds import OTHER, kind_of_bytes
-from zslab.utils.files import user_path
+from zslab.utils.files import OTHER, kind_of_bytes, user_path
 from zslab.utils.names import logged_names
 
 if TYPE_CHECKING:

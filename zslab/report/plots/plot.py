@@ -22,21 +22,13 @@ LONGEST_NAME = 40  # characters of a class name beside a plot
 
 @dataclass(frozen=True)
 class Plot:
-    """One figure of a report.
+    """One figure of a report."""
 
-    Attributes:
-        name: the file's stem below `plots/`.
-        title: the heading above the figure.
-        caption: one or two sentences that say what is shown.
-        alt: what a reader who cannot see the figure should know.
-        png: the image.
-    """
-
-    name: str
-    title: str
-    caption: str
-    alt: str
-    png: bytes
+    name: str  # the file's stem below `plots/`
+    title: str  # the heading above the figure
+    caption: str  # one or two sentences that say what is shown
+    alt: str  # what a reader who cannot see the figure should know
+    png: bytes  # the image
 
 
 def render(figure: Figure, name: str, title: str, caption: str, alt: str) -> Plot:
