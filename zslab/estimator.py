@@ -49,57 +49,31 @@ ARRAYS = RUN | dict(
 )
 FLAGS = ImageConfig(
     **ARRAYS,
-    preprocessing=True,
-    standardization=False,
-    resSize=None,
-    attSize=None,
-    nclass_all=None,
-    nz=None,
-    ngh=512,
-    ndh=512,
+    **dict.fromkeys(("resSize", "attSize", "nclass_all", "nz", "extra_loss")),
+    **dict.fromkeys(("standardization", "bce_att", "freeze_dec", "stale_feedback", "transductive"), False),
+    **dict.fromkeys(("preprocessing", "encoded_noise", "transform", "gzsl", "cuda_graphs"), True),
+    **dict.fromkeys(("gammaD", "gammaG", "lambda1", "gammaD2", "gammaG_D2"), 10),
+    **dict.fromkeys(("a1", "a2", "extra_weight"), 1),
+    **dict.fromkeys(("ngh", "ndh"), 512),
+    **dict.fromkeys(("dec_lr", "classifier_lr"), 1e-3),
     critic_iter=5,
     feedback_loop=2,
-    encoded_noise=True,
     feed_lr=1e-4,
-    dec_lr=1e-3,
     beta1=0.5,
-    gammaD=10,
-    gammaG=10,
-    lambda1=10,
     recons_weight=0.1,
-    bce_att=False,
-    a1=1,
-    a2=1,
-    freeze_dec=False,
-    stale_feedback=False,
-    extra_loss=None,
-    extra_weight=1,
-    transductive=False,
-    gammaD2=10,
-    gammaG_D2=10,
     unseen_prior="uniform",
     syn_num=300,
-    transform=True,
-    gzsl=True,
-    classifier_lr=1e-3,
     classifier_epochs=25,
-    cuda_graphs=True,
 )
 # As run_own_dazle.py has them, with the release's model.
 DAZLE_FLAGS = DazleConfig(
     **ARRAYS | dict(dataset="images", image_embedding="regions", lr=1e-4, batch_size=50) | vars(RELEASE),
-    split_file=None,
-    standard_split=False,
-    att_change="none",
-    drop_absent_classes=False,
-    w2v=True,
-    w2v_file=None,
-    allow_missing_w2v=False,
-    cache="none",
+    **dict.fromkeys(("split_file", "w2v_file")),
+    **dict.fromkeys(("standard_split", "drop_absent_classes", "allow_missing_w2v"), False),
+    **dict.fromkeys(("w2v", "is_conservative", "is_bias"), True),
+    **dict.fromkeys(("att_change", "cache"), "none"),
     dim_v=300,
     loss_type="CE",
-    is_conservative=True,
-    is_bias=True,
     bias=1,
     lambda_=0.1,
     iterations_per_epoch=0,
@@ -141,17 +115,10 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
         features, y = validate_data(self, X, y, dtype=np.float32)
         check_classification_targets(y)
         labels, targets = np.unique(y, return_inverse=True)
-        if (
-            class_vectors is not None
-            and not isinstance(class_vectors, Mapping)
-            and len(np.asarray(class_vectors)) == len(targets)
-        ):
-            raise InputError(
-                "the class vectors must not be as many as the samples, or cross-validation would split them, too",
-                where="class_vectors",
-                got=len(targets),
-                fix="Pass them to the constructor.",
-            )
+        is_table = class_vectors is not None and not isinstance(class_vectors, Mapping)
+        if is_table and len(np.asarray(class_vectors)) == len(targets):
+            must = "the class vectors must not be as many as the samples, or cross-validation would split them, too"
+            raise InputError(must, where="class_vectors", got=len(targets), fix="Pass them to the constructor.")
         self.classes_, table = class_table(self.class_vectors if class_vectors is None else class_vectors, labels)
         unknown = labels[~np.isin(labels, self.classes_)]
         if len(unknown):
@@ -198,9 +165,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
             X: (n, D) features.
             unseen_only: choose among the unseen classes only.
         """
-        scores = self._checked_scores(X, unseen_only)
-        probabilities: np.ndarray = torch.from_numpy(scores).double().softmax(dim=1).numpy()
-        return probabilities
+        return np.asarray(torch.from_numpy(self._checked_scores(X, unseen_only)).double().softmax(dim=1))
 
     def _checked_scores(self, X: ArrayLike, unseen_only: bool) -> np.ndarray:
         check_is_fitted(self)
@@ -211,9 +176,7 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def predict(self, X: ArrayLike, unseen_only: bool = False) -> np.ndarray:
         """Return the labels (n,) of features (n, D); arguments as for `predict_proba`."""
-        best = self.predict_proba(X, unseen_only).argmax(axis=1)
-        labels: np.ndarray = self.classes_[best]
-        return labels
+        return np.asarray(self.classes_[self.predict_proba(X, unseen_only).argmax(axis=1)])
 
 
 def class_table(vectors: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -234,17 +197,13 @@ def class_table(vectors: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarra
         raise InputError(must, where="class_vectors", got=examples(keys), fix=fix)
     classes, order = np.unique(np.asarray(keys), return_index=True)
     rows = [vectors[keys[place]] for place in order]
-    columns = _names(rows[0]) if rows else None
-    for label, row in zip(classes, rows):
-        if set(_names(row) or ()) != set(columns or ()):
+    named = [list(row.keys()) if hasattr(row, "keys") else [] for row in rows]  # mappings, and series of pandas
+    for label, names in zip(classes, named):
+        if set(names) != set(named[0]):
             must, fix = "each class must have the same attributes", "Name them alike."
-            raise InputError(must, where=f"class_vectors, {label}", got=examples(_names(row) or ["no names"]), fix=fix)
+            raise InputError(must, where=f"class_vectors, {label}", got=examples(names or ["no names"]), fix=fix)
+    columns = (named[0] if named else None) or None
     return classes, check_array([row if columns is None else [row[name] for name in columns] for row in rows], dtype=np.float64)
-
-
-def _names(row: Any) -> list[object] | None:
-    """Return the attributes that a row names, a mapping or a series of pandas; None for an array."""
-    return list(row.keys()) if hasattr(row, "keys") else None
 
 
 def fit_tfvaegan(model: Model, dataset: Dataset, seed: int, device: str) -> Model:
@@ -275,12 +234,10 @@ def _fitted(model: Model, dataset: Dataset, config: ImageConfig) -> tuple[Model,
     trainer = TfvaeganTrainer(networks, data, config, zsl_head, gzsl_head, resolve_device(config.device))
     history = [trainer.train_epoch(lambda: True) or {} for _ in range(config.nepoch)]
     trainer.evaluate()
-    heads = {
-        f"{name}.{key}": value
-        for name, head in (("zsl_head", zsl_head), ("gzsl_head", gzsl_head))
-        for key, value in head.state_dict().items()
-    }
-    tensors = {name: value.cpu() for name, value in (trainer.weights() | heads).items()}
+    tensors = trainer.weights()
+    for name, head in (("zsl_head", zsl_head), ("gzsl_head", gzsl_head)):
+        tensors = tensors | {f"{name}.{key}": value for key, value in head.state_dict().items()}
+    tensors = {name: value.cpu() for name, value in tensors.items()}
     return methods()["tfvaegan"].of_run(model, dataset, RunParts(tensors, config_dict(config), config.manualSeed)), history
 
 
@@ -348,9 +305,8 @@ class TfvaeganClassifier(ZeroShotClassifier):
             weights={},
             config=config_dict(self.config),
         )
-        config = self.config
-        config.check()
-        fitted, self.history_ = _fitted(model, dataset, config)
+        self.config.check()
+        fitted, self.history_ = _fitted(model, dataset, self.config)
         self.predictor_ = Predictor(fitted, device=self.device)
         if self.head is not None:
             features, labels = [dataset.features], [self.classes_[dataset.labels]]
@@ -363,20 +319,18 @@ class TfvaeganClassifier(ZeroShotClassifier):
         if self.head is None:
             return self.predictor_.decision_function(X, unseen_only=unseen_only, calibration=self.calibration)
         x = self._head_inputs(X)
-        found = self.head_.decision_function(x) if hasattr(self.head_, "decision_function") else self._log_probabilities(x)
+        if hasattr(self.head_, "decision_function"):
+            found = self.head_.decision_function(x)
+        else:
+            found = np.log(np.maximum(self.head_.predict_proba(x), 1e-12))
         scores = np.full((len(x), len(self.classes_)), -np.inf)
         found = np.stack([-found, found], axis=1) if found.ndim == 1 else found
         scores[:, np.searchsorted(self.classes_, self.head_.classes_)] = found
         return np.where(self.seen_, -np.inf if unseen_only else scores - self.calibration, scores)
 
-    def _log_probabilities(self, x: np.ndarray) -> np.ndarray:
-        found: np.ndarray = np.log(np.maximum(self.head_.predict_proba(x), 1e-12))
-        return found
-
     def _head_inputs(self, X: np.ndarray) -> np.ndarray:
         """Return the features [x, Dec(x), h(x)] (n, D + A + H) that heads classify, for features (n, D)."""
-        inputs: np.ndarray = self.predictor_.transformed(np.asarray(X, dtype=np.float32))
-        return inputs
+        return self.predictor_.transformed(np.asarray(X, dtype=np.float32))
 
     def synthesize(
         self, labels: ArrayLike | None = None, n: int | None = None, random_state: int = 0

@@ -21,7 +21,7 @@ import tyro
 
 import zslab
 from zslab.data.checks import array
-from zslab.data.dataset import Samples, StageData
+from zslab.data.dataset import Samples, Stage, StageData
 from zslab.errors import InputError, examples
 from zslab.metrics import per_class_accuracy
 from zslab.protocol.evaluation import Evaluation
@@ -102,8 +102,7 @@ class Measures:
             attribute_dim=0,
             counts={"test_seen": len(data.test_seen), "test_unseen": len(data.test_unseen)},
         )
-        device = torch.device("cpu")
-        flags = {"dataset": dataset, "image_embedding": image_embedding, "class_embedding": class_embedding, "manualSeed": seed}
+        device, names = torch.device("cpu"), ("dataset", "image_embedding", "class_embedding")
         result = Result(
             seconds=0.0,
             data=about,
@@ -116,7 +115,7 @@ class Measures:
             machine=environment.machine(device),
             torch=str(torch.__version__),
             seed=seed,
-            config=flags,
+            config={name: getattr(about, name) for name in names} | {"manualSeed": seed},
         )
         run.finish(result)
         return run.path
@@ -183,31 +182,25 @@ def evaluate(
         evaluation.measure_all(stage, values)
         offset = evaluation.metrics["gzsl"]["constant"][0]
     data, values, names = _stage(scores, labels, unseen, class_names, "test")
-    evaluation = Evaluation(keep={0})
-    columns = data.unseen_classes
+    evaluation, columns = Evaluation(keep={0}), data.unseen_classes
     among_unseen = columns[values[len(data.test_seen) :, columns].argmax(dim=1)]
     evaluation.measure_unseen(data, among_unseen)
     evaluation.measure_all(data, values, constant=offset)
-    metrics = evaluation.metrics
-    measured = {key: each[-1] for key, each in metrics.get("gzsl", {}).items()}
-    predictions = values.argmax(dim=1)
+    measured = {group: {key: each[-1] for key, each in found.items()} for group, found in evaluation.metrics.items()}
+    all_classes, predictions = measured.get("gzsl", {}), values.argmax(dim=1)
     per_class: dict[str, dict[str, float]] = {}
     for k, name in enumerate(names):
-        count = int((data.test_labels == k).sum())
-        per_class[name] = {"samples": count}
-        if count:
-            one = torch.tensor([k])
+        one = torch.tensor([k])
+        per_class[name] = {"samples": int((data.test_labels == k).sum())}
+        if per_class[name]["samples"]:
             per_class[name]["accuracy"] = per_class_accuracy(data.test_labels, predictions, one).item()
-            if (columns == k).any():
+            if k in columns:
                 per_class[name]["T1"] = per_class_accuracy(data.test_unseen.labels, among_unseen, one).item()
     return Measures(
-        T1=metrics["zsl"]["acc"][0] if "zsl" in metrics else None,
-        acc_unseen=measured.get("acc_unseen"),
-        acc_seen=measured.get("acc_seen"),
-        H=measured.get("H"),
-        AUSUC=measured.get("AUSUC"),
+        measured.get("zsl", {}).get("acc"),
+        *(all_classes.get(key) for key in ("acc_unseen", "acc_seen", "H", "AUSUC")),
         offset=offset,
-        calibrated={key: each[0] for key, each in metrics.get("calibrated", {}).items()},
+        calibrated=measured.get("calibrated", {}),
         per_class=per_class,
         _data=data,
         _evaluation=evaluation,
@@ -215,7 +208,7 @@ def evaluate(
 
 
 def _stage(
-    scores: ScoresLike, labels: ScoresLike, unseen: ScoresLike, class_names: Sequence[str] | None, stage: str
+    scores: ScoresLike, labels: ScoresLike, unseen: ScoresLike, class_names: Sequence[str] | None, stage: Stage
 ) -> tuple[StageData, torch.Tensor, list[str]]:
     """Return the samples of a stage, those of seen classes first, their scores in that order, and the names of the classes."""
     where = f"the {stage} scores"
@@ -236,17 +229,9 @@ def _stage(
     n_seen = int((~is_unseen[targets]).sum())
     labels_of = torch.from_numpy(targets[order].astype(np.int64))
     seen_part, unseen_part = (Samples(torch.empty(len(part), 0), part) for part in (labels_of[:n_seen], labels_of[n_seen:]))
-    seen_classes, unseen_classes = (torch.from_numpy(np.flatnonzero(m)) for m in (~is_unseen, is_unseen))
+    classes = (torch.from_numpy(np.flatnonzero(mask)) for mask in (~is_unseen, is_unseen))
     nothing = Samples(torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
-    data = StageData(
-        "validation" if stage == "validation" else "test",
-        torch.empty(n_classes, 0),
-        seen_classes,
-        unseen_classes,
-        nothing,
-        seen_part,
-        unseen_part,
-    )
+    data = StageData(stage, torch.empty(n_classes, 0), *classes, nothing, seen_part, unseen_part)
     return data, torch.from_numpy(given.astype(np.float64)[order]), names
 
 
@@ -287,21 +272,14 @@ class EvaluateFlags:
 def evaluate_command(flags: EvaluateFlags) -> None:
     """Print the measures of an archive of scores, and keep them as a run if asked to."""
     stored = read_arrays(flags.scores, "Write it with numpy.savez.")
-    missing = [key for key in ("scores", "labels", "unseen") if key not in stored]
-    if missing:
-        must = "the archive must hold scores, labels and unseen"
-        raise InputError(must, where=flags.scores, got=f"no {examples(missing)}", fix="Write it with numpy.savez.")
-    validation = None
-    if "val_scores" in stored:
-        validation = stored["val_scores"], stored["val_labels"], stored["val_unseen"]
-    names = stored.get("class_names")
-    measures = evaluate(
-        stored["scores"],
-        stored["labels"],
-        stored["unseen"],
-        class_names=None if names is None else names.tolist(),
-        validation=validation,
-    )
+    keys = ["scores", "labels", "unseen"]
+    validation = [f"val_{key}" for key in keys] if "val_scores" in stored else []
+    if missing := [key for key in (*keys, *validation) if key not in stored]:
+        must, fix = "the archive must hold scores, labels and unseen", "Write it with numpy.savez."
+        raise InputError(must, where=flags.scores, got=f"no {examples(missing)}", fix=fix)
+    test, held_out = ([stored[key] for key in each] for each in (keys, validation))
+    names = list(map(str, stored["class_names"])) if "class_names" in stored else None
+    measures = evaluate(*test, class_names=names, validation=tuple(held_out) or None)
     print(measures)
     if flags.output is not None:
         from zslab.report.run import write_report  # loads matplotlib

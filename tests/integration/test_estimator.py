@@ -15,7 +15,6 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import cross_val_score
 from sklearn.utils.estimator_checks import check_estimator
 
-import zslab
 from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import BASELINES
 from zslab.data.xlsa17 import read_xlsa17
@@ -154,11 +153,6 @@ def test_other_misuse_is_refused() -> None:
         BaselineClassifier("class-normalized MLP").fit(np.eye(3), [0, 0, 0], class_vectors=np.eye(2))
     with pytest.raises(NotFittedError):
         TfvaeganClassifier().predict(np.eye(3))
-
-
-def test_the_package_offers_them_by_name() -> None:
-    assert zslab.TfvaeganClassifier is TfvaeganClassifier and zslab.BaselineClassifier is BaselineClassifier
-    assert all(getattr(zslab, name).__doc__ for name in zslab.__all__)
 
 
 # ---- class vectors with names, and what the estimators show ------------------------------------------------------------------

@@ -16,7 +16,6 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from zslab.app import export as export_module
-from zslab.app import model_file
 from zslab.app.export import ExportConfig, export
 from zslab.app.model_file import KEY, read_model, write_model
 from zslab.app.predictor import Predictor
@@ -80,20 +79,6 @@ def test_seen_features_are_capped_and_can_be_left_out(birds, tmp_path) -> None:
     assert export(ExportConfig(run, tmp_path / "none.zsl", method="tfvaegan", max_seen_per_class=0)).train is None
     with pytest.raises(InputError, match="max_seen_per_class"):
         Predictor.load(tmp_path / "none.zsl").add_class("new", row)
-
-
-def test_a_full_disk_leaves_the_earlier_file(tmp_path, monkeypatch) -> None:
-    path, model = tmp_path / "m.zsl", tiny_model("dazle")
-    write_model(path, model)
-    before = path.read_bytes()
-
-    def full(*args):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(model_file.Path, "write_bytes", full)
-    with pytest.raises(InputError, match="No space left"):
-        write_model(path, msgspec.structs.replace(model, title="other"))
-    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize("name", ["\u200eTeal", "\x1b[31mTeal\x1b[0m", "\ue000", "\U000323b0", "n" * 2000])
@@ -240,17 +225,12 @@ def test_other_containers_and_folders_are_refused(tmp_path) -> None:
     "field, value",
     [
         ("format_version", 99),
-        ("title", 3),
         ("class_names", []),
-        ("class_names", ["a"] * 9),
         ("class_names", ["a\nb", *"bcdefghi"]),
-        ("settings", []),
         ("backbone", {"spec": {}, "weights": "", "digest": ""}),
         ("backbone", {"spec": {"name": "resnet18", "crop": 0}, "weights": "", "digest": ""}),
-        ("train_share", 2),
         ("calibration", {"offset": 1e29}),
         ("calibration", {"temperature": 0}),
-        ("rows", [1]),
     ],
 )
 def test_a_header_that_lies_is_refused(tmp_path, field, value) -> None:
@@ -262,17 +242,13 @@ def test_a_header_that_lies_is_refused(tmp_path, field, value) -> None:
 @pytest.mark.parametrize(
     "name, value",
     [
-        ("attributes", torch.full((9, 5), torch.nan)),
         ("attributes", torch.ones(9, 5)),
         ("table", torch.zeros(9, 5)),
-        ("seen", torch.zeros(9, dtype=torch.bool)),
         ("seen", torch.ones(8, dtype=torch.bool)),
         ("train.features", torch.zeros(5)),
         ("train.labels", torch.full((12,), 8)),
         ("scaling.shift", torch.zeros(3, dtype=torch.float64)),
-        ("scaling.divisor", torch.tensor(0, dtype=torch.float64)),
         ("strange.tensor", torch.zeros(1)),
-        ("class_names", None),
         ("attribute_scale.low", None),
     ],
 )
@@ -286,12 +262,8 @@ def test_a_part_that_lies_or_is_missing_is_named(tmp_path, name, value) -> None:
     "method, change",
     [
         ("tfvaegan", {"hidden_dim": 10**6}),
-        ("tfvaegan", {"latent_dim": 2}),
         ("tfvaegan", {"transform": "yes"}),
-        ("tfvaegan", {"decoder_output": "none"}),
-        ("tfvaegan", {"gate": {"rule": "x"}}),
         ("tfvaegan", {"n_synthetic": 10**6}),
-        ("dazle", {"grid": [7]}),
         ("dazle", {"grid": [7, 10**9]}),
         ("dazle", {"options": {}}),
         ("prototype regression", {"feature_dim": 8}),

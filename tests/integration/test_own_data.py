@@ -141,35 +141,6 @@ def test_what_does_not_fit_is_said_before_anything_is_made(tmp_path, backbone, f
     assert not (tmp_path / "OWN").exists()
 
 
-def test_a_class_with_one_image_is_refused(tmp_path, backbone) -> None:
-    images, table = make(tmp_path)
-    for i in range(1, 5):
-        (images / "004.Grey" / f"{i}.png").unlink()
-    with pytest.raises(InputError, match=r"images: .*got Grey \(1\)"):
-        made_of(images, table, tmp_path / "OWN", backbone)
-
-
-def test_constant_attributes_and_equal_rows_are_warned_of(tmp_path, backbone) -> None:
-    images, table = make(tmp_path, rows={name: (*row[:2], 1) for name, row in ROWS.items()})
-    warnings = "\n".join(made_of(images, table, tmp_path / "OWN", backbone).warnings)
-    assert "for all classes: green" in warnings and "Grey = Violet" in warnings
-    table.write_text(table.read_text().replace("green-bird,0,0,1", "green-bird,-1,7,1"))
-    assert "1 values are -1" in "\n".join(made_of(images, table, tmp_path / "OWN2", backbone).warnings)
-
-
-def test_a_kill_before_the_split_file_leaves_a_data_set_that_is_not_there_yet(tmp_path, backbone, monkeypatch) -> None:
-    """The split file says that a data set exists, so everything else is written before it."""
-
-    def killed(*arguments: object, **variables: object) -> None:
-        raise KeyboardInterrupt
-
-    images, table = make(tmp_path)
-    monkeypatch.setattr("zslab.app.own_data.write_split", killed)
-    with pytest.raises(KeyboardInterrupt):
-        made_of(images, table, tmp_path / "OWN", backbone)
-    assert {path.name for path in (tmp_path / "OWN").iterdir()} == {"class_attributes.csv", "descriptor.mat"}
-
-
 def test_copies_stay_on_one_side_and_are_named(tmp_path, backbone) -> None:
     images, table = make(tmp_path, n=6)
     red, blue, grey = (images / name for name in ("001.red_bird", "002.Blue_Bird", "004.Grey"))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
-from types import ModuleType
 
 import numpy as np
 import pytest
@@ -20,8 +17,6 @@ from zslab.app.predictor import Predictor
 from zslab.cli import main
 from zslab.data.formats.table import from_formula_safe
 from zslab.report.style import DIM, SEEN, UNSEEN, overlay
-
-from helpers.project import PROJECT
 
 
 def predict(model, *arguments: object, **flags: object) -> int:
@@ -62,16 +57,6 @@ def test_images_of_one_name_are_all_drawn_in_folders_as_they_lie(birds, tmp_path
     assert sorted((tmp_path / "drawn").rglob("*.png")) == [tmp_path / "drawn" / name / "0.png" for name in birds.names[:2]]
     assert predict(model, twin.parent, annotated=tmp_path / "flat") == 0
     assert sorted(path.name for path in (tmp_path / "flat").iterdir()) == ["0-2.png", "0.png"]
-
-
-def test_the_work_goes_on_when_the_reader_of_its_output_has_gone(birds, tmp_path) -> None:
-    script, images, output = PROJECT / "zero-shot-images" / "demo.py", birds.root / "images", tmp_path / "o.json"
-    command = [sys.executable, script, "--model", birds.models["tfvaegan"], "--json", output, images]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        process.stdout.close()
-        err = process.stderr.read()
-    assert process.returncode == 0 and err == ""
-    assert len(json.loads(output.read_text())) == len([path for path in images.rglob("*") if path.is_file()])
 
 
 def test_scores_are_calibrated_as_validation_chose_unless_told_otherwise(birds, tmp_path) -> None:
@@ -130,15 +115,6 @@ def test_wrong_commands_are_explained_and_nothing_is_written(birds, tmp_path, ca
     assert predict("none.zsl", *(arguments or ["x.png"])) == 1
 
 
-def test_the_page_is_opened_with_the_model(birds, monkeypatch) -> None:
-    opened, page = [], ModuleType("zslab.app.web")
-    page.launch = lambda predictor, **where: opened.append((predictor.classes_, where))
-    monkeypatch.setitem(sys.modules, "zslab.app.web", page)
-    assert predict(birds.models["dazle"], "--web") == predict(birds.models["dazle"], "--web", port=80, examples=birds.root) == 0
-    defaults = {"host": "127.0.0.1", "port": 7860, "examples": None}
-    assert opened == [(birds.names, defaults), (birds.names, defaults | {"port": 80, "examples": birds.root})]
-
-
 @pytest.mark.parametrize("flag", ["json", "csv", "annotated", "save_model"])
 def test_a_photo_named_as_an_output_is_not_overwritten(birds, tmp_path, capsys, flag) -> None:
     photo = tmp_path / "victim.jpg"
@@ -195,11 +171,3 @@ def test_the_overlay_is_bright_where_attention_is_and_dark_outside_of_the_view()
     dim = int(DIM * 255)
     assert values[2, 12] == 255 and values[17, 27] == dim and (values[:, :10] == dim).all() and (values[:, 30:] == dim).all()
     assert (np.asarray(overlay(white, np.ones((2, 2)))) == 255).all()  # even attention leaves the image as it is
-
-
-@pytest.mark.parametrize("pair", [("1.5 mm screw", "2.5 mm screw"), ("12.crane", "34.crane"), ("C", "C++"), ("क", "कि")])
-def test_names_that_differ_are_drawn_differently(pair: tuple[str, str], monkeypatch) -> None:
-    drawn: list[str] = []
-    monkeypatch.setattr("zslab.app.annotate._bars", lambda axes, labels, *rest: drawn.extend(labels))
-    annotate(Image.new("RGB", (9, 9)), Prediction("x.png", [ClassScore(name, 0.5, True) for name in pair]))
-    assert drawn == [f"{name} (seen)" for name in pair]

@@ -142,25 +142,12 @@ def test_failed_runs_are_failed_trials_which_the_next_call_tries_again(search, c
     assert [starts(path.parent) for path in search.finished] == [2, 2, 2]
 
 
-def test_a_run_that_fails_is_tried_again_as_often_as_asked(search) -> None:
-    assert search("--set", "fate=fails once", "--retries", "1", trials=2) == 0
-    assert search.states == ["COMPLETE"] * 2
-    assert [starts(path.parent) for path in search.finished] == [2, 2]
-
-
 def test_half_a_line_of_a_killed_process_does_not_spoil_the_study(search) -> None:
     assert search(trials=1) == 0
     with open(search.folder / "study.journal", "ab") as journal:
         journal.write(b'{"op_code":4,"worker_id":"a-')
     assert search(trials=2) == 0
     assert search.states == ["COMPLETE"] * 2
-
-
-def test_a_folder_that_cannot_be_written_is_one_line(search, capsys) -> None:
-    search.folder.write_text("a file")
-    assert search(trials=1) == 1
-    error = capsys.readouterr().err
-    assert str(search.folder) in error and error.count("\n") == 1
 
 
 @pytest.mark.parametrize("tree", ["zero-shot-images", "zero-shot-actions"])

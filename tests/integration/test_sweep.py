@@ -17,7 +17,7 @@ from zslab.cli import main
 from zslab.errors import InputError
 from zslab.plan import load_launcher
 from zslab.sweep import run as sweep_run
-from zslab.sweep.engines import EngineFlags, LocalEngine, run_command
+from zslab.sweep.engines import EngineFlags, LocalEngine
 from zslab.sweep.plan import Grid, planned, read_grid
 from zslab.sweep.run import PlannedRun, execute
 
@@ -89,9 +89,7 @@ def test_a_file_of_settings_comes_between_the_launchers_own_and_typed_flags(swee
     [
         ("seeds = [", "sweep.toml"),
         ("seed = [1]", "`seed`"),
-        ("seeds = 3", "`\\$.seeds`"),
         ("partitions = [1, 2]", "`\\$.partitions`"),
-        ("[grid]\nlr = '12'", "`\\$.grid"),
         ("launchers = ['none.py']", "none.py"),
         (f"launchers = ['{'x' * 300}.py']", "xxx"),
     ],
@@ -107,13 +105,10 @@ def test_wrong_sweep_files_are_refused(tmp_path, text, got) -> None:
     [
         ("--set", "unknown=1"),
         ("--set", "nepoch=many"),
-        ("--set", "nepoch"),
         ("--switch", "transductive"),
         ("--splits", "3-1"),
-        ("--partitions", "0"),
         ("--workers", "0"),
         ("none.py",),
-        ("none.toml",),
     ],
 )
 def test_what_cannot_be_planned_is_one_line_before_any_run(sweep, capsys, words) -> None:
@@ -143,11 +138,6 @@ def test_what_has_finished_is_not_repeated(sweep, capsys) -> None:
             (folders[0] / "report.html").unlink()  # the run was killed before its report
             assert sweep(*words) == 0
             assert "3 of them done before" in capsys.readouterr().out
-
-
-def test_a_run_that_shall_make_no_report_has_finished_without(sweep) -> None:
-    assert [sweep("--set", "report=false") for _ in range(2)] == [0, 0]
-    assert starts(sweep.folder()) == 1 and not (sweep.folder() / "report.html").exists()
 
 
 def test_runs_that_shall_be_overwritten_are_repeated(sweep) -> None:
@@ -274,11 +264,6 @@ def test_workers_share_cores_and_gpus(tmp_path, monkeypatch) -> None:
     assert [(tmp_path / f"{i}.txt").read_text() for i in range(4)] == ["2 4\n" * 2] * 2 + ["2 7\n" * 2] * 2
     with pytest.raises(InputError, match="--gpus-per-run.* 2 .*got 3.0"):
         LocalEngine(EngineFlags(gpus_per_run=3.0))
-
-
-def test_a_worker_that_cannot_write_the_output_fails(tmp_path) -> None:
-    (tmp_path / "file").touch()
-    assert run_command([sys.executable, "-c", "pass"], tmp_path / "file" / "run.txt") == 1
 
 
 class FakeRay:

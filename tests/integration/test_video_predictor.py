@@ -213,12 +213,6 @@ def test_the_command_on_videos(actions, tmp_path, capsys) -> None:
     assert len(list((tmp_path / "drawn").rglob("*.*"))) == 3
 
 
-def test_the_page_says_that_it_shows_no_videos(actions, capsys) -> None:
-    pytest.importorskip("gradio", reason="the extra `web` is not installed")
-    assert main(["predict", "--model", str(actions.model), "--web"]) == 1
-    assert "a model of videos" in capsys.readouterr().err
-
-
 def test_weights_may_lie_elsewhere_and_must_be_the_right_ones(actions, tmp_path) -> None:
     model = export(ExportConfig(actions.run, tmp_path / "bare.zsl", weights="none", random_weights=True, no_backbone=True))
     assert model.backbone_weights == {} and (tmp_path / "bare.zsl").stat().st_size < actions.model.stat().st_size / 10

@@ -83,10 +83,8 @@ def test_scores_of_seen_classes_alone_have_no_measures_of_unseen_ones() -> None:
         ({"scores": np.ones(3)}, "the test scores: scores must have the shape"),
         ({"scores": np.full((90, 6), np.nan)}, "finite"),
         ({"labels": np.arange(90)}, "labels must be between 0 and 5"),
-        ({"labels": np.zeros(4)}, "labels must have the shape"),
         ({"labels": ["crow"] * 90}, "crow"),
         ({"unseen": range(6)}, "not all"),
-        ({"unseen": np.zeros(6, dtype=bool)}, "unseen"),
         ({"class_names": NAMES[:5]}, "6 class names"),
     ],
 )

@@ -97,18 +97,17 @@ def read_attribute_table(path: Path, *, classes: Iterable[str] = (), attributes:
     header = table.rows[0][1] if table.rows else []
     if len(table.rows) < 2 or len(header) < 2:
         must = "the table must have a header, a class and an attribute, with commas, semicolons or tabs between cells"
-        got = f"{len(table.rows)} lines" + (f", the first {', '.join(header)!r}" if header else "")
-        raise InputError(
-            must, where=source, got=got, fix="The first column holds the class names, every other one an attribute."
+        got, fix = (
+            f"{len(table.rows)} lines, {', '.join(header)!r}",
+            "The first column holds the class names, others an attribute.",
         )
+        raise InputError(must, where=source, got=got, fix=fix)
     first_line, rows = table.rows[0][0], table.rows[1:]
     _check_header(header, f"{source}, line {first_line}")
     for line, row in rows:
-        if len(row) != len(header):
-            raise _another_length(f"{source}, line {line} ({row[0]!r})", len(row), f"{len(header)} cells, as the header")
-    columns, names = (
-        [from_formula_safe(" ".join(cell.split())) for cell in cells] for cells in (header[1:], (row[0] for _, row in rows))
-    )
+        _check_length(len(row), len(header), f"{source}, line {line} ({row[0]!r})", "cells, as the header")
+    given = header[1:], (row[0] for _, row in rows)
+    columns, names = ([from_formula_safe(" ".join(cell.split())) for cell in cells] for cells in given)
     exchanged = _share(names, attributes) + _share(columns, classes) > _share(names, classes) + _share(columns, attributes)
     kinds = ("attribute", "class") if exchanged else ("class", "attribute")
     known = bool(_share(names, classes)) or not header[0] or bool(CLASS.fullmatch(header[0]))
@@ -132,8 +131,7 @@ def table_from_mapping(rows: Mapping[str, Row], attribute_names: Sequence[str]) 
         where = f"the attributes of {name!r}"
         if not isinstance(row, Mapping):
             cells = list(np.asarray(row, dtype=object).ravel())
-            if len(cells) != len(attribute_names):
-                raise _another_length(where, len(cells), f"{len(attribute_names)} values")
+            _check_length(len(cells), len(attribute_names), where, "values")
             row = dict(zip(attribute_names, cells))
         numbers = {attribute: _value(str(value)) for attribute, value in row.items()}
         for attribute, value in numbers.items():
@@ -151,9 +149,6 @@ def write_attribute_table(path: Path, table: AttributeTable) -> None:
     for name, row in zip(table.class_names, table.values):
         writer.writerow([formula_safe(name), *(f"{value:.10g}" for value in row)])
     write_text(path, stream.getvalue())
-
-
-# ---- names ----------------------------------------------------------------------------------------------------------------
 
 
 def _places(given: Sequence[str], names: Sequence[str], where: str) -> list[int]:
@@ -196,19 +191,21 @@ def _check_names(names: Sequence[object], kind: str, source: str, places: Sequen
         raise InputError(must, where=source, got=examples(twice), fix="Remove or rename the second one.")
 
 
-def _another_length(where: str, n: int, expected: str) -> InputError:
-    return InputError(f"there must be {expected}", where=where, got=n, fix="Fill in or remove cells; quote names with commas.")
-
-
-# ---- from cells to numbers ------------------------------------------------------------------------------------------------
+def _check_length(n: int, expected: int, where: str, what: str) -> None:
+    if n != expected:
+        fix = "Fill in or remove cells; quote names with commas."
+        raise InputError(f"there must be {expected} {what}", where=where, got=n, fix=fix)
 
 
 def _numbers(rows: Rows, header: list[str], delimiter: str, source: str) -> np.ndarray:
     """Return the cells of all rows (C, A) as float64."""
     values = np.empty((len(rows), len(header) - 1))
     percents = np.zeros(values.shape, dtype=bool)
-    if delimiter in ";\t":
-        _check_decimals(rows, source)
+    text = "\n".join("\n".join(cells[1:]) for _, cells in rows) if delimiter in ";\t" else ""
+    comma, point = DECIMAL_COMMA.search(text), POINTED.search(text)
+    if comma and point:  # which may separate thousands
+        fix = "Format the numbers without a separator of thousands, and save the table again."
+        raise InputError("all numbers must have one decimal sign", where=source, got=f"{comma[0]} and {point[0]}", fix=fix)
     known: dict[str, float] = {"": math.nan}  # the cells of a table are few different texts
     for number, (_, (_, *cells)) in enumerate(rows):
         if "_" not in "".join(cells):
@@ -233,15 +230,6 @@ def _numbers(rows: Rows, header: list[str], delimiter: str, source: str) -> np.n
             raise InputError("a column must hold numbers", where=where, got=f"{cells[wrong]!r}, text in every cell", fix=fix)
         raise _no_number(cells[wrong], where)
     return _in_one_unit(values, percents, header, source)
-
-
-def _check_decimals(rows: Rows, source: str) -> None:
-    """Refuse points that may separate thousands in a table with decimal commas: 0,7 and 1.500."""
-    text = "\n".join("\n".join(cells[1:]) for _, cells in rows)
-    comma, point = DECIMAL_COMMA.search(text), POINTED.search(text)
-    if comma and point:
-        fix = "Format the numbers without a separator of thousands, and save the table again."
-        raise InputError("all numbers must have one decimal sign", where=source, got=f"{comma[0]} and {point[0]}", fix=fix)
 
 
 def _in_one_unit(values: np.ndarray, percents: np.ndarray, header: list[str], source: str) -> np.ndarray:

@@ -155,9 +155,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
         if self.seen.shape != (c,) or not self.seen.any():
             raise ValueError("seen must be a mark for each class, of which at least one is seen")
         if self.table.shape != (c, a) or tuple(self.attributes.shape) != (c, a):
-            raise ValueError(
-                f"table and attributes must have a row for each of {c} classes, a column for each of {a} attributes"
-            )
+            raise ValueError(f"table and attributes must have the shape ({c}, {a})")
         expected = self.attribute_scale.apply(self.table, self.class_names, "table")
         if not np.abs(expected - self.attributes.numpy()).max() <= 1e-3:
             raise ValueError("attributes must be those of table on attribute_scale")
@@ -174,8 +172,6 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
             raise ValueError(f"text must have a vector of {a} numbers, not {len(self.text.check_vector)}")
         if self.backbone is not None:
             modality_of(self.backbone.spec).spec.from_json(self.backbone.spec)
-
-    # ---- other classes; each a new model that differs in nothing else -------------------------------------------------------
 
     def with_classes(self, table: AttributeTable) -> Model:
         """Return the model with an unseen class for every row of a table, behind its own classes."""

@@ -305,13 +305,8 @@ def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) 
     n_images = np.bincount(images.labels, minlength=len(table.class_names) + 1)[1:]
     is_seen = (n_images > 0) & ~np.isin(np.arange(len(n_images)), unseen)
     if is_seen.sum() < 2 or is_seen.all():
-        must, got = (
-            "there must be at least 2 seen classes and 1 unseen class",
-            f"{is_seen.sum()} seen and {(~is_seen).sum()} unseen",
-        )
-        fix = "Add rows for classes without images, or keep classes for testing with --unseen NAME ..."
-        fix = "Name classes without images, or classes to keep for testing." if table.source == "--unseen" else fix
-        fix = "Add images of more classes." if is_seen.sum() < 2 else fix
+        must, got = "there must be at least 2 seen classes and 1 unseen class", f"{is_seen.sum()} and {(~is_seen).sum()}"
+        fix = "Add images of more classes, or rows of classes without images, or keep classes for testing with --unseen NAME."
         raise InputError(must, where=f"{images.root} and {table.source}", got=got, fix=fix)
     few = [f"{table.class_names[k]} ({n_images[k]})" for k in np.flatnonzero(is_seen & (n_images < FEWEST))]
     if few:
@@ -323,14 +318,13 @@ def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) 
 
 def _suspicious(table: AttributeTable, scaled: np.ndarray) -> list[str]:
     """Return warnings on what can be right, but seldom is."""
-    warnings, constant = [], np.array(table.attribute_names, dtype=object)[np.ptp(table.values, axis=0) == 0].tolist()
+    warnings = []
+    constant = np.array(table.attribute_names, dtype=object)[np.ptp(table.values, axis=0) == 0].tolist()
     if constant:
         warnings.append(f"{len(constant)} attributes have the same value for all classes: {examples(constant)}.")
     negative = table.values[table.values < 0]
     if len(negative) and (negative == -1).all() and table.values.max() > 1:
-        warnings.append(
-            f"{len(negative)} values are -1, the only negative ones. If they mean that a value is missing, fill them in."
-        )
+        warnings.append(f"{len(negative)} values are -1, the only negative ones. If a value is missing there, fill it in.")
     same: dict[bytes, list[str]] = {}
     for name, row in zip(table.class_names, np.round(scaled, 6)):
         same.setdefault(row.tobytes(), []).append(name)

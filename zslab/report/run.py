@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -44,14 +45,13 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
     plots, training, attention = draw_plots(run, RESULTS), draw_plots(run, TRAINING), draw_attention(run, images)
     plots += [] if attention else draw_plots(run, [partial(photo_plots, images=images)])
     rows = [row for row in result.rows if not row.is_empty]
-    strongest: dict[Row, list[str]] = {}
+    strongest, baselines = defaultdict[Row, list[str]](list), defaultdict[str, list[Row]](list)
     for measure in ("T1", "H"):
         if row := result.strongest_baseline(measure):
-            strongest.setdefault(row, []).append(MEASURES[measure].symbol)
-    baselines: dict[str, list[Row]] = {}
+            strongest[row].append(MEASURES[measure].symbol)
     for row in rows:
         if row.baseline:
-            baselines.setdefault(row.baseline, []).append(row)
+            baselines[row.baseline].append(row)
     content = {
         "result": result,
         "rows": rows,

@@ -16,21 +16,13 @@ FIX = "Restore the file, delete it to do without its plots, or train again with 
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The content of a run folder.
-
-    Attributes:
-        path: the folder.
-        result: of result.json.
-        epochs: the records of the test run.
-        validation_epochs: the records of the validation run; empty if there was none.
-        arrays: of evaluation.npz; empty if the method writes none.
-    """
+    """The content of a run folder."""
 
     path: Path
     result: Result
     epochs: list[EpochRecord]
-    validation_epochs: list[EpochRecord] = field(default_factory=list)
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+    validation_epochs: list[EpochRecord] = field(default_factory=list)  # empty if there was no validation run
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)  # of evaluation.npz; empty if the method writes none
 
 
 def read_run(folder: Path) -> FinishedRun:

@@ -116,12 +116,9 @@ class RunFolder:
                 with plain_disk_errors(self.path):
                     self._clear()
             elif any(path.exists() for path in self._checkpoints) and not resume:
-                raise InputError(
-                    "the folder must not hold an unfinished run",
-                    where=self.path,
-                    got=f"a checkpoint and {len(self.read_metrics())} recorded epochs",
-                    fix="Pass --resume to continue the run or --overwrite to start again.",
-                )
+                fix = "Pass --resume to continue the run or --overwrite to start again."
+                got = f"a checkpoint and {len(self.read_metrics())} recorded epochs"
+                raise InputError("the folder must not hold an unfinished run", where=self.path, got=got, fix=fix)
             self.data = data
             write_json(self.config, config)
             with plain_disk_errors(self.path):

@@ -52,11 +52,7 @@ def read_records(path: Path) -> list[EpochRecord]:
             try:
                 record = msgspec.json.decode(line, type=EpochRecord)
             except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-                raise InputError(
-                    "the line must be the record of an epoch, as training writes it",
-                    where=f"{path}, line {number}",
-                    got=error,
-                    fix="Restore the file, or train again with --overwrite.",
-                ) from None
+                must, fix = "the line must be the record of an epoch", "Restore the file, or train again with --overwrite."
+                raise InputError(must, where=f"{path}, line {number}", got=error, fix=fix) from None
             records[record.epoch] = record
     return [records[epoch] for epoch in sorted(records)]

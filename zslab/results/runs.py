@@ -67,29 +67,17 @@ class Quote(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="quote")
 
 
 class Run(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="run"):
-    """One finished run. Random partitions of the classes are a data set of their own, "CUB (random partitions)".
+    """One finished run. Random partitions of the classes are a data set of their own, "CUB (random partitions)"."""
 
-    Attributes:
-        repeat: flag -> number of the seed, and of the class split or random partition where there are several.
-        rows: those of the result in which something was measured.
-        config: flag -> value.
-        machine: device, processor and versions, for the caption.
-        facts: sizes of features, class descriptions and split, for the caption.
-        seconds: of training and evaluation.
-        fingerprint: digests of the data's content and of its split.
-        notes: what the run noted about itself.
-        path: the run folder; None for a run of a collected file.
-    """
-
-    repeat: dict[RepeatFlag, int]
-    rows: list[Row]
+    repeat: dict[RepeatFlag, int]  # the seed, and the class split or random partition where there are several
+    rows: list[Row]  # in which something was measured
     config: dict[str, Any] = {}
-    machine: str
-    facts: str = ""
-    seconds: float = 0.0
-    fingerprint: dict[str, str] = {}
-    notes: list[str] = []
-    path: Path | None = None
+    machine: str  # device, processor and versions, for the caption
+    facts: str = ""  # sizes of features, class descriptions and split, for the caption
+    seconds: float = 0.0  # of training and evaluation
+    fingerprint: dict[str, str] = {}  # digests of the data's content and of its split
+    notes: list[str] = []  # of the run about itself
+    path: Path | None = None  # None for a run of a collected file
 
     @property
     def repetition(self) -> Repeat:
@@ -112,12 +100,11 @@ def read_runs(paths: Iterable[Path]) -> list[Record]:
     for path in paths:
         found = list(_read(path))
         if not found:
-            raise InputError(
+            must, fix = (
                 "the folder must hold a finished run, with its result.json",
-                where=path,
-                got="none",
-                fix="Check the path, or wait until a run has finished.",
+                "Check the path, or wait for a run to finish.",
             )
+            raise InputError(must, where=path, got="none", fix=fix)
         for run in found:  # a run that is named twice counts once
             key = str(run.path.resolve()) if isinstance(run, Run) and run.path else repr(run)
             runs.setdefault(key, run)

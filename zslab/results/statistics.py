@@ -27,21 +27,16 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
 
 @dataclass(frozen=True)
 class Comparison:
-    """Paired comparison of two variants: `first` minus `second`.
+    """Paired comparison of two variants: `first` minus `second`, over n pairs (with several class splits, over these).
 
-    Attributes:
-        n: number of pairs; with several class splits or partitions, the number of these.
-        difference: mean of the paired differences.
-        interval: 95 % interval of that mean by Student's t; None for fewer than two pairs. (The percentiles of a bootstrap over
-            six pairs cover the true mean in 85 % of the cases.)
-        p: two-sided p of the paired permutation test (random signs); None for fewer than six pairs, of which no test can
-            decide.
+    The interval is that of the mean difference by Student's t; the percentiles of a bootstrap over six pairs cover the true
+    mean in 85 % of the cases. p is two-sided, of the paired permutation test (random signs).
     """
 
     n: int
     difference: float
-    interval: tuple[float, float] | None
-    p: float | None
+    interval: tuple[float, float] | None  # for two pairs or more
+    p: float | None  # for six pairs or more; of fewer no test can decide
 
 
 def summarize(values: list[float]) -> Summary | None:

@@ -27,24 +27,17 @@ WORDS = {"manualSeed": "seed", "split": "split", "partition": "partition"}
 class Variant:
     """Runs that differ in their repetition only.
 
-    Attributes:
-        data: data set, features, class descriptions.
-        name: the method, with the flags that tell it from other variants of the same method. More than `MOST_FLAGS` of them
-            are "settings 1", "settings 2" and so on, which `explanation` resolves.
-        is_baseline: whether it is a baseline, computed by the runs of other variants.
-        rows: repetition -> rule -> row of the result.
-        runs: the runs themselves; empty for a baseline.
-        quotes: results of which only means are known; they fill what the runs lack.
-        explanation: for the caption, empty where the name says it all.
+    The name is that of the method, with the flags that tell it from other variants of the method. More than `MOST_FLAGS` of
+    them are "settings 1", "settings 2" and so on, which `explanation` resolves.
     """
 
     data: Data
     name: str
-    is_baseline: bool = False
+    is_baseline: bool = False  # computed by the runs of other variants
     rows: dict[Repeat, dict[Rule, Row]] = field(default_factory=dict)
-    runs: list[Run] = field(default_factory=list)
-    quotes: list[Quote] = field(default_factory=list)
-    explanation: str = ""
+    runs: list[Run] = field(default_factory=list)  # none of a baseline
+    quotes: list[Quote] = field(default_factory=list)  # results of which only means are known; they fill what the runs lack
+    explanation: str = ""  # for the caption
 
     def values(self, rule: Rule, measure: MeasureKey) -> dict[Repeat, float]:
         """Return repetition -> value, for the repetitions that have it."""
@@ -104,12 +97,9 @@ def _add(variant: Variant, run: Run, rows: Mapping[Rule, Row]) -> None:
     """Add the rows of a run to its variant; a validation run beforehand adds rules to a repetition that is there."""
     merged = variant.rows.setdefault(run.repetition, {})
     if any(rule in merged and _numbers(merged[rule]) != _numbers(row) for rule, row in rows.items()):
-        raise InputError(
-            f"{variant.name} must have one run for each seed and split",
-            where=" and ".join(str(other.path) for other in variant.runs if other.repeat == run.repeat),
-            got=f"different results for {describe_repeat(run.repetition)}",
-            fix="Leave one of the folders out.",
-        )
+        where = " and ".join(str(other.path) for other in variant.runs if other.repeat == run.repeat)
+        must, got = f"{variant.name} must have one run for each seed and split", describe_repeat(run.repetition)
+        raise InputError(must, where=where, got=f"different results for {got}", fix="Leave one of the folders out.")
     merged.update(rows)
 
 

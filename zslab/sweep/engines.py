@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from zslab.errors import InputError, first_line
 from zslab.utils.files import plain_disk_errors
@@ -53,29 +53,11 @@ class EngineFlags:
     """local: processes of this machine in place of Slurm jobs, to try it out"""
 
 
-class Job(Protocol):
-    """A command that an engine has started; submitit's jobs are such."""
-
-    def done(self) -> bool:
-        """Return whether it has ended."""
-
-    def result(self) -> int:
-        """Return the exit status of a job that is done; raise any exception if its worker was lost."""
-
-    def cancel(self) -> object:
-        """Ask the run to save and stop."""
-
-
-class Engine(Protocol):
-    """Starts commands, `slots` at the same time."""
-
-    slots: int
-
-    def __init__(self, flags: EngineFlags):
-        """Prepare to start commands."""
-
-    def submit(self, command: Sequence[str], output: Path | None) -> Job:
-        """Start a command; its output goes to the end of the file `output`, or to the screen for None."""
+# An engine has `slots` and `submit(command, output)`, which starts a command whose output goes to the end of a file, or to the
+# screen for None. Its job has `done()`; `result()`, the exit status, or an exception if the worker was lost; and `cancel()`,
+# which asks the run to save and stop. An engine that cannot start a command, for example since the disk is full, raises an
+# InputError.
+Job, Engine = Any, Any
 
 
 class LocalEngine:
@@ -178,14 +160,13 @@ class SlurmEngine:
     def submit(self, command: Sequence[str], output: Path | None) -> Job:
         """Submit a job."""
         with plain_disk_errors(self._executor.folder):
-            job: Job = self._executor.submit(_Command(), list(command), output)
-            return job
+            return self._executor.submit(_Command(), list(command), output)
 
 
 def start_engine(flags: EngineFlags) -> Engine:
     """Return the engine that the flags ask for."""
     check_at_least(1, flags, "workers")
-    engines: dict[str, type[Engine]] = {"local": LocalEngine, "ray": RayEngine, "slurm": SlurmEngine}
+    engines: dict[str, Any] = {"local": LocalEngine, "ray": RayEngine, "slurm": SlurmEngine}
     return engines[flags.engine](flags)
 
 

@@ -65,9 +65,7 @@ def dataset_folder(dataset: str, dataroot: Path | None, tree: str = "zero-shot-i
     if dataroot is not None:
         return resolve_folder(dataroot) / dataset
     folders = [PROJECT_ROOT / name / "data" for name in (tree, "zero-shot-images", "zero-shot-actions")]
-    existing = [folder for folder in folders if (folder / dataset).is_dir()] or [
-        folder for folder in folders if folder.is_dir()
-    ]
+    existing = sorted((folder for folder in folders if folder.is_dir()), key=lambda folder: not (folder / dataset).is_dir())
     return (existing or [Path("data").resolve()])[0] / dataset
 
 

@@ -117,11 +117,12 @@ def user_path(text: str | Path) -> Path:
 def with_user_paths(config: Config) -> Config:
     """Return a dataclass of flags whose paths, alone or in tuples, went through `user_path`."""
     values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    paths = {name: user_path(value) for name, value in values.items() if isinstance(value, Path)}
-    lists = {
-        name: value for name, value in values.items() if isinstance(value, tuple) and any(isinstance(v, Path) for v in value)
-    }
-    return dataclasses.replace(config, **paths, **{name: tuple(map(user_path, value)) for name, value in lists.items()})
+    for name, value in values.items():
+        if isinstance(value, Path):
+            values[name] = user_path(value)
+        elif isinstance(value, tuple):
+            values[name] = tuple(user_path(each) if isinstance(each, Path) else each for each in value)
+    return dataclasses.replace(config, **values)
 
 
 def make_folder(path: Path) -> None:
@@ -178,9 +179,8 @@ def write_json(path: Path, value: object) -> None:
 
 def read_json(path: Path) -> object:
     """Return the content of a JSON file; one that is missing or no JSON is an InputError."""
-    with readable(
-        path, "the file must exist and hold complete JSON", "Check the path. An unfinished run has no result.", DAMAGE
-    ):
+    fix = "Check the path. An unfinished run has no result."
+    with readable(path, "the file must exist and hold complete JSON", fix, DAMAGE):
         content: object = msgspec.json.decode(path.read_bytes())
     return content
 
@@ -200,9 +200,8 @@ def refuse_existing(*paths: Path, overwrite: bool = False, flag: str = "--overwr
     """Refuse to replace files."""
     existing = next((path for path in paths if os.path.lexists(path)), None)
     if existing is not None and not overwrite:
-        raise InputError(
-            "the output must not exist yet", where=existing, got="a file of that name", fix=f"Pass {flag} to replace it."
-        )
+        fix = f"Pass {flag} to replace it."
+        raise InputError("the output must not exist yet", where=existing, got="a file of that name", fix=fix)
 
 
 def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:

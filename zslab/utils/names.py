@@ -109,31 +109,30 @@ def _groups(names: Iterable[str], spelling: Callable[[str], str]) -> list[list[s
 
 
 def match_names(names: Sequence[str], known: Sequence[str], where: object) -> list[int | None]:
-    """Find names in a list: exactly if possible, otherwise by their normalized spelling."""
-    bare_names, bare_known = without_numbers(names), without_numbers(known)
+    """Return for each name its index in a list of different names, or None: an exact match if possible, else by its spelling.
+
+    `where` is what `names` come from, for messages.
+    """
+    bare = without_numbers(names), without_numbers(known)
     levels: list[tuple[Callable[[str], str], Sequence[str], Sequence[str]]] = [
         (str, names, known),
-        (lambda name: unicodedata.normalize("NFC", name), names, known),
         (normalized, names, known),
-        (normalized, bare_names, bare_known),
-        (_letters_joined, names, known),
-        (_letters_joined, bare_names, bare_known),
+        (normalized, *bare),
+        (_letters_joined, *bare),
     ]
     found: list[int | None] = [None] * len(names)
-    missing = list(range(len(names)))
     for spelling, given, listed in levels:
-        if not missing:
+        if None not in found:
             break
-        places: dict[str, list[int]] = defaultdict(list)
+        places: dict[str, list[int | None]] = defaultdict(list)
         for place, name in enumerate(listed):
             places[spelling(name)].append(place)
-        for number in missing:
-            fitting = places.get(spelling(given[number]), [])
+        for number in [number for number, place in enumerate(found) if place is None]:
+            fitting = places.get(spelling(given[number]), [None])
             if len(fitting) > 1:
-                must = "a name must fit one class, not " + examples([known[place] for place in fitting])
+                must = "a name must fit one class, not " + examples([known[place] for place in fitting if place is not None])
                 raise InputError(must, where=where, got=repr(names[number]), fix="Write the name as the list has it.")
-            found[number] = fitting[0] if fitting else None
-        missing = [number for number in missing if found[number] is None]
+            found[number] = fitting[0]
     return found
 
 
@@ -144,12 +143,8 @@ def find_names(
     found = match_names(names, known, where)
     unknown = [name for name, index in zip(names, found) if index is None]
     if unknown:
-        raise InputError(
-            f"every name must be that of a {what}, such as {examples(known, 3)}",
-            where=where,
-            got=examples(unknown),
-            fix=did_you_mean(unknown[0], known) + fix,
-        )
+        must, fix = f"every name must be that of a {what}, such as {examples(known, 3)}", did_you_mean(unknown[0], known) + fix
+        raise InputError(must, where=where, got=examples(unknown), fix=fix)
     twice = [names[place] for place, index in enumerate(found) if index in found[:place]]
     if twice:
         raise InputError(f"a {what} must be named once", where=where, got=examples(twice), fix="Remove the repetition.")

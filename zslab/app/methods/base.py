@@ -149,8 +149,6 @@ class Served(ABC):
         """Return a method whose classes may be changed without changing this one's; the networks are shared."""
         return copy.copy(self)
 
-    # ---- what all methods do with their weights ---------------------------------------------------------------------------
-
     def take(self, expected: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
         """Return the tensors "<prefix><name>" of the model by name, on the device; `expected` has their shapes and types."""
         taken = {}

@@ -68,20 +68,9 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
     @classmethod
     def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
         """See `Served.of_run`."""
-        served = (*SERVED, *HEADS, "detector")
-        return msgspec.structs.replace(
-            with_samples(model, dataset, run.max_seen_per_class),
-            settings=msgspec.to_builtins(cls._settings_of(run)),
-            weights={k: v for k, v in run.tensors.items() if k.split(".")[0] in served and not k.endswith(".classes")},
-        )
-
-    @classmethod
-    def _settings_of(cls, run: RunParts) -> Settings:
-        """Return the settings of a run: from its flags and the sizes of its networks."""
-        tensors, config = run.tensors, run.config
+        tensors, config, threshold = run.tensors, run.config, run.gate_threshold
         hidden_dim, feature_dim = tensors["decoder.hidden.weight"].shape
-        threshold = run.gate_threshold
-        return cls.Settings(
+        settings = cls.Settings(
             feature_dim=feature_dim,
             hidden_dim=hidden_dim,
             latent_dim=tensors["generator.hidden.weight"].shape[1] - len(tensors["decoder.attributes.bias"]),
@@ -94,6 +83,12 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
             head_epochs=config["classifier_epochs"],
             head_batch_size=config["syn_num"],
             gate=None if threshold is None else Gate(config["ood_threshold"], config["ood_hidden"], threshold),
+        )
+        served = (*SERVED, *HEADS, "detector")
+        return msgspec.structs.replace(
+            with_samples(model, dataset, run.max_seen_per_class),
+            settings=msgspec.to_builtins(settings),
+            weights={k: v for k, v in tensors.items() if k.split(".")[0] in served and not k.endswith(".classes")},
         )
 
     def build(self, model: Model) -> None:
@@ -113,16 +108,14 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
         over = {"zsl_head": indices_of(~seen)}
         if s.gate or "gzsl_head.weight" in self.weights:
             over |= {"seen_head": indices_of(seen)} if s.gate else {"gzsl_head": torch.arange(len(seen))}
-        self.base_heads = {name: self._head(name, classes.to(self.device)) for name, classes in over.items()}
+        self.base_heads = {}
+        for name, classes in over.items():
+            expected = {"weight": torch.empty(len(classes), self.width, device="meta"), "bias": torch.empty(len(classes))}
+            self.base_heads[name] = self._head(**self.take(expected, f"{name}."), classes=classes.to(self.device))
         self.generalized = len(self.base_heads) > 1
         self.detector = self._detector(int(seen.sum())) if s.gate else None
 
-    def _head(self, name: str, classes: Tensor) -> SoftmaxHead:
-        """Return a head of the model file over some classes."""
-        expected = {"weight": torch.empty(len(classes), self.width, device="meta"), "bias": torch.empty(len(classes))}
-        return self._with_rows(**self.take(expected, f"{name}."), classes=classes)
-
-    def _with_rows(self, **state: Tensor) -> SoftmaxHead:
+    def _head(self, **state: Tensor) -> SoftmaxHead:
         head = replace(self.head_settings)
         head.load_state_dict(state)
         return head
@@ -159,8 +152,6 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
     def transformed(self, features: Tensor) -> Tensor:
         """Return what heads classify (n, width) of scaled features (n, D)."""
         return transform(self.networks.decoder, features) if self.settings.transform else features
-
-    # ---- new classes ----------------------------------------------------------------------------------------------------
 
     def check_classes(self, model: Model) -> None:
         """Check that new rows can be trained against the seen classes."""
@@ -212,7 +203,8 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
         features = [torch.empty(0, self.width, device=self.device)]
         for number in classes.tolist():
             name, row = self.model.class_names[number], self.model.attributes[number]
-            generator = stream(SEED, REFIT, _digest(name, row), self.device)
+            digest = hashlib.sha256(name.encode() + row.numpy().tobytes()).digest()
+            generator = stream(SEED, REFIT, int.from_bytes(digest[:6], "big"), self.device)
             one = torch.tensor([number], device=self.device)
             features.append(self.transformed(self.synthesize(one, self.settings.n_synthetic, generator)))
         return torch.cat(features), classes.repeat_interleave(self.settings.n_synthetic)
@@ -223,15 +215,10 @@ class TfvaeganServed(Served, names=["tfvaegan"]):
         places = {self.base.class_names[k]: row for row, k in enumerate(base.classes_.tolist())}
         old = classes[~torch.isin(classes, new)]
         rows = torch.tensor([places[self.model.class_names[k]] for k in old.tolist()], dtype=torch.int64, device=self.device)
-        head = self._with_rows(weight=base.weight_[rows], bias=base.bias_[rows], classes=old)
+        head = self._head(weight=base.weight_[rows], bias=base.bias_[rows], classes=old)
         return head.extended(x, labels, new, stream(SEED, REFIT, device=self.device)) if len(new) else head
 
 
 def indices_of(mask: object) -> Tensor:
     """Return the indices (k,) where a NumPy mask is true."""
     return torch.as_tensor(mask).nonzero().flatten()
-
-
-def _digest(name: str, attributes: Tensor) -> int:
-    """Return a number for a class that depends on its name and attributes alone."""
-    return int.from_bytes(hashlib.sha256(name.encode() + attributes.numpy().tobytes()).digest()[:6], "big")

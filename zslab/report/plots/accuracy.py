@@ -114,7 +114,10 @@ def curve_plots(run: FinishedRun) -> Iterator[Plot]:
     axes = figure.add_subplot()
     tops = [max([curve[:, side].max() for _, curve in curves] + [point[2 - side] for point in points]) for side in (1, 0)]
     limit_u, limit_s = (min(102.0, 1.06 * max(top, 1.0)) for top in tops)
-    _draw_harmonic_lines(axes, limit_u, limit_s)
+    u, s = np.meshgrid(np.linspace(0.1, limit_u, 200), np.linspace(0.1, limit_s, 200))
+    if levels := range(10, int(2 * limit_u * limit_s / (limit_u + limit_s)), 10):
+        lines = axes.contour(u, s, 2 * u * s / (u + s), levels, colors=GRID, linewidths=0.9, zorder=1)
+        axes.clabel(lines, fmt="H %d", fontsize=7.5, colors=MUTED)
     for curve in others:
         axes.plot(curve[:, 1], curve[:, 0], color=MUTED, linewidth=0.8, alpha=0.6)
     handles = []
@@ -163,21 +166,6 @@ def _draw_point(axes: Axes, row: Row, u: float, s: float) -> None:
     mark.set(zorder=5, clip_on=False, markeredgecolor=edge, markeredgewidth=width)
     place: Style = {"xytext": (6, 4), "textcoords": "offset points", "fontsize": 8, "color": color, "zorder": 6}
     axes.annotate(percent(row.H), (u, s), **place)
-
-
-def _draw_harmonic_lines(axes: Axes, limit_u: float, limit_s: float) -> None:
-    """Draw lines of equal H, 10 % apart."""
-    highest = 2 * limit_u * limit_s / (limit_u + limit_s)
-    for h in range(10, 100, 10):
-        if h >= highest:
-            break
-        u = np.linspace(h / 2 + 0.01, limit_u, 400)
-        s = h * u / (2 * u - h)
-        inside = s <= limit_s
-        axes.plot(u[inside], s[inside], color=GRID, linewidth=0.9, zorder=1)
-        # Labeled at the right edge: operating points stand near the middle of the lines.
-        place: Style = {"xytext": (-3, 2), "textcoords": "offset points", "ha": "right"}
-        axes.annotate(f"H {h}", (limit_u, s[-1]), fontsize=7.5, color=MUTED, **place)
 
 
 _NAMES = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -28,9 +27,6 @@ def shown_model(run: FinishedRun) -> Rule | None:
     return next((rule for rule in rules if {f"{rule}_zsl_confusion", f"{rule}_gzsl_confusion"} & run.arrays.keys()), None)
 
 
-# Each class ------------------------------------------------------------------------------------------------------------
-
-
 def per_class_plots(run: FinishedRun) -> Iterator[Plot]:
     """Draw the accuracy of each class as a bar; of many classes the lowest and highest unseen ones."""
     rule, unseen, names = shown_model(run), run.result.data.unseen_classes, class_names(run)
@@ -41,9 +37,8 @@ def per_class_plots(run: FinishedRun) -> Iterator[Plot]:
         return
     ordered = sorted(accuracy, key=lambda index: (index not in unseen, accuracy[index]))
     groups = {"unseen": [k for k in ordered if k in unseen], "seen": [k for k in ordered if k not in unseen]}
-    caption = (
-        f"Accuracy of each class when predicting among {'all' if gzsl is not None else 'unseen'} classes ({RULES[rule]}). "
-    )
+    among = "all" if gzsl is not None else "unseen"
+    caption = f"Accuracy of each class when predicting among {among} classes ({RULES[rule]}). "
     if len(ordered) > _MAX_BARS:
         kind, group = next((kind, group) for kind, group in groups.items() if group)
         ordered = group if len(group) <= 2 * _EXTREMES else group[:_EXTREMES] + group[-_EXTREMES:]
@@ -80,9 +75,6 @@ def _present(pairs: Iterable[tuple[int, float]]) -> dict[int, float]:
     return {index: float(value) for index, value in pairs if not np.isnan(value)}
 
 
-# Confusion -------------------------------------------------------------------------------------------------------------
-
-
 def confusion_plots(run: FinishedRun) -> Iterator[Plot]:
     """Draw the confusion among unseen classes and among all classes."""
     seen, unseen, rule = run.result.data.seen_classes, run.result.data.unseen_classes, shown_model(run)
@@ -101,13 +93,9 @@ def confusion_plots(run: FinishedRun) -> Iterator[Plot]:
 
 
 def _confusion(run: FinishedRun, counts: np.ndarray, classes: list[int], boundary: int | None = None) -> tuple[Figure, str]:
-    """Draw a confusion matrix and describe it.
+    """Draw a confusion matrix (C, C) with true classes as rows, in the order of `classes`, and describe it.
 
-    Args:
-        run: for the names of its classes.
-        counts: (C, C) samples; rows are true classes.
-        classes: the C classes in the order of the matrix.
-        boundary: how many seen classes come before the unseen ones, where both are shown.
+    `boundary` classes before the others are seen, where both kinds are shown.
     """
     counts = counts.astype(float)
     share = 100 * counts / np.maximum(counts.sum(1, keepdims=True), 1)
@@ -120,7 +108,11 @@ def _confusion(run: FinishedRun, counts: np.ndarray, classes: list[int], boundar
     hide_axes(axes, GRID)
     axes.tick_params(length=0)
     if size <= _MAX_NAMED:
-        _name_classes(axes, names)
+        few = size <= 16
+        axes.set_yticks(range(size), names, fontsize=8.5 if few else 6.5)
+        axes.set_xticks(range(size), names, fontsize=8.5 if few else 6.5, rotation=45 if few else 90)
+        for label in axes.get_xticklabels() if few else ():
+            label.set(ha="right", rotation_mode="anchor")
     elif boundary is not None:
         middles = [(boundary - 1) / 2, (boundary + size - 1) / 2]
         groups = [f"{boundary} seen", f"{size - boundary} unseen"]
@@ -145,14 +137,3 @@ def _confusion(run: FinishedRun, counts: np.ndarray, classes: list[int], boundar
         f"most frequent confusion {names[row]} taken for {names[column]}, {wrong[row, column]:.0f} percent."
     )
     return figure, alt
-
-
-def _name_classes(axes: Axes, names: list[str]) -> None:
-    """Label both axes of a matrix; many classes get smaller, upright labels."""
-    few = len(names) <= 16
-    size = 8.5 if few else 6.5
-    axes.set_xticks(range(len(names)), names, rotation=45 if few else 90, fontsize=size)
-    axes.set_yticks(range(len(names)), names, fontsize=size)
-    if few:
-        for label in axes.get_xticklabels():
-            label.set(ha="right", rotation_mode="anchor")
