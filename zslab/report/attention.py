@@ -56,8 +56,9 @@ class Pointing(msgspec.Struct):
 
 def draw_attention(run: FinishedRun, images: Path | None = None) -> list[Plot]:
     """Draw the attention maps of a run; nothing for runs without them."""
-    with matplotlib.rc_context(STYLE):
-        return list(_image_plots(run, images))
+    path, must = run.path / "attention.npz", "the file must hold the attention maps of the run"
+    with matplotlib.rc_context(STYLE), readable(path, must, FIX, (LookupError, ValueError, TypeError)):
+        return list(_image_plots(run, read_arrays(path, FIX), images)) if path.exists() else []
 
 
 def attribute_name(name: str) -> str:
@@ -83,12 +84,9 @@ def pointing_tables(run: FinishedRun) -> dict[str, list[list[object]]]:
     }
 
 
-def _image_plots(run: FinishedRun, images: Path | None) -> Iterator[Plot]:
+def _image_plots(run: FinishedRun, arrays: dict[str, np.ndarray], images: Path | None) -> Iterator[Plot]:
     """Draw the images, a few in each figure, with their attention maps."""
-    path = run.path / "attention.npz"
-    if not path.exists():
-        return
-    arrays, names = _read(path, len(run.result.data.class_names)), class_names(run)
+    names = class_names(run)
     root = Path(str(arrays["image_root"])) if images is None else Path(images)
     photos = [_open(root / str(file), float(arrays["crop"])) for file in arrays["images"]]
     attributes = [attribute_name(str(name)) for name in arrays["attribute_names"]]
@@ -168,23 +166,6 @@ def _open(path: Path, crop: float = 0) -> np.ndarray | None:
             return np.asarray(image.convert("RGB").resize((PIXELS, PIXELS), Image.Resampling.BICUBIC, box))
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
-
-
-def _read(path: Path, n_classes: int) -> dict[str, np.ndarray]:
-    """Return the arrays of attention.npz after checking that their shapes and values fit."""
-    arrays = read_arrays(path, FIX)
-    with readable(path, "the file must hold the attention maps of the run", FIX):
-        n, t = arrays["attributes"].shape
-        shapes = {"true": (n,), "predicted": (n,), "contributions": (n, t), "images": (n,), "crop": ()}
-        wrong = [key for key, shape in shapes.items() if arrays[key].shape != shape]
-        maps = arrays["maps"]
-        if wrong or maps.ndim != 4 or maps.shape[:2] != (n, t) or not (maps.max((2, 3)) > 0).all():
-            raise ValueError(f"shapes that do not fit: {', '.join(wrong) or 'maps'}")
-        for key, end in (("true", n_classes), ("predicted", n_classes), ("attributes", len(arrays["attribute_names"]))):
-            if arrays[key].dtype.kind not in "iu" or arrays[key].min(initial=0) < 0 or arrays[key].max(initial=0) >= end:
-                raise ValueError(f"{key} out of range")
-        str(arrays["row"]), str(arrays["image_root"]), float(arrays["crop"])
-    return arrays
 
 
 def photo_plots(run: FinishedRun, images: Path | None) -> Iterator[Plot]:
