@@ -175,16 +175,17 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
 
     def with_classes(self, table: AttributeTable) -> Model:
         """Return the model with an unseen class for every row of a table, behind its own classes."""
-        if same := [place for place in match_names(table.class_names, self.class_names, table.source) if place is not None]:
-            got, fix = examples([self.class_names[place] for place in same]), "Change that class's attributes, or rename one."
-            raise InputError("a new class must have a new name", where=table.source, got=got, fix=fix)
+        found = match_names(table.class_names, self.class_names, table.source)
+        if same := [self.class_names[place] for place in found if place is not None]:
+            fix = "Change that class's attributes, or rename one."
+            raise InputError("a new class must have a new name", where=table.source, got=examples(same), fix=fix)
         values = table.columns(self.attribute_names)
         return msgspec.structs.replace(
             self,
             class_names=[*self.class_names, *table.class_names],
             seen=np.concatenate([self.seen, np.zeros(len(values), dtype=bool)]),
             table=np.concatenate([self.table, values]),
-            attributes=torch.cat([self.attributes, self._unit_rows(values, table)]),
+            attributes=torch.cat([self.attributes, self._unit(values, table)]),
         )
 
     def with_attributes(self, table: AttributeTable) -> Model:
@@ -192,7 +193,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
         places = find_names(table.class_names, self.class_names, table.source, fix="Add it as a new class.")
         values, attributes = self.table.copy(), self.attributes.clone()
         values[places] = table.columns(self.attribute_names)
-        attributes[places] = self._unit_rows(values[places], table)
+        attributes[places] = self._unit(values[places], table)
         return msgspec.structs.replace(self, table=values, attributes=attributes)
 
     def without_class(self, name: str) -> Model:
@@ -234,7 +235,7 @@ class Model(Struct, frozen=True, kw_only=True, eq=False):
             if row[i := int(row.argmax())] > 1
         ]
 
-    def _unit_rows(self, values: np.ndarray, table: AttributeTable) -> Tensor:
+    def _unit(self, values: np.ndarray, table: AttributeTable) -> Tensor:
         return torch.from_numpy(self.attribute_scale.apply(values, table.class_names, table.source))
 
 
@@ -243,14 +244,14 @@ def write_model(path: Path, model: Model) -> None:
     fields, tensors = msgspec.structs.asdict(model), {}
     for name, dtype in ARRAYS.items():
         field, _, part = name.partition(".")
-        if fields[field] is not None:
-            tensors[name] = torch.as_tensor(getattr(fields[field], part) if part else fields[field], dtype=dtype)
+        if (value := fields[field]) is not None:
+            tensors[name] = torch.as_tensor(getattr(value, part) if part else value, dtype=dtype)
     tensors |= {f"{group}.{name}": value for group in GROUPS for name, value in fields[group].items()}
     # A copy of each: safetensors refuses tensors that share memory.
     tensors = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-    arrays = {name.partition(".")[0] for name in ARRAYS}
-    texts = {name: value for name, value in fields.items() if name not in arrays and name not in GROUPS}
-    header = json.loads(json.dumps({"format_version": FORMAT_VERSION} | msgspec.to_builtins(texts), allow_nan=False))
+    apart = {*GROUPS, *(name.partition(".")[0] for name in ARRAYS)}
+    texts = msgspec.to_builtins({name: value for name, value in fields.items() if name not in apart})
+    header = json.loads(json.dumps({"format_version": FORMAT_VERSION} | texts, allow_nan=False))
     text = json.dumps(header | {"digest": content_digest(header, tensors)})
     with atomic_path(Path(path)) as temporary:
         temporary.write_bytes(save(tensors, {KEY: text}))

@@ -318,17 +318,12 @@ def _seen_classes(images: Images, table: AttributeTable, unseen: Sequence[int]) 
 
 def _suspicious(table: AttributeTable, scaled: np.ndarray) -> list[str]:
     """Return warnings on what can be right, but seldom is."""
-    warnings = []
-    constant = np.array(table.attribute_names, dtype=object)[np.ptp(table.values, axis=0) == 0].tolist()
-    if constant:
-        warnings.append(f"{len(constant)} attributes have the same value for all classes: {examples(constant)}.")
-    negative = table.values[table.values < 0]
+    warnings, negative = [], table.values[table.values < 0]
     if len(negative) and (negative == -1).all() and table.values.max() > 1:
         warnings.append(f"{len(negative)} values are -1, the only negative ones. If a value is missing there, fill it in.")
     same: dict[bytes, list[str]] = {}
     for name, row in zip(table.class_names, np.round(scaled, 6)):
         same.setdefault(row.tobytes(), []).append(name)
-    twins = [" = ".join(names) for names in same.values() if len(names) > 1]
-    if twins:
+    if twins := [" = ".join(names) for names in same.values() if len(names) > 1]:
         warnings.append(f"classes with the same attributes cannot be told apart by them: {examples(twins)}.")
     return warnings

@@ -138,14 +138,8 @@ def _predict(predictor: Predictor, config: PredictConfig) -> int:
     """Predict all files, write the outputs, and return the exit status."""
     modality = predictor.modality
     paths = modality.find(config.files)
-    predictions = predictor.predict(
-        paths,
-        batch_size=config.batch_size,
-        unseen_only=config.zsl,
-        calibration=config.calibration,
-        top=config.top,
-        attributes=config.attributes,
-    )
+    shown = {"top": config.top, "attributes": config.attributes, "batch_size": config.batch_size}
+    predictions = predictor.predict(paths, unseen_only=config.zsl, calibration=config.calibration, **shown)
     errors: list[str] = []
     with ExitStack() as stack:
         writers: list[Callable[[Prediction], None]] = []

@@ -13,7 +13,6 @@ import copy
 import io
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -75,14 +74,14 @@ class Predictor:
         weights: str | Path | None = None,
         text_source: str | None = None,
         where: object = "the model",
-    ):
-        """Args as for `load`; `where` names the model in messages."""
+    ):  # as for `load`; `where` names the model in messages
         self.model, self.where, self.device = model, where, resolve_device(device)
         self._method = build_method(model, where, self.device)
         self._stale = False  # whether classes have changed since the method took them over
         self._weights, self._text_source = weights, text_source
         self._backbone: Backbone | None = None
         self._encode: Encode | None = None
+        self._train: np.ndarray | None = None  # features (n, D) of training samples, not scaled
 
     @classmethod
     def load(
@@ -117,8 +116,6 @@ class Predictor:
         twin = copy.copy(self)
         twin._method = self._method.copy()
         return twin
-
-    # ---- what it knows ------------------------------------------------------------------------------------------------
 
     @property
     def classes_(self) -> list[str]:
@@ -174,8 +171,6 @@ class Predictor:
             self._backbone = about.load(source, self._weights or self.where, device=self.device)
         return self._backbone
 
-    # ---- features ---------------------------------------------------------------------------------------------------
-
     def decision_function(
         self, features: np.ndarray, *, unseen_only: bool = False, calibration: float | None = None
     ) -> np.ndarray:
@@ -193,8 +188,7 @@ class Predictor:
     def predict_proba(self, features: np.ndarray, *, unseen_only: bool = False, calibration: float | None = None) -> np.ndarray:
         """Return probabilities (n, C) of features (n, *feature_shape), columns as `classes_`; see `decision_function`."""
         scores = torch.from_numpy(self.decision_function(features, unseen_only=unseen_only, calibration=calibration))
-        probabilities: np.ndarray = (scores / self.model.calibration.temperature).softmax(dim=1).numpy()
-        return probabilities
+        return np.asarray((scores / self.model.calibration.temperature).softmax(dim=1))
 
     def outputs(self, features: np.ndarray, unseen_only: bool | None = None) -> Iterator[Output]:
         """Yield what the method says of features (n, *feature_shape), a part of them at a time."""
@@ -211,8 +205,7 @@ class Predictor:
     def transformed(self, features: np.ndarray) -> np.ndarray:
         """Return what the method's heads classify in place of features (n, D)."""
         self._update()
-        inputs: np.ndarray = self._method.transformed(self._scaled(features)).cpu().numpy()
-        return inputs
+        return np.asarray(self._method.transformed(self._scaled(features)).cpu())
 
     def synthesize(self, classes: Sequence[str] | None = None, n: int = 100, seed: int = 0) -> tuple[np.ndarray, list[str]]:
         """Return synthesized features (k * n, D) as the backbone gives them, and the class of each.
@@ -226,28 +219,21 @@ class Predictor:
             InputError: a class is not in the model, or its method generates no features.
         """
         self._update()
-        unseen = [name for name, seen in zip(self.classes_, self.seen_) if not seen]
-        places = find_names(unseen if classes is None else classes, self.classes_, "classes")
+        unseen = np.flatnonzero(~self.seen_).tolist()
+        places = unseen if classes is None else find_names(classes, self.classes_, "classes")
         generator = torch.Generator(self.device).manual_seed(seed)
         made = self._method.synthesize(torch.tensor(places, device=self.device), n, generator).cpu().numpy()
         features = made if self.model.scaling is None else self.model.scaling.inverse(made)
         return features, [self.classes_[place] for place in places for _ in range(n)]
 
     def familiarity(self, features: np.ndarray) -> np.ndarray | None:
-        """Return how like the training samples features (n, D) are, to be compared with `model.familiarity.threshold`.
-
-        None where the model cannot tell.
-        """
+        """Return how like the training samples features (n, D) are, for `model.familiarity.threshold`, or None if unknown."""
         model = self.model
         if model.familiarity is None or model.train is None or model.scaling is None:
             return None
-        return likeness(np.asarray(features), self._train_features, model.familiarity.neighbors)
-
-    @cached_property
-    def _train_features(self) -> np.ndarray:
-        """The stored training features (n, D), not scaled."""
-        assert self.model.scaling is not None
-        return self.model.scaling.inverse(self.model.train.features[:].numpy())
+        if self._train is None:
+            self._train = model.scaling.inverse(model.train.features[:].numpy())
+        return likeness(np.asarray(features), self._train, model.familiarity.neighbors)
 
     def scores(self, output: Output, unseen_only: bool, calibration: float | None) -> Tensor:
         """Return (n, C) class scores; NaN, of a model whose finite numbers have products that are not, is refused."""
@@ -267,8 +253,6 @@ class Predictor:
             must = "the model must have a head over all classes"
             fix = "Ask for unseen classes only (--zsl), or train with --gzsl."
             raise InputError(must, where=self.where, got="one over unseen classes only", fix=fix)
-
-    # ---- images and videos ------------------------------------------------------------------------------------------
 
     def predict(
         self,
@@ -332,8 +316,6 @@ class Predictor:
                 yield from (outcome or next(found) for outcome in outcomes)
 
         return predictions()
-
-    # ---- new classes --------------------------------------------------------------------------------------------------
 
     def add_class(self, name: str, attributes: Row) -> Predictor:
         """Add an unseen class, known by its attributes alone, and return self.
@@ -405,16 +387,11 @@ class Predictor:
             self._stale = False
 
 
-# ---- what people hand to `predict`, one by one --------------------------------------------------------------------------
-
-
 def sources(images: ImageInput | Iterable[ImageInput], modality: Modality) -> Iterator[tuple[str, Source]]:
-    """Yield every image or video with its name; folders, and batches of arrays or tensors, are opened up.
+    """Yield every image or video of an input or a stream with its name; folders and batches are opened up.
 
-    Args:
-        images: one input or a possibly endless stream of them. Arrays are (h, w), (h, w, channels) or a batch
-            (n, h, w, channels). Tensors are (channels, h, w) or a batch (n, channels, h, w). Floats lie in 0 ... 1.
-        modality: how folders are searched.
+    Arrays are (h, w), (h, w, channels) or (n, h, w, channels), tensors (channels, h, w) or (n, channels, h, w). Floats lie
+    in 0 ... 1.
     """
     is_one = isinstance(images, str | Path | bytes | Image.Image | np.ndarray | Tensor) or hasattr(images, "read")
     number = 0

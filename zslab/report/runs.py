@@ -17,10 +17,10 @@ from zslab.report.style import CLASS_COLORS, INK, STYLE
 from zslab.results.names import MEASURES, QUOTABLE, RULES, MeasureKey, Rule
 from zslab.results.record import read_records
 from zslab.results.render import make_tables, markdown
+from zslab.results.result import compared
 from zslab.results.runs import Run, read_runs, save_runs
 from zslab.results.statistics import Summary
 from zslab.results.table import Variant, build_variants, changed_data, describe_repeat
-from zslab.results.text import percent
 from zslab.utils.files import write_text
 
 DRAWN: tuple[MeasureKey, ...] = ("T1", "H")
@@ -63,11 +63,7 @@ def _verdict(variants: Sequence[Variant]) -> Iterator[str]:
         others = [(v.name, s.mean) for v in variants if v.is_baseline and (s := _of_baseline(v, measure))]
         if own and others:
             best = max(others, key=lambda other: other[1])
-            difference = 100 * (own[1] - best[1])
-            yield (
-                f"{measure} ({own[0]}) is {percent(own[1])} in the mean, {abs(difference):.1f} points "
-                f"{'above' if difference > 0 else 'below'} the strongest baseline, {best[0]} ({percent(best[1])})."
-            )
+            yield compared(f"{measure} ({own[0]}) is", best[0], own[1], best[1], " in the mean")
 
 
 def _of_baseline(variant: Variant, measure: MeasureKey) -> Summary | None:

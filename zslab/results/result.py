@@ -113,23 +113,22 @@ class Outcome(msgspec.Struct, kw_only=True):
 
     @property
     def verdict(self) -> list[str]:
-        """The method against the strongest baseline, a sentence each for T1 and H; none without baselines.
-
-        The method's row is the best founded that has the measure, see `QUOTABLE`.
-        """
+        """The method, by the best founded rule, against the strongest baseline: a sentence each for T1 and H, if known."""
         sentences = []
         measures: tuple[MeasureKey, ...] = ("T1", "H")
         for measure in measures:
             own = next((row for rule in QUOTABLE if (row := self.row(rule)) and row.value(measure) is not None), None)
             best = self.strongest_baseline(measure)
             if own is not None and best is not None:
-                ours, theirs = (100 * (row.value(measure) or 0.0) for row in (own, best))
-                side = "above" if ours > theirs else "below"
-                sentences.append(
-                    f"{measure} ({own.title}) is {ours:.1f}, {abs(ours - theirs):.1f} points {side} the strongest baseline, "
-                    f"{best.title} ({theirs:.1f})."
-                )
+                values = (row.value(measure) or 0.0 for row in (own, best))
+                sentences.append(compared(f"{measure} ({own.title}) is", best.title, *values))
         return sentences
+
+
+def compared(what: str, baseline: str, ours: float, theirs: float, how: str = "") -> str:
+    """Return a sentence on a share beside that of the strongest baseline."""
+    side, gap = "above" if ours > theirs else "below", 100 * abs(ours - theirs)
+    return f"{what} {100 * ours:.1f}{how}, {gap:.1f} points {side} the strongest baseline, {baseline} ({100 * theirs:.1f})."
 
 
 class Result(Outcome, kw_only=True):
