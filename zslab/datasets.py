@@ -25,21 +25,13 @@ TOY = "TOY"  # the data set that is rendered where it is asked for
 
 @dataclass(frozen=True)
 class DataSource(ABC):
-    """What is known of a run's data beside the folder that holds all data sets.
+    """What is known of a run's data beside the folder that holds all data sets."""
 
-    Attributes:
-        kind: the name of the source in result.json.
-        dataset: the folder of the data set.
-        image_embedding: the file of features or region maps, without its suffix.
-        class_embedding: which class vectors.
-        partition: number of a random partition of the classes, which replaces the split of the files.
-    """
-
-    kind: ClassVar[str]
-    dataset: str
-    image_embedding: str
-    class_embedding: str
-    partition: int | None = field(default=None, kw_only=True)
+    kind: ClassVar[str]  # the name of the source in result.json
+    dataset: str  # its folder
+    image_embedding: str  # the file of features or region maps, without its suffix
+    class_embedding: str  # which class vectors
+    partition: int | None = field(default=None, kw_only=True)  # number of a random one, which replaces the split of the files
 
     @abstractmethod
     def open(self, dataroot: Path, cache: Path) -> Dataset:
@@ -116,9 +108,7 @@ class ActionSource(DataSource):
 class RegionSource(DataSource):
     """Region maps for DAZLE; see `zslab.data.region_dataset.read_region_maps` for the options.
 
-    Attributes:
-        splits: a split file to read instead of the region file's lists; it and `word_vectors` lie beside the region file
-            unless they are absolute.
+    A split file in place of the region file's lists, and word vectors, lie beside the region file unless they are absolute.
     """
 
     kind: ClassVar[str] = "regions"

@@ -132,8 +132,6 @@ def test_images_are_chosen_evenly() -> None:
     assert len(set(evenly_chosen(np.arange(50) // 5, 12).tolist())) == 12
 
 
-# A data set with parts ------------------------------------------------------------------------------------------------
-
 NAMES = ["has_head_color::red", "has_head_color::blue", "has_tail_color::red", "migrates"]
 HEAD, TAIL = (0, 0, 10, 10), (20, 10, 40, 20)  # pixels of images 40 x 20: head in cell (0, 0), tail in (1, 2) and (1, 3)
 
@@ -318,9 +316,6 @@ def test_only_what_a_backbone_sees_counts(tmp_path) -> None:
     assert coverage(half[1], (2, 2)).tolist() == [[0, 0], [0, 1]]
     assert crop_of(None) == 1 and crop_of('{"spec": {"name": "descriptor"}}') == 0
     assert crop_of('{"spec": {"name": "resnet50", "resize": 256, "crop": 224}}') == 0.875
-
-
-# The report -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -56,19 +56,8 @@ def test_scikit_learn_finds_nothing_but_what_is_listed(name: str) -> None:
 
 
 def test_the_estimator_has_the_digits_of_a_run(images, tiny) -> None:
-    config = replace(
-        tfvaegan(),
-        dataset="TINY",
-        dataroot=tiny,
-        output=tiny / "runs",
-        ngh=8,
-        ndh=8,
-        nepoch=2,
-        batch_size=10,
-        critic_iter=2,
-        syn_num=5,
-        classifier_epochs=3,
-    )
+    small = dict(ngh=8, ndh=8, nepoch=2, batch_size=10, critic_iter=2, syn_num=5, classifier_epochs=3)
+    config = replace(tfvaegan(), dataset="TINY", dataroot=tiny, output=tiny / "runs", **small)
     assert train(config, images.train_tfvaegan_inductive.METHOD) == 0
     stored = load_file(run_folder(config).path / "model_last.safetensors")
     data, vectors = read_xlsa17(tiny, "TINY", "res101", "att"), tiny_arrays()["att"].T
@@ -88,17 +77,8 @@ def test_the_estimator_has_the_digits_of_a_run(images, tiny) -> None:
 def test_unseen_classes_are_recognized(tmp_path) -> None:
     """Chance is 2 % among all 50 classes and 10 % among the 10 unseen ones."""
     x, labels, vectors, seen = made()
-    flags = dict(
-        lr=5e-3,
-        dec_lr=5e-3,
-        feed_lr=1e-4,
-        recons_weight=0.1,
-        syn_num=50,
-        critic_iter=1,
-        feedback_loop=1,
-        batch_size=100,
-        classifier_lr=3e-3,
-    )
+    flags = dict(lr=5e-3, dec_lr=5e-3, feed_lr=1e-4, classifier_lr=3e-3, recons_weight=0.1)
+    flags |= dict(syn_num=50, critic_iter=1, feedback_loop=1, batch_size=100)
     model = TfvaeganClassifier(n_epochs=40, hidden_dim=128, flags=flags, device="cpu")
     before = torch.get_rng_state()
     model.fit(x[seen], labels[seen], class_vectors=vectors)
@@ -155,9 +135,6 @@ def test_other_misuse_is_refused() -> None:
         TfvaeganClassifier().predict(np.eye(3))
 
 
-# ---- class vectors with names, and what the estimators show ------------------------------------------------------------------
-
-
 def seen_samples() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     x, labels, vectors, seen = made()
     return x[seen], labels[seen], vectors
@@ -178,10 +155,8 @@ def test_class_vectors_are_matched_by_their_names(tmp_path: Path) -> None:
     rows = {k: pandas.Series(row, index=columns)[rng.permutation(columns)] for k, row in enumerate(vectors)}
     rows[0] = pandas.Series(vectors[0], index=columns)
     assert np.array_equal(BaselineClassifier().fit(x, labels, class_vectors=rows).predict_proba(x[:20]), expected)
-    assert np.array_equal(
-        BaselineClassifier().fit(x, labels, class_vectors={k: dict(row) for k, row in rows.items()}).predict_proba(x[:20]),
-        expected,
-    )
+    plain = {k: dict(row) for k, row in rows.items()}
+    assert np.array_equal(BaselineClassifier().fit(x, labels, class_vectors=plain).predict_proba(x[:20]), expected)
     for wrong in (
         table.set_axis(range(1, 51)),  # label 0 has no row
         table.set_axis([0, *range(49)]),
@@ -210,9 +185,7 @@ def test_cross_validation_leaves_classes_out_and_class_vectors_whole() -> None:
             fit = dict(params={"class_vectors": given}, cv=2, error_score="raise")
             cross_val_score(BaselineClassifier(), x[few], labels[few], **fit)
     whole = cross_val_score(BaselineClassifier(class_vectors=vectors), x[few], labels[few], cv=ClassFold(2))
-    assert len(whole) == 2 and max(whole) > 0.2, (
-        "the vectors of all 50 classes are there, of which 2 % would be right by chance"
-    )
+    assert len(whole) == 2 and max(whole) > 0.2  # of all 50 classes, 2 % would be right by chance
 
 
 def test_scores_history_synthesized_features_and_a_head_of_ones_own() -> None:
@@ -226,9 +199,8 @@ def test_scores_history_synthesized_features_and_a_head_of_ones_own() -> None:
     assert np.isneginf(model.decision_function(x[:5], unseen_only=True)[:, :40]).all()
     features, of = model.synthesize(n=7)
     assert features.shape == (70, 24) and of.tolist() == np.repeat(np.arange(40, 50), 7).tolist()
-    assert np.array_equal(model.synthesize(n=7)[0], features) and not np.array_equal(
-        model.synthesize(n=7, random_state=1)[0], features
-    )
+    assert np.array_equal(model.synthesize(n=7)[0], features)
+    assert not np.array_equal(model.synthesize(n=7, random_state=1)[0], features)
     low, high = x.min(axis=0) - 1e-5, x.max(axis=0) + 1e-5
     assert ((low <= features) & (features <= high)).all(), "features have the range of the training features"
     one, of_one = model.synthesize([3], n=2)

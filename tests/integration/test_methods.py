@@ -118,17 +118,8 @@ def test_the_checks_find_faults(fault: str, message: str) -> None:
 @pytest.fixture
 def run_flags(tmp_path: Path) -> list[str]:
     write_tiny(tmp_path)
-    flags = [
-        "--dataset",
-        "TINY",
-        "--image_embedding",
-        "res101",
-        "--dataroot",
-        str(tmp_path),
-        "--output",
-        str(tmp_path / "runs"),
-    ]
-    return [*flags, "--nepoch", "2", "--no_report", "--device", "cpu"]
+    words = "--dataset TINY --image_embedding res101 --nepoch 2 --no_report --device cpu"
+    return [*words.split(), "--dataroot", str(tmp_path), "--output", str(tmp_path / "runs")]
 
 
 @pytest.fixture(autouse=True)
@@ -155,10 +146,8 @@ def test_a_method_from_outside_trains_and_is_tabled_and_export_says_what_is_miss
     assert run.result.row("last").H_at.head_epochs == heads and 0 < run.result.row("last").T1 <= 1
     assert cli.main(["table", str(tmp_path / "runs"), "--rules", "last"]) == 0
     assert f"| {variant}" in capsys.readouterr().out
-    assert (
-        cli.main(["export", str(record.path), "--output", str(tmp_path / "x.zsl"), "--method", f"{EXAMPLES / name}.py:METHOD"])
-        == 1
-    )
+    output = ["--output", str(tmp_path / "x.zsl")]
+    assert cli.main(["export", str(record.path), *output, "--method", f"{EXAMPLES / name}.py:METHOD"]) == 1
     assert f"got {name}, without it" in capsys.readouterr().err
 
 

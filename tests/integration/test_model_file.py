@@ -48,9 +48,6 @@ def rewritten(path, method="tfvaegan", header=(), tensors=(), drop=()):
     return path
 
 
-# ---- what is in it --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("method", ["tfvaegan", "dazle"])
 def test_what_is_written_comes_back(birds, tmp_path, method) -> None:
     model = read_model(birds.models[method])
@@ -90,9 +87,6 @@ def test_a_name_that_a_table_may_have_is_one_that_a_model_file_opens(tmp_path, n
         predictor.add_classes(tmp_path / "more.csv").add_class(name + " 2", [0, 1, 0, 0, 0])
     predictor.save(tmp_path / "more.zsl")
     assert Predictor.load(tmp_path / "more.zsl").classes_[-2:] == [clean_name(name), clean_name(name) + " 2"]
-
-
-# ---- it is the model of its run -------------------------------------------------------------------------------------------
 
 
 def test_the_baseline_of_a_run_is_exported_and_takes_new_classes(birds, tmp_path) -> None:
@@ -178,9 +172,6 @@ def test_a_model_of_an_action_gate_keeps_threshold_and_decisions(tiny, tmp_path)
     assert scores.shape == (6, 10) and (np.isfinite(scores).sum(axis=1) == np.isin(scores.argmax(1), range(6)) * 2 + 4).all()
     added.save(tmp_path / "added.zsl")
     assert np.array_equal(scores, Predictor.load(tmp_path / "added.zsl").decision_function(features))
-
-
-# ---- files that lie -------------------------------------------------------------------------------------------------------
 
 
 class Bomb:

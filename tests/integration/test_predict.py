@@ -137,8 +137,6 @@ def test_names_are_no_formulas_in_csv(tmp_path) -> None:
     assert [from_formula_safe(row["class_1"]) for row in rows] == names
 
 
-# ---- the drawing ---------------------------------------------------------------------------------------------------------
-
 PREDICTION = Prediction(
     "a/bird.png",
     [ClassScore("one", 0.75, True), ClassScore("two", 0.25, False)],

@@ -51,9 +51,6 @@ def sweep(tmp_path, monkeypatch) -> Sweep:
     return Sweep(tmp_path)
 
 
-# Plans ----------------------------------------------------------------------------------------------------------------
-
-
 def test_a_grid_is_the_product_of_launchers_variants_and_flags(sweep, tmp_path) -> None:
     (tmp_path / "sweep.toml").write_text(
         'launchers = ["tree/scripts/run_fake.py"]\nseeds = [1, 2]\npartitions = 3\nswitches = ["finetuned"]\n'
@@ -117,9 +114,6 @@ def test_what_cannot_be_planned_is_one_line_before_any_run(sweep, capsys, words)
     assert error.startswith("error: ") and error.count("\n") == 1
     assert words[-1].partition("=")[0] in error or words[0].strip("-s") in error
     assert not sweep.out.exists()
-
-
-# Runs -----------------------------------------------------------------------------------------------------------------
 
 
 def test_what_has_finished_is_not_repeated(sweep, capsys) -> None:
@@ -246,9 +240,6 @@ def test_a_full_disk_stops_the_sweep_with_one_message_and_loses_nothing(sweep, m
     error = capsys.readouterr().err
     assert "-seed2-" in error and "No space left" in error and error.count("\n") == 1
     assert (sweep.folder(1) / "saved.txt").exists() and not (sweep.folder(1) / "result.json").exists()
-
-
-# Engines --------------------------------------------------------------------------------------------------------------
 
 
 def test_workers_share_cores_and_gpus(tmp_path, monkeypatch) -> None:

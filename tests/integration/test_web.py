@@ -43,9 +43,6 @@ def visit(web, predictor: Predictor):
     assert served.predictor.classes_ == NAMES and (served.predictor.table == tiny_model().table).all()
 
 
-# ---- handlers ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "stored, expected", [(0, (3, 0.01, 0)), (0.1234, (0.37, 0.001, 0.123)), (25, (75, 0.1, 25)), (-0.5, (1.5, 0.01, -0.5))]
 )
@@ -175,9 +172,6 @@ def test_of_21000_classes_a_list_offers_those_that_were_typed_and_the_page_stays
     assert len(json.dumps(web.build(predictor, tmp_path).get_config_file(), default=str)) < 300_000
 
 
-# ---- server ------------------------------------------------------------------------------------------------------------
-
-
 def test_a_taken_port_or_a_model_of_videos_is_named(web, predictor: Predictor, monkeypatch) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -211,9 +205,6 @@ def test_terminated_it_leaves_nothing_behind(web, tmp_path: Path) -> None:
         server.send_signal(signal.SIGTERM)
         assert server.wait(60) == 0
     assert not any((tmp_path / "temporary").glob("zslab-web-*"))
-
-
-# ---- in the browser ------------------------------------------------------------------------------------------------------
 
 
 def wait_for_scores(tab, visit, bird: Path, **options: object) -> None:

@@ -152,9 +152,6 @@ def test_a_hangup_is_a_request_to_stop_unless_it_is_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-# Checkpoints ------------------------------------------------------------------------------------------------------------
-
-
 def test_checkpoints_come_back_as_they_were_for_the_same_config(folder) -> None:
     assert folder.load_checkpoint() is None
     weights = torch.rand(3, dtype=torch.float64)
@@ -202,9 +199,6 @@ def test_a_run_that_has_lost_what_it_wrote_before_its_checkpoint_is_not_continue
         folder.load_checkpoint()
 
 
-# Metrics and arrays -----------------------------------------------------------------------------------------------------
-
-
 def test_metrics_survive_a_kill_in_the_middle_of_a_line(folder) -> None:
     for epoch in range(3):
         folder.append_metrics(record(epoch))
@@ -247,9 +241,6 @@ def test_arrays_are_added_and_replaced(folder) -> None:
     folder.update_arrays({"b": np.ones(2)})
     with np.load(folder.arrays) as arrays:
         assert arrays["a"].tolist() == [0, 1, 2] and arrays["b"].tolist() == [1, 1]
-
-
-# The folder -------------------------------------------------------------------------------------------------------------
 
 
 def test_one_process_at_a_time_uses_a_folder_if_the_file_system_has_locks(folder, monkeypatch) -> None:
@@ -301,9 +292,6 @@ def test_a_run_stopped_in_its_validation_stage_is_unfinished_too(folder) -> None
     folder.open({}, resume=True, overwrite=False)
     folder.remove_checkpoints()
     assert folder.validation().load_checkpoint() is None
-
-
-# What is around it ------------------------------------------------------------------------------------------------------
 
 
 def test_a_digest_is_the_identity_of_a_config() -> None:

@@ -97,53 +97,31 @@ class Familiarity(Struct, frozen=True):
 
 
 class Model(Struct, frozen=True, kw_only=True, eq=False):
-    """What a model file holds.
+    """What a model file holds."""
 
-    Attributes:
-        method: the name of a method that `zslab.app.methods` registers.
-        title: the method's variant and the data set.
-        class_names, attribute_names: C and A names.
-        seen: (C,) bool; which classes had training samples.
-        attributes: (C, A) float32, unit rows, as the method sees them.
-        table: (C, A) float64, the same on the author's own scale.
-        attribute_scale: from `table` to `attributes`.
-        scaling: of the features; None where the method takes them as they are.
-        settings: what the method needs beside its weights; the method's own struct.
-        weights: the method's tensors by name.
-        backbone: None where it is unknown.
-        backbone_weights: its tensors, where embedded.
-        train: `Samples` of the seen classes with scaled features, to learn new classes against; None without.
-        train_share: share of the training samples that `train` is.
-        text: how the class vectors came from text; None where they did not.
-        calibration: of the class scores.
-        familiarity: what counts as like the training samples; None where it was not measured.
-        config, rows, notes, origin: of the run: flags, rows of its result, notes, where it comes from.
-        version: of zslab, when it was made.
-    """
-
-    method: str
-    title: str
-    class_names: Names
-    attribute_names: Names
-    seen: np.ndarray
-    attributes: Tensor
-    table: np.ndarray
-    attribute_scale: AttributeScale
-    scaling: FeatureScaling | None = None
-    settings: dict[str, Any]
-    weights: dict[str, Tensor]
-    backbone: BackboneRecord | None = None
-    backbone_weights: dict[str, Tensor] = {}
-    train: Any = None
-    train_share: Annotated[float, Meta(gt=0, le=1)] = 1.0
-    text: TextRecord | None = None
-    calibration: Calibration = Calibration()
-    familiarity: Familiarity | None = None
-    config: dict[str, Any] = {}
-    rows: list[dict[str, Any]] = []
-    notes: list[str] = []
-    origin: dict[str, Any] = {}
-    version: str = zslab.__version__
+    method: str  # the name of a method that `zslab.app.methods` registers
+    title: str  # the method's variant and the data set
+    class_names: Names  # C names
+    attribute_names: Names  # A names
+    seen: np.ndarray  # (C,) bool; which classes had training samples
+    attributes: Tensor  # (C, A) float32, unit rows, as the method sees them
+    table: np.ndarray  # (C, A) float64, the same on the author's own scale
+    attribute_scale: AttributeScale  # from `table` to `attributes`
+    scaling: FeatureScaling | None = None  # of the features; None where the method takes them as they are
+    settings: dict[str, Any]  # what the method needs beside its weights; the method's own struct
+    weights: dict[str, Tensor]  # the method's tensors by name
+    backbone: BackboneRecord | None = None  # None where it is unknown
+    backbone_weights: dict[str, Tensor] = {}  # its tensors, where embedded
+    train: Any = None  # `Samples` of the seen classes with scaled features, to learn new classes against; None without
+    train_share: Annotated[float, Meta(gt=0, le=1)] = 1.0  # share of the training samples that `train` is
+    text: TextRecord | None = None  # how the class vectors came from text; None where they did not
+    calibration: Calibration = Calibration()  # of the class scores
+    familiarity: Familiarity | None = None  # what counts as like the training samples; None where it was not measured
+    config: dict[str, Any] = {}  # flags of the run
+    rows: list[dict[str, Any]] = []  # of its result
+    notes: list[str] = []  # on it
+    origin: dict[str, Any] = {}  # where the model comes from
+    version: str = zslab.__version__  # of zslab, when it was made
 
     def __post_init__(self) -> None:
         """Check the parts against each other; msgspec reports a ValueError with its place."""

@@ -68,15 +68,7 @@ class _LogFile(logging.FileHandler):
 
 
 class RunFolder:
-    """Paths and files of one run.
-
-    Args:
-        path: the folder, which need not exist yet.
-        digest: identifies the config (`zslab.config.config_digest`); checkpoints of another are refused.
-
-    Attributes:
-        data: fingerprint of the data that are trained on; checkpoints of other data are refused.
-    """
+    """Paths and files of one run. Checkpoints of another config, by its digest, or of other data are refused."""
 
     def __init__(self, path: Path, digest: str):
         self.path, self.digest = Path(path), digest
@@ -245,7 +237,7 @@ def usable_checkpoint(path: Path) -> Iterator[None]:
 
 
 def changed_data(where: Path, then: Mapping[str, str] | None, now: Mapping[str, str] | None) -> InputError:
-    """Return the error of a run whose data have changed, naming the parts that differ."""
+    """Return the error of a run whose data have changed, naming the parts that differ between two fingerprints."""
     then, now = then or {}, now or {}
     parts = [part for part in {**then, **now} if then.get(part) != now.get(part)]
     before, after = (", ".join(f"{part} {digests.get(part)}" for part in parts) for digests in (then, now))

@@ -60,16 +60,7 @@ class _Active:
 
 
 class Study:
-    """A search in a folder.
-
-    Args:
-        folder: of study, locks and runs.
-        launcher: whose settings vary.
-        space: the flags to vary.
-        fixed: flags of every trial.
-        objective: what to maximize on the validation split.
-        seed: of the sampler.
-    """
+    """A search in a folder, with the flags to vary (`space`), those of every trial (`fixed`), and what to maximize."""
 
     def __init__(
         self,

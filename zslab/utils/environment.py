@@ -20,6 +20,8 @@ from zslab.utils.files import user_path
 from zslab.utils.seeds import WEIGHTS, stream_seed
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+MMAP_LIMIT = 32 * 2**20  # bytes; glibc never keeps a block of so many or more by itself
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and values of malloc.h
 
 
 def set_seed(seed: int, deterministic: bool = False) -> None:
@@ -117,10 +119,6 @@ def export_command(run: Path) -> str:
 def as_typed(command: Sequence[str]) -> str:
     """Return a command as one would type it into this system's shell, quoted where necessary."""
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
-
-
-MMAP_LIMIT = 32 * 2**20  # bytes; glibc never keeps a block of so many or more by itself
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # names and values of malloc.h
 
 
 def reuse_freed_memory(largest: int) -> bool:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Config = TypeVar("Config", bound="DataclassInstance")
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 NO_SERVICE = frozenset({errno.EINVAL, errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, 524})
 
 DAMAGE = (OSError, ValueError, RecursionError)  # of a text file that is missing or of another kind
+START = 512  # bytes that tell the kind of a file
+OTHER = "a file of another kind"
+MARKS = ((b"PK\x03\x04", "a ZIP archive"), (b"\x89HDF", "an HDF5 file"), (b"version https://git-lfs", "a Git LFS pointer"))
 
 
 @contextmanager
@@ -185,9 +189,6 @@ def read_json(path: Path) -> object:
     return content
 
 
-T = TypeVar("T")
-
-
 def converted(content: object, kind: type[T], where: object, fix: str = "Restore the file, or make it again.") -> T:
     """Return content of a JSON or TOML file as a msgspec struct or another type."""
     try:
@@ -209,11 +210,6 @@ def read_toml(path: Path, expected: str, fix: str) -> dict[str, Any]:
     with readable(path, f"the file must be {expected}", fix, DAMAGE):
         content: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
     return content
-
-
-START = 512  # bytes that tell the kind
-OTHER = "a file of another kind"
-MARKS = ((b"PK\x03\x04", "a ZIP archive"), (b"\x89HDF", "an HDF5 file"), (b"version https://git-lfs", "a Git LFS pointer"))
 
 
 def kind_of_bytes(start: bytes) -> str:

@@ -43,54 +43,38 @@ _registered: dict[str, type[Served]] = {}
 
 @dataclass(frozen=True)
 class Output:
-    """What a method says of n samples. Columns of classes are in the model's order.
+    """What a method says of n samples. Columns of classes are in the model's order."""
 
-    Attributes:
-        unseen: (n, C) scores among the unseen classes, -inf for the others; None where they were not asked for.
-        every: (n, C) scores among all classes; None likewise, and for a method that was trained for unseen ones only.
-        read: (n, A) what is read off the samples; None where nothing is.
-        weights: (n, A) what an attribute of value 1 adds to the score of a class; None where it is `read`.
-        attention: (n, A, rows, columns) where the method looks for each attribute, each map summing to 1.
-    """
-
-    unseen: Tensor | None
-    every: Tensor | None
-    read: Tensor | None = None
-    weights: Tensor | None = None
-    attention: Tensor | None = None
+    unseen: Tensor | None  # (n, C) scores among the unseen classes, -inf for the others; None where they were not asked for
+    every: Tensor | None  # (n, C) scores among all classes; None likewise, and for a method trained for unseen ones only
+    read: Tensor | None = None  # (n, A) what is read off the samples; None where nothing is
+    weights: Tensor | None = None  # (n, A) what an attribute of value 1 adds to the score of a class; None where it is `read`
+    attention: Tensor | None = None  # (n, A, rows, columns) where the method looks for each attribute; each map sums to 1
 
 
 @dataclass(frozen=True)
 class RunParts:
-    """What a run left for its model: weights of the chosen epoch, flags, seed, the gate's threshold in nats; and what to keep.
+    """What a run left for its model, and how much of the data to keep."""
 
-    `max_seen_per_class` training features of each seen class are kept for new classes.
-    """
-
-    tensors: dict[str, Tensor]
-    config: Mapping[str, Any]
+    tensors: dict[str, Tensor]  # weights of the chosen epoch
+    config: Mapping[str, Any]  # flags
     seed: int
-    gate_threshold: float | None = None
-    max_seen_per_class: int = 100
+    gate_threshold: float | None = None  # in nats
+    max_seen_per_class: int = 100  # training features of each seen class to keep for new classes
 
 
 class Served(ABC):
     """A trained method with the classes of a model.
 
-    Attributes:
-        uses_regions: whether it takes region features (D, rows, columns) instead of pooled ones (D,).
-        chunk: samples that go through it at a time.
-        feature_shape: of one sample.
-        generalized: whether it can choose among seen and unseen classes together.
-        weights: all tensors under the names of the model file.
-        attributes: (C, A) of the model's classes, as `contributions` takes them.
+    `weights` has all tensors under the names of the model file, and `attributes` (C, A) those of the model's classes, as
+    `contributions` takes them.
     """
 
     Settings: ClassVar[type[msgspec.Struct]]
-    uses_regions: ClassVar[bool] = False
-    chunk: ClassVar[int] = 8192
-    feature_shape: tuple[int, ...]
-    generalized: bool = True
+    uses_regions: ClassVar[bool] = False  # whether it takes region features (D, rows, columns) instead of pooled ones (D,)
+    chunk: ClassVar[int] = 8192  # samples that go through it at a time
+    feature_shape: tuple[int, ...]  # of one sample
+    generalized: bool = True  # whether it can choose among seen and unseen classes together
 
     def __init_subclass__(cls, *, names: Iterable[str] = ()) -> None:
         """Register a method of the package under the names, one for each variant, that model files and results have.

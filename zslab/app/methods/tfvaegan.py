@@ -42,12 +42,7 @@ class Gate(msgspec.Struct):
 
 
 class TfvaeganServed(Served, names=["tfvaegan"]):
-    """Networks and heads.
-
-    Attributes:
-        heads: "zsl_head", and "gzsl_head" or, behind the detector of a gate, "seen_head"; neither for a model that was
-            trained for unseen classes only.
-    """
+    """Networks, and heads by name: "zsl_head", and for all classes "gzsl_head" or, behind a gate's detector, "seen_head"."""
 
     class Settings(msgspec.Struct):
         """Sizes of the networks, and how synthesis and heads learn a new class."""
