@@ -30,6 +30,7 @@ PIXELS = 224  # side of an image in the figure
 AT_ONCE = 6  # images in one figure, so that it fits a screen
 SHOWN = 3  # attributes beside an image
 COLUMNS = 4  # images that were right, or wrong
+DAMAGED = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)  # what arrays that do not fit raise
 FIX = "Delete the file to draw the report without it, or train again with --overwrite."
 
 
@@ -57,7 +58,7 @@ class Pointing(msgspec.Struct):
 def draw_attention(run: FinishedRun, images: Path | None = None) -> list[Plot]:
     """Draw the attention maps of a run; nothing for runs without them."""
     path, must = run.path / "attention.npz", "the file must hold the attention maps of the run"
-    with matplotlib.rc_context(STYLE), readable(path, must, FIX, (LookupError, ValueError, TypeError)):
+    with matplotlib.rc_context(STYLE), readable(path, must, FIX, DAMAGED):
         return list(_image_plots(run, read_arrays(path, FIX), images)) if path.exists() else []
 
 
