@@ -40,12 +40,16 @@ from zslab.utils.names import clean_name, match_names, readable_names
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
 os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-os.environ["no_proxy"] = "*"  # Gradio asks its own server, which no proxy can reach, whether it is up
+before = {name: value for name, value in os.environ.items() if name == "no_proxy"}
+os.environ["no_proxy"] = "*"  # Gradio prepares for a proxy when it is imported
 try:
     import gradio as gr
 except ImportError as missing:
     fix = "Run pip install -e '.[web]'."
     raise InputError("the extra `web` must be installed", where="the web page", got=missing, fix=fix) from None
+finally:
+    del os.environ["no_proxy"]
+    os.environ |= before
 
 MAX_UPLOAD = 30 * 2**20  # bytes of an image
 MAX_IMAGES, MAX_CHOICES, MAX_EXAMPLES = 24, 50, 12  # images at a time, classes that the list offers at a time, examples
@@ -53,8 +57,8 @@ TOP, REASONS = 5, 8  # classes and attributes of an image
 IMAGE, TILE = 640, 240  # longest side in pixels: an image, one with attention over it
 ALL, UNSEEN = "All classes", "Unseen classes only"
 NONE = "(none: all values 0)"  # instead of a class
-Cells = Sequence[Sequence[Any]]  # rows of the form: label of an attribute, value
 VISITS, CLEAN = 50, (600, 3600)  # visits kept in memory; how often uploads are removed, and when, in seconds
+Cells = Sequence[Sequence[Any]]  # rows of the form: label of an attribute, value
 
 CSS = """
 .block.zslab-refused { border-left: 4px solid #b3261e !important; padding: .5rem 1rem !important; }
@@ -206,9 +210,6 @@ def answer(visit: Visit, path: str, unseen_only: bool, calibration: float | None
     return image, replace(prediction, image=name)
 
 
-# ---- components ----------------------------------------------------------------------------------------------------------
-
-
 def header(visit: Visit) -> str:
     """Return what the model knows, as Markdown."""
     model, seen = visit.predictor.model, int(visit.predictor.seen_.sum())
@@ -298,10 +299,8 @@ def build(predictor: Predictor, folder: Path, examples: Sequence[Path] = ()) -> 
                     paths = paths or []
                     if not paths:
                         gr.Markdown("**No image yet.** Drop images, or choose an example.")
-                    is_open, exact = (
-                        True,
-                        None if calibration in (None, stored) else calibration,
-                    )  # the stored one is not rounded
+                    exact = None if calibration in (None, stored) else calibration  # the stored one is not rounded
+                    is_open = True
                     for path in paths[:MAX_IMAGES]:
                         image, prediction = answer(visit, path, among == UNSEEN, exact)
                         show(visit, image, prediction, is_open)
@@ -386,9 +385,6 @@ def _editor(start: Visit, visit: gr.State, head: gr.Markdown, folder: Path) -> N
     prepare.click(lambda visit: [gr.DownloadButton(value=path, visible=True) for path in files(visit, folder)], visit, saved)
 
 
-# ---- server --------------------------------------------------------------------------------------------------------------
-
-
 def launch(predictor: Predictor, *, host: str, port: int, examples: str | Path | None = None) -> None:
     """Serve the page until Ctrl-C or SIGTERM. Arguments as for `serving`."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -414,6 +410,7 @@ def serving(
     with tempfile.TemporaryDirectory(prefix="zslab-web-") as temporary, ExitStack() as stack:
         folder = Path(temporary).resolve()
         os.environ["GRADIO_TEMP_DIR"] = str(folder / "uploads")
+        os.environ["no_proxy"] = "*"  # Gradio asks its own server, which no proxy can reach, whether it is up
         tiles = IMAGES.find([examples])[:MAX_EXAMPLES] if examples is not None else []
         for path in tiles:
             open_image(path).save(folder / f"{path.stem}.png")
