@@ -176,7 +176,8 @@ class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc] 
 
     def predict(self, X: ArrayLike, unseen_only: bool = False) -> np.ndarray:
         """Return the labels (n,) of features (n, D); arguments as for `predict_proba`."""
-        return np.asarray(self.classes_[self.predict_proba(X, unseen_only).argmax(axis=1)])
+        best = self.predict_proba(X, unseen_only).argmax(axis=1)
+        return np.asarray(self.classes_[best])
 
 
 def class_table(vectors: Any, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
