@@ -97,11 +97,8 @@ def read_attribute_table(path: Path, *, classes: Iterable[str] = (), attributes:
     header = table.rows[0][1] if table.rows else []
     if len(table.rows) < 2 or len(header) < 2:
         must = "the table must have a header, a class and an attribute, with commas, semicolons or tabs between cells"
-        got, fix = (
-            f"{len(table.rows)} lines, {', '.join(header)!r}",
-            "The first column holds the class names, others an attribute.",
-        )
-        raise InputError(must, where=source, got=got, fix=fix)
+        fix = "The first column holds the class names, every other one an attribute."
+        raise InputError(must, where=source, got=f"{len(table.rows)} lines, {', '.join(header)!r}", fix=fix)
     first_line, rows = table.rows[0][0], table.rows[1:]
     _check_header(header, f"{source}, line {first_line}")
     for line, row in rows:

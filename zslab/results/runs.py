@@ -100,10 +100,7 @@ def read_runs(paths: Iterable[Path]) -> list[Record]:
     for path in paths:
         found = list(_read(path))
         if not found:
-            must, fix = (
-                "the folder must hold a finished run, with its result.json",
-                "Check the path, or wait for a run to finish.",
-            )
+            must, fix = "the folder must hold a result.json, of a finished run", "Check the path, or wait for a run to finish."
             raise InputError(must, where=path, got="none", fix=fix)
         for run in found:  # a run that is named twice counts once
             key = str(run.path.resolve()) if isinstance(run, Run) and run.path else repr(run)

@@ -172,11 +172,8 @@ def methods(*named: str) -> dict[str, type[Served]]:
 def with_samples(model: Model, dataset: Dataset, max_per_class: int, scaling_of: Scaling = "minmax") -> Model:
     """Return a model with the scaling of a data set, and scaled training samples, at most so many of each class."""
     train = dataset.locations["trainval"]
-    scaling, labels, generator = (
-        fit_scaling(dataset.features, train, scaling_of),
-        dataset.labels[train],
-        np.random.default_rng(0),
-    )
+    scaling, labels = fit_scaling(dataset.features, train, scaling_of), dataset.labels[train]
+    generator = np.random.default_rng(0)
     chosen = [generator.permutation(np.flatnonzero(labels == k))[:max_per_class] for k in np.unique(labels)]
     kept, samples = train[np.concatenate([np.sort(rows) for rows in chosen])], None
     if len(kept):
