@@ -47,8 +47,7 @@ ClassVectors = Mapping[object, ArrayLike] | ArrayLike
 ARRAYS = RUN | dict(
     dataset="arrays", dataroot=Path(), image_embedding="features", class_embedding="class vectors", manualSeed=0, output=Path()
 )
-FLAGS = ImageConfig(
-    **ARRAYS,
+NUMBERS: dict[str, Any] = dict(
     **dict.fromkeys(("resSize", "attSize", "nclass_all", "nz", "extra_loss")),
     **dict.fromkeys(("standardization", "bce_att", "freeze_dec", "stale_feedback", "transductive"), False),
     **dict.fromkeys(("preprocessing", "encoded_noise", "transform", "gzsl", "cuda_graphs"), True),
@@ -65,9 +64,9 @@ FLAGS = ImageConfig(
     syn_num=300,
     classifier_epochs=25,
 )
+FLAGS = ImageConfig(**ARRAYS, **NUMBERS)
 # As run_own_dazle.py has them, with the release's model.
-DAZLE_FLAGS = DazleConfig(
-    **ARRAYS | dict(dataset="images", image_embedding="regions", lr=1e-4, batch_size=50) | vars(RELEASE),
+DAZLE_NUMBERS: dict[str, Any] = dict(
     **dict.fromkeys(("split_file", "w2v_file")),
     **dict.fromkeys(("standard_split", "drop_absent_classes", "allow_missing_w2v"), False),
     **dict.fromkeys(("w2v", "is_conservative", "is_bias"), True),
@@ -81,6 +80,8 @@ DAZLE_FLAGS = DazleConfig(
     weight_decay=1e-4,
     momentum=0.9,
 )
+IMAGES = dict(dataset="images", image_embedding="regions", lr=1e-4, batch_size=50)
+DAZLE_FLAGS = DazleConfig(**ARRAYS | IMAGES | vars(RELEASE), **DAZLE_NUMBERS)
 
 
 class ZeroShotClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types

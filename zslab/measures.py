@@ -197,8 +197,11 @@ def evaluate(
             if k in columns:
                 per_class[name]["T1"] = per_class_accuracy(data.test_unseen.labels, among_unseen, one).item()
     return Measures(
-        measured.get("zsl", {}).get("acc"),
-        *(all_classes.get(key) for key in ("acc_unseen", "acc_seen", "H", "AUSUC")),
+        T1=measured.get("zsl", {}).get("acc"),
+        acc_unseen=all_classes.get("acc_unseen"),
+        acc_seen=all_classes.get("acc_seen"),
+        H=all_classes.get("H"),
+        AUSUC=all_classes.get("AUSUC"),
         offset=offset,
         calibrated=measured.get("calibrated", {}),
         per_class=per_class,
@@ -229,9 +232,10 @@ def _stage(
     n_seen = int((~is_unseen[targets]).sum())
     labels_of = torch.from_numpy(targets[order].astype(np.int64))
     seen_part, unseen_part = (Samples(torch.empty(len(part), 0), part) for part in (labels_of[:n_seen], labels_of[n_seen:]))
-    classes = (torch.from_numpy(np.flatnonzero(mask)) for mask in (~is_unseen, is_unseen))
+    seen_classes, unseen_classes = (torch.from_numpy(np.flatnonzero(mask)) for mask in (~is_unseen, is_unseen))
     nothing = Samples(torch.empty(0, 0), torch.empty(0, dtype=torch.int64))
-    data = StageData(stage, torch.empty(n_classes, 0), *classes, nothing, seen_part, unseen_part)
+    empty = torch.empty(n_classes, 0)
+    data = StageData(stage, empty, seen_classes, unseen_classes, nothing, seen_part, unseen_part)
     return data, torch.from_numpy(given.astype(np.float64)[order]), names
 
 
@@ -277,9 +281,9 @@ def evaluate_command(flags: EvaluateFlags) -> None:
     if missing := [key for key in (*keys, *validation) if key not in stored]:
         must, fix = "the archive must hold scores, labels and unseen", "Write it with numpy.savez."
         raise InputError(must, where=flags.scores, got=f"no {examples(missing)}", fix=fix)
-    test, held_out = ([stored[key] for key in each] for each in (keys, validation))
     names = list(map(str, stored["class_names"])) if "class_names" in stored else None
-    measures = evaluate(*test, class_names=names, validation=tuple(held_out) or None)
+    held_out = (stored["val_scores"], stored["val_labels"], stored["val_unseen"]) if validation else None
+    measures = evaluate(*(stored[key] for key in keys), class_names=names, validation=held_out)
     print(measures)
     if flags.output is not None:
         from zslab.report.run import write_report  # loads matplotlib

@@ -122,7 +122,8 @@ def _grid(
     for line, row in zip(figure.subplots(len(rows), columns, squeeze=False), rows):
         for axes in line:
             hide_axes(axes, GRID)
-        _show(line[0], photos[row], *(names[arrays[key][row]] for key in ("true", "predicted")), weight="bold")
+        true, predicted = (names[arrays[key][row]] for key in ("true", "predicted"))
+        _show(line[0], photos[row], true, predicted, "bold")
         for place, axes in enumerate(line[1:]):
             score = f"{arrays['contributions'][row, place]:+.2f}".replace("-", "\u2212")
             _label(axes, attributes[arrays["attributes"][row, place]], score)

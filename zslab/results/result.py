@@ -120,8 +120,8 @@ class Outcome(msgspec.Struct, kw_only=True):
             own = next((row for rule in QUOTABLE if (row := self.row(rule)) and row.value(measure) is not None), None)
             best = self.strongest_baseline(measure)
             if own is not None and best is not None:
-                values = (row.value(measure) or 0.0 for row in (own, best))
-                sentences.append(compared(f"{measure} ({own.title}) is", best.title, *values))
+                ours, theirs = (row.value(measure) or 0.0 for row in (own, best))
+                sentences.append(compared(f"{measure} ({own.title}) is", best.title, ours, theirs))
         return sentences
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 from zslab.errors import InputError, first_line
 from zslab.utils.files import plain_disk_errors
@@ -57,7 +57,8 @@ class EngineFlags:
 # screen for None. Its job has `done()`; `result()`, the exit status, or an exception if the worker was lost; and `cancel()`,
 # which asks the run to save and stop. An engine that cannot start a command, for example since the disk is full, raises an
 # InputError.
-Job, Engine = Any, Any
+Job: TypeAlias = Any
+Engine: TypeAlias = Any
 
 
 class LocalEngine:

@@ -114,9 +114,9 @@ def curve_plots(run: FinishedRun) -> Iterator[Plot]:
     axes = figure.add_subplot()
     tops = [max([curve[:, side].max() for _, curve in curves] + [point[2 - side] for point in points]) for side in (1, 0)]
     limit_u, limit_s = (min(102.0, 1.06 * max(top, 1.0)) for top in tops)
-    u, s = np.meshgrid(np.linspace(0.1, limit_u, 200), np.linspace(0.1, limit_s, 200))
+    x, y = np.meshgrid(np.linspace(0.1, limit_u, 200), np.linspace(0.1, limit_s, 200))
     if levels := range(10, int(2 * limit_u * limit_s / (limit_u + limit_s)), 10):
-        lines = axes.contour(u, s, 2 * u * s / (u + s), levels, colors=GRID, linewidths=0.9, zorder=1)
+        lines = axes.contour(x, y, 2 * x * y / (x + y), levels, colors=GRID, linewidths=0.9, zorder=1)
         axes.clabel(lines, fmt="H %d", fontsize=7.5, colors=MUTED)
     for curve in others:
         axes.plot(curve[:, 1], curve[:, 0], color=MUTED, linewidth=0.8, alpha=0.6)
