@@ -264,7 +264,10 @@ def test_the_page_in_a_browser(web, browser, predictor: Predictor, tmp_path: Pat
         press(tab, "combobox", "Class to copy, change or remove", "Enter")
         tab.get_by_placeholder("Search").fill("crown color: red")
         tab.wait_for_function("document.querySelectorAll('[role=gridcell]').length === 2")
-        press(tab, "gridcell", "crown color: red", "ArrowRight", "7", "7", "Enter")
+        press(tab, "gridcell", "crown color: red", "ArrowRight", "Enter")
+        tab.get_by_label("Edit cell").wait_for()
+        for key in ("Control+A", "7", "7", "Enter"):
+            tab.keyboard.press(key)
         press(tab, "button", "Add the class", "Enter")
         tab.get_by_text("5 classes: 2 seen, 3 unseen").wait_for()
         learned = web.add(served, EVIL, "", best.name, [[attribute_name(ATTRIBUTES[0]), 77.0]])
