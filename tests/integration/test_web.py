@@ -281,12 +281,13 @@ def test_the_page_in_a_browser(web, browser, predictor: Predictor, tmp_path: Pat
         with tab.expect_download() as table:
             press(tab, "button", "Download the table", "Enter")
         table.value.save_as(tmp_path / "birds.csv")
+        upload = tab.locator(".block").filter(has_text="Or a table of classes").last.locator("input[type=file]")
         press(tab, "button", "Remove the class", "Enter")
         tab.get_by_text("4 classes: 2 seen, 2 unseen").wait_for()
-        tab.locator("input[type=file]").last.set_input_files(tmp_path / "birds.csv")
+        upload.set_input_files(tmp_path / "birds.csv")
         tab.get_by_text("changed 4 and added 1 classes from birds.csv").first.wait_for()
         wait_for_scores(tab, learned, bird, calibration=1.5)
-        tab.locator("input[type=file]").last.set_input_files(notes)
+        upload.set_input_files(notes)
         tab.get_by_text("notes.jpg:").nth(1).wait_for()
         tab.set_viewport_size({"width": 1280, "height": 900})
         assert tab.evaluate("document.documentElement.scrollWidth") == 1280
