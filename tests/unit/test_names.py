@@ -59,9 +59,9 @@ def test_names_are_read_from_workbooks(rows, name, tmp_path) -> None:
         ("two.csv", b"red,rot\nblue,blau\n", "got 2 columns of text"),
         ("numbers.csv", b"1,2\n3,4\n", "got 0 columns of text"),
         ("empty.txt", b"\n\n", "got 0 names"),
-        ("empty.csv", b"", "got 0 names"),
-        ("latin.txt", "blüte\n".encode("latin-1"), "got bytes that are not UTF-8"),
-        ("old.xls", b"\xd0\xcf\x11\xe0" + bytes(100), "got bytes that are not UTF-8"),
+        ("empty.csv", b"", "got 0 columns of text"),
+        ("latin.txt", "blüte\n".encode("latin-1"), "in UTF-8"),
+        ("old.xls", b"\xd0\xcf\x11\xe0" + bytes(100), "in UTF-8"),
         ("none.txt", None, "No such file"),
     ],
 )  # fmt: skip

@@ -108,11 +108,11 @@ def read_attribute_table(path: Path, *, classes: Iterable[str] = (), attributes:
     exchanged = _share(names, attributes) + _share(columns, classes) > _share(names, classes) + _share(columns, attributes)
     kinds = ("attribute", "class") if exchanged else ("class", "attribute")
     known = bool(_share(names, classes)) or not header[0] or bool(CLASS.fullmatch(header[0]))
+    _check_names(columns, kinds[1], source, [f"column {place}" for place in range(2, len(header) + 1)])
+    values = _numbers(rows, header, table.delimiter, source)  # before the names: text in a column may be the true ones
     if not (known or exchanged) and not any(math.isnan(_value(name)) for name in names):
         must, fix = "the first column must hold the names of the classes", "Insert a column of class names before it."
         raise InputError(must, where=source, got=f"numbers below {header[0]!r}", fix=fix)
-    _check_names(columns, kinds[1], source, [f"column {place}" for place in range(2, len(header) + 1)])
-    values = _numbers(rows, header, table.delimiter, source)  # before the names: text in a column may be the true ones
     _check_names(names, kinds[0], source, [f"line {line}" for line, _ in rows])
     if exchanged:
         note = f"{source} holds one column for each class; its rows and columns were exchanged."

@@ -152,7 +152,7 @@ class Predictor:
         """What the model looks at, images or videos."""
         if self.model.backbone is None:
             must, got = "the model must know the network that made its features", "a model that takes features only"
-            fix = "Pass features to predict_proba, or export the run again with --backbone; make those of videos again."
+            fix = "Pass features to predict_proba, or export the run again with --backbone; for videos, run zslab extract anew."
             raise InputError(must, where=self.where, got=got, fix=fix)
         return modality_of(self.model.backbone.spec)
 

@@ -212,7 +212,7 @@ def _names_column(path: Path, n: int | None) -> list[str]:
     texts = [column for column in columns if not all(re.fullmatch(r"[\d.,]*", cell) for cell in column[1:] or column)]
     if len(texts) != 1:
         must = f"the table must have one column of names, or one with the heading {HEADINGS[1]!r}"
-        got = f"{len(texts)} columns of text, {examples([repr(column[0]) for column in texts])}"
+        got = f"{len(texts)} columns of text{': ' * bool(texts)}{examples([repr(column[0]) for column in texts])}"
         raise InputError(must, where=path, got=got, fix="Name the column, or pass a text file with a name a line.")
     others = [column for column in columns if column is not texts[0] and any(column[1:])]
     has_heading = n == len(rows) - 1 or any(not re.fullmatch(r"[\d.,]+", column[0]) for column in others)
