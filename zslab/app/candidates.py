@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from scipy import stats
 from torch import Tensor
 
 from zslab.app.calibration import HeldOutScores, best_offset
@@ -24,7 +25,7 @@ from zslab.metrics import harmonic_mean
 NO_DRAWS = "prototype regression"  # where nothing can be measured: the fewest settings, and none of them matters much
 # Of candidates that draws cannot tell apart the first is taken: what few classes cannot mislead, since it learns nothing; then
 # by H in trials on other data (docs/own-data.md); what takes longer to train comes last.
-ORDER = ("text similarity", "ESZSL, centered", "class-normalized MLP", "ESZSL", "prototype regression")
+ORDER = ("text similarity", "ESZSL, centered", "ESZSL", "class-normalized MLP", "prototype regression")
 
 
 @dataclass(frozen=True)
@@ -138,13 +139,16 @@ def choose_settings(
 
 
 def best_candidate(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
-    """Return the first candidate of `ORDER` whose mean H is the highest, or within two standard errors of it, and why."""
+    """Return the first candidate of `ORDER` that draws cannot tell from the one with the highest mean H, and why.
+
+    A paired difference can be told from zero where Student's t interval of 95 % leaves it out.
+    """
     best = max(candidates, key=lambda each: float(np.mean(each.h)))
     gaps = {each.name: np.subtract(best.h, each.h) for each in candidates}
 
     def is_close(name: str) -> bool:
         gap = gaps[name]
-        return name == best.name or len(gap) > 1 and gap.mean() <= 2 * gap.std(ddof=1) / len(gap) ** 0.5
+        return name == best.name or len(gap) > 1 and gap.mean() <= stats.t.ppf(0.975, len(gap) - 1) * stats.sem(gap)
 
     ranks = {name: rank for rank, name in enumerate(ORDER)}
     ranked = sorted(candidates, key=lambda each: ranks.get(each.name, len(ORDER)))
@@ -153,5 +157,6 @@ def best_candidate(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
         return best, f"{best.name} is chosen: its H on held-out classes is the highest."
     return chosen, (
         f"{chosen.name} is chosen: its H on held-out classes is {100 * gaps[chosen.name].mean():.1f} points below that of "
-        f"{best.name}, less than two standard errors, and of such candidates the first of a fixed order is taken."
+        f"{best.name}, which {len(best.h)} draws cannot tell from chance (95 %), and of such candidates the first of a fixed "
+        "order is taken."
     )
