@@ -56,6 +56,7 @@ def __getattr__(name: str) -> object:
     return getattr(import_module(f"zslab.{_PLACES.get(name, 'api')}"), name)
 
 
-if sys.argv[:1] == ["-m"] and any(word.startswith("zslab.") for word in sys.orig_argv[1:]):
+_started = next((word for flag, word in zip(sys.orig_argv, sys.orig_argv[1:]) if flag == "-m"), "")
+if sys.argv[:1] == ["-m"] and _started.startswith("zslab."):
     # `python -m zslab.app.export` would only define the module's functions, and end with exit status 0.
     sys.exit("error: modules of zslab are no commands. Run `zslab COMMAND` or `python -m zslab COMMAND`; --help lists them.")

@@ -30,6 +30,8 @@ def test_python_runs_the_package_as_the_command() -> None:
 def test_python_refuses_to_run_a_module_of_the_package() -> None:
     ended = subprocess.run([sys.executable, "-m", "zslab.app.export"], cwd=PROJECT, capture_output=True, text=True)
     assert ended.returncode == 1 and "zslab COMMAND" in ended.stderr
+    named = [sys.executable, "-m", "zslab", "predict", "--model", "zslab.zsl", "--help"]  # no module
+    assert subprocess.run(named, cwd=PROJECT, capture_output=True).returncode == 0
 
 
 def test_names_that_do_not_exist_are_refused_as_python_does() -> None:
