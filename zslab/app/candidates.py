@@ -12,7 +12,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from scipy import stats
 from torch import Tensor
 
 from zslab.app.calibration import HeldOutScores, best_offset
@@ -21,6 +20,7 @@ from zslab.baselines.comparison import Measured, measure, usable_baselines
 from zslab.data.dataset import StageData
 from zslab.data.lazy import CHUNK
 from zslab.metrics import harmonic_mean
+from zslab.results.statistics import half_interval
 
 NO_DRAWS = "prototype regression"  # where nothing can be measured: the fewest settings, and none of them matters much
 # Of candidates that draws cannot tell apart the first is taken: what few classes cannot mislead, since it learns nothing; then
@@ -148,7 +148,7 @@ def best_candidate(candidates: Sequence[Candidate]) -> tuple[Candidate, str]:
 
     def is_close(name: str) -> bool:
         gap = gaps[name]
-        return name == best.name or len(gap) > 1 and gap.mean() <= stats.t.ppf(0.975, len(gap) - 1) * stats.sem(gap)
+        return name == best.name or len(gap) > 1 and gap.mean() <= half_interval(gap)
 
     ranks = {name: rank for rank, name in enumerate(ORDER)}
     ranked = sorted(candidates, key=lambda each: ranks.get(each.name, len(ORDER)))

@@ -39,6 +39,11 @@ class Comparison:
     p: float | None  # for six pairs or more; of fewer no test can decide
 
 
+def half_interval(values: np.ndarray) -> float:
+    """Return half the width of Student's t interval of 95 % for the mean of two or more values (n,)."""
+    return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
+
+
 def summarize(values: list[float]) -> Summary | None:
     """Return mean and sample standard deviation, None for no values.
 
@@ -70,7 +75,7 @@ def compare(first: Mapping[Repeat, float], second: Mapping[Repeat, float]) -> Co
     mean = float(differences.mean())
     interval = p = None
     if len(differences) > 1:
-        half = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1) * stats.sem(differences))
+        half = half_interval(differences)
         interval = mean - half, mean + half
     if len(differences) >= FEWEST_PAIRS:
         p = float(
