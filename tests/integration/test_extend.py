@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import doctest
 import re
-import runpy
-import shlex
-import sys
 from pathlib import Path
 from string import Template
 
@@ -14,9 +11,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from zslab import cli
 from zslab.results.runs import read_runs
 
+from helpers.commands import typed
 from helpers.project import PROJECT
 
 GUIDE = PROJECT / "docs" / "extend.md"
@@ -33,29 +30,14 @@ def test_the_guide_opens_with_the_example() -> None:
     assert len((PROJECT / "examples" / "clswgan.py").read_text(encoding="utf-8").splitlines()) <= 150
 
 
-def run(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    program, *arguments = shlex.split(command)
-    monkeypatch.setattr(sys, "argv", [program, *arguments])
-    if program == "zslab":
-        assert cli.main(arguments) == 0, command
-    elif arguments[0] == "-c":
-        exec(arguments[1], {})
-    else:
-        monkeypatch.setattr(sys, "argv", arguments)
-        monkeypatch.syspath_prepend(str(Path(arguments[0]).parent))
-        with pytest.raises(SystemExit) as ended:
-            runpy.run_path(arguments[0], run_name="__main__")
-        assert ended.value.code == 0, command
-
-
 @pytest.mark.slow
 def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("examples", "zero-shot-images"):
         (tmp_path / name).symlink_to(PROJECT / name)
     (tmp_path / "runs").mkdir()
-    path, names = list(sys.path), [f"bird {k}" for k in range(9)]
-    run(COMMANDS[0], monkeypatch)
+    names = [f"bird {k}" for k in range(9)]
+    typed(COMMANDS[0], monkeypatch)
     att = scipy.io.loadmat("data/MINE/att_splits.mat")["att"].T
     np.save("vectors.npy", att)
     order = np.random.default_rng(0).permutation(9)
@@ -68,8 +50,7 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     np.savez("scores.npz", scores=rng.random((30, 9)), labels=np.arange(30) % 9, unseen=[6, 7, 8])
     for command in COMMANDS[1:]:
         trains = "--method" in command or "run_own" in command
-        run(f"{command} --nepoch 2 --no_report --output runs" if trains else command, monkeypatch)
-    sys.path[:] = path
+        typed(f"{command} --nepoch 2 --no_report --output runs" if trains else command, monkeypatch)
     own, npy = (scipy.io.loadmat(f"data/MINE/{name}_splits.mat") for name in ("own", "npy"))
     assert np.allclose(own["att"].T, att) and np.allclose(npy["att"].T, att)
     labels = scipy.io.loadmat("data/MINE/features.mat")["labels"].ravel()
