@@ -23,6 +23,7 @@ from zslab.dazle.model import Dazle
 from zslab.dazle.sampling import class_balanced_batches, random_batches
 from zslab.dazle.trainer import DazleTrainer
 from zslab.errors import InputError
+from zslab.launch import launch
 from zslab.plan import load_launcher
 from zslab.protocol.loop import Interrupted, resume
 from zslab.results.folder import RunFolder
@@ -455,16 +456,6 @@ FLAGS = [
 ]
 
 
-def command(root: Path, *arguments: str, script: str = "image-scripts/run_cub_dazle.py") -> subprocess.CompletedProcess:
-    place = ["--dataroot", str(root), "--output", str(root / "runs")]
-    return subprocess.run(
-        [sys.executable, str(PROJECT / "zero-shot-images" / script), *FLAGS, *place, *arguments],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-    )
-
-
 def parsed(images, root: Path, *arguments: str):
     """The config of a run in this process."""
     place = ["--dataroot", str(root), "--output", str(root / "runs")]
@@ -472,7 +463,9 @@ def parsed(images, root: Path, *arguments: str):
 
 
 def test_the_real_command_from_region_maps_to_report(region_file, tmp_path) -> None:
-    done = command(tmp_path, "--select", "val", script="train_dazle.py")
+    script = PROJECT / "zero-shot-images" / "train_dazle.py"
+    words = [*FLAGS, "--dataroot", str(tmp_path), "--output", str(tmp_path / "runs"), "--select", "val"]
+    done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "runs").iterdir()
     assert folder.name.startswith("TINY-regions-att-dazle-seed214-")
@@ -509,8 +502,20 @@ def test_the_standard_split_has_zero_shot_accuracy_alone(tmp_path, images, capsy
 
 
 def test_seeds_run_through_the_launcher_and_are_summarized(region_file, tmp_path) -> None:
-    done = command(tmp_path, "--seeds", "1", "2", "--workers", "2")
-    assert done.returncode == 0, done.stderr
+    words = [
+        "--seeds",
+        "1",
+        "2",
+        "--workers",
+        "2",
+        "--dataroot",
+        str(tmp_path),
+        "--output",
+        str(tmp_path / "runs"),
+        "--no_report",
+    ]
+    launcher = load_launcher(PROJECT / "zero-shot-images" / "image-scripts" / "run_cub_dazle.py")
+    assert launch(launcher, [*FLAGS, *words]) == 0
     (collected,) = (tmp_path / "runs").glob("*/runs.json")
     assert [record["repeat"] for record in json.loads(collected.read_text())] == [{"manualSeed": 1}, {"manualSeed": 2}]
 

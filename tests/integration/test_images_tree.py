@@ -410,22 +410,16 @@ def test_the_command_of_a_run_makes_that_run(tiny, tmp_path) -> None:
         assert again.config == run.config
 
 
-def test_seeds_are_run_one_by_one_and_summarized(tiny, tmp_path) -> None:
-    done = subprocess.run(
-        command(*tiny_arguments(tiny, tmp_path / "runs"), "--seeds", "1", "2"),
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-    )
-    assert done.returncode == 0, done.stderr
+def test_seeds_are_run_one_by_one_and_summarized(tiny, tmp_path, capsys) -> None:
+    words = [*tiny_arguments(tiny, tmp_path / "runs"), "--seeds", "1", "2", "--no_report"]
+    assert launch(load_launcher(SCRIPTS / "run_cub_tfvaegan.py"), words) == 0
     (collected,) = (tmp_path / "runs").glob("*/runs.json")
     variant = next(variant for variant in build_variants(read_runs([collected])) if not variant.is_baseline)
     assert list(variant.rows) == [(("manualSeed", 1),), (("manualSeed", 2),)]
     values = [read_rows(path.parent)["last"].H for path in sorted((tmp_path / "runs").glob("*-seed[12]-*/result.json"))]
     last = variant.summary("last", "H")
     assert last.mean == pytest.approx(np.mean(values)) and last.sd == pytest.approx(np.std(values, ddof=1))
-    assert "±" in done.stdout
+    assert "±" in capsys.readouterr().out
 
 
 def test_unknown_and_abbreviated_flags_are_errors(capsys) -> None:
@@ -437,9 +431,10 @@ def test_unknown_and_abbreviated_flags_are_errors(capsys) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, number) -> None:
+def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, capsys, number) -> None:
     """Ctrl-C (to launcher and script, as a terminal sends it) saves at once; kill -9 loses the epoch in progress."""
-    long = ["--nepoch", "25", "--eval_every", "5"]
+    long = ["--nepoch", "25", "--eval_every", "5", "--no_report"]
+    launcher = load_launcher(SCRIPTS / "run_cub_tfvaegan.py")
     arguments = [*tiny_arguments(tiny, tmp_path / "runs"), *long]
     process = subprocess.Popen(
         command(*arguments),
@@ -460,13 +455,11 @@ def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, numb
         assert "--resume" in errors
     (folder,) = (tmp_path / "runs").iterdir()
     assert not (folder / "result.json").exists()
-    refused = subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT)
-    assert refused.returncode == 1 and "an unfinished run" in refused.stderr
+    assert launch(launcher, arguments) == 1 and "an unfinished run" in capsys.readouterr().err
     resumed = subprocess.run(command(*arguments, "--resume"), capture_output=True, text=True, env=ENVIRONMENT)
     assert resumed.returncode == 0, resumed.stderr
     assert "Resuming in epoch" in resumed.stdout
-    straight = [*tiny_arguments(tiny, tmp_path / "straight"), *long]
-    subprocess.run(command(*straight), check=True, capture_output=True, env=ENVIRONMENT)
+    assert launch(launcher, [*tiny_arguments(tiny, tmp_path / "straight"), *long]) == 0
     found, expected = (
         [
             {k: v for k, v in json.loads(line).items() if k != "seconds"}
