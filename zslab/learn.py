@@ -25,13 +25,13 @@ import msgspec
 import numpy as np
 import torch
 
-from zslab.app.calibration import calibrate, reliability_plot
+from zslab.app.calibration import calibrate
 from zslab.app.candidates import HEAD, NO_DRAWS, Candidate, best_candidate, choose_settings, measure_baseline, measure_baselines
 from zslab.app.card import card_path, model_card
 from zslab.app.export import all_scores, model_of_data, read_data
 from zslab.app.familiarity import fit_familiarity
 from zslab.app.methods.baseline import shares_space, with_baseline
-from zslab.app.model_file import Calibration, Model, write_model
+from zslab.app.model_file import Model, write_model
 from zslab.app.own_data import LEFT_OUT, SPLIT_FILE, OwnData, PrepareConfig, make_data_set
 from zslab.app.predictor import Predictor
 from zslab.baselines.base import Settings
@@ -46,6 +46,8 @@ from zslab.features.sources import Images, read_class_folders
 from zslab.metrics import seen_unseen_curve
 from zslab.protocol.held_out import held_out_draws
 from zslab.report.page import duration, write_page
+from zslab.report.plots.classes import reliability_plot
+from zslab.results.result import Calibration
 from zslab.results.text import aligned
 from zslab.utils.environment import as_typed, command_line, resolve_device, resolve_folder
 from zslab.utils.files import converted, read_json, write_text

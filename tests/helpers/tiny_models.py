@@ -8,13 +8,14 @@ import numpy as np
 import torch
 
 from zslab.app.attribute_table import AttributeScale
-from zslab.app.model_file import BackboneRecord, Calibration, Model
+from zslab.app.model_file import BackboneRecord, Model
 from zslab.baselines.comparison import BASELINES
 from zslab.config import DazleOptions
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.dazle.model import Dazle
 from zslab.features.backbones import BackboneSpec
 from zslab.features.text import TextRecord
+from zslab.results.result import Calibration
 from zslab.shared.wgan import Critic, Generator
 from zslab.tfvaegan.networks import Encoder, Feedback, Networks, SemanticDecoder
 

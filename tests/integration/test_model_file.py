@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import pickle
+import re
 import shutil
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -23,8 +25,10 @@ from zslab.baselines.eszsl import Eszsl
 from zslab.cli import main
 from zslab.errors import InputError
 from zslab.protocol.held_out import validation_dataset
+from zslab.report.run import write_report
 from zslab.results.finished import read_run
 from zslab.results.folder import content_digest
+from zslab.results.result import read_calibration
 from zslab.utils.names import clean_name
 
 from helpers.damage import flip_bit
@@ -119,9 +123,18 @@ def test_the_baseline_of_a_run_is_exported_and_takes_new_classes(birds, tmp_path
 
 
 @pytest.mark.parametrize("method", ["tfvaegan", "ESZSL, centered"])
-def test_an_exported_run_is_calibrated_on_its_validation_stage(birds, tmp_path, method: str) -> None:
-    run = read_run(birds.runs["tfvaegan"])
-    model = export(ExportConfig(run.path, tmp_path / "m.zsl", method=method))
+def test_an_exported_run_is_calibrated_on_its_validation_stage_and_its_report_says_so(
+    birds, tmp_path, monkeypatch, method: str
+) -> None:
+    run = read_run(Path(shutil.copytree(birds.runs["tfvaegan"], tmp_path / "run")))
+    monkeypatch.setattr("zslab.report.plots.plot.to_png", lambda figure: b"")
+    page = write_report(run.path).read_text(encoding="utf-8")
+    assert "Probabilities" not in page
+    assert main(["export", str(run.path), "--method", method, "--output", str(tmp_path / "m.zsl")]) == 0
+    model, page = read_model(tmp_path / "m.zsl"), (run.path / "report.html").read_text(encoding="utf-8")
+    before, after = (100 * each.error for each in (model.calibration.before, model.calibration.after))
+    assert f"({method})" in page and re.search(rf"error\s+{before:.1f} points before and {after:.1f} after", page)
+    assert read_calibration(run.path).after == model.calibration.after and (run.path / "plots" / "reliability.png").exists()
     calibration, data = model.calibration, validation_dataset(export_module._read_data(run, None)[0], run.result.seed)
     n = len(data.locations["test_seen"]) + len(data.locations["test_unseen"])
     assert sum(count for _, _, count in calibration.after.bins) == sum(count for _, _, count in calibration.before.bins) == n

@@ -12,15 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from zslab.app.model_file import Calibration, Reliability
 from zslab.metrics import SeenUnseenCurve
-from zslab.report.plots.plot import Plot
-from zslab.report.style import BLUE, GRID, MUTED, STYLE, to_png
+from zslab.results.result import Calibration, Reliability
 
 N_BINS = 15
 MOST_OFFSETS = 2000  # that are tried
@@ -93,28 +89,3 @@ def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = N_BINS) -> 
         inside = places == place
         bins.append((float(confidence[inside].mean()), float(correct[inside].mean()), int(inside.sum())))
     return Reliability(sum(n * abs(c - a) for c, a, n in bins) / len(labels), bins)
-
-
-def reliability_plot(calibration: Calibration) -> Plot | None:
-    """Return the reliability diagram before and after calibration; None where it was not measured."""
-    if calibration.before is None or calibration.after is None:
-        return None
-    with rc_context(STYLE):
-        figure = Figure((5.2, 4.2), layout="constrained")
-        axes = figure.add_subplot()
-        axes.plot([0, 1], [0, 1], color=GRID, zorder=1)
-        for title, measured, color in (("before", calibration.before, MUTED), ("after", calibration.after, BLUE)):
-            x, y, n = zip(*measured.bins)
-            sizes = [20 + 200 * count / sum(n) for count in n]
-            label = f"{title} calibration, error {100 * measured.error:.1f} points"
-            axes.scatter(x, y, sizes, color=color, alpha=0.8, label=label, zorder=2)
-            axes.plot(x, y, color=color, linewidth=1, zorder=2)
-        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="probability of the predicted class", ylabel="share that is right")
-        axes.legend(loc="upper left")
-        return Plot(
-            name="reliability",
-            title="How far to believe a probability",
-            png=to_png(figure),
-            alt="Accuracy against confidence, before and after calibration.",
-            caption="A dot is a bin of held-out images, larger for more; on the diagonal, 80 % is right 80 % of the time.",
-        )

@@ -32,7 +32,7 @@ from zslab.app.card import card_path, model_card
 from zslab.app.familiarity import fit_familiarity
 from zslab.app.methods.base import RunParts, methods
 from zslab.app.methods.baseline import shares_space, with_baseline
-from zslab.app.model_file import BackboneRecord, Calibration, Model, write_model
+from zslab.app.model_file import BackboneRecord, Model, write_model
 from zslab.app.predictor import Predictor
 from zslab.baselines.comparison import SERVED, TEXT_SIMILARITY, usable_baselines, validation_h
 from zslab.data.dataset import Dataset
@@ -55,8 +55,9 @@ from zslab.protocol.selection import measure_at, select
 from zslab.results.finished import FinishedRun, read_run
 from zslab.results.folder import changed_data, content_digest
 from zslab.results.names import ACCURACIES
+from zslab.results.result import CALIBRATION, Calibration, ExportedCalibration
 from zslab.utils.environment import resolve_folder
-from zslab.utils.files import write_text
+from zslab.utils.files import write_json, write_text
 from zslab.utils.flags import check_at_least
 from zslab.utils.names import find_names, logged_names
 
@@ -98,6 +99,7 @@ class ExportConfig:
 def export_command(config: ExportConfig) -> None:
     """Export as the command line asks, and print what was written and what it lacks."""
     model, path = export(config), _output(config)
+    _keep_calibration(model, config.run)
     print(f"Method: {model.method}, {model.origin['chosen']}.")
     print(
         f"{path}: {model.title}, {model.seen.sum()} seen and {(~model.seen).sum()} unseen classes, "
@@ -109,6 +111,19 @@ def export_command(config: ExportConfig) -> None:
     elif about.spec["name"] != DESCRIPTOR and not model.backbone_weights:
         what = f"{modality_of(about.spec).name}s, the model needs the weights of {about.spec['name']} ({about.weights})"
         print(f"To classify {what}: pass --weights here to embed them, or when predicting.")
+
+
+def _keep_calibration(model: Model, run: Path) -> None:
+    """Leave in a run's folder how reliable the exported model's probabilities are, and draw the run's report with it."""
+    if model.calibration.after is None:
+        (run / CALIBRATION).unlink(missing_ok=True)
+    else:
+        about = ExportedCalibration(method=model.method, **msgspec.structs.asdict(model.calibration))
+        write_json(run / CALIBRATION, msgspec.to_builtins(about))
+    if (run / "report.html").exists():
+        from zslab.report.run import write_report  # draws everything anew, which `export` itself need not
+
+        print(f"Report, with the reliability of the probabilities: {write_report(run)}")
 
 
 def _output(config: ExportConfig) -> Path:

@@ -30,6 +30,7 @@ from zslab.features.backbones import Backbone
 from zslab.features.modality import modality_of
 from zslab.features.text import TextRecord
 from zslab.results.folder import content_digest
+from zslab.results.result import Calibration
 from zslab.utils.files import atomic_path, converted, kind_of_file
 from zslab.utils.names import clean_name, find_names, match_names
 
@@ -48,8 +49,6 @@ ARRAYS = {  # tensor of the file -> its type; what stands before the point is th
 GROUPS = ("weights", "backbone_weights")  # of tensors by name
 
 Names = Annotated[list[str], Meta(min_length=1)]
-Number = Annotated[float, Meta(ge=-1e6, le=1e6)]  # class scores are a few units
-Share = Annotated[float, Meta(ge=0, le=1)]
 Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
@@ -68,25 +67,6 @@ class BackboneRecord(Struct, frozen=True):
             must, got = f"the weights must be those of training, {self.digest} ({self.weights})", f"digest {backbone.digest}"
             raise InputError(must, where=where, got=got, fix="Pass the very weights that made the features.")
         return backbone
-
-
-class Reliability(Struct, frozen=True):
-    """How often predictions of a confidence are right: the expected calibration error, and each bin that has samples.
-
-    A bin is (mean confidence, accuracy, number of samples).
-    """
-
-    error: Share
-    bins: list[tuple[Share, Share, Annotated[int, Meta(ge=1)]]]
-
-
-class Calibration(Struct, frozen=True):
-    """How validation corrects class scores: (scores - offset * seen) / temperature; before and after, if measured."""
-
-    offset: Number = 0.0
-    temperature: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
-    before: Reliability | None = None
-    after: Reliability | None = None
 
 
 class Familiarity(Struct, frozen=True):

@@ -19,13 +19,13 @@ from zslab.report.attention import draw_attention, photo_plots, pointing_tables
 from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
 from zslab.report.plots.accuracy import accuracy_plots, curve_plots, training_plots, validation_plots
-from zslab.report.plots.classes import confusion_plots, per_class_plots
+from zslab.report.plots.classes import confusion_plots, per_class_plots, reliability_plot
 from zslab.report.plots.features import gate_plots, projection_plots
 from zslab.report.plots.plot import Plot
 from zslab.report.style import STYLE
 from zslab.results.finished import FinishedRun, read_run
 from zslab.results.names import MEASURES
-from zslab.results.result import Row
+from zslab.results.result import Row, read_calibration
 from zslab.results.text import facts
 from zslab.utils.environment import export_command
 
@@ -44,6 +44,8 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
     result = run.result
     plots, training, attention = draw_plots(run, RESULTS), draw_plots(run, TRAINING), draw_attention(run, images)
     plots += [] if attention else draw_plots(run, [partial(photo_plots, images=images)])
+    calibration = read_calibration(run.path)
+    reliability = reliability_plot(calibration)
     rows = [row for row in result.rows if not row.is_empty]
     strongest, baselines = defaultdict[Row, list[str]](list), defaultdict[str, list[Row]](list)
     for measure in ("T1", "H"):
@@ -58,6 +60,8 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
         "strongest": strongest,
         "baselines": baselines,
         "tags": TAGS,
+        "calibration": calibration,
+        "reliability": reliability,
         "leakage": leakage_table(run),
         "data_facts": _data_facts(run),
         "plots": plots,
@@ -68,7 +72,7 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
         "export_command": export_command(run.path) if result.exportable else "",
     }
     report = run.path / "report.html"
-    write_plots(run.path / "plots", [*plots, *training, *attention])
+    write_plots(run.path / "plots", [*plots, *training, *attention, *([reliability] if reliability else [])])
     return write_page(
         report, "run.html", kind=f"{result.method} · run report", title=result.title, facts=facts(result), **content
     )

@@ -8,6 +8,7 @@ tensorboard/         the same values as metrics.jsonl, as events
 evaluation.npz       confusion matrices, curves, features to project, each model's predictions on the test samples
 model_last.safetensors, model_val.safetensors      weights of networks and heads, once the run has finished
 result.json          the rows of the protocol; a run with this file has finished
+calibration.json     how reliable the exported model's probabilities are, once it was exported with a validation run
 report.html, plots/  drawn from the files above
 validation/          the same for the first stage of --select val
 """

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
+from msgspec import Meta
 
 from zslab.config import VALIDATION_ONLY
 from zslab.results.names import ACCURACIES, CALIBRATED, MEASURES, QUOTABLE, RULES, MeasureKey, Rule
 from zslab.utils.files import converted, read_json
+
+CALIBRATION = "calibration.json"
+Number = Annotated[float, Meta(ge=-1e6, le=1e6)]  # class scores are a few units
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 class Choice(msgspec.Struct, frozen=True):
@@ -155,6 +160,37 @@ class Result(Outcome, kw_only=True):
     def title(self) -> str:
         """The method and the data set."""
         return f"{self.variant} on {self.data.dataset}"
+
+
+class Reliability(msgspec.Struct, frozen=True):
+    """How often predictions of a confidence are right: the expected calibration error, and each bin that has samples.
+
+    A bin is (mean confidence, accuracy, number of samples).
+    """
+
+    error: Share
+    bins: list[tuple[Share, Share, Annotated[int, Meta(ge=1)]]]
+
+
+class Calibration(msgspec.Struct, frozen=True):
+    """How validation corrects class scores: (scores - offset * seen) / temperature; before and after, if measured."""
+
+    offset: Number = 0.0
+    temperature: Annotated[float, Meta(gt=0, le=1e6)] = 1.0
+    before: Reliability | None = None
+    after: Reliability | None = None
+
+
+class ExportedCalibration(Calibration, frozen=True, kw_only=True):
+    """The content of calibration.json: what `zslab export` measured on the run's validation stage, and of which method."""
+
+    method: str
+
+
+def read_calibration(run: Path) -> ExportedCalibration | None:
+    """Read the calibration.json of a run folder; None where the run was not exported, or nothing was measured."""
+    path = run / CALIBRATION
+    return converted(read_json(path), ExportedCalibration, path, "Export the run again.") if path.exists() else None
 
 
 def read_result(path: Path) -> Result:

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from zslab.app.methods.base import Output, RunParts, Served, with_samples
-from zslab.app.model_file import EXPORT_AGAIN, Calibration, Model, Positive
+from zslab.app.model_file import EXPORT_AGAIN, Model, Positive
 from zslab.baselines.base import Baseline
 from zslab.baselines.comparison import SERVED, TEXT_SIMILARITY, choose, seeded
 from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import RegionDataset
 from zslab.errors import InputError, readable
 from zslab.results.names import CALIBRATED
+from zslab.results.result import Calibration
 
 MAX_SEEN_PER_CLASS = 100
 

@@ -12,12 +12,13 @@ from msgspec import Meta
 from torch import Tensor
 
 from zslab.app.methods.base import Output, RunParts, Served
-from zslab.app.model_file import EXPORT_AGAIN, Model, Number, Positive
+from zslab.app.model_file import EXPORT_AGAIN, Model, Positive
 from zslab.config import DazleOptions
 from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import RegionDataset
 from zslab.dazle.model import Dazle
 from zslab.errors import InputError
+from zslab.results.result import Number
 
 Side = Annotated[int, Meta(ge=2, le=100)]  # rows or columns of regions
 VARIANCE = "normalization.running_var"

@@ -1,18 +1,20 @@
-"""Which classes are recognized, and what they are confused with."""
+"""Which classes are recognized, what they are confused with, and how far to believe their probabilities."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from zslab.report.plots.plot import WIDTH, Plot, class_names, hide_axes, panels, render
-from zslab.report.style import GRID, HEAT, INK, ORANGE, PAPER, SEEN, UNSEEN, Style
+from zslab.report.style import BLUE, GRID, HEAT, INK, MUTED, ORANGE, PAPER, SEEN, STYLE, UNSEEN, Style
 from zslab.results.finished import FinishedRun, class_recall
 from zslab.results.names import RULES, Rule
+from zslab.results.result import Calibration
 from zslab.results.text import percent
 
 _MAX_BARS = 32  # classes whose names still fit beside bars
@@ -137,3 +139,22 @@ def _confusion(run: FinishedRun, counts: np.ndarray, classes: list[int], boundar
         f"most frequent confusion {names[row]} taken for {names[column]}, {wrong[row, column]:.0f} percent."
     )
     return figure, alt
+
+
+def reliability_plot(calibration: Calibration | None) -> Plot | None:
+    """Return the reliability diagram before and after calibration; None where it was not measured."""
+    if calibration is None or calibration.before is None or calibration.after is None:
+        return None
+    with rc_context(STYLE):
+        figure, (axes,) = panels(1, 4.6)
+        axes.plot([0, 1], [0, 1], color=GRID, zorder=1)
+        for title, measured, color in (("before", calibration.before, MUTED), ("after", calibration.after, BLUE)):
+            x, y, n = zip(*measured.bins)
+            label = f"{title} calibration, error {100 * measured.error:.1f} points"
+            axes.scatter(x, y, [20 + 200 * count / sum(n) for count in n], color=color, alpha=0.8, label=label, zorder=2)
+            axes.plot(x, y, color=color, linewidth=1, zorder=2)
+        axes.set(xlim=(0, 1), ylim=(-0.02, 1.02), xlabel="probability of the predicted class", ylabel="share that is right")
+        figure.legend(loc="outside upper center", ncols=2)
+        caption = "A dot is a bin of held-out samples, larger for more; on the diagonal, 80 % is right 80 % of the time."
+        alt = "Accuracy against confidence, before and after calibration."
+        return render(figure, "reliability", "How far to believe a probability", caption, alt)
