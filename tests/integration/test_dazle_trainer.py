@@ -53,7 +53,7 @@ def assert_same(first: DazleTrainer, second: DazleTrainer) -> None:
     for index, state in first.optimizer.state_dict()["state"].items():
         assert state.keys() >= {"square_avg", "momentum_buffer"}
         assert all(torch.equal(value, others[index][key]) for key, value in state.items())
-    assert torch.equal(first.epoch_start, second.epoch_start)
+    assert torch.equal(first.generator.get_state(), second.generator.get_state())
 
 
 # ---- training ------------------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_a_stopped_run_continues_bit_for_bit(region_file, tmp_path, sampling, op
 
 
 @pytest.mark.parametrize(
-    ("part", "value"), [("epoch_start", torch.zeros(3, dtype=torch.uint8)), ("model", {}), ("optimizer", {})]
+    ("part", "value"), [("generator", torch.zeros(3, dtype=torch.uint8)), ("networks", {}), ("optimizers", {})]
 )
 def test_a_checkpoint_with_a_wrong_value_is_refused(region_file, tmp_path, part, value) -> None:
     trainer, folder = build(region_file), RunFolder(tmp_path / "run", "digest")
@@ -106,7 +106,7 @@ def test_evaluating_does_not_change_the_training(region_file, options) -> None:
     for _ in range(2):
         often.train_epoch(lambda: True)
         assert often.evaluate().metrics == often.evaluate().metrics
-        assert often.model.training
+        assert often.networks.training
         never.train_epoch(lambda: True)
     assert_same(often, never)
 
@@ -118,15 +118,15 @@ def test_scores_are_those_of_eval_mode_whatever_images_come_along(region_file) -
     together, alone = trainer.scores(rows), torch.cat([trainer.scores(row[None]) for row in rows])
     torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-4)
     maps = torch.from_numpy(trainer.data.regions.read(rows.numpy()).astype(np.float32)).flatten(2).transpose(1, 2)
-    torch.testing.assert_close(trainer.model.eval()(maps, trainer.attributes).scores, together, rtol=1e-4, atol=1e-4)
-    assert not torch.allclose(trainer.model.train()(maps, trainer.attributes).scores, together, rtol=1e-2)
+    torch.testing.assert_close(trainer.networks.eval()(maps, trainer.attributes).scores, together, rtol=1e-4, atol=1e-4)
+    assert not torch.allclose(trainer.networks.train()(maps, trainer.attributes).scores, together, rtol=1e-2)
 
 
 def test_an_evaluation_that_fails_leaves_train_mode_behind(region_file) -> None:
     trainer = build(region_file, options=CONVOLUTION)
     with pytest.raises(IndexError):
         trainer.scores(torch.tensor([10**6]))
-    assert trainer.model.training
+    assert trainer.networks.training
 
 
 def test_maps_in_memory_train_the_same_model(region_file) -> None:
@@ -141,7 +141,7 @@ def test_a_step_is_the_published_one_on_the_batch_that_was_drawn(region_file) ->
     """Two epochs against RMSprop written out by hand, batches drawn again and read from the file as a whole."""
     trainer = build(region_file, replace(SETTINGS, lambda_=0.3, bias=0.7))
     data, n = trainer.data, 8
-    weights = {name: p.detach().clone().requires_grad_() for name, p in trainer.model.named_parameters()}
+    weights = {name: p.detach().clone().requires_grad_() for name, p in trainer.networks.named_parameters()}
     squares = {name: torch.zeros_like(p) for name, p in weights.items()}
     momenta = {name: torch.zeros_like(p) for name, p in weights.items()}
     model = Dazle(data.word_vectors, ATTRIBUTES, FEATURES, grid=GRID)
@@ -162,7 +162,7 @@ def test_a_step_is_the_published_one_on_the_batch_that_was_drawn(region_file) ->
             momenta[name] = 0.9 * momenta[name] + gradient / (squares[name].sqrt() + 1e-8)
             p.data -= 1e-3 * momenta[name]
     found = [trainer.train_epoch(lambda: True) for _ in range(2)]
-    for name, parameter in trainer.model.named_parameters():
+    for name, parameter in trainer.networks.named_parameters():
         torch.testing.assert_close(parameter, weights[name], rtol=1e-4, atol=1e-5)
     for epoch, means in enumerate(found):
         expected = np.mean(losses[4 * epoch : 4 * epoch + 4], axis=0)
@@ -210,7 +210,7 @@ def test_rank_loss_takes_the_place_of_cross_entropy_with_the_margin(region_file,
 def test_a_loss_that_is_not_finite_stops_the_run_and_is_named(region_file, tmp_path) -> None:
     trainer = build(region_file)
     with torch.no_grad():
-        trainer.model.score.fill_(float("nan"))
+        trainer.networks.score.fill_(float("nan"))
     with pytest.raises(FloatingPointError, match=r"the \w+ loss became nan in epoch 0"):
         run(trainer, tmp_path / "run")
 
@@ -282,7 +282,7 @@ def test_evaluation_is_a_loop_over_images(region_file, stage) -> None:
     for side in ("test_seen", "test_unseen"):
         for row, label in zip(data.rows[side].tolist(), getattr(data, side).labels.tolist()):
             maps = torch.from_numpy(data.regions.read(np.array([row])).astype(np.float32)).flatten(2).transpose(1, 2)
-            scores = trainer.model(maps, data.attributes).scores[0].tolist()
+            scores = trainer.networks(maps, data.attributes).scores[0].tolist()
             with_margin = {k: scores[k] - 0.05 for k in seen} | {k: scores[k] + 0.05 for k in unseen}
             shifted = {k: s - 0.03 * (k in seen) for k, s in with_margin.items()}
             labels.append(label)
@@ -331,9 +331,9 @@ def test_without_seen_test_samples_there_is_nothing_generalized(tmp_path) -> Non
 
 
 def test_a_batch_larger_than_the_data_is_refused(region_file) -> None:
-    with pytest.raises(InputError, match=r"--batch_size: .*36 training samples.*got 37"):
-        build(region_file, replace(SETTINGS, batch_size=37))
-    build(region_file, replace(SETTINGS, batch_size=37, sampling="class_balanced"))
+    for sampling in ("random", "class_balanced"):
+        with pytest.raises(InputError, match=r"--batch_size: .*36 training samples.*got 37"):
+            build(region_file, replace(SETTINGS, batch_size=37, sampling=sampling))
 
 
 def test_maps_that_do_not_fit_into_memory_are_refused(region_file, monkeypatch) -> None:

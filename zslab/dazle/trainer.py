@@ -11,8 +11,8 @@ classes. The seen/unseen curve of the report shows every such trade for the trai
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Container, Generator, Iterator
-from contextlib import closing
+from collections.abc import Container, Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -28,53 +28,43 @@ from zslab.dazle.model import Dazle
 from zslab.dazle.region_loader import Cached, Streamed
 from zslab.dazle.sampling import class_balanced_batches, random_batches
 from zslab.protocol.evaluation import Evaluation, Progress, unwatched
-from zslab.protocol.loop import mean_losses
-from zslab.shared.trainer import load_optimizer
+from zslab.shared.trainer import EpochTrainer
 from zslab.utils.cuda_graphs import Step, Tensors, can_capture, capture_verified, moments
-from zslab.utils.flags import check_batch_size
-from zslab.utils.precision import set_precision
 from zslab.utils.seeds import BATCHES, stream
 
 LOSSES = {"CE": ("cross_entropy", loss.cross_entropy), "rank": ("rank", loss.rank)}  # --loss_type -> name, function
 EVALUATED = 64  # images at a time in an evaluation
 
 
-class DazleTrainer:
+class DazleTrainer(EpochTrainer):
     """Trains DAZLE on one stage of a data set.
 
+    Args:
+        networks: is moved to `device` and put into train mode.
+        data: see `EpochTrainer`, as for config and device. Scores that are measured are float32 whatever the precision of
+            training (TF32 with "tf32").
+        maps: where region maps come from; None streams them from the data's file.
+
     Attributes:
-        epoch: epochs completed; within an epoch, `position` iterations of it are done.
         iterations_per_epoch: ⌈n_train / batch_size⌉ where --iterations_per_epoch does not say.
-        head_epochs: 1; there are no heads, the model classifies by itself.
     """
 
-    head_epochs = 1
+    config: DazleConfig
+    networks: Dazle
+    data: RegionStageData
 
     def __init__(
         self,
-        model: Dazle,
+        networks: Dazle,
         data: RegionStageData,
         config: DazleConfig,
         device: torch.device,
         maps: Streamed | Cached | None = None,
     ):
-        """Prepare training.
-
-        Args:
-            model: is moved to `device` and put into train mode.
-            config: the flags; `zslab.utils.seeds` derives the stream of the batches from its seed. Scores that are measured are
-                float32 whatever the precision of training (TF32 with "tf32").
-            maps: where region maps come from; None streams them from the data's file.
-
-        Raises:
-            InputError: a batch is larger than the data, or the device lacks the precision.
-        """
-        set_precision(config.precision, device)
-        config = config.fitted(len(data.train), data.stage)
-        if config.sampling == "random":
-            check_batch_size(config.batch_size, len(data.train), f"training samples of the {data.stage} stage")
-        self.model, self.data, self.config, self.device = model.to(device).train(), data, config, device
-        model.bf16 = config.precision == "bf16"
+        super().__init__(networks.train(), data, config, device)
+        config = self.config
+        networks.bf16 = config.precision == "bf16"
+        self.data, self.device = data, device  # batches are drawn, and scores measured, on the CPU
         self.maps = maps or Streamed(data.regions, device)
         # The model knows the classes of this stage by their places in `data.classes`.
         self.attributes = data.attributes[data.classes].to(device)
@@ -85,41 +75,26 @@ class DazleTrainer:
         self.candidates = torch.searchsorted(data.classes, candidates).to(device)
         self.targets = torch.searchsorted(candidates, data.train.labels)
         self.optimizer = torch.optim.RMSprop(
-            [parameter for parameter in model.parameters() if parameter.requires_grad],
+            [parameter for parameter in networks.parameters() if parameter.requires_grad],
             lr=config.lr,
             weight_decay=config.weight_decay,
             momentum=config.momentum,
             capturable=can_capture(device),
         )
+        self.optimizers = {"model": self.optimizer}
         self.full_batch: tuple[Tensor, Tensor] | None = None  # what the captured step reads
         self.captured: Step | None = None
-        self.iterations_per_epoch = config.iterations_per_epoch or -(-len(data.train) // config.batch_size)
-        # Batches are drawn ahead of their use, so what is kept is the generator as it was before the epoch's first.
-        self.epoch_start = stream(config.manualSeed, BATCHES).get_state()
-        self.epoch = self.position = 0
-        self.sums: dict[str, Tensor] = {}
+        self.iterations_per_epoch = config.iterations_per_epoch or self.iterations_per_epoch
+        self.generator = stream(config.manualSeed, BATCHES)
 
-    def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
-        """Run the rest of the current epoch.
-
-        Args:
-            keep_going: called after every iteration; False ends the call early, to be continued by another.
-
-        Returns:
-            Losses averaged over the epoch's iterations, or None when ended early.
-        """
-        generator = torch.Generator()
-        generator.set_state(self.epoch_start)
-        with closing(self._batches(generator)) as batches:
-            for regions, targets in batches:
-                self._step(regions, targets)
-                self.position += 1
-                if not keep_going():
-                    return None
-        means = self.mean_losses()
-        self.epoch_start = generator.get_state()
-        self.epoch, self.position, self.sums = self.epoch + 1, 0, {}
-        return means
+    @contextmanager
+    def epoch_context(self) -> Iterator[None]:
+        """Draw batches ahead of their use; where the epoch ends early, the generator goes back to its beginning."""
+        start = self.generator.get_state()
+        with closing(self._batches(self.generator)) as self._left:
+            yield
+        if self.position < self.iterations_per_epoch:
+            self.generator.set_state(start)
 
     def _batches(self, generator: torch.Generator) -> Generator[tuple[Tensor, Tensor], None, None]:
         """Yield regions (b, r, f) and targets (b,) of the epoch's batches from `position` on, on the device."""
@@ -138,12 +113,11 @@ class DazleTrainer:
         for regions in self.maps.batches(rows_of_batches()):
             yield regions, self.targets[drawn.popleft()].to(self.device, non_blocking=True)
 
-    def _step(self, regions: Tensor, targets: Tensor) -> None:
-        """Make one step of RMSprop on regions (b, r, f) and targets (b,), places among the candidates."""
+    def iterate(self) -> Tensors:
+        """Make one step of RMSprop on the next batch, and return the losses, without their weights."""
+        regions, targets = next(self._left)
         captured = can_capture(self.device) and len(regions) == self.config.batch_size
-        losses = self._replay(regions, targets) if captured else self._update(regions, targets)
-        for name, value in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + value.double()
+        return self._replay(regions, targets) if captured else self._update(regions, targets)
 
     def _replay(self, regions: Tensor, targets: Tensor) -> Tensors:
         """Make a step that was captured as a CUDA graph when the first batch came; a graph reads its input at one place."""
@@ -161,9 +135,9 @@ class DazleTrainer:
         return self.weights() | moments(self.optimizer)
 
     def _update(self, regions: Tensor, targets: Tensor) -> Tensors:
-        """Make one step, and return the losses, without their weights."""
+        """Make one step on regions (b, r, f) and targets (b,), places among the candidates, and return the losses."""
         name, function = LOSSES[self.config.loss_type]
-        scores = self.model(regions, self.attributes).scores
+        scores = self.networks(regions, self.attributes).scores
         with_margin = scores + self.margins
         compared = with_margin if name == "rank" else scores
         losses = {
@@ -175,19 +149,6 @@ class DazleTrainer:
         self.optimizer.step()
         return {name: value.detach() for name, value in losses.items()}
 
-    def mean_losses(self) -> dict[str, float]:
-        """Return the losses averaged over the current epoch so far, self-calibration without its weight.
-
-        Raises:
-            FloatingPointError: one of them is not finite; it is named.
-        """
-        return mean_losses(self.sums, self.epoch, self.position, "a lower --lr usually helps")
-
-    @property
-    def status(self) -> dict[str, float]:
-        """Training state worth logging beside the losses: none."""
-        return {}
-
     @torch.no_grad()
     def scores(self, rows: Tensor, progress: Progress = unwatched) -> Tensor:
         """Return scores (n, s + u) without the margin of the file's rows (n,), columns as `data.classes`, on the CPU.
@@ -195,16 +156,16 @@ class DazleTrainer:
         In eval mode, so that an image's scores depend on no other's; the model's mode is put back.
         """
         chunks = (chunk.numpy() for chunk in rows.split(EVALUATED))
-        training = self.model.training
-        self.model.eval()
+        training = self.networks.training
+        self.networks.eval()
         try:
             scores = list[Tensor]()
             for regions in self.maps.batches(chunks):
-                scores.append(self.model(regions, self.attributes).scores.cpu())
+                scores.append(self.networks(regions, self.attributes).scores.cpu())
                 progress(min(1.0, len(scores) * EVALUATED / len(rows)))
             return torch.cat(scores)
         finally:
-            self.model.train(training)
+            self.networks.train(training)
 
     def evaluate(self, keep: Container[int] = (), constant: float | None = None, progress: Progress = unwatched) -> Evaluation:
         """Evaluate the model, reading every test image once; see `zslab.protocol.evaluation`.
@@ -221,28 +182,7 @@ class DazleTrainer:
             result.measure_all(data, scores + self.margins.cpu(), constant=constant)
         return result
 
-    def weights(self) -> dict[str, Tensor]:
-        """Return all parameters, and running statistics of batch normalization, by name."""
-        return self.model.state_dict()
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return everything that `load_state_dict` needs to continue bit for bit."""
-        return {
-            "model": self.weights(),
-            "optimizer": self.optimizer.state_dict(),
-            "epoch_start": self.epoch_start,
-            "epoch": self.epoch,
-            "position": self.position,
-            "sums": self.sums,
-        }
-
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` returned."""
-        epoch, position = state["epoch"], state["position"]
-        self.model.load_state_dict(state["model"])
-        load_optimizer(self.optimizer, state["optimizer"])
+        super().load_state_dict(state)
         self.captured = None  # a captured step uses the optimizer's former tensors
-        torch.Generator().set_state(state["epoch_start"].cpu())  # refuses what is no state
-        self.epoch_start = state["epoch_start"].cpu()
-        self.epoch, self.position = epoch, position
-        self.sums = {name: total.to(self.device) for name, total in state["sums"].items()}

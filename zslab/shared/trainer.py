@@ -84,8 +84,8 @@ class EpochTrainer(ABC):
         evaluation.measure_scores(self.data, self.scores, constant)
         return evaluation
 
-    def explaining(self) -> AbstractContextManager[None]:
-        """Return a context for an epoch, which may turn a library's error into one that tells the user more."""
+    def epoch_context(self) -> AbstractContextManager[None]:
+        """Return what the iterations of an epoch run in; nothing here."""
         return nullcontext()
 
     def update(self, loss: Tensor, *names: str) -> None:
@@ -111,7 +111,7 @@ class EpochTrainer(ABC):
         Returns:
             Losses averaged over the epoch's iterations, or None when ended early.
         """
-        with self.explaining():
+        with self.epoch_context():
             while self.position < self.iterations_per_epoch:
                 for name, loss in self.iterate().items():
                     self.sums[name] = self.sums.get(name, 0.0) + loss.detach().double()

@@ -102,7 +102,7 @@ class TfvaeganTrainer(EpochTrainer):
             return iteration(self.state, self.data, self.targets, draws, feedback_active)
 
     @contextmanager
-    def explaining(self) -> Iterator[None]:
+    def epoch_context(self) -> Iterator[None]:
         """Raise a FloatingPointError where PyTorch's cross-entropy was given NaN, which it refuses before a loss becomes NaN.
 
         On CUDA that is an assertion on the device, which any later operation reports.
