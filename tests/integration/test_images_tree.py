@@ -14,16 +14,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 
+from zslab.baselines.comparison import choose
+from zslab.baselines.eszsl import Eszsl
 from zslab.config import ImageConfig, config_digest, override
 from zslab.data.dataset import Dataset
 from zslab.datasets import source_from_json
 from zslab.errors import InputError
 from zslab.launch import launch
+from zslab.metrics import generalized_accuracies
 from zslab.plan import load_launcher, run_folder
 from zslab.results.record import read_records
-from zslab.results.result import Choice
+from zslab.results.result import Choice, read_result
 from zslab.results.runs import read_runs
 from zslab.results.statistics import compare
 from zslab.results.table import build_variants
@@ -229,6 +233,31 @@ def test_a_run_with_validation_leaves_everything_behind(images, tiny, tmp_path, 
             pytest.approx(np.trapezoid(curve[::-1, 1], curve[::-1, 0]) if hasattr(np, "trapezoid") else rows["val"].AUSUC)
             == rows["val"].AUSUC
         )
+
+
+@pytest.mark.with_report
+def test_where_unseen_classes_have_no_samples_validation_measures_the_method_and_the_baselines(images, tmp_path) -> None:
+    untested = np.empty((0, 1))
+    write_tiny(tmp_path, test_unseen_loc=untested, unseen_classes=np.array([[7.0, 8, 9]]).T)
+    run = run_in_process(images, tmp_path, tmp_path)
+    result, dataset = read_result(run / "result.json"), read_dataset(tiny_config(tmp_path, tmp_path))
+    assert [row.T1 is None for row in result.rows if not row.baseline] == [True] * 4 + [False]
+    validation = dataset.stage("validation", seed=result.seed)
+    eszsl = choose(Eszsl(center=False), validation)[0]["H"]
+    fitted = (
+        Eszsl(center=False).with_settings(eszsl).fit(validation.train.features, validation.train.labels, validation.attributes)
+    )
+    labels = validation.test_labels
+    features = torch.cat([validation.test_seen.features, validation.test_unseen.features])
+    predictions = fitted.predict(features, validation.classes)
+    expected = generalized_accuracies(labels, predictions, validation.test_seen.classes, validation.test_unseen.classes)
+    row = result.row("validation", "ESZSL")
+    assert (row.H, row.acc_seen, row.acc_unseen) == pytest.approx((expected["H"], expected["acc_seen"], expected["acc_unseen"]))
+    baselines = [row for row in result.rows if row.baseline]
+    assert [row.baseline for row in baselines] == BASELINE_ROWS and {row.rule for row in baselines} == {"validation"}
+    assert result.verdict[0].startswith("T1 (on validation classes) is ")
+    page = (run / "report.html").read_text()
+    assert result.verdict[0] in page and "unseen samples are assigned" not in page
 
 
 def test_a_run_is_a_function_of_its_config(images, tiny, tmp_path) -> None:

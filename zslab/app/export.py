@@ -375,7 +375,7 @@ def check_predictions(model: Model, dataset: Dataset, run: FinishedRun) -> None:
         task: float((torch.cat(predicted[task])[-len(classes) :].numpy() == classes).mean())  # unseen ones are last
         for task, classes in expected.items()
     }
-    row = next((row for row in run.result.rows if row.title == choice), None)
+    row = next((row for row in run.result.rows if row.title == choice and row.rule != "validation"), None)
     if row is not None and not expected and len(needed):
         labels, found = torch.from_numpy(dataset.labels[needed]), torch.cat(predicted["gzsl"])
         sides = (("acc_seen", slice(n_seen), row.acc_seen), ("acc_unseen", slice(n_seen, None), row.acc_unseen))

@@ -10,13 +10,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from msgspec.structs import replace
 
 from zslab.baselines.base import Baseline, Settings
 from zslab.baselines.class_normalization import ClassNormalizedMlp
 from zslab.baselines.eszsl import Eszsl
 from zslab.baselines.prototypes import PrototypeRegression
 from zslab.baselines.text_similarity import TextSimilarity
-from zslab.data.dataset import StageData
+from zslab.data.dataset import Stage, StageData
 from zslab.data.lazy import CHUNK, LazyFeatures
 from zslab.errors import InputError
 from zslab.metrics import SeenUnseenCurve, harmonic_mean, margin_curve, mean_class_accuracy
@@ -71,6 +72,7 @@ class BaselineResult:
         curve: the seen/unseen curve; its area is AUSUC.
         constant: the best one on validation.
         settings: "T1", "H", "calibrated H" -> the settings chosen for it.
+        stage: on which it was measured.
     """
 
     name: str
@@ -80,15 +82,18 @@ class BaselineResult:
     curve: SeenUnseenCurve
     constant: float
     settings: dict[str, Settings]
+    stage: Stage = "test"
 
     @property
     def rows(self) -> list[Row]:
         """The rows of a result: plain, which also has the area under the curve, and calibrated."""
-        about = f"baseline, chosen on validation: {self.choices}"
+        on_validation = self.stage == "validation"
+        about = f"baseline, chosen {'and measured ' * on_validation}on validation: {self.choices}"
 
         def row(rule: Rule, accuracies: Generalized, area: float | None) -> Row:
             u, s, h = accuracies.acc_unseen, accuracies.acc_seen, accuracies.h
-            return Row(rule, self.name, self.t1, u, s, h, area, about=about)
+            made = Row(rule, self.name, self.t1, u, s, h, area, about=about)
+            return replace(made, rule="validation", baseline=made.title) if on_validation else made
 
         return [row("val", self.plain, self.curve.area), row("val + calibration", self.calibrated, None)]
 
@@ -141,7 +146,10 @@ def _measured(baseline: Baseline, data: StageData, grid: Sequence[Settings]) -> 
 
 
 def run_baseline(name: str, baseline: Baseline, validation: StageData, test: StageData) -> BaselineResult:
-    """Choose settings and constant on `validation`, then fit and measure on `test`; `name` is the row of the result table."""
+    """Choose settings and constant on `validation`, then fit and measure on `test`; `name` is the row of the result table.
+
+    Where nothing else has samples of unseen classes, `test` is the validation stage, too.
+    """
     check_stage(test)
     settings, constant = choose(baseline, validation)
     for_t1, for_h, for_calibrated = _measured(baseline, test, list(settings.values()))
@@ -153,6 +161,7 @@ def run_baseline(name: str, baseline: Baseline, validation: StageData, test: Sta
         curve=for_calibrated.curve,
         constant=constant,
         settings=settings,
+        stage=test.stage,
     )
 
 

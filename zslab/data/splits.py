@@ -171,7 +171,7 @@ def recognize_split(dataset: str, locations: dict[str, np.ndarray], labels: np.n
 def describe_untested(unseen_classes: np.ndarray, test_labels: np.ndarray) -> list[str]:
     """Return a note where classes that a split file declares unseen are not among the labels of test_unseen."""
     untested, n = len(np.setdiff1d(unseen_classes, test_labels)), len(np.union1d(unseen_classes, test_labels))
-    how = "cannot be measured on them; with --select val, the row `validation` has those of validation classes."
+    how = "cannot be measured on them; where possible, validation classes stand in for them."
     how = "are over the others." if untested < n else how
     return [f"{untested} of {n} unseen classes have no test samples: T1, u and H {how}"] if untested else []
 

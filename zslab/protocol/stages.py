@@ -78,7 +78,8 @@ def run_protocol(
         folder: receives checkpoints, metrics, arrays and weights.
         config: how long to train, how to choose an epoch, and the seed, which also draws the validation split where the data
             have none.
-        run_baselines: measures the baselines, given the validation and the test stage; None leaves them out.
+        run_baselines: measures the baselines, given the validation stage to choose on and the stage to measure on; None leaves
+            them out.
     """
 
     def stage(name: Stage) -> StageData:
@@ -105,8 +106,14 @@ def run_protocol(
         measured = stage("test")
         test_records = _train_stage(measured, build_trainer, folder, config, selection)
         try:
-            baselines = list(run_baselines(stage("validation"), measured)) if run_baselines else []
-            folder.update_arrays({f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines})
+            if (
+                run_baselines
+            ):  # where no unseen class has test samples, the validation stage measures them as it does the method
+                validation = stage("validation")
+                baselines = list(run_baselines(validation, measured if len(measured.test_unseen) else validation))
+            if len(measured.test_unseen):
+                curves = {f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines}
+                folder.update_arrays(curves)
         except InputError as error:
             notes.append(f"The baselines are left out: {error}")
     return Outcome(

@@ -49,4 +49,5 @@ RULES: Final[dict[Rule, str]] = {
     "validation": "on validation classes",
 }
 CALIBRATED = "calibrated"
-QUOTABLE: Final[tuple[Rule, ...]] = ("val + calibration", "val", "last")  # not chosen on the test set, the best founded first
+# Not chosen on the test set, the best founded first.
+QUOTABLE: Final[tuple[Rule, ...]] = ("val + calibration", "val", "last", "validation")

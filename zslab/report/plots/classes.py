@@ -87,9 +87,11 @@ def confusion_plots(run: FinishedRun) -> Iterator[Plot]:
     if (gzsl := run.arrays.get(f"{rule}_gzsl_confusion")) is not None:
         order = [*seen, *unseen]
         counts = gzsl[np.ix_(order, order)]
-        lost = percent(counts[len(seen) :, : len(seen)].sum() / max(counts[len(seen) :].sum(), 1))
         caption = "What the samples of each class are taken for when every class can be predicted, seen classes first. "
-        caption += f"{lost} % of the unseen samples are assigned a seen class. Each row sums to 100 %."
+        if n := counts[len(seen) :].sum():
+            lost = percent(counts[len(seen) :, : len(seen)].sum() / n)
+            caption += f"{lost} % of the unseen samples are assigned a seen class. "
+        caption += "Each row sums to 100 %."
         figure, alt = _confusion(run, counts, order, boundary=len(seen))
         yield render(figure, "confusion_gzsl", "Confusion among all classes", caption, alt)
 
