@@ -41,7 +41,7 @@ COMMANDS = {
     "search": ("zslab.search.command:search", "search settings on the validation split"),
     "evaluate": ("zslab.measures:evaluate_command", "measure the class scores of any method"),
     "table": ("zslab.report.table_command:table", "make the tables of a paper from finished runs"),
-    "leakage": ("zslab.report.leakage_command:leakage", "list unseen classes that the backbone's pretraining contains"),
+    "leakage": ("zslab.report.leakage:leakage", "list unseen classes that the backbone's pretraining contains"),
     "report": ("zslab.report.run:report", "draw the report of finished runs again"),
 }
 

@@ -99,7 +99,7 @@ def write_finished_run(folder: Path) -> Path:
     """Write a complete run folder, without its drawings; return it."""
     lines = "".join(json.dumps(record(epoch)) + "\n" for epoch in range(EPOCHS))
     for each in (folder, folder / "validation"):
-        each.mkdir(exist_ok=True)
+        each.mkdir(parents=True, exist_ok=True)
         (each / "metrics.jsonl").write_text(lines)
     (folder / "result.json").write_text(json.dumps(result()))
     np.savez(folder / "evaluation.npz", **arrays())

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from zslab import cli
 from zslab.errors import InputError
 from zslab.features.pretraining import Match, find_matches, pretraining_classes
-from zslab.report.leakage import Leakage, accuracies, class_groups
-from zslab.results.finished import FinishedRun
+from zslab.report.leakage import group_accuracies
 
+from helpers.finished_run import write_finished_run
 from helpers.project import SHARED_DATA
 
 PRETRAINING = [
@@ -57,24 +54,10 @@ def test_numbers_are_part_of_a_name_unless_all_have_one() -> None:
     assert {name: match.same for name, match in numbered.items()} == {"001.Orca": True, "002.Laysan_Albatross": False}
 
 
-def run_with(confusion: np.ndarray) -> FinishedRun:
-    data = SimpleNamespace(class_names=["seen", "a", "b", "c", "d", "e"], unseen_classes=[1, 2, 3, 4, 5])
-    return FinishedRun(Path("run"), SimpleNamespace(data=data), [], arrays={"last_zsl_confusion": confusion})
-
-
 def test_accuracies_of_the_groups() -> None:
-    confusion = np.diag([1, 4, 3, 2, 0])
-    confusion[[0, 2, 3], [1, 0, 2]] = 3, 1, 6  # recall 1/4, 1, 3/4, 1/4; the last class has no samples
-    leakage = Leakage("imagenet1k", [Match("b", "B", True), Match("d", "D D", False)])
-    run = run_with(confusion)
-    assert {name: members.tolist() for name, members in class_groups(run, leakage).items()} == {
-        "all": [True] * 5,
-        "clean": [True, False, True, False, True],
-        "related": [False, False, False, True, False],
-        "same": [False, True, False, False, False],
-    }
-    assert accuracies(run, leakage) == {"last": {"all": 0.5625, "clean": 0.5, "related": 0.25, "same": 1.0}}
-    assert accuracies(run, Leakage("x", []))["last"] == {"all": 0.5625, "clean": 0.5625, "related": None, "same": None}
+    recall, kinds = np.array([0.25, 1, 0.75, 0.25, np.nan]), [None, True, None, False, None]
+    assert group_accuracies(recall, kinds) == "all 56.2 (4), clean 50.0 (2), related 25.0 (1), same 100.0 (1)"
+    assert group_accuracies(recall, [None] * 5).endswith("clean 56.2 (4), related – (0), same – (0)")
 
 
 def test_lists_of_pretrainings(tmp_path) -> None:
@@ -113,10 +96,12 @@ def test_counts_of_real_class_lists() -> None:
     assert counts(ucf, "kinetics400") == (28, 26)
 
 
-def test_the_command_on_a_list_of_names(tmp_path, capsys) -> None:
+def test_the_command_on_a_list_of_names_and_on_a_run(tmp_path, capsys) -> None:
     (tmp_path / "names.txt").write_text("Orca\nGull\nLaysan_Albatross\n")
-    (tmp_path / "list.txt").write_text("\n".join(", ".join(synonyms) for synonyms in PRETRAINING))
-    assert cli.main(["leakage", str(tmp_path / "names.txt"), "--pretraining", str(tmp_path / "list.txt")]) == 0
+    (tmp_path / "list.txt").write_text("\n".join(", ".join(synonyms) for synonyms in [*PRETRAINING, ["class 1"]]))
+    run = write_finished_run(tmp_path / "run")
+    assert cli.main(["leakage", str(tmp_path / "names.txt"), str(run), "--pretraining", str(tmp_path / "list.txt")]) == 0
     out = capsys.readouterr().out
     assert "of 3 classes" in out and "contains 1 by name and 1 related ones" in out
     assert out.index("Orca") < out.index("Laysan_Albatross") and "related to albatross" in out
+    assert "same as class 1" in out and "T1, last: all 76.7 (3), clean 75.0 (2), related – (0), same 80.0 (1)" in out

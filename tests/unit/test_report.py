@@ -349,20 +349,6 @@ def test_durations():
     assert [duration(s) for s in (0.4, 61, 3600 * 3 + 12 * 60)] == ["0 s", "1 min 1 s", "3 h 12 min"]
 
 
-def test_leakage_goes_into_the_report(run_dir, tmp_path, capsys, undrawn):
-    data = read_run(run_dir).result.data
-    unseen = [data.class_names[index] for index in data.unseen_classes]
-    (tmp_path / "list.txt").write_text(f"{unseen[0]}, another name\n")
-    assert cli.main(["leakage", str(run_dir), "--pretraining", str(tmp_path / "list.txt")]) == 0
-    page, content = (run_dir / "report.html").read_text(), json.loads((run_dir / "leakage.json").read_text())
-    assert content["matches"] == [{"name": unseen[0], "pretrained": unseen[0], "same": True}]
-    assert "T1, last epoch: all 76.7 (3)" in capsys.readouterr().out
-    assert "same (1)" in page and f"clean ({len(unseen) - 1})" in page and f"same as {unseen[0]}" in page
-    (run_dir / "leakage.json").write_text('{"pretraining": 1}')
-    with pytest.raises(InputError, match="leakage.json"):
-        write_report(run_dir)
-
-
 def test_the_page_prints_the_commands_of_run_and_export(run_dir, undrawn):
     folder = run_dir / "a run"
     folder.mkdir()

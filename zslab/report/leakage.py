@@ -1,65 +1,66 @@
-"""Unseen classes that the backbone's pretraining contains, as `zslab leakage` stores them, and T1 with and without them."""
+"""List the unseen classes that a backbone's pretraining contains, with T1 on the clean and the contaminated ones apart.
+
+    zslab leakage runs/CUB-resnet101-att-tfvaegan-inductive-seed1-0a1b2c3d
+    zslab leakage unseen.txt --pretraining kinetics400
+
+Classes are compared by name and synonyms, so read the list: it shows what matched with what.
+"""
 
 from __future__ import annotations
 
-import msgspec
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+import tyro
 
-from zslab.features.pretraining import Match
-from zslab.results.finished import FinishedRun, class_recall
-from zslab.results.names import RULES, Rule
+from zslab.data.formats.table import read_names
+from zslab.errors import ExitStatus
+from zslab.features.pretraining import find_matches, pretraining_classes
+from zslab.results.finished import class_recall, read_run
 from zslab.results.text import percent
-from zslab.utils.files import converted, read_json
-
-FILE = "leakage.json"
-GROUPS = ("all", "clean", "related", "same")
 
 
-class Leakage(msgspec.Struct):
-    """The content of leakage.json: a list of pretraining classes, and the unseen classes that it contains."""
+@dataclass(frozen=True)
+class LeakageFlags:
+    """What to compare with what."""
 
-    pretraining: str
-    matches: list[Match]
-
-
-def class_groups(run: FinishedRun, leakage: Leakage) -> dict[str, np.ndarray]:
-    """Return which unseen classes (u,) belong to each of GROUPS."""
-    data, same = run.result.data, {match.name: match.same for match in leakage.matches}
-    kinds = [same.get(data.class_names[index]) for index in data.unseen_classes]
-    groups = zip(GROUPS[1:], (None, False, True))
-    return {"all": np.ones(len(kinds), dtype=bool)} | {name: np.array([k is value for k in kinds]) for name, value in groups}
+    source: tyro.conf.Positional[tuple[Path, ...]]
+    """Folders of finished runs, or text files with a class a line."""
+    pretraining: str = "imagenet1k"
+    """imagenet1k, kinetics400, or a text file with a class a line, synonyms separated by commas."""
 
 
-def accuracies(run: FinishedRun, leakage: Leakage) -> dict[Rule, dict[str, float | None]]:
-    """Return rule -> group -> T1 over the classes of the group that have test samples; None without any."""
-    rows: dict[Rule, dict[str, float | None]] = {}
-    rules: tuple[Rule, ...] = ("val", "last")
-    for rule in rules:
-        confusion = run.arrays.get(f"{rule}_zsl_confusion")
-        if confusion is not None:
-            recall = class_recall(confusion)
-            tested = {name: recall[members & ~np.isnan(recall)] for name, members in class_groups(run, leakage).items()}
-            rows[rule] = {name: float(values.mean()) if len(values) else None for name, values in tested.items()}
-    return rows
+def leakage(flags: LeakageFlags) -> int:
+    """Describe every run or list of names; return 1 when at least one was refused."""
+    status = ExitStatus()
+    for source in flags.source:
+        with status:
+            run = read_run(source) if source.is_dir() else None
+            data = run and run.result.data
+            names = read_names(source) if data is None else [data.class_names[k] for k in data.unseen_classes]
+            matches = find_matches(names, pretraining_classes(flags.pretraining))
+            n_same = sum(match.same for match in matches.values())
+            contained = f"{flags.pretraining} contains {n_same} by name and {len(matches) - n_same} related ones"
+            print(f"{source}: of {len(names)} classes, {contained}")
+            for match in sorted(matches.values(), key=lambda match: not match.same):
+                print(f"  {match.name:<36} {'same as' if match.same else 'related to'} {match.pretrained}")
+            if run is not None:
+                kinds = [matches[name].same if name in matches else None for name in names]
+                for rule in (rule for rule in ("val", "last") if f"{rule}_zsl_confusion" in run.arrays):
+                    print(f"T1, {rule}:", group_accuracies(class_recall(run.arrays[f"{rule}_zsl_confusion"]), kinds))
+    return status.code
 
 
-def leakage_table(run: FinishedRun) -> dict[str, object] | None:
-    """Return what the report shows of leakage.json; None where the run has none."""
-    path = run.path / FILE
-    if not path.exists():
-        return None
-    leakage = converted(read_json(path), Leakage, path, "Delete the file, or make it again with zslab leakage.")
-    sizes = class_groups(run, leakage)
-    return {
-        "pretraining": leakage.pretraining,
-        "head": ["selection", *(f"{name} ({sizes[name].sum()})" for name in GROUPS)],
-        "rows": [
-            [RULES[rule], *(percent(values[name]) for name in GROUPS)] for rule, values in accuracies(run, leakage).items()
-        ],
-        "matches": [(match.name, match_text(match)) for match in leakage.matches],
+def group_accuracies(recall: np.ndarray, kinds: list[bool | None]) -> str:
+    """Return T1 over all unseen classes and over each group, with the number of classes that were tested.
+
+    Args:
+        recall: (u,) of each unseen class; NaN for one without test samples.
+        kinds: whether the pretraining has the same class, or a related one (False), or none of its name (None).
+    """
+    groups = {"all": recall} | {
+        name: recall[[each is kind for each in kinds]] for name, kind in (("clean", None), ("related", False), ("same", True))
     }
-
-
-def match_text(match: Match) -> str:
-    """Return what a class matched with."""
-    return f"{'same as' if match.same else 'related to'} {match.pretrained}"
+    tested = {name: values[~np.isnan(values)] for name, values in groups.items()}
+    return ", ".join(f"{name} {percent(float(v.mean()) if len(v) else None)} ({len(v)})" for name, v in tested.items())

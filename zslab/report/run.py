@@ -16,7 +16,6 @@ import tyro
 
 from zslab.errors import ExitStatus
 from zslab.report.attention import draw_attention, photo_plots, pointing_tables
-from zslab.report.leakage import leakage_table
 from zslab.report.page import duration, write_page, write_plots
 from zslab.report.plots.accuracy import accuracy_plots, curve_plots, training_plots, validation_plots
 from zslab.report.plots.classes import confusion_plots, per_class_plots, reliability_plot
@@ -62,7 +61,6 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
         "tags": TAGS,
         "calibration": calibration,
         "reliability": reliability,
-        "leakage": leakage_table(run),
         "data_facts": _data_facts(run),
         "plots": plots,
         "training": training,
