@@ -9,10 +9,10 @@ import io
 import logging
 import unicodedata
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from matplotlib import font_manager
@@ -82,7 +82,8 @@ def to_png(figure: Figure, dpi: int = 150) -> bytes:
     use_fallbacks(figure)
     figure.set_dpi(dpi)
     canvas, buffer = FigureCanvasAgg(figure), io.BytesIO()
-    with without_font_warnings():
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # said before
         canvas.draw()  # type: ignore[no-untyped-call]  # once; savefig draws a second time
     pixels = np.asarray(canvas.buffer_rgba())[..., :3]  # type: ignore[no-untyped-call]
     Image.fromarray(pixels).save(buffer, format="PNG")
@@ -110,63 +111,45 @@ def overlay(image: Image.Image, attention: np.ndarray, view: Sequence[float] = (
 @cache
 def installed_fonts() -> dict[str, str]:
     """Return family -> file of the installed fonts: ours, then upright sans serif ones of normal weight, then others."""
-    manager = font_manager.fontManager
-    for path in {*font_manager.findSystemFonts()} - {entry.fname for entry in manager.ttflist}:
-        with suppress(Exception):  # installed since matplotlib made its list; some are refused with errors of many kinds
-            manager.addfont(path)
 
     def order(entry: font_manager.FontEntry) -> tuple[object, ...]:
-        name, weight = entry.name.casefold(), entry.weight if isinstance(entry.weight, int) else 400
-        return entry.name != FAMILY, entry.style != "normal", abs(weight - 400), "sans" not in name, "mono" in name, entry.fname
+        name, is_normal = entry.name.casefold(), entry.weight in (400, "normal", "regular")
+        return entry.name != FAMILY, entry.style != "normal", not is_normal, "sans" not in name, "mono" in name, entry.fname
 
     fonts: dict[str, str] = {}
-    for entry in sorted(manager.ttflist, key=order):
+    for entry in sorted(font_manager.fontManager.ttflist, key=order):
         if "lastresort" not in entry.name.replace(" ", "").casefold():  # which draws every character as a box
             fonts.setdefault(entry.name, entry.fname)
     return fonts
 
 
 @cache
-def codes_of(path: str) -> frozenset[int]:
-    """Return the characters that a font file has glyphs for; none if it cannot be opened."""
-    with suppress(OSError, RuntimeError):
-        return frozenset(FT2Font(path).get_charmap())
-    return frozenset()
-
-
-@cache
-def family_of(character: str) -> str:
-    """Return the first font with a glyph for a character: ours also where none has it, which is said once."""
+def families_of(characters: frozenset[str]) -> list[str]:
+    """Return our font, and the first installed ones that together have the glyphs that it lacks; what none has is said."""
     # No glyph is needed for joiners, variation selectors and white space.
-    is_drawn = unicodedata.category(character)[0] not in "CZ" and not 0xFE00 <= ord(character) <= 0xFE0F
-    for family, path in installed_fonts().items() if is_drawn else ():
-        if ord(character) in codes_of(path):
-            return family
-    if is_drawn:
-        log.warning("No installed font has %s: figures show a box. Install a font of its script, such as Noto Sans.", character)
-    return FAMILY
+    missing = {c for c in characters if unicodedata.category(c)[0] not in "CZ" and not 0xFE00 <= ord(c) <= 0xFE0F}
+    families = [FAMILY]
+    for family, path in installed_fonts().items():
+        if not missing:
+            break
+        codes: set[int] = set()
+        with suppress(OSError, RuntimeError):
+            codes = {*FT2Font(path).get_charmap()}
+        if found := {c for c in missing if ord(c) in codes}:
+            families += [family] * (family != FAMILY)
+            missing -= found
+    if missing:
+        listed = "".join(sorted(missing))
+        log.warning("No installed font has %s: figures show boxes. Install a font of the script, such as Noto Sans.", listed)
+    return families
 
 
 def use_fallbacks(figure: Figure) -> None:
-    """Give each text of a figure the installed fonts that it needs beside its own."""
+    """Give the texts of a figure the installed fonts that they need beside their own."""
     for axes in figure.axes:  # the texts of tick labels are made when they are asked for
         axes.get_xticklabels()
         axes.get_yticklabels()
-    for artist in figure.findobj(Text):
-        assert isinstance(artist, Text)
-        if others := dict.fromkeys(map(family_of, artist.get_text())).keys() - {FAMILY}:
-            artist.set_fontfamily([*artist.get_fontfamily(), *sorted(others)])
-
-
-@contextmanager
-def without_font_warnings() -> Iterator[None]:
-    """Hide what matplotlib says of each missing glyph and of fonts without a bold face."""
-    logger = logging.getLogger("matplotlib.font_manager")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from")
-            yield
-    finally:
-        logger.setLevel(level)
+    texts = cast(list[Text], figure.findobj(Text))
+    if len(families := families_of(frozenset("".join(text.get_text() for text in texts)))) > 1:
+        for text in texts:
+            text.set_fontfamily(families)

@@ -30,15 +30,14 @@ import tyro
 from zslab.data.formats.table import read_text
 from zslab.errors import InputError
 from zslab.results.names import MEASURES, RULES, Rule
-from zslab.results.render import Tables, comma_separated, latex, make_tables, markdown
+from zslab.results.render import Tables, latex, make_tables, markdown
 from zslab.results.runs import Record, read_runs, save_runs
-from zslab.results.table import build_variants, only_variants, rename_variants
+from zslab.results.table import build_variants
 from zslab.utils.files import write_text
 from zslab.utils.names import find_names
 
 BEGIN, END = "<!-- zslab table ", "<!-- end of table -->"
 BLOCK = re.compile(rf"({BEGIN}(.*?) -->\n)(?:(?!{BEGIN}).)*?({END})", re.DOTALL)
-NamePairs = Annotated[tuple[tuple[str, str], ...], tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True)
@@ -47,17 +46,15 @@ class TableFlags:
 
     paths: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders, folders of them, or collected .json files."""
-    format: Literal["csv", "html", "latex", "md"] = "md"
+    format: Literal["html", "latex", "md"] = "md"
     """Style of the table."""
     rules: tuple[Rule, ...] = tuple(RULES)
     """By which an epoch was selected: best on test, on validation, on validation and calibrated, the last one."""
     datasets: tuple[str, ...] = ()
     """Data sets shown and saved; all by default."""
     variants: tuple[str, ...] = ()
-    """Variants shown and saved; all by default."""
-    rename: NamePairs = ()
-    """OLD NEW: call a variant NEW. Can be repeated."""
-    compare: NamePairs = ()
+    """Variants shown; all by default."""
+    compare: Annotated[tuple[tuple[str, str], ...], tyro.conf.UseAppendAction] = ()
     """FIRST SECOND: paired test of two variants. Can be repeated."""
     measures: tuple[Literal["T1", "u", "s", "H", "AUSUC"], ...] = ("T1", "H")
     """Measures compared."""
@@ -81,7 +78,7 @@ def _html(made: Tables) -> str:
     return render_part("table.html", made=made)
 
 
-FORMATS: dict[str, Callable[[Tables], str]] = {"csv": comma_separated, "html": _html, "latex": latex, "md": markdown}
+FORMATS: dict[str, Callable[[Tables], str]] = {"html": _html, "latex": latex, "md": markdown}
 
 
 def table(flags: TableFlags) -> None:
@@ -99,7 +96,7 @@ def table(flags: TableFlags) -> None:
         return
     runs = _read(flags, Path())
     if flags.save is not None:
-        save_runs(flags.save, only_variants(runs, flags.variants) if flags.variants else runs)
+        save_runs(flags.save, runs)
     text = _text(runs, flags)
     if flags.figures is not None:
         from zslab.report.runs import write_figures  # loads matplotlib
@@ -143,8 +140,7 @@ def _read(flags: TableFlags, folder: Path) -> list[Record]:
     runs = read_runs(folder / path for path in flags.paths)
     known = list(dict.fromkeys(run.dataset for run in runs))
     found = find_names(flags.datasets, known, "--datasets", "data set", "Copy the name from the table.")
-    runs = [run for run in runs if not found or run.dataset in {known[index] for index in found}]
-    return rename_variants(runs, dict(flags.rename))
+    return [run for run in runs if not found or run.dataset in {known[index] for index in found}]
 
 
 def _text(runs: Sequence[Record], flags: TableFlags) -> str:
