@@ -18,9 +18,8 @@ import torch
 import tyro
 from sklearn.metrics import roc_auc_score
 
-from zslab.app.calibration import calibrate, reliability
+from zslab.app.calibration import calibrate, likeness, reliability
 from zslab.app.candidates import best_candidate, measure_baseline
-from zslab.app.familiarity import likeness
 from zslab.baselines.comparison import BASELINES, seeded, usable_baselines
 from zslab.data.dataset import Dataset
 from zslab.datasets import Xlsa17Source

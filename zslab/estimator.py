@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
@@ -20,6 +21,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
 from zslab.app.attribute_table import AttributeScale
+from zslab.app.export import model_of_data
 from zslab.app.methods.base import RunParts, methods
 from zslab.app.model_file import Model
 from zslab.app.predictor import Predictor
@@ -294,17 +296,10 @@ class TfvaeganClassifier(ZeroShotClassifier):
         return override(FLAGS, own | dict(self.flags or {}), "flags")
 
     def _fit(self, dataset: Dataset, table: np.ndarray) -> None:
-        model = Model(
-            method="tfvaegan",
+        model = msgspec.structs.replace(
+            model_of_data(dataset, {"original_att": table.T}, "tfvaegan"),
             title="TF-VAEGAN on arrays",
             class_names=logged_names(dataset.class_names, "class_vectors"),
-            attribute_names=[f"attribute {number}" for number in range(1, table.shape[1] + 1)],
-            seen=self.seen_,
-            attributes=torch.from_numpy(dataset.attributes),
-            table=table,
-            attribute_scale=AttributeScale.unit(table.shape[1]),
-            settings={},
-            weights={},
             config=config_dict(self.config),
         )
         self.config.check()

@@ -25,11 +25,10 @@ import msgspec
 import numpy as np
 import torch
 
-from zslab.app.calibration import calibrate
+from zslab.app.calibration import calibrate, fit_familiarity
 from zslab.app.candidates import HEAD, NO_DRAWS, Candidate, best_candidate, choose_settings, measure_baseline, measure_baselines
 from zslab.app.card import card_path, model_card
 from zslab.app.export import all_scores, model_of_data, read_data
-from zslab.app.familiarity import fit_familiarity
 from zslab.app.methods.baseline import shares_space, with_baseline
 from zslab.app.model_file import Model, write_model
 from zslab.app.own_data import LEFT_OUT, SPLIT_FILE, OwnData, PrepareConfig, make_data_set
@@ -52,6 +51,7 @@ from zslab.results.text import aligned
 from zslab.utils.environment import as_typed, command_line, resolve_device, resolve_folder
 from zslab.utils.files import converted, read_json, write_text
 
+Fit = Callable[[Model, Any, int, str], Model]  # trains on the training samples of a data set, for a seed and a device
 PREPARED = "learned.json"  # beside the features: which inputs they were made of, and what was made
 NOT_MEASURED = (
     "Nothing can be measured: that takes at least 3 classes with images, so that one can be held out, and 2 training images in "
@@ -107,14 +107,14 @@ def learn(config: LearnConfig) -> int:
         unmeasured, baseline = TEXT_SIMILARITY, SERVED[TEXT_SIMILARITY]
         stages = [draw.stage("test", baseline.scaling) for draw in draws]
         candidates += [measure_baseline(TEXT_SIMILARITY, baseline, stages)] if draws else []
-    candidates += [_measure(name, trained[name], draws, config) for name in trained if draws]
+    candidates += [_measure(config, name, *trained[name], draws) for name in trained if draws]
     reason, chosen = NOT_MEASURED.format(unmeasured), None
     if candidates:
         chosen, reason = best_candidate(candidates)
         print("\n".join(aligned([HEAD, *(each.cells for each in candidates)])))
     print(reason)
     if chosen is not None and chosen.name in trained:
-        model = trained[chosen.name].model(config)
+        model = _train(config, chosen.name, *trained[chosen.name])
     else:
         name, settings = (chosen.name, chosen.settings) if chosen else (unmeasured, {})
         model = _fitted_baseline(name, settings, config.seed, dataset, original)
@@ -171,50 +171,37 @@ def _digest(config: LearnConfig, backbone: ImageBackbone, found: Images) -> str:
     return digest.hexdigest()[:16]
 
 
-@dataclass(frozen=True)
-class TrainedMethod:
-    """A method that is trained at length, with its data.
-
-    Attributes:
-        name: of the method in a model file.
-        fit: returns a model with the method trained on the training samples of a data set, for a seed and a device.
-        dataset: the data.
-        original: what their files say besides.
-    """
-
-    name: str
-    fit: Callable[[Model, Any, int, str], Model]
-    dataset: Dataset
-    original: dict[str, np.ndarray]
-
-    def model(self, config: LearnConfig, draw: Dataset | None = None) -> Model:
-        """Train on all training samples, or on those of a draw."""
-        dataset = self.dataset
-        if draw is not None:
-            dataset = replace(dataset, locations=draw.locations, split_version="none", unseen_classes=draw.unseen_classes)
-        return self.fit(model_of_data(dataset, self.original, self.name), dataset, config.seed, config.device)
-
-
 def _trained_methods(
     config: LearnConfig, made: OwnData, dataset: Dataset, original: dict[str, np.ndarray]
-) -> dict[str, TrainedMethod]:
-    """Return TF-VAEGAN and, where there are region maps, DAZLE, by name."""
-    found = [TrainedMethod("tfvaegan", fit_tfvaegan, dataset, original)]
+) -> dict[str, tuple[Fit, Dataset, dict[str, np.ndarray]]]:
+    """Return TF-VAEGAN and, where there are region maps, DAZLE, with their data, by name."""
+    found: dict[str, tuple[Fit, Dataset, dict[str, np.ndarray]]] = {"tfvaegan": (fit_tfvaegan, dataset, original)}
     if made.regions is not None:
         source = RegionSource(made.folder.name, made.regions, splits=SPLIT_FILE)
-        found.append(TrainedMethod("dazle", fit_dazle, *read_data(source, made.folder.parent, made.folder)))
-    return {each.name: each for each in found}
+        found["dazle"] = (fit_dazle, *read_data(source, made.folder.parent, made.folder))
+    return found
 
 
-def _measure(name: str, method: TrainedMethod, draws: list[Dataset], config: LearnConfig) -> Candidate:
+def _train(
+    config: LearnConfig, name: str, fit: Fit, dataset: Dataset, original: dict[str, np.ndarray], draw: Dataset | None = None
+) -> Model:
+    """Train a method on all training samples, or on those of a draw."""
+    if draw is not None:
+        dataset = replace(dataset, locations=draw.locations, split_version="none", unseen_classes=draw.unseen_classes)
+    return fit(model_of_data(dataset, original, name), dataset, config.seed, config.device)
+
+
+def _measure(
+    config: LearnConfig, name: str, fit: Fit, dataset: Dataset, original: dict[str, np.ndarray], draws: list[Dataset]
+) -> Candidate:
     """Measure a trained method on every draw."""
     start, scores, tried = time.perf_counter(), [], []
     stages = [draw.stage("test") for draw in draws]
     for draw, data in zip(draws, stages):
         places = np.concatenate([draw.locations["test_seen"], draw.locations["test_unseen"]])
-        raw = torch.cat(list(all_scores(Predictor(method.model(config, draw)), method.dataset, places)))
-        curve = seen_unseen_curve(raw, data.test_labels, data.seen_classes, data.unseen_classes)
-        scores.append(raw)
+        predictor = Predictor(_train(config, name, fit, dataset, original, draw))
+        scores.append(torch.cat(list(all_scores(predictor, dataset, places))))
+        curve = seen_unseen_curve(scores[-1], data.test_labels, data.seen_classes, data.unseen_classes)
         tried.append([Measured(float("nan"), curve)])  # accuracy among unseen classes alone takes no part
     return choose_settings(name, stages, tried, lambda draw, setting: scores[draw], start=start)
 

@@ -6,9 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from zslab.app.calibration import HeldOutScores, best_offset, calibrate, fit_temperature, reliability
+from zslab.app.calibration import HeldOutScores, best_offset, calibrate, fit_familiarity, fit_temperature, likeness, reliability
 from zslab.app.candidates import Candidate, best_candidate, choose_settings, measure_baseline
-from zslab.app.familiarity import fit_familiarity, likeness
 from zslab.baselines.comparison import BASELINES, Measured
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.metrics import harmonic_mean, seen_unseen_curve

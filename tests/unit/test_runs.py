@@ -97,13 +97,6 @@ def test_a_disk_too_full_for_the_log_is_one_error(tmp_path) -> None:
     folder.close()
 
 
-@needs_full
-def test_a_disk_too_full_for_tensorboard_is_one_error(folder) -> None:
-    folder._events._path = FULL
-    with pytest.raises(InputError, match=r"tensorboard: .*\(got No space left"):
-        folder.append_metrics(record(0))
-
-
 @pytest.mark.parametrize(
     "error, words",
     [

@@ -1,8 +1,16 @@
-"""Probabilities that can be believed: an offset between seen and unseen classes, then one temperature, both from held-out data.
+"""Probabilities that can be believed, and images that are like the training images: offset, temperature and threshold.
+
+All are chosen on held-out data.
 
 Softmax of (scores − offset · seen) / T. The offset is chosen for the harmonic mean of seen and unseen accuracy, T for the
 likelihood of the labels (Guo et al., "On Calibration of Modern Neural Networks", ICML 2017), which also defines the expected
 calibration error: the mean gap between confidence and accuracy over bins of confidence.
+
+The threshold, of the mean cosine with the nearest training features, accepts 95 % of images that were held out: of seen
+classes and of classes left out as unseen. Features are compared as the backbone gives them: against 49 photos of flowers, the
+area under the ROC curve was 1.00 for photos of unseen species in two sets of 60 CUB photos with MobileNetV2. It was 0.90 and
+1.00 with features scaled to 0 ... 1, 0.92 and 0.96 with centered ones. A Mahalanobis distance with shrunk covariance ranks as
+well, but its threshold refused a quarter of the photos of unseen species in one of the sets.
 """
 
 from __future__ import annotations
@@ -13,14 +21,19 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from scipy.optimize import minimize_scalar
+from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
+from zslab.app.model_file import Familiarity
+from zslab.data.dataset import Dataset
 from zslab.metrics import SeenUnseenCurve
 from zslab.results.result import Calibration, Reliability
 
 N_BINS = 15
 MOST_OFFSETS = 2000  # that are tried
 TEMPERATURES = (1e-4, 1e4)
+ACCEPTED = 0.95  # share of held-out images that are like the training images
+NEIGHBORS = 5
 
 
 @dataclass(frozen=True)
@@ -89,3 +102,20 @@ def reliability(probabilities: Tensor, labels: Tensor, n_bins: int = N_BINS) -> 
         inside = places == place
         bins.append((float(confidence[inside].mean()), float(correct[inside].mean()), int(inside.sum())))
     return Reliability(sum(n * abs(c - a) for c, a, n in bins) / len(labels), bins)
+
+
+def likeness(features: np.ndarray, train: np.ndarray, neighbors: int = NEIGHBORS) -> np.ndarray:
+    """Return the mean cosine (n,) of features (n, D) with the nearest of the training features (m, D), neither scaled."""
+    index = NearestNeighbors(n_neighbors=min(neighbors, len(train)), metric="cosine").fit(train)
+    result: np.ndarray = 1 - index.kneighbors(features)[0].mean(axis=1)
+    return result
+
+
+def fit_familiarity(draws: Sequence[Dataset]) -> Familiarity:
+    """Choose the threshold on the test samples of draws of held-out classes."""
+    scores = [
+        likeness(draw.features[draw.locations[name]], draw.features[draw.locations["trainval"]])
+        for draw in draws
+        for name in ("test_seen", "test_unseen")
+    ]
+    return Familiarity(float(np.quantile(np.concatenate(scores), 1 - ACCEPTED)), NEIGHBORS)

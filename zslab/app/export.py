@@ -27,9 +27,8 @@ from safetensors import safe_open
 from torch import Tensor
 
 from zslab.app.attribute_table import AttributeScale
-from zslab.app.calibration import HeldOutScores, calibrate
+from zslab.app.calibration import HeldOutScores, calibrate, fit_familiarity
 from zslab.app.card import card_path, model_card
-from zslab.app.familiarity import fit_familiarity
 from zslab.app.methods.base import RunParts, methods
 from zslab.app.methods.baseline import shares_space, with_baseline
 from zslab.app.model_file import BackboneRecord, Model, write_model

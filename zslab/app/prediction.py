@@ -57,7 +57,7 @@ class Prediction:
         view: (left, top, right, bottom) of what the model saw, as fractions of the image's width and height; attention
             lies over it.
         familiar: whether the image is like the training images; None where the model cannot tell.
-        likeness: the score behind it, see `zslab.app.familiarity`.
+        likeness: the score behind it, see `zslab.app.calibration`.
         error: why the image could not be read.
     """
 

@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor
 
 from zslab.app.attribute_table import AttributeTable, Row, read_attribute_table, table_from_mapping
-from zslab.app.familiarity import likeness
+from zslab.app.calibration import likeness
 from zslab.app.hub import find_model
 from zslab.app.methods.base import Output, build_method
 from zslab.app.model_file import EXPORT_AGAIN, Model, read_model, write_model

@@ -37,7 +37,7 @@ def leakage(flags: LeakageFlags) -> int:
     for source in flags.source:
         with status:
             run = read_run(source) if source.is_dir() else None
-            data = run and run.result.data
+            data = run.result.data if run else None
             names = read_names(source) if data is None else [data.class_names[k] for k in data.unseen_classes]
             matches = find_matches(names, pretraining_classes(flags.pretraining))
             n_same = sum(match.same for match in matches.values())

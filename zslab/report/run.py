@@ -61,12 +61,12 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
         "tags": TAGS,
         "calibration": calibration,
         "reliability": reliability,
-        "data_facts": _data_facts(run),
         "plots": plots,
         "training": training,
         "attention": attention,
         "pointing": pointing_tables(run),
-        "run_facts": _run_facts(run),
+        "time": duration(result.seconds),
+        "epochs_trained": len(run.epochs),
         "export_command": export_command(run.path) if result.exportable else "",
     }
     report = run.path / "report.html"
@@ -81,30 +81,6 @@ def draw_plots(run: FinishedRun, drawers: Iterable[Drawer] = RESULTS + TRAINING)
     # A context, not an update: a program that imports this package keeps its own matplotlib settings.
     with matplotlib.rc_context(STYLE):
         return [plot for draw in drawers for plot in draw(run)]
-
-
-def _data_facts(run: FinishedRun) -> list[tuple[str, object]]:
-    data = run.result.data
-    return [
-        *data.counts.items(),
-        ("seen classes", len(data.seen_classes)),
-        ("unseen classes", len(data.unseen_classes)),
-        ("feature dimensions", data.feature_dim),
-        ("attribute dimensions", data.attribute_dim),
-        *((f"digest of the {part}", digest) for part, digest in data.fingerprint.items()),
-    ]
-
-
-def _run_facts(run: FinishedRun) -> list[tuple[str, object]]:
-    result = run.result
-    return [
-        ("device", result.device),
-        ("machine", result.machine),
-        ("torch", result.torch),
-        ("zslab", result.version),
-        ("time", duration(result.seconds)),
-        ("epochs trained", len(run.epochs)),
-    ]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from zslab.errors import InputError, readable
+from zslab.data.checks import array
+from zslab.errors import readable
 from zslab.results.record import EpochRecord, read_records
 from zslab.results.result import Data, Result, read_result
 
@@ -60,29 +61,17 @@ def class_recall(confusion: np.ndarray) -> np.ndarray:
 
 def _checked(arrays: dict[str, np.ndarray], data: Data, path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of evaluation.npz after comparing their shapes and values with the classes of the run."""
-    classes, unseen = len(data.class_names), len(data.unseen_classes)
-    shapes: dict[str, tuple[int | None, ...]] = {  # end of a name -> shape, None for any length
-        "_gzsl_confusion": (classes, classes),
+    n, unseen = len(data.class_names), len(data.unseen_classes)
+    shapes: dict[str, tuple[int | None, ...]] = {
+        "_gzsl_confusion": (n, n),
         "_zsl_confusion": (unseen, unseen),
         "_curve": (None, 2),
-        "_gate_entropy_seen": (None,),
-        "_gate_entropy_unseen": (None,),
-        "_gate_threshold": (),
-        "_labels": (None,),
-        "_predictions": (None,),
-        "projection_real": (np.size(arrays.get("projection_real_labels", ())), None),
-        "projection_synthetic": (np.size(arrays.get("projection_synthetic_labels", ())), None),
     }
-    for name, array in arrays.items():
-        must = ""
-        shape = next((shape for end, shape in shapes.items() if name.endswith(end)), None)
-        if shape is not None:
-            fits = array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape))
-            must = "" if fits else f"the shape must be ({', '.join(str(n or 'any') for n in shape)})"
-        if array.dtype.kind not in "biuf" or (shape is not None and not np.isfinite(array).all()):
-            must = "the values must be finite numbers"
-        elif name.endswith(("_labels", "_predictions")) and not np.isin(array, np.arange(classes)).all():
-            must = f"the values must be positions among the {classes} classes"
-        if must:
-            raise InputError(must, where=f"{path}, {name}", got=f"{array.dtype} {array.shape}", fix=FIX)
+    for kind in ("real", "synthetic"):
+        shapes[f"projection_{kind}"] = (len(arrays.get(f"projection_{kind}_labels", ())), None)
+    for name, values in arrays.items():
+        if values.size:
+            shape = next((shape for end, shape in shapes.items() if name.endswith(end)), None)
+            low, high = (0, n - 1) if name.endswith(("_labels", "_predictions")) else (None, None)
+            array(values, f"{path}, {name}", "the values", shape, low=low, high=high, whole=low == 0, fix=FIX)
     return arrays

@@ -19,11 +19,8 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import pickle
-import platform
 import shutil
-import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -35,9 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors.torch import save
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.record_writer import RecordWriter
+from torch.utils.tensorboard import SummaryWriter
 
 from zslab.errors import InputError, examples, first_line
 from zslab.results.finished import read_arrays
@@ -77,7 +72,8 @@ class RunFolder:
         self.checkpoint, self.result = self.path / "checkpoint.pt", self.path / "result.json"
         self.arrays, self.report = self.path / "evaluation.npz", self.path / "report.html"
         self.data: dict[str, str] | None = None
-        self._events, self._open = EventFile(self.path / "tensorboard"), contextlib.ExitStack()
+        self._events: SummaryWriter | None = None  # starts with the first record
+        self._open = contextlib.ExitStack()
 
     @property
     def _checkpoints(self) -> tuple[Path, Path]:
@@ -124,7 +120,9 @@ class RunFolder:
     def close(self) -> None:
         """Close the log and release the lock."""
         self._open.close()
-        self._events = EventFile(self.path / "tensorboard")
+        if self._events is not None:
+            self._events.close()
+        self._events = None
 
     def _clear(self) -> None:
         for path in (self.result, *self._checkpoints):  # first, so that a kill leaves neither a result nor a continuation
@@ -176,7 +174,11 @@ class RunFolder:
             file.write(record.to_line())
             flush_to_disk(file)  # before a checkpoint that counts on it
         with plain_disk_errors(self.path / "tensorboard"):
-            self._events.append(record.epoch, record.scalars())
+            if self._events is None:  # earlier events of this epoch and later do not count
+                self._events = SummaryWriter(str(self.path / "tensorboard"), purge_step=record.epoch)
+            for tag, value in record.scalars().items():
+                self._events.add_scalar(tag, value, record.epoch)
+            self._events.flush()
 
     def read_metrics(self) -> list[EpochRecord]:
         """Return all records; none if no epoch has been recorded."""
@@ -254,30 +256,3 @@ def content_digest(description: Mapping[str, object], tensors: Mapping[str, torc
         if value.numel():
             digest.update(value.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-class EventFile:
-    """A file of events in a folder, which starts with the first scalars.
-
-    Args:
-        folder: where TensorBoard looks for it.
-    """
-
-    def __init__(self, folder: Path):
-        self._folder = folder
-        self._path: Path | None = None
-
-    def append(self, step: int, scalars: Mapping[str, float]) -> None:
-        """Write the scalars of a step, and in a new file first that earlier events of this step and later do not count."""
-        now, events = time.time(), list[Event]()
-        if self._path is None:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            self._path = self._folder / f"events.out.tfevents.{now:017.6f}.{platform.node()}.{os.getpid()}"
-            events += [Event(wall_time=now, file_version="brain.Event:2")]
-            events += [Event(wall_time=now, step=step, session_log=SessionLog(status=SessionLog.START))]
-        summary = Summary(value=[Summary.Value(tag=tag, simple_value=value) for tag, value in scalars.items()])
-        events.append(Event(wall_time=now, step=step, summary=summary))
-        with open(self._path, "ab") as file:
-            writer = RecordWriter(file)
-            for event in events:
-                writer.write(event.SerializeToString())
