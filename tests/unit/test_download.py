@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import hashlib
 import io
@@ -77,8 +76,7 @@ def server(monkeypatch):
     server.server_close()
 
 
-def no_check(path: Path) -> None:
-    pass
+DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 
 def left_over(folder: Path) -> list[str]:
@@ -90,7 +88,7 @@ def left_over(folder: Path) -> list[str]:
 
 def test_dropped_connection_continues_by_range(server, tmp_path):
     server.script.append({"send": 600_000})
-    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", DIGEST)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT
     first, second = server.seen
     start = int(second["range"].removeprefix("bytes=").removesuffix("-"))
@@ -100,67 +98,48 @@ def test_dropped_connection_continues_by_range(server, tmp_path):
 def test_resumes_in_a_later_command(server, tmp_path):
     server.script.extend([{"send": 600_000}] + [{"send": 0}] * dl.TRIES)
     with pytest.raises(InputError, match=r"http.*/f\.bin"):
-        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", DIGEST)
     part = (tmp_path / "f.bin.part").read_bytes()
     assert not (tmp_path / "f.bin").exists() and 0 < len(part) < len(CONTENT) and CONTENT.startswith(part)
     server.seen.clear()
-    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", DIGEST)
     assert server.seen == [{"path": "/f.bin", "range": f"bytes={len(part)}-", "sent": len(CONTENT) - len(part)}]
     assert (tmp_path / "f.bin").read_bytes() == CONTENT and left_over(tmp_path) == ["f.bin"]
-
-
-def checked(content: bytes):
-    """A check that accepts this content alone, as a checksum or the CRCs of an archive do."""
-
-    def check(path: Path) -> None:
-        if path.read_bytes() != content:
-            raise InputError("it must be right", where=path, got="other bytes", fix="Repeat.")
-
-    return check
 
 
 def test_a_file_that_changed_between_two_commands_is_noticed_and_fetched_anew(server, tmp_path):
     server.script.extend([{"send": 600_000}] + [{"send": 0}] * dl.TRIES)
     with pytest.raises(InputError):
-        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", DIGEST)
     server.files["/f.bin"] = changed = CONTENT[::-1]
+    digest = hashlib.sha256(changed).hexdigest()
     with pytest.raises(InputError):  # its beginning is that of the former file
-        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", digest)
     assert left_over(tmp_path) == []
-    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", checked(changed))
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", digest)
     assert (tmp_path / "f.bin").read_bytes() == changed and left_over(tmp_path) == ["f.bin"]
 
 
 def test_whole_part_file_is_only_checked(server, tmp_path):
-    def stopped(path: Path) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", stopped)
-    assert not (tmp_path / "f.bin").exists()
-    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
-    assert (tmp_path / "f.bin").read_bytes() == CONTENT
-    assert len(server.seen) == 2 and server.seen[1]["sent"] == 0
+    (tmp_path / "f.bin.part").write_bytes(CONTENT)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", DIGEST)
+    assert (tmp_path / "f.bin").read_bytes() == CONTENT and [seen["sent"] for seen in server.seen] == [0]
 
 
 def test_passing_server_errors_are_retried(server, tmp_path):
     server.script.extend([{"status": 503}, {"status": 503}])
-    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", no_check)
+    dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", DIGEST)
     assert (tmp_path / "f.bin").read_bytes() == CONTENT and len(server.seen) == 3
 
 
 def test_failed_check_keeps_the_old_file_and_drops_the_new(server, tmp_path):
     (tmp_path / "f.bin").write_bytes(b"old")
-    source = dl.Source(server.url + "/f.bin", sha256="0" * 64)
-    found = hashlib.sha256(CONTENT).hexdigest()
-    with pytest.raises(InputError, match=rf"f\.bin: .* 0000.*got {found}"):
-        dl.fetch(source.url, tmp_path / "f.bin", source.check)
+    with pytest.raises(InputError, match=rf"f\.bin: .* 0000.*got {DIGEST}"):
+        dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", "0" * 64)
     assert (tmp_path / "f.bin").read_bytes() == b"old" and left_over(tmp_path) == ["f.bin"]
 
 
 # --- the content ------------------------------------------------------------------------------------------------------
-
-TINY = dl.PublicSet(dl.Source("https://example.invalid/x/tiny.zip"), (5, 2, 3, 3, 1), 6)
 
 LABELS = np.array([[1, 2, 3, 1, 2, 1, 2, 4, 4, 4]]).T
 LOCATIONS = {  # 1-based; the row vector is deliberate
@@ -201,15 +180,16 @@ def tiny_archive(**changed: bytes) -> bytes:
 
 @pytest.fixture
 def tiny(server, monkeypatch):
-    monkeypatch.setitem(dl.PUBLIC_SETS, "TINY", TINY)
-    server.files["/tiny.zip"] = tiny_archive()
+    monkeypatch.setitem(dl.PROPOSED_SPLIT, "TINY", (5, 2, 3, 3, 1))
+    monkeypatch.setitem(dl.ATTRIBUTES, "TINY", 6)
+    server.files["/xlsa17.zip"] = tiny_archive()
     return server
 
 
 def test_command_extracts_the_wanted_set_only(tiny, tmp_path, caplog):
     with caplog.at_level("INFO"):
         assert main(["download", "TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
-    assert left_over(tmp_path) == ["TINY", "archives"] and left_over(tmp_path / "archives") == ["tiny.zip"]
+    assert left_over(tmp_path) == ["TINY", "archives"] and left_over(tmp_path / "archives") == ["xlsa17.zip"]
     assert {path.name: path.read_bytes() for path in (tmp_path / "TINY").iterdir()} == tiny_files()
     assert "10 images, 4 classes, Proposed Split v2" in caplog.text
     assert main(["download", "TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 0
@@ -229,7 +209,7 @@ def test_good_files_of_the_user_are_left_alone(tiny, tmp_path):
 
 def test_unpublished_counts_are_refused_and_leave_nothing(tiny, tmp_path, capsys):
     attributes = mat(att=np.ones((7, 4)), **LOCATIONS)
-    tiny.files["/tiny.zip"] = tiny_archive(**{"att_splits.mat": attributes})
+    tiny.files["/xlsa17.zip"] = tiny_archive(**{"att_splits.mat": attributes})
     assert main(["download", "TINY", "--dataroot", str(tmp_path), "--base-url", tiny.url]) == 1
     message = capsys.readouterr().err
     assert "(5, 2, 3, 4, 2048, 6)" in message and "got (5, 2, 3, 4, 2048, 7)" in message
@@ -240,11 +220,11 @@ def test_unpublished_counts_are_refused_and_leave_nothing(tiny, tmp_path, capsys
     "content", [b"<html>Log in to the network</html>", tiny_archive()[:-200]], ids=["web page", "cut short"]
 )
 def test_what_is_no_archive_is_thrown_away(tiny, tmp_path, content):
-    tiny.files["/tiny.zip"] = content
-    with pytest.raises(InputError, match=r"tiny\.zip\.part"):
+    tiny.files["/xlsa17.zip"] = content
+    with pytest.raises(InputError, match=r"xlsa17\.zip\.part"):
         dl.download(["TINY"], tmp_path, tiny.url)
     assert left_over(tmp_path / "archives") == []
-    tiny.files["/tiny.zip"] = tiny_archive()
+    tiny.files["/xlsa17.zip"] = tiny_archive()
     dl.download(["TINY"], tmp_path, tiny.url)
 
 
@@ -253,16 +233,16 @@ def test_nothing_of_a_damaged_file_is_unpacked(tiny, tmp_path):
     with zipfile.ZipFile(stored, "w") as archive:
         archive.writestr("x/data/TINY/att_splits.mat", tiny_files()["att_splits.mat"])
         archive.writestr("x/data/TINY/res101.mat", b"a" * 5000)
-    tiny.files["/tiny.zip"] = stored.getvalue().replace(b"aaaa", b"aaab", 1)
-    with pytest.raises(InputError, match=r"tiny\.zip.*res101\.mat"):
+    tiny.files["/xlsa17.zip"] = stored.getvalue().replace(b"aaaa", b"aaab", 1)
+    with pytest.raises(InputError, match=r"xlsa17\.zip.*res101\.mat"):
         dl.download(["TINY"], tmp_path, tiny.url)
     assert left_over(tmp_path / "TINY") == ["att_splits.mat"]
 
 
 def test_sentences_are_fetched_and_checked_by_their_checksum(tiny, tmp_path, monkeypatch):
     good = mat(att=np.ones((1024, 4)), **LOCATIONS)
-    source = dl.Source("https://example.invalid/sent_splits.mat", hashlib.sha256(good).hexdigest())
-    monkeypatch.setitem(dl.PUBLIC_SETS, "TINY", dataclasses.replace(TINY, sentences=source))
+    source = "https://example.invalid/sent_splits.mat", hashlib.sha256(good).hexdigest()
+    monkeypatch.setitem(dl.SENTENCES, "TINY", source)
     tiny.files["/sent_splits.mat"] = good + b"x"
     with pytest.raises(InputError, match=r"sent_splits\.mat: .*SHA-256"):
         dl.download(["TINY"], tmp_path, tiny.url)
@@ -284,4 +264,4 @@ def test_unknown_name_lists_the_known(tmp_path, capsys):
 
 def test_published_numbers_of_images():
     images = {"CUB": 11788, "AWA2": 37322, "SUN": 14340, "FLO": 8189, "AWA1": 30475, "APY": 15339}
-    assert {name: sum(public.counts[:3]) for name, public in dl.PUBLIC_SETS.items()} == images
+    assert {name: sum(dl.PROPOSED_SPLIT[name][:3]) for name in dl.ATTRIBUTES} == images

@@ -3,12 +3,10 @@
     zslab download --list
     zslab download CUB AWA2 --dataroot zero-shot-images/data
 
-After it `<dataroot>/CUB/` holds res101.mat, att_splits.mat, sent_splits.mat and the class lists of the archive. The archive
-of CUB, AWA1, AWA2, SUN and APY has some 0.9 GB and is fetched once for all of them; it stays in `<dataroot>/archives/`, where
-one may also put it by hand and which may be deleted afterwards. An interrupted command continues when it is given again.
-Files that are there already are left alone.
+An archive is fetched once for all of its data sets and stays in `<dataroot>/archives/`, where one may also put it by hand and
+which may be deleted afterwards. An interrupted command continues when it is given again. Files that are there already are
+left alone.
 
-What is fetched, and how it is known to be right:
 - xlsa17.zip: Xian, Lampert, Schiele, Akata, "Zero-Shot Learning: A Comprehensive Evaluation of the Good, the Bad and
   the Ugly", TPAMI 2018. cvpr18xian.zip (FLO): Xian, Lorenz, Schiele, Akata, "Feature Generating Networks for Zero-Shot
   Learning", CVPR 2018. We know of no checksum from their owners, and more than one version of the first has been
@@ -22,7 +20,7 @@ import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -42,13 +40,21 @@ from zslab.utils.names import find_names
 
 log = logging.getLogger(__name__)
 
-FILES, SENTENCES = ("res101.mat", "att_splits.mat"), "sent_splits.mat"
+FILES = ("res101.mat", "att_splits.mat")
 TRIES = 5  # connections in a row without a new byte before giving up
 BACKOFF_S = 1.0  # doubles with every failed try
 TIMEOUT_S = (10.0, 60.0)  # to connect; between two pieces of the answer
 CHUNK = 1 << 18
 NETWORK_ERRORS = (requests.RequestException, HTTPError, ValueError)  # ValueError: nonsense addresses and lengths
-FIX_ARCHIVE = "Delete the archive and repeat the command, or put the right one in its place."
+
+XIAN = "https://datasets.d2.mpi-inf.mpg.de/xian/"
+ATTRIBUTES = {"CUB": 312, "AWA2": 85, "SUN": 102, "FLO": 1024, "AWA1": 85, "APY": 64}  # rows of att
+SENTENCES = {  # name -> address and SHA-256 of sent_splits.mat
+    "CUB": (
+        "https://raw.githubusercontent.com/Hanzy1996/CE-GZSL/7bf5358ac4727ea1dc2dc9dec2f453b014500bd8/data/CUB/sent_splits.mat",
+        "53f542c27e45f3ace55f4465ba2743a1c3400a329c61be7aa116e7ccb77c4087",
+    )
+}
 
 
 @dataclass(frozen=True)
@@ -65,63 +71,13 @@ class DownloadConfig:
     """mirror to take the files from: <base_url>/xlsa17.zip and so on"""
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file on a public server; `sha256` is None where no trustworthy checksum exists."""
-
-    url: str
-    sha256: str | None = None
-
-    def address(self, base_url: str | None) -> str:
-        """Return the file's address, on a mirror if one is given."""
-        return self.url if base_url is None else f"{base_url.rstrip('/')}/{Path(self.url).name}"
-
-    def check(self, path: Path) -> None:
-        """Raise InputError unless `path` has the checksum, or is a zip file whose checksums are compared as it is unpacked."""
-        if self.sha256 is None:
-            with readable(path, "the archive must be a complete zip file", FIX_ARCHIVE), zipfile.ZipFile(path):
-                return
-        if (digest := file_sha256(path)) != self.sha256:
-            fix = "Repeat the command; if that does not help, the server (or the mirror given) holds another file."
-            raise InputError(f"the SHA-256 must be {self.sha256}", where=self.url, got=digest, fix=fix)
-
-
-XLSA17 = Source("https://datasets.d2.mpi-inf.mpg.de/xian/xlsa17.zip")
-CVPR18 = Source("https://datasets.d2.mpi-inf.mpg.de/xian/cvpr18xian.zip")
-CUB_SENTENCES = Source(
-    "https://raw.githubusercontent.com/Hanzy1996/CE-GZSL/7bf5358ac4727ea1dc2dc9dec2f453b014500bd8/data/CUB/sent_splits.mat",
-    sha256="53f542c27e45f3ace55f4465ba2743a1c3400a329c61be7aa116e7ccb77c4087",
-)
-
-
-@dataclass(frozen=True)
-class PublicSet:
-    """Where a data set comes from, and its published counts: those of `PROPOSED_SPLIT`, and rows of att."""
-
-    archive: Source
-    counts: tuple[int, int, int, int, int]
-    attributes: int
-    sentences: Source | None = None
-
-
-PUBLIC_SETS = {
-    "CUB": PublicSet(XLSA17, PROPOSED_SPLIT["CUB"], 312, CUB_SENTENCES),
-    "AWA2": PublicSet(XLSA17, PROPOSED_SPLIT["AWA2"], 85),
-    "SUN": PublicSet(XLSA17, PROPOSED_SPLIT["SUN"], 102),
-    "FLO": PublicSet(CVPR18, PROPOSED_SPLIT["FLO"], 1024),
-    "AWA1": PublicSet(XLSA17, PROPOSED_SPLIT["AWA1"], 85),
-    "APY": PublicSet(XLSA17, PROPOSED_SPLIT["APY"], 64),
-}
-
-
 def run(config: DownloadConfig) -> None:
     """Fetch public data sets, or list them."""
     if config.list:
-        for name, public in PUBLIC_SETS.items():
-            images, classes = sum(public.counts[:3]), sum(public.counts[3:])
-            print(f"{name:5}{images:6} images {classes:4} classes {public.attributes:5} attributes")
-            for source in filter(None, (public.archive, public.sentences)):
-                print(f"     {source.address(config.base_url)}")
+        for name, attributes in ATTRIBUTES.items():
+            counts = PROPOSED_SPLIT[name]
+            print(f"{name:5}{sum(counts[:3]):6} images {sum(counts[3:]):4} classes {attributes:5} attributes")
+            print(*(f"     {url}\n" for url in (_archive(name), *SENTENCES.get(name, ())[:1])), sep="", end="")
         print("Fine-tuned features need a browser: see zero-shot-images/data/README.md.")
         return
     if not config.names or config.dataroot is None:
@@ -131,34 +87,43 @@ def run(config: DownloadConfig) -> None:
     download(config.names, config.dataroot, config.base_url)
 
 
+def _archive(name: str) -> str:
+    """Return the address of the archive that holds a data set."""
+    return f"{XIAN}{'cvpr18xian' if name == 'FLO' else 'xlsa17'}.zip"
+
+
 def download(names: Sequence[str], dataroot: Path, base_url: str | None = None) -> None:
-    """Bring the files of the named data sets, keys of PUBLIC_SETS, to `<dataroot>/<name>/`; `base_url` is a mirror."""
+    """Bring the files of the named data sets, keys of ATTRIBUTES, to `<dataroot>/<name>/`; `base_url` is a mirror."""
+
+    def fetch_if_missing(url: str, target: Path, sha256: str | None = None) -> None:
+        if not target.exists():
+            fetch(url if base_url is None else f"{base_url.rstrip('/')}/{Path(url).name}", target, sha256)
+
     names = list(dict.fromkeys(names))
-    find_names(names, list(PUBLIC_SETS), "the command line", "data set", "See `zslab download --list`.")
+    find_names(names, list(ATTRIBUTES), "the command line", "data set", "See `zslab download --list`.")
     for name in names:
-        public, folder = PUBLIC_SETS[name], dataroot / name
+        folder = dataroot / name
         missing = [file for file in FILES if not (folder / file).exists()]
         if missing:
-            archive = dataroot / "archives" / Path(public.archive.url).name
-            if not archive.exists():
-                fetch(public.archive.address(base_url), archive, public.archive.check)
+            archive = dataroot / "archives" / Path(_archive(name)).name
+            fetch_if_missing(_archive(name), archive)
             extract(archive, name, folder, missing)
-        if public.sentences is not None and not (folder / SENTENCES).exists():
-            fetch(public.sentences.address(base_url), folder / SENTENCES, public.sentences.check)
+        if name in SENTENCES:
+            fetch_if_missing(SENTENCES[name][0], folder / "sent_splits.mat", SENTENCES[name][1])
         try:
-            _check_counts(dataroot, name, public)
+            _check_counts(dataroot, name)
         except InputError:
             for file in missing:  # what has just been unpacked
                 (folder / file).unlink()
             raise
 
 
-def _check_counts(dataroot: Path, name: str, public: PublicSet) -> None:
+def _check_counts(dataroot: Path, name: str) -> None:
     """Read a data set as training does, and refuse other numbers than the published ones."""
     data = read_xlsa17(dataroot, name, "res101", "att")
     samples = [data.counts[key] for key in ("trainval", "test_seen", "test_unseen")]
     found = (*samples, len(data.attributes), data.features.shape[1], data.attributes.shape[1])
-    published = (*public.counts[:3], sum(public.counts[3:]), 2048, public.attributes)
+    published = (*PROPOSED_SPLIT[name][:3], sum(PROPOSED_SPLIT[name][3:]), 2048, ATTRIBUTES[name])
     if found != published:
         must = f"samples, classes and dimensions must be the published ones, {published}"
         fix = "The files are of another data set, feature size or split: compare zero-shot-images/data/README.md."
@@ -173,24 +138,24 @@ def extract(archive: Path, name: str, folder: Path, expected: Collection[str]) -
 
     Its files in `expected`, which must be there, and its other .mat and .txt files are added where `folder` lacks them.
     """
-    with readable(archive, "the archive must be complete", FIX_ARCHIVE), zipfile.ZipFile(archive) as opened:
+    fix = "Delete the archive and repeat the command, or put the right one in its place."
+    with readable(archive, "the archive must be complete", fix), zipfile.ZipFile(archive) as opened:
         members = {PurePosixPath(member.filename): member for member in opened.infolist() if not member.is_dir()}
         folders = [path.parent for path in members if path.name == "res101.mat" and path.parent.name == name]
         found = {path.name: member for path, member in members.items() if [path.parent] == folders}
         if not set(expected) <= found.keys():
             must = f"the archive must have one folder {name} with {', '.join(expected)}"
-            raise InputError(must, where=archive, got=examples(sorted(found)) or "none", fix=FIX_ARCHIVE)
+            raise InputError(must, where=archive, got=examples(sorted(found)) or "none", fix=fix)
         for file in sorted(found):
             if Path(file).suffix in (".mat", ".txt") and not file.startswith(".") and not (folder / file).exists():
                 with atomic_path(folder / file) as temporary, opened.open(found[file]) as source, open(temporary, "wb") as copy:
                     shutil.copyfileobj(source, copy)  # zipfile compares the CRC at the member's end
 
 
-def fetch(url: str, target: Path, check: Callable[[Path], None]) -> None:
-    """Download `url`; `target` appears, or is replaced, only when it is complete and `check` does not raise an InputError.
+def fetch(url: str, target: Path, sha256: str | None = None) -> None:
+    """Download `url`; `target` appears, or is replaced, only when it has this SHA-256, or without one is a complete zip file.
 
     Bytes gather in `<target>.part`, which a later call continues: pooch, fsspec and torch.hub start every download at byte 0.
-    Whether old and new bytes belong together is for `check` to say.
     """
     part = target.with_name(target.name + ".part")
     make_folder(part.parent)
@@ -201,15 +166,18 @@ def fetch(url: str, target: Path, check: Callable[[Path], None]) -> None:
     with plain_disk_errors(part), readable(url, must, fix, NETWORK_ERRORS), requests.Session() as session:
         for scheme in ("http://", "https://"):
             session.mount(scheme, HTTPAdapter(max_retries=retry))
-        failures, complete = 0, False
-        while not complete:
-            before = _size(part)
-            complete = _transfer(session, url, part)
+        failures = 0
+        while not _transfer(session, url, part, before := _size(part)):
             failures = 0 if _size(part) > before else failures + 1
-            if failures == TRIES and not complete:
+            if failures == TRIES:
                 raise ValueError(f"{before} bytes, and nothing new in {TRIES} tries")
     try:
-        check(part)
+        fix = "Repeat the command; if that does not help, the server (or the mirror given) holds another file."
+        if sha256 is None:
+            with readable(part, "the archive must be a complete zip file", fix), zipfile.ZipFile(part):
+                pass
+        elif (digest := file_sha256(part)) != sha256:
+            raise InputError(f"the SHA-256 must be {sha256}", where=url, got=digest, fix=fix)
     except InputError:
         part.unlink()  # an earlier part may be that of another version: the next call begins at the first byte
         raise
@@ -220,9 +188,8 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _transfer(session: requests.Session, url: str, part: Path) -> bool:
-    """Add to `part` what the server sends over one connection; return whether the file is complete."""
-    have = _size(part)
+def _transfer(session: requests.Session, url: str, part: Path, have: int) -> bool:
+    """Add to the `have` bytes of `part` what the server sends over one connection; return whether the file is complete."""
     headers = {"Accept-Encoding": "identity"}  # lengths and ranges must count the bytes of the file itself
     headers |= {"Range": f"bytes={have}-"} if have else {}
     with session.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as response:
