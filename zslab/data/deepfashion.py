@@ -19,6 +19,7 @@ import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
@@ -30,7 +31,6 @@ from zslab.utils.files import write_text
 from zslab.utils.flags import parse_numbers
 
 LISTS = ("list_category_cloth", "list_attr_cloth", "list_category_img", "list_attr_img", "list_eval_partition")
-STATUSES = ("train", "val", "test")
 FIX = "Take the list from the archive again."
 
 
@@ -58,41 +58,39 @@ def convert_lists(config: ListsConfig) -> None:
     print(f"{shown(folder)}: {', '.join(f'{name} {count}' for name, count in counts.items())}")
 
 
-@dataclass(frozen=True)
-class Annotation:
+class Annotation(NamedTuple):
     """The content of the five lists: C classes, A attributes, and N images in the order of list_attr_img.txt."""
 
     class_names: list[str]
     attribute_names: list[str]
     image_files: list[str]  # N paths relative to the folder that holds img/
     labels: np.ndarray  # (N,) int64, category numbers, 1-based
-    statuses: np.ndarray  # (N,) of STATUSES
+    statuses: np.ndarray  # (N,) of train, val, test
     class_means: np.ndarray  # (C, A) float64, mean annotation of the class's images, -1 ... 1; zeros where it has none
 
 
 def read_annotation(folder: Path) -> Annotation:
     """Read the lists in `folder`, or in its Anno, Anno_coarse and Eval, as the archive has them."""
-    files = {name: _find(Path(folder), f"{name}.txt") for name in LISTS}
-    class_names, attribute_names = (
-        [entry[0] for entry in _entries(files[name], r"(.*\S)\s+\d{1,9}", name.split("_")[1])] for name in LISTS[:2]
+    places = [Path(folder) / place for place in ("", "Anno", "Anno_coarse", "Eval")]
+    cloth, attributes, categories, values, partition = (
+        next((place / f"{name}.txt" for place in places if (place / f"{name}.txt").is_file()), places[0] / f"{name}.txt")
+        for name in LISTS
     )
-    numbers = [str(number) for number in range(1, len(class_names) + 1)]
-    category, status = (
-        {image: value for image, value in _entries(files[name], rf"(\S+)\s+({'|'.join(values)})", "image_name")}
-        for name, values in ((LISTS[2], numbers), (LISTS[4], STATUSES))
-    )
+    class_names = [name for (name,) in _entries(cloth, r"(.*\S)\s+\d{1,9}", "category_name")]
+    attribute_names = [name for (name,) in _entries(attributes, r"(.*\S)\s+\d{1,9}", "attribute_name")]
+    numbers = "|".join(str(number) for number in range(1, len(class_names) + 1))
+    category = dict(_entries(categories, rf"(\S+)\s+({numbers})", "image_name"))
+    status = dict(_entries(partition, r"(\S+)\s+(train|val|test)", "image_name"))
     sums, counts = np.zeros((len(class_names), len(attribute_names)), np.int64), np.zeros(len(class_names), np.int64)
     image_files = []
-    entries = _entries(files[LISTS[3]], rf"(\S+)((?:\s+(?:-1|0|1)){{{len(attribute_names)}}})", "image_name")
-    for image, values in tqdm(entries, desc="annotations", unit="image", mininterval=1, disable=None):
-        if image not in category or image not in status:
-            raise InputError("every list must have the same images", where=files[LISTS[3]], got=image, fix=FIX)
-        sums[int(category[image]) - 1] += np.fromstring(values, dtype=np.int8, sep=" ")
-        counts[int(category[image]) - 1] += 1
+    entries = _entries(values, rf"(\S+)((?:\s+(?:-1|0|1)){{{len(attribute_names)}}})", "image_name")
+    for image, numbers in tqdm(entries, desc="annotations", unit="image", mininterval=1, disable=None):
+        if image in category:
+            sums[int(category[image]) - 1] += np.fromstring(numbers, dtype=np.int8, sep=" ")
+            counts[int(category[image]) - 1] += 1
         image_files.append(image)
-    if not len(image_files) == len(category) == len(status):
-        got = f"{len(image_files)}, {len(category)} and {len(status)} images"
-        raise InputError("every list must have the same images", where=folder, got=got, fix=FIX)
+    if different := category.keys() ^ status.keys() | category.keys() ^ set(image_files):
+        raise InputError("every list must have the same images", where=folder, got=examples(sorted(different)), fix=FIX)
     labels = np.array([int(category[image]) for image in image_files])
     statuses = np.array([status[image] for image in image_files])
     return Annotation(class_names, attribute_names, image_files, labels, statuses, sums / np.maximum(counts, 1)[:, None])
@@ -108,13 +106,13 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
     labels, names = annotation.labels, annotation.class_names
     present = np.unique(labels)
     is_unseen, is_test = np.isin(labels, list(unseen)), annotation.statuses == "test"
-    empty = sorted(set(unseen) - set(present.tolist()))
-    untrained = np.setdiff1d(labels[~is_unseen & is_test], labels[~is_unseen & ~is_test])
-    if empty or len(untrained):
-        must = "every unseen class must have images" if empty else "every seen class must have images of status train or val"
-        got = f"none of {examples(empty or [names[number - 1] for number in untrained])}"
-        raise InputError(must, where="unseen classes", got=got, fix="Correct the category numbers, counted from 1.")
     masks = {"trainval": ~is_unseen & ~is_test, "test_seen": ~is_unseen & is_test, "test_unseen": is_unseen}
+    bare = sorted(set(unseen) - set(present.tolist()))
+    bare += [names[number - 1] for number in np.setdiff1d(labels[masks["test_seen"]], labels[masks["trainval"]])]
+    if bare:
+        must = "unseen classes must have images, and seen ones images of status train or val"
+        fix = "Correct the category numbers, counted from 1."
+        raise InputError(must, where="unseen classes", got=f"none of {examples(bare)}", fix=fix)
     lists = {f"{name}_loc": np.flatnonzero(mask) + 1 for name, mask in masks.items()}
     write_split(folder / "att_splits.mat", annotation.class_means[present - 1], [names[n - 1] for n in present], lists)
     columns = np.searchsorted(present, labels) + 1
@@ -129,27 +127,18 @@ def write_xlsa17(annotation: Annotation, folder: Path, unseen: Collection[int]) 
 
 def _entries(path: Path, pattern: str, column: str) -> Iterator[tuple[str, ...]]:
     """Yield the groups that a pattern finds in the entries of a list; no image may have two."""
-    entry, images, count = re.compile(pattern), set[str](), 0
+    entry, seen, count = re.compile(pattern), set[str](), 0
     with readable(path, "the list must be text", FIX, (OSError, UnicodeDecodeError)), open(path, encoding="utf-8") as file:
         announced, header = file.readline().strip(), file.readline()
         for number, line in enumerate(file, start=3):
             if line.strip():
                 match = entry.fullmatch(line.strip())
-                if match is None or match[1] in images:
+                if match is None or (column == "image_name" and match[1] in seen):
                     must = "an entry must have the values that are allowed, and an image one entry"
                     raise InputError(must, where=f"{path}, line {number}", got=line.strip(), fix=FIX)
-                images |= {match[1]} if column == "image_name" else set()
+                seen.add(match[1])
                 count += 1
                 yield match.groups()
     if announced != str(count) or not header.startswith(column):
         must = f"the list must begin with the number of its {count} entries and a line with {column}"
         raise InputError(must, where=path, got=f"{announced!r}, {header.strip()!r}", fix=FIX)
-
-
-def _find(folder: Path, name: str) -> Path:
-    """Return the path of a list in one of the archive's folders."""
-    for place in ("", "Anno", "Anno_coarse", "Eval"):
-        if (folder / place / name).is_file():
-            return folder / place / name
-    fix = "Unpack the annotation of DeepFashion's category and attribute prediction benchmark there."
-    raise InputError(f"{name} must be in the folder, or in its Anno, Anno_coarse or Eval", where=folder, got="no file", fix=fix)
