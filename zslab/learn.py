@@ -39,7 +39,7 @@ from zslab.data.dataset import Dataset
 from zslab.datasets import RegionSource, Xlsa17Source
 from zslab.errors import InputError, examples
 from zslab.estimator import fit_dazle, fit_tfvaegan
-from zslab.features.backbones import ImageBackbone, load_backbone
+from zslab.features.backbones import Backbone, load_backbone
 from zslab.features.images import SUFFIXES
 from zslab.features.sources import Images, read_class_folders
 from zslab.metrics import seen_unseen_curve
@@ -141,7 +141,7 @@ def learn(config: LearnConfig) -> int:
     return LEFT_OUT if made.left_out else 0
 
 
-def _prepared(config: LearnConfig, backbone: ImageBackbone, found: Images) -> OwnData:
+def _prepared(config: LearnConfig, backbone: Backbone, found: Images) -> OwnData:
     """Make the data set, or return what was made of the same inputs before."""
     digest, path = _digest(config, backbone, found), config.folder / PREPARED
     if path.exists():
@@ -157,7 +157,7 @@ def _prepared(config: LearnConfig, backbone: ImageBackbone, found: Images) -> Ow
     return made
 
 
-def _digest(config: LearnConfig, backbone: ImageBackbone, found: Images) -> str:
+def _digest(config: LearnConfig, backbone: Backbone, found: Images) -> str:
     """Return digits that change with the images' names, sizes and times, the table, the backbone or a flag of the data."""
     flags = {
         key: value for key, value in vars(config).items() if key not in ("output", "methods", "device", "overwrite", "workers")

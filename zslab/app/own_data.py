@@ -28,7 +28,7 @@ from zslab.app.attribute_table import AttributeScale, AttributeTable, read_attri
 from zslab.data.formats.table import listed_names
 from zslab.data.splits import split_of_classes, write_split
 from zslab.errors import InputError, examples
-from zslab.features.backbones import DESCRIPTOR, BackboneSpec, ImageBackbone, load_backbone
+from zslab.features.backbones import DESCRIPTOR, Backbone, BackboneSpec, load_backbone
 from zslab.features.extract_command import NetworkFlags
 from zslab.features.extraction import check_readable, extract
 from zslab.features.images import SUFFIXES
@@ -154,7 +154,7 @@ def prepare(config: PrepareConfig) -> int:
     return LEFT_OUT if made.left_out else 0
 
 
-def make_data_set(config: PrepareConfig, backbone: ImageBackbone | None = None, found: Images | None = None) -> OwnData:
+def make_data_set(config: PrepareConfig, backbone: Backbone | None = None, found: Images | None = None) -> OwnData:
     """Make a data set out of a folder of images and a table of attributes."""
     config.check()
     found = found or read_class_folders(resolve_folder(config.images), SUFFIXES, "image")

@@ -25,11 +25,11 @@ import msgspec
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from zslab.errors import InputError
 from zslab.features import descriptor, networks
-from zslab.features.images import MAX_PIXELS, Source, find_white, open_image
+from zslab.features.images import MAX_PIXELS, find_white, open_image
 from zslab.features.networks import check_intent, weights_digest
 from zslab.utils.files import converted
 
@@ -81,14 +81,11 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
         has_own = self.name.startswith((networks.TIMM, networks.CLIP))
         if self.normalization is None:
             msgspec.structs.force_setattr(self, "normalization", "timm" if has_own else "imagenet")
-        if self.interpolation is None:
-            way = "bicubic" if self.name.startswith(networks.CLIP) else "bilinear"
-            msgspec.structs.force_setattr(self, "interpolation", way)
-        allowed: dict[str, tuple[str, ...]] = {"padding": ("torch", "tensorflow"), "interpolation": ("bilinear", "bicubic")}
-        allowed["normalization"] = ("imagenet", "half", *["timm"] * has_own)
-        for flag, values in allowed.items():
-            if (value := getattr(self, flag)) not in values:
-                raise InputError(f"it must be one of {', '.join(values)}", where=f"--{flag}", got=value, fix="Choose one.")
+        way = self.interpolation or ("bicubic" if self.name.startswith(networks.CLIP) else "bilinear")
+        msgspec.structs.force_setattr(self, "interpolation", way)
+        if self.normalization == "timm" and not has_own:
+            must, fix = "it must be imagenet or half for torchvision's networks", "Choose one."
+            raise InputError(must, where="--normalization", got=self.normalization, fix=fix)
         resize, crop = self.sizes()
         if 0 in (self.resize, self.crop) or not 1 <= crop <= resize:
             got, fix = f"{self.resize} / {self.crop}", "Raise --resize or lower --crop."
@@ -122,22 +119,31 @@ class Backbone(ABC):
     pooled_dim: int  # P, of a whole image or video; D for every network, since pooled is the mean of the regions
     feature_dim: int  # D, of a region
     grid: tuple[int, int]  # rows and columns of regions
+    network: nn.Module | None
 
-    @abstractmethod
     def read(self, source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, View]:
         """Return a file as `features` takes it, and the part that is seen. Threads may call it at the same time."""
+        image = open_image(source, max_pixels=max_pixels, white=self.spec.white)
+        return self.prepare(image), self.spec.seen_part(image.size)
+
+    def prepare(self, image: Image.Image) -> Tensor:
+        """Return an RGB image as uint8 (3, h, w), resized and cropped."""
+        raise NotImplementedError
 
     @abstractmethod
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         """Return pooled (n, P) and regions (n, D, rows, columns), float32 on the CPU, of n stacked inputs from `read`."""
 
-    @abstractmethod
     def state_dict(self) -> dict[str, Tensor]:
         """Return the weights on the CPU; `load_backbone(spec, weights)` takes them."""
+        state = self.network.state_dict() if self.network else {}
+        return {name: value.detach().cpu().contiguous() for name, value in state.items()}
 
     def for_files(self: AnyBackbone, files: Iterable[Path], *, max_pixels: int, workers: int) -> AnyBackbone:
-        """Return the backbone with what its spec has to know about the files of a data set."""
-        return self
+        """Return the backbone with what its spec has to know about a data set: what is white in images of more than 8 bits."""
+        backbone = copy(self)
+        backbone.spec = msgspec.structs.replace(self.spec, white=find_white(files, max_pixels=max_pixels, workers=workers))
+        return backbone
 
     def identity(self) -> dict[str, object]:
         """Return what the features depend on besides the files, as JSON can say it."""
@@ -148,27 +154,6 @@ class Backbone(ABC):
         return json.dumps({"spec": self.spec.to_json(), "weights": self.weights, "digest": self.digest})
 
 
-class ImageBackbone(Backbone):
-    """A backbone of images."""
-
-    spec: BackboneSpec
-
-    def read(self, source: Source, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, View]:
-        """Open, resize and crop an image, see `Backbone.read`."""
-        image = open_image(source, max_pixels=max_pixels, white=self.spec.white)
-        return self.prepare(image), self.spec.seen_part(image.size)
-
-    @abstractmethod
-    def prepare(self, image: Image.Image) -> Tensor:
-        """Return an RGB image as uint8 (3, h, w), resized and cropped."""
-
-    def for_files(self: AnyBackbone, files: Iterable[Path], *, max_pixels: int, workers: int) -> AnyBackbone:
-        """Decide what is white in images of more than 8 bits."""
-        backbone = copy(self)
-        backbone.spec = msgspec.structs.replace(self.spec, white=find_white(files, max_pixels=max_pixels, workers=workers))
-        return backbone
-
-
 def load_backbone(
     spec: BackboneSpec,
     weights: networks.Weights = "default",
@@ -176,7 +161,7 @@ def load_backbone(
     random_weights: bool = False,
     seed: int = 0,
     device: torch.device | str = "cpu",
-) -> ImageBackbone:
+) -> Backbone:
     """Return a backbone with its weights.
 
     Args:
@@ -206,9 +191,9 @@ def load_backbone(
     return _Network(msgspec.structs.replace(spec, resize=resize, crop=crop), network, source, torch.device(device))
 
 
-class _Descriptor(ImageBackbone):
+class _Descriptor(Backbone):
     feature_dim, pooled_dim, grid = descriptor.REGION_DIM, descriptor.POOLED_DIM, (descriptor.GRID, descriptor.GRID)
-    weights, digest = "closed formula, no weights", ""
+    weights, digest, network = "closed formula, no weights", "", None
 
     def __init__(self, spec: BackboneSpec):
         self.spec = spec
@@ -223,11 +208,8 @@ class _Descriptor(ImageBackbone):
         regions = torch.from_numpy(descriptor.region_descriptors(images)).permute(0, 3, 1, 2).contiguous()
         return torch.from_numpy(descriptor.pooled_descriptor(images)), regions
 
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
 
-
-class _Network(ImageBackbone):
+class _Network(Backbone):
     """Any network that gives a grid of features."""
 
     def __init__(self, spec: BackboneSpec, network: networks.GridNetwork, source: str, device: torch.device):
@@ -239,7 +221,8 @@ class _Network(ImageBackbone):
             mean, deviation = networks.IMAGENET_MEAN, networks.IMAGENET_DEVIATION
         # Channels last is half as quick again on a CPU, and on a GPU no slower.
         network.network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)
-        self._network, self._device, self._scale = network, device, 1.0 if spec.normalization == "half" else 255.0
+        self.network, self._grid, self._device = network.network, network.grid, device
+        self._scale = 1.0 if spec.normalization == "half" else 255.0
         self._mean, self._deviation = (torch.tensor(v, device=device).view(3, 1, 1) for v in (mean, deviation))
         pooled, regions = self.features(torch.zeros(1, 3, *2 * (spec.sizes()[1],), dtype=torch.uint8))
         self.pooled_dim, (_, self.feature_dim, *grid) = pooled.shape[1], regions.shape
@@ -251,11 +234,8 @@ class _Network(ImageBackbone):
     @torch.inference_mode()
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         inputs = (batch.to(self._device).float() / self._scale - self._mean) / self._deviation
-        regions = self._network.grid(inputs.contiguous(memory_format=torch.channels_last)).float().contiguous()
+        regions = self._grid(inputs.contiguous(memory_format=torch.channels_last)).float().contiguous()
         return regions.mean((2, 3)).cpu(), regions.cpu()
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {name: value.detach().cpu().contiguous() for name, value in self._network.network.state_dict().items()}
 
 
 def resized_and_cropped(image: Image.Image, resize: int, crop: int, interpolation: Image.Resampling) -> Tensor:
