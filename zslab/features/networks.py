@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,18 +20,11 @@ from torch import Tensor, nn
 from zslab.errors import InputError, examples, readable
 from zslab.utils.files import OTHER, kind_of_file, user_path
 
-if TYPE_CHECKING:
-    from torchvision.models import WeightsEnum
-
 TIMM, CLIP = "timm:", "open_clip:"
 IMAGENET_MEAN, IMAGENET_DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FETCH = (
     "Fetch that file on a machine with a network and pass it with --weights FILE, without --padding and --normalization; "
     "for images, --backbone descriptor needs no file."
-)
-FETCH_CLIP = (
-    "Fetch the model's open_clip_model.safetensors on a machine with a network and name the file last: "
-    "--backbone open_clip:ARCHITECTURE,WEIGHTS,FILE."
 )
 PUBLISHED_WEIGHTS = "IMAGENET1K_V1"  # torchvision's own default is newer for many networks
 # How the names of torchvision's layers begin that are left off.
@@ -55,25 +48,26 @@ class GridNetwork:
     deviation: Sequence[float]
 
 
-def load_weights(network: nn.Module, weights: Weights, known: Any, unused: Sequence[str]) -> str:
-    """Load "none", a member of torchvision's enumeration `known`, a file, or tensors; return a description of the source."""
+def load_weights(network: nn.Module, weights: Weights, unused: Sequence[str], known: Any = None) -> str:
+    """Load "none", a member of torchvision's enumeration `known`, a file, or tensors; return a description of the source.
+
+    Entries of the `unused` layers are left out, see `load_fitting`.
+    """
     if isinstance(weights, str) and weights == "none":
         return "none"
-    if isinstance(weights, str) and weights in known.__members__:
-        source, state = f"torchvision's {known[weights]}", download(known[weights])
+    if isinstance(weights, Mapping):
+        source, state = "weights given as tensors", weights
+    elif known is not None and weights in known.__members__:
+        chosen = known[weights]
+        source = f"torchvision's {chosen}"
+        with readable(chosen.url, "the weights must be fetched", FETCH, (OSError, RuntimeError)):
+            state = chosen.get_state_dict(progress=True, check_hash=True)
     else:
-        source, state = _given(weights)
+        source, state = Path(weights).name, read_state_dict(weights)
     if any("denselayer" in name for name in state):  # DenseNet's files name the layers as they were before 2018
         state = {re.sub(r"(norm|conv)\.(\d)\.", r"\1\2.", name): value for name, value in state.items()}
     load_fitting(network, state, unused, source)
     return source
-
-
-def _given(weights: Weights) -> tuple[str, Mapping[str, Tensor]]:
-    """Return a description of weights that are tensors or a file, and the tensors."""
-    if isinstance(weights, Mapping):
-        return "weights given as tensors", weights
-    return Path(weights).name, read_state_dict(weights)
 
 
 def build_torchvision(name: str, weights: Weights) -> GridNetwork:
@@ -96,7 +90,7 @@ def build_torchvision(name: str, weights: Weights) -> GridNetwork:
     default = PUBLISHED_WEIGHTS if PUBLISHED_WEIGHTS in known.__members__ else known.DEFAULT.name
     chosen = default if weights == "default" else weights
     size = known[chosen if isinstance(chosen, str) and chosen in known.__members__ else default].transforms().crop_size[0]
-    source = load_weights(network, chosen, known, [layer for layer in layers if layer not in kept])
+    source = load_weights(network, chosen, [layer for layer in layers if layer not in kept], known)
     # Two networks were trained without ImageNet's normalization, which their forward undoes.
     own = (3 * (0.5,), 3 * (0.5,)) if name in ("googlenet", "inception_v3") else (IMAGENET_MEAN, IMAGENET_DEVIATION)
     return GridNetwork(network, network, int(size), source, *own)
@@ -118,8 +112,7 @@ def build_timm(name: str, weights: Weights) -> GridNetwork:
     heads = network.pretrained_cfg.get("classifier") or ()
     source = f"timm's {name}.{network.pretrained_cfg.get('tag', '')}".rstrip(".") if "." not in name else f"timm's {name}"
     if isinstance(weights, Mapping) or weights not in ("default", "none"):
-        source, state = _given(weights)
-        load_fitting(network, state, [heads] if isinstance(heads, str) else heads, source)
+        source = load_weights(network, weights, [heads] if isinstance(heads, str) else heads)
     data = timm.data.resolve_data_config({}, model=network)
     size = int(data["input_size"][1])
     return GridNetwork(network, partial(_timm_grid, network, name, size), size, source, data["mean"], data["std"])
@@ -130,11 +123,12 @@ def build_open_clip(name: str, weights: Weights) -> GridNetwork:
     place, source = name.removeprefix(CLIP), f"open_clip's {name.removeprefix(CLIP)}"
     if isinstance(weights, str | Path) and weights not in ("default", "none"):
         place, source = f"{','.join(place.split(',')[:2])},{weights}", Path(weights).name
-    with readable(name, "open_clip must have the architecture, and its weights must be a file or be fetched", FETCH_CLIP):
+    fix = "Fetch the model's open_clip_model.safetensors on a machine with a network and name the file last: "
+    fix += "--backbone open_clip:ARCHITECTURE,WEIGHTS,FILE."
+    with readable(name, "open_clip must have the architecture, and its weights must be a file or be fetched", fix):
         network = load_open_clip(place, not isinstance(weights, Mapping) and weights != "none").visual
     if isinstance(weights, Mapping):
-        source = "weights given as tensors"
-        load_fitting(network, weights, (), source)
+        source = load_weights(network, weights, ())
 
     def grid(inputs: Tensor) -> Tensor:
         output = network(inputs)
@@ -189,23 +183,25 @@ def _timm_grid(network: Any, name: str, size: int, inputs: Tensor) -> Tensor:
 
 def pad_as_tensorflow(network: nn.Module) -> int:
     """Make convolutions of stride 2 pad their input as TensorFlow's 'SAME' does, and return how many were changed."""
+
+    def pad(layer: nn.Conv2d, inputs: tuple[Tensor]) -> Tensor:
+        sides = []  # left, right, top, bottom: a side n gives ceil(n / stride) outputs; an odd cell goes right and bottom
+        for axis in (1, 0):
+            n, stride, reach = (
+                inputs[0].shape[2 + axis],
+                layer.stride[axis],
+                layer.dilation[axis] * (layer.kernel_size[axis] - 1),
+            )
+            total = max((-(-n // stride) - 1) * stride + reach + 1 - n, 0)
+            sides += [total // 2, total - total // 2]
+        return F.pad(inputs[0], sides)
+
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and 2 in layer.stride]
     layers = [layer for layer in layers if not isinstance(layer.padding, str) and any(layer.padding)]
     for layer in layers:
         layer.padding = (0, 0)
-        layer.register_forward_pre_hook(lambda layer, inputs: F.pad(inputs[0], _same_padding(layer, inputs[0])))
+        layer.register_forward_pre_hook(pad)
     return len(layers)
-
-
-def _same_padding(layer: nn.Conv2d, inputs: Tensor) -> tuple[int, ...]:
-    """Return (left, right, top, bottom) so that a side n gives ceil(n / stride) outputs; an odd cell goes right and bottom."""
-    sides = []
-    for axis in (1, 0):
-        n, stride = inputs.shape[2 + axis], layer.stride[axis]
-        needed = (-(-n // stride) - 1) * stride + layer.dilation[axis] * (layer.kernel_size[axis] - 1) + 1
-        total = max(needed - n, 0)
-        sides += [total // 2, total - total // 2]
-    return tuple(sides)
 
 
 # ---- weights ---------------------------------------------------------------------------------------------------------------
@@ -225,13 +221,6 @@ def check_intent(weights: object, random_weights: bool) -> None:
         where, got = "--weights / --random_weights", f"--weights {weights}{' --random_weights' if random_weights else ''}"
         fix = "Pass trained weights, or `--weights none --random_weights`, whose features mean little, to try things out."
         raise InputError("random weights must be asked for by both flags", where=where, got=got, fix=fix)
-
-
-def download(chosen: WeightsEnum) -> Mapping[str, Tensor]:
-    """Return the state dict of one of torchvision's weights, from its cache or the network."""
-    with readable(chosen.url, "the weights must be fetched", FETCH, (OSError, RuntimeError)):
-        fetched: Mapping[str, Tensor] = chosen.get_state_dict(progress=True, check_hash=True)
-        return fetched
 
 
 def read_state_dict(path: str | Path) -> Mapping[str, Tensor]:

@@ -146,7 +146,7 @@ def load_backbone(
     feature_dim = last.in_features if isinstance(last, nn.Linear) else last.in_channels
     head = list(network._modules)[-1]  # in all of these the last child is the classifier, a mean over space-time aside
     setattr(network, head, nn.Identity())
-    source = load_weights(network, weights, known, [head])
+    source = load_weights(network, weights, [head], known)
     sizes = {f"{name}_size": list(size) for name in ("resize", "crop") if (size := getattr(spec, name)) is not None}
     transform = known.DEFAULT.transforms(**sizes)
     spec = msgspec.structs.replace(spec, resize=tuple(transform.resize_size), crop=tuple(transform.crop_size))
