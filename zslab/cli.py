@@ -27,7 +27,7 @@ COMMANDS = {
     "toy": ("zslab.toy.dataset:toy", "render the toy data set"),
     "extract": ("zslab.features.extract_command:extract_features", "extract features of images or videos"),
     "class-vectors": ("zslab.features.class_vectors_command:write_vectors", "make class vectors from names or sentences"),
-    "attribute-words": ("zslab.features.attribute_words_command:write_vectors", "make the attributes' word vectors for DAZLE"),
+    "attribute-words": ("zslab.features.word_vectors:write_vectors", "make the attributes' word vectors for DAZLE"),
     "splits": ("zslab.features.splits_command:make_splits", "draw splits into seen and unseen classes"),
     "deepfashion-lists": ("zslab.data.deepfashion:convert_lists", "convert DeepFashion's annotation lists"),
     "repack": ("zslab.data.region_writer:repack", "rewrite a region file of the DAZLE release for fast reading"),

@@ -98,7 +98,6 @@ def regions(folder: Path, write: Callable[..., object]) -> Reader:
         try:
             data.stage("test")
             data.regions.read(np.array([0, data.regions.n - 1]))
-            data.regions.name_of(1)
             next(data.regions.blocks())
         finally:
             data.regions.close()

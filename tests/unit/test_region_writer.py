@@ -54,7 +54,7 @@ def test_a_killed_writer_leaves_the_earlier_file(tmp_path: Path) -> None:
 def test_what_half_precision_cannot_hold_is_refused(tmp_path: Path) -> None:
     maps = CONTENT["feature_map"].astype(np.float32)
     maps[38, 0, 0, 0] = 70000
-    with pytest.raises(InputError, match="float16.*image 38"):
+    with pytest.raises(InputError, match="float16.*in 38"):
         write_maps(tmp_path / "maps.hdf5", [maps[:30], maps[30:]])
     assert not list(tmp_path.iterdir())
     with pytest.raises(ValueError, match="71 maps and 72 labels for 72 images"):

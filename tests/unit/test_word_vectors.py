@@ -17,9 +17,8 @@ import pytest
 from zslab import cli
 from zslab.data.formats.table import read_names
 from zslab.errors import InputError
-from zslab.features.attribute_words_command import ATTRIBUTE_WORDS
 from zslab.features.text import text_vectors
-from zslab.features.word_vectors import attribute_vectors, attribute_words, class_vectors, read_word_vectors
+from zslab.features.word_vectors import ATTRIBUTE_WORDS, attribute_vectors, attribute_words, class_vectors, read_word_vectors
 
 from helpers.project import SHARED_DATA
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,18 @@ def array(
         if counts.max() > 1:
             raise refuse("occur once each", f"{numbers[counts > 1][0]} more than once")
     return values
+
+
+def in_precision(values: np.ndarray, dtype: np.dtype | str, where: object, names: Sequence[object]) -> np.ndarray:
+    """Return features (n, ...) of n samples, whose names are for messages, in a precision in which they must be finite."""
+    with np.errstate(over="ignore"):
+        stored: np.ndarray = values.astype(dtype, copy=False)
+    bad = np.flatnonzero(~np.isfinite(stored).reshape(len(stored), -1).all(axis=1))
+    if len(bad):
+        must, got = f"features must be finite {stored.dtype} numbers", f"others in {names[bad[0]]}"
+        fix = "Look at that sample and at the flags of the network; float32 holds larger numbers."
+        raise InputError(must, where=where, got=got, fix=fix)
+    return stored
 
 
 def check_labels(labels: np.ndarray, path: Path, first: int = 1) -> np.ndarray:

@@ -63,14 +63,10 @@ def read_parts(
             raise ValueError("no attribute with a part")
         for image, position in position_of.items():
             with Image.open(folder / image) as opened:
-                boxes[position] = _visible_shares(boxes[position], np.array(opened.size, dtype=np.float64), crop)
+                size = np.array(opened.size, dtype=np.float64)
+            visible = np.full(2, crop * size.min()) if crop else size
+            shares = (boxes[position] - np.tile((size - visible) / 2, 2)) / np.tile(visible, 2)
+            with np.errstate(invalid="ignore"):
+                hidden = (shares[:, 2:] <= 0).any(axis=-1) | (shares[:, :2] >= 1).any(axis=-1)
+            boxes[position] = np.where(hidden[:, None], np.nan, shares)
     return PartAnnotation(parts, part_of, shown, boxes)
-
-
-def _visible_shares(boxes: np.ndarray, size: np.ndarray, crop: float) -> np.ndarray:
-    """Return boxes (P, 4), given in pixels of an image of `size` (2,), as shares of its visible part; NaN if outside it."""
-    visible = np.full(2, crop * size.min()) if crop else size
-    shares: np.ndarray = (boxes - np.tile((size - visible) / 2, 2)) / np.tile(visible, 2)
-    with np.errstate(invalid="ignore"):
-        hidden: np.ndarray = np.asarray((shares[:, 2:] <= 0).any(axis=-1) | (shares[:, :2] >= 1).any(axis=-1))
-    return np.where(hidden[:, None], np.nan, shares)

@@ -156,11 +156,6 @@ class RegionFile:
                 return np.memmap(self.path, stored.dtype, "r", stored.id.get_offset(), stored.shape)
         return self.variable("pooled")
 
-    def name_of(self, row: int) -> str:
-        """Return what messages call an image: its number and, where the file has it, its path."""
-        files = self.texts("image_files")
-        return f"row {row} ({files[row]})" if files and row < len(files) else f"row {row}"
-
     def close(self) -> None:
         """Close the file; a second time does nothing."""
         if self._descriptor >= 0:
@@ -274,7 +269,8 @@ def _load(regions: RegionFile, rows: np.ndarray, device: torch.device) -> Tensor
     # Checked before they go to a GPU, since reading a result from there would wait for it.
     if raw.numel() and not raw.abs().amax().isfinite():
         row = int(rows[raw.isfinite().flatten(1).all(1).logical_not().nonzero()[0]])
-        got, fix = regions.name_of(row), "Extract that image again."
+        files = regions.texts("image_files")
+        got, fix = f"row {row}{f' ({files[row]})' if files else ''}", "Extract that image again."
         raise InputError("region maps must be finite numbers", where=regions.path, got=got, fix=fix)
     if device.type == "cuda":
         raw = raw.pin_memory().to(device, non_blocking=True)

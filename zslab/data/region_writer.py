@@ -21,9 +21,9 @@ import numpy as np
 from tqdm import tqdm
 from tyro.conf import Positional
 
+from zslab.data.checks import in_precision
 from zslab.data.formats.matfile import open_hdf5
 from zslab.data.region_file import RegionFile, read_samples
-from zslab.errors import InputError
 from zslab.utils.files import NO_SERVICE, atomic_path
 
 FORMAT_VERSION = 1
@@ -100,7 +100,8 @@ def write_region_file(
             file.attrs.update({"format_version": FORMAT_VERSION} | ({"backbone": backbone} if backbone is not None else {}))
             stored, start, means = file.create_dataset("feature_map", shape, dtype), 0, []
             for block in maps:
-                stored[start : start + len(block)] = _cast(block, dtype, path, start)
+                numbers = range(start, start + len(block))
+                stored[numbers.start : numbers.stop] = in_precision(block, dtype, path, numbers)
                 start += len(block)
                 if isinstance(pooled, str):
                     means.append(block.mean((2, 3), dtype=np.float32))
@@ -128,14 +129,3 @@ def _reserve(path: Path, n_bytes: int) -> None:
                 raise
             if shutil.disk_usage(path.parent).free < n_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
-
-
-def _cast(maps: np.ndarray, dtype: str, path: Path, first: int) -> np.ndarray:
-    """Return maps of images from number `first` on in the precision of the file, if they are finite in it."""
-    with np.errstate(over="ignore"):
-        stored = maps.astype(dtype, copy=False)
-    bad = np.flatnonzero(~np.isfinite(stored).reshape(len(stored), -1).all(axis=1))
-    if len(bad):
-        must, got = f"region maps must be finite numbers that {dtype} can hold", f"another in image {first + bad[0]}, from 0"
-        raise InputError(must, where=path, got=got, fix="Look at that image, or store the maps as float32.")
-    return stored

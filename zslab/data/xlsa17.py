@@ -78,12 +78,6 @@ def read_action_set(
     return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file, attribute_file)
 
 
-def existing_splits(folder: Path, file_name: str) -> list[int]:
-    """Return the numbers k of the split_<k> folders that hold the file, ascending."""
-    numbers = [path.parent.name.removeprefix("split_") for path in Path(folder).glob(f"split_*/{file_name}")]
-    return sorted(int(number) for number in numbers if number.isdecimal())
-
-
 def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.ndarray]:
     """Return what `read_features` does, with the features mapped from a .npy file in `cache` that processes share in memory.
 
@@ -108,7 +102,8 @@ def shared_features(feature_file: Path, cache: Path) -> tuple[np.ndarray, np.nda
 
 def _split_file(folder: Path, name: str, split: int | None) -> Path:
     """Return the path of a split file, or refuse a split that does not exist."""
-    existing = existing_splits(folder, name)
+    numbers = [path.parent.name.removeprefix("split_") for path in folder.glob(f"split_*/{name}")]
+    existing = sorted(int(number) for number in numbers if number.isdecimal())
     if split is None and ((folder / name).exists() or not existing):
         return folder / name
     if split not in existing:

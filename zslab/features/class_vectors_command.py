@@ -27,11 +27,12 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import read_names
 from zslab.data.splits import LOCATIONS, write_split
 from zslab.errors import InputError, examples
+from zslab.features.splits_command import in_order
 from zslab.features.text import TextRecord, class_texts, read_descriptions, text_vectors
 from zslab.utils.environment import dataset_folder, shown
 from zslab.utils.files import refuse_existing
 from zslab.utils.flags import check_file_names, parse_numbers
-from zslab.utils.names import match_names, places_by_name
+from zslab.utils.names import match_names
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def class_vectors(
         texts = read_sentences(config.sentences, names) if config.sentences else class_texts(names, config.template)
         return text_vectors(texts, config.encoder, config.template, long=config.long, names=names)
     table = split.get("original_att", split["att"])
-    phrases = [attribute_phrase(name) for name in read_names(config.phrases, len(table))]
+    # "has_bill_shape::curved_(up_or_down)" -> "bill shape curved (up or down)"
+    phrases = [" ".join(re.sub(r"^has_|::|_", " ", name).split()) for name in read_names(config.phrases, len(table))]
     vectors = np.maximum(table.T, 0) @ text_vectors(phrases, config.encoder, long=config.long)[0]
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), None
 
@@ -123,20 +125,12 @@ def read_sentences(path: Path, names: list[str]) -> list[str]:
     return [found[place] for place in range(len(names))]
 
 
-def attribute_phrase(name: str) -> str:
-    """Return an attribute's name as a phrase: "has_bill_shape::curved_(up_or_down)" -> "bill shape curved (up or down)"."""
-    return " ".join(re.sub(r"^has_|::|_", " ", name).split())
-
-
 def class_names(config: VectorsConfig, split: dict[str, np.ndarray], path: Path) -> list[str]:
     """Return the names in a text file, in the order of the split file's own if it has some, or those of the split file."""
     names = [str(name) for name in split.get("allclasses_names", split.get("all_classes", ()))]
     if config.class_names is not None:
         listed = read_names(config.class_names, split["att"].shape[1])
-        places = places_by_name(names, listed, config.class_names) if names else None
-        if places is None:
-            print(f"Note: {config.class_names.name} is taken in the order of the labels: {path.name} has no such names.")
-        return listed if places is None else [listed[place] for place in places]
+        return in_order(names, listed, listed, config.class_names)
     if len(names) != split["att"].shape[1]:
         fix = "Pass a text file with a name a line in the order of the labels: --class_names FILE."
         must = f"the split file must name its {split['att'].shape[1]} classes"

@@ -16,7 +16,7 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from filelock import Timeout
 from torch import Tensor
 from tqdm import tqdm
 
+from zslab.data.checks import in_precision
 from zslab.data.region_writer import write_region_file
 from zslab.errors import InputError, readable
 from zslab.features.backbones import Backbone
@@ -129,15 +130,14 @@ def extract(
 
     def features(batch: dict[int, Tensor]) -> np.ndarray:
         rows = np.empty(len(batch), row_type)
-        rows["index"] = list(batch)
+        rows["index"], names = list(batch), [images.files[index] for index in batch]
         for name, values in zip((row_type.names or ())[1:], backbone.features(torch.stack(list(batch.values())))):
-            rows[name] = _finite(values, row_type[name].base, [images.files[index] for index in batch])
+            rows[name] = in_precision(values.numpy(), row_type[name].base, images.root, names)
         return rows
 
-    keys = [_file_key(path, name) for path, name in zip(paths, images.files)]
     settings = {**backbone.identity(), "rows": str(row_type)}
-    batches = [range(len(keys))[start : start + batch_size] for start in range(0, len(keys), batch_size)]
-    files = {batch: partial / f"{batch.start:08}-{_digest(settings, [keys[i] for i in batch])}.npy" for batch in batches}
+    batches = [range(len(paths))[start : start + batch_size] for start in range(0, len(paths), batch_size)]
+    files = {batch: partial / f"{batch.start:08}-{_digest(settings, images, batch)}.npy" for batch in batches}
     with _one_process(partial):
         pooled, unreadable = {-1: np.zeros((0, backbone.pooled_dim), np.float32)}, dict[int, str]()
         for batch in filter(lambda batch: files[batch].is_file(), batches):
@@ -169,17 +169,16 @@ def extract(
 def _one_process(folder: Path) -> Iterator[None]:
     """Hold the folder of an extraction, which is deleted once nothing is left in it."""
     make_folder(folder)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder / ".lock", timeout=0))
-        except Timeout:
-            fix = "Wait until the other process has ended, or stop it."
-            raise InputError("one process at a time may extract", where=folder, got="a locked folder", fix=fix) from None
-        try:
-            yield
-        finally:
-            if not any(folder.glob("*.npy")):
-                shutil.rmtree(folder)
+    try:
+        with locked(folder / ".lock", timeout=0):
+            try:
+                yield
+            finally:
+                if not any(folder.glob("*.npy")):
+                    shutil.rmtree(folder)
+    except Timeout:
+        fix = "Wait until the other process has ended, or stop it."
+        raise InputError("one process at a time may extract", where=folder, got="a locked folder", fix=fix) from None
 
 
 def _read(path: Path) -> np.ndarray:
@@ -190,28 +189,11 @@ def _read(path: Path) -> np.ndarray:
     return rows
 
 
-def _digest(settings: object, keys: list[object]) -> str:
+def _digest(settings: object, images: Images, batch: range) -> str:
     """Return what names a batch: what its rows are made of, so that one with another image or other settings is missing."""
+    named = [(images.files[index], images.path(index)) for index in batch]
+    keys = [(name, path.stat().st_size, path.stat().st_mtime_ns) if path.exists() else (name,) for name, path in named]
     return hashlib.sha256(json.dumps([settings, keys], sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _file_key(path: Path, name: str) -> object:
-    """Return the key of a file that goes by `name`; a file that changes gets another key."""
-    if not path.exists():
-        return (name,)
-    status = path.stat()
-    return name, status.st_size, status.st_mtime_ns
-
-
-def _finite(values: Tensor, dtype: np.dtype, files: Sequence[str]) -> np.ndarray:
-    """Return features in the precision of the file, if they are finite in it."""
-    with np.errstate(over="ignore"):
-        stored = values.numpy().astype(dtype)
-    bad = np.flatnonzero(~np.isfinite(stored).reshape(len(stored), -1).all(axis=1))
-    if len(bad):
-        fix = "Check --weights, --padding and --normalization; --region_type float32 holds larger numbers."
-        raise InputError(f"features must be finite {dtype.name} numbers", where=files[bad[0]], got="NaN or infinity", fix=fix)
-    return stored
 
 
 def check_readable(listing: Path, images: Images, unreadable: dict[int, str], skip: bool) -> None:

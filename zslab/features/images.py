@@ -27,7 +27,7 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 
 from zslab.errors import InputError, examples, first_line, readable
-from zslab.utils.files import kind_of_file
+from zslab.utils.files import START, kind_of_bytes
 
 log = logging.getLogger(__name__)
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")  # of metadata that are damaged or too long
@@ -131,14 +131,19 @@ def _decoded(source: Source, where: object, max_pixels: int) -> tuple[Image.Imag
     if isinstance(source, np.ndarray):
         return _from_array(source, where, max_pixels)
     if isinstance(source, str | Path) and not Path(source).is_file():
-        raise InputError("the image must be a file", where=where, got=_kind(source), fix="Check the path.")
+        got = "a folder" if Path(source).is_dir() else "no such file"
+        raise InputError("the image must be a file", where=where, got=got, fix="Check the path.")
     formats, content = ", ".join(FORMATS), b""
     fix = "It is probably cut short or of another kind: copy it again, save it as JPEG or PNG, or leave it out."
     with readable(where, f"the file must be a complete image ({formats})", fix):
         if isinstance(source, Image.Image):
             image = source
         else:
-            content = Path(source).read_bytes() if isinstance(source, str | Path) else _read(source)
+            if isinstance(source, str | Path):
+                content = Path(source).read_bytes()
+            else:
+                source.seek(0)
+                content = source.read()
             try:
                 image = _open(content)
             except Image.DecompressionBombError as error:
@@ -146,7 +151,7 @@ def _decoded(source: Source, where: object, max_pixels: int) -> tuple[Image.Imag
             except UnidentifiedImageError:
                 if content[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1") and "HEIF" not in known_formats():
                     fix = "For photos of iPhones, in the project's folder: pip install -e '.[images]'."
-                must, got = f"the file must be an image of a kind that is read ({formats})", kind_of_file(io.BytesIO(content))
+                must, got = f"the file must be an image of a kind that is read ({formats})", kind_of_bytes(content[:START])
                 raise InputError(must, where=where, got=got, fix=fix) from None
         most, n_pixels = min(max_pixels, MAX_JPEG_PIXELS), image.width * image.height
         if isinstance(image, JpegImageFile) and n_pixels > most:
@@ -157,15 +162,6 @@ def _decoded(source: Source, where: object, max_pixels: int) -> tuple[Image.Imag
         deep = _deep(image, content)
         image.load()
     return image, deep
-
-
-def _kind(path: Path | str) -> str:
-    return "a folder" if Path(path).is_dir() else "no such file"
-
-
-def _read(stream: BinaryIO) -> bytes:
-    stream.seek(0)
-    return stream.read()
 
 
 def _open(content: bytes) -> Image.Image:

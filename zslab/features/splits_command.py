@@ -27,7 +27,7 @@ from zslab.data.splits import random_class_split, read_class_vectors, write_spli
 from zslab.data.xlsa17 import class_names_of, read_features
 from zslab.errors import InputError, examples
 from zslab.features.pretraining import find_matches, pretraining_classes
-from zslab.features.text import TextRecord, word_record
+from zslab.features.text import TextRecord
 from zslab.features.word_vectors import class_vectors
 from zslab.utils.environment import dataset_folder, shown
 from zslab.utils.files import refuse_existing
@@ -116,18 +116,19 @@ def vectors_and_names(
     names, listed, record = class_names_of(feature_file), None, None
     if config.class_names is not None:
         listed = read_names(config.class_names)
-        names = _in_order(names, listed, listed, config.class_names)
+        names = in_order(names, listed, listed, config.class_names)
     if config.class_vectors is not None:
         vectors, stored_names = read_class_vectors(config.class_vectors)
         if stored_names is None and config.class_names and listed and len(listed) == len(vectors):
             stored_names = listed
             print(f"Note: {config.class_vectors.name} has no names: its rows are those of {config.class_names.name}.")
         check_attributes(vectors.T, config.class_vectors)
-        vectors = np.array(_in_order(names, stored_names, list(vectors), config.class_vectors))
+        vectors = np.array(in_order(names, stored_names, list(vectors), config.class_vectors))
         names = names or stored_names or [f"class {number}" for number in range(1, len(vectors) + 1)]
     elif config.word_vectors is not None and names is not None:
         vectors, notes = class_vectors(names, config.word_vectors, config.combine)
-        record = word_record(config.word_vectors, names[0], vectors[0])
+        unit = vectors[0] / np.linalg.norm(vectors[0].astype(np.float64))
+        record = TextRecord(f"words:{config.word_vectors.resolve()}", "{}", names[0], tuple(unit.tolist()))
         print(*(f"Note: {note}\n" for note in notes), sep="", end="")
     else:
         fix = "Pass --class_names, a text file with one name per line, with --word_vectors."
@@ -139,14 +140,14 @@ def vectors_and_names(
     return vectors, names, record
 
 
-def _in_order(names: list[str] | None, given: list[str] | None, values: list[Value], where: Path) -> list[Value]:
+def in_order(names: list[str] | None, given: list[str] | None, values: list[Value], where: Path) -> list[Value]:
     """Return values in the order of `names` by their own names, `given`; as they are, with a note, where one side has none."""
     if twice := repeated(given or []):
         must, got = "every name must differ from the others by more than case, spaces and underscores", examples(twice)
         raise InputError(must, where=where, got=got, fix="Rename one of them.")
     places = places_by_name(names, given, where) if names and given else None
     if places is None and names:
-        reason = "other names than the features" if given else "no names"
+        reason = "other names" if given else "no names"
         print(f"Note: {where.name} has {reason}: it is taken in the order of the labels.")
     return values if places is None else [values[place] for place in places]
 

@@ -129,12 +129,6 @@ def complete_source(source: str) -> str:
     return f"{kind}:{first}{comma}{user_path(file).resolve()}" if file and user_path(file).exists() else source
 
 
-def word_record(path: Path, name: str, vector: np.ndarray) -> TextRecord:
-    """Return the record of class vectors (`zslab.features.word_vectors.class_vectors`), of which one class's is given."""
-    unit = vector / np.linalg.norm(vector.astype(np.float64))
-    return TextRecord(f"words:{path.resolve()}", "{}", name, tuple(unit.tolist()))
-
-
 @dataclass(frozen=True)
 class Encoder:
     """A function from n texts to their unit vectors (n, dimension) float32, which reads `limit` tokens of each."""

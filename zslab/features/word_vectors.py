@@ -4,6 +4,12 @@ Reads word2vec's binary format (.bin), and texts of a word and its numbers a lin
 of word2vec, GloVe, fastText (.vec) and ConceptNet Numberbatch, whose prefix "/c/en/" is left off; also as .gz or in a .zip.
 Only the words asked for are kept, so a file of any size passes through little memory. "gensim:NAME" instead of a file stands
 for a set of gensim's downloader, which is loaded whole.
+
+DAZLE starts from word vectors of the attributes, one row an attribute; the published ones are word2vec-google-news-300:
+
+    zslab attribute-words --dataset CUB --attribute_names attributes.txt --vectors GoogleNews-vectors-negative300.bin
+    zslab attribute-words --dataset AWA2 --attribute_names predicates.txt --vectors gensim:word2vec-google-news-300
+    zslab attribute-words --pickle CUB_attribute.pkl --output attribute_w2v.npy      (the release's; no code is run)
 """
 
 from __future__ import annotations
@@ -17,20 +23,58 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
+from dataclasses import dataclass
+from functools import partial, reduce
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import numpy as np
 
 from zslab.data.checks import array
+from zslab.data.formats.arrays import read_pickled_matrix
+from zslab.data.formats.table import read_names
 from zslab.errors import InputError, examples, readable
 from zslab.features.networks import import_extra
-from zslab.utils.files import user_path
+from zslab.utils.environment import shown
+from zslab.utils.files import atomic_path, user_path
 from zslab.utils.names import RUNNING_NUMBER
 
 PREFIX = "/c/en/"  # of ConceptNet's English words
 DAMAGE = (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile)  # ValueError: also undecodable text
+
+# (pattern, replacement), applied to a name one after the other; what is left is split at spaces. Mostly words that
+# word2vec-google-news-300 does not know. A data set that is not here is treated as CUB.
+ATTRIBUTE_WORDS = {
+    "CUB": [
+        (r"^has_", ""),
+        (r"\(.*", ""),
+        (r"::|_|-", " "),
+        ("spatulate", "broad"),
+        ("upperparts", "upper parts"),
+        ("grey", "gray"),
+    ],
+    "AWA2": [
+        ("newworld", "new world"),
+        ("oldworld", "old world"),
+        ("nestspot", "nest spot"),
+        ("toughskin", "tough skin"),
+        ("longleg", "long leg"),
+        ("chewteeth", "chew teeth"),
+        ("meatteeth", "meat teeth"),
+        ("strainteeth", "strain teeth"),
+        ("quadrapedal", "quadrupedal"),
+    ],
+    "SUN": [
+        ("/", ""),
+        ("rockstone", "rock stone"),
+        ("dirtsoil", "dirt soil"),
+        ("sunsunny", "sun sunny"),
+        ("electricindoor", "electric indoor"),
+        ("semi-enclosed", "semi enclosed"),
+        ("far-away", "faraway"),
+    ],
+    "DeepFashion": [("-", " "), ("eiffel", "Eiffel")],
+}
 
 Entries = Iterator[tuple[str, Callable[[], np.ndarray]]]  # words, each with a function that returns its vector
 
@@ -59,9 +103,9 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
         for name, of_class, kept in zip(names, words, known)
         if len(kept) < len(of_class)
     ]
-    reduce = np.mean if combine == "mean" else np.sum
+    combined = np.mean if combine == "mean" else np.sum
     with np.errstate(over="ignore"):
-        vectors = np.stack([reduce([found[word] for word in of_class], axis=0) for of_class in known])
+        vectors = np.stack([combined([found[word] for word in of_class], axis=0) for of_class in known])
     same: dict[bytes, list[str]] = defaultdict(list)
     for name, vector in zip(names, array(vectors, path, "word vectors")):
         same[vector.tobytes()].append(name)
@@ -71,9 +115,7 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
 
 def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[str]:
     """Return the words of an attribute name, in its own spelling, after the replacements."""
-    for pattern, replacement in replacements:
-        name = re.sub(pattern, replacement, name)
-    return name.split()
+    return reduce(lambda text, pair: re.sub(*pair, text), replacements, name).split()
 
 
 def attribute_vectors(
@@ -102,6 +144,41 @@ def attribute_vectors(
     with np.errstate(over="ignore"):
         sums = np.stack([sum((found[word] for word in of_name if word in found), start=zero) for of_name in words])
     return array(sums.astype(np.float32), source, "word vectors"), notes
+
+
+@dataclass(frozen=True)
+class WordsConfig:
+    """Flags of `zslab attribute-words`."""
+
+    dataset: str = "CUB"
+    """whose table of replacements to use; an unknown one takes CUB's"""
+    attribute_names: Path | None = None
+    """the names in the order of att: text, a name a line, numbered or not; .csv; or SUN's attributes.mat"""
+    vectors: str | None = None
+    """word vectors: word2vec's .bin or text format, GloVe's, fastText's .vec ... (.gz and .zip as well), or gensim:NAME"""
+    pickle: Path | None = None
+    """convert this pickled matrix, such as the DAZLE release's, instead"""
+    output: Path = Path("attribute_w2v.npy")
+    """file to write: (attributes, dimension) float32"""
+    allow_missing: bool = False
+    """leave out words without a vector; a name of such words alone gets zeros"""
+
+
+def write_vectors(config: WordsConfig) -> None:
+    """Write the matrix and print what it lacks."""
+    if config.pickle is not None:
+        matrix = read_pickled_matrix(config.pickle)
+        zero = len(matrix) - np.count_nonzero(matrix.any(axis=1))
+        notes = [f"{zero} rows are all zero"] if zero else []
+    elif config.attribute_names is None or config.vectors is None:
+        must, fix = "both flags must be given, or --pickle", "Pass the names' file and the word vectors."
+        raise InputError(must, where="--attribute_names / --vectors", got="one or none", fix=fix)
+    else:
+        table = ATTRIBUTE_WORDS.get(config.dataset, ATTRIBUTE_WORDS["CUB"])
+        matrix, notes = attribute_vectors(read_names(config.attribute_names), config.vectors, table, config.allow_missing)
+    with atomic_path(config.output) as temporary:
+        np.save(temporary, matrix)
+    print(*(f"Note: {note}" for note in notes), f"{shown(config.output)}: {len(matrix)} x {matrix.shape[1]}", sep="\n")
 
 
 def read_word_vectors(source: str | Path, wanted: Iterable[str], any_spelling: bool = True) -> dict[str, np.ndarray]:

@@ -219,7 +219,10 @@ def _draw_background(canvas: _Canvas) -> None:
         stem = branch[random.randint(len(branch))]
         if abs(stem[0]) < 0.3:  # the feet need room
             continue
-        _draw_leaf(canvas, stem, random.uniform(0, 2 * np.pi), random.uniform(0.22, 0.42), leaf_color)
+        angle, length, color = random.uniform(0, 2 * np.pi), random.uniform(0.22, 0.42), canvas.tint(leaf_color, 1.5)
+        blade = [(0, 0), (0.3, -0.2), (0.7, -0.17), (1, 0), (0.7, 0.17), (0.3, 0.2)]
+        canvas.shape(stem + length * _turn(_curve(blade), angle), color, None)
+        canvas.stroke(stem + length * _turn([(0, 0), (0.85, 0)], angle), _darker(color), 0.012, None)
     canvas.stroke(branch, _darker(bark), 0.105, None)
     canvas.stroke(branch, bark, 0.08, None)
     canvas.stroke(branch - [0, 0.018], _lighter(bark), 0.02, None)
@@ -231,13 +234,6 @@ def _draw_background(canvas: _Canvas) -> None:
         canvas.dot(centre, radius + 0.01, _darker(color), None)
         canvas.dot(centre, radius, color, None)
         canvas.dot(centre - radius * 0.35, radius * 0.25, _lighter(color), None)
-
-
-def _draw_leaf(canvas: _Canvas, stem: np.ndarray, angle: float, length: float, color: Color) -> None:
-    color = canvas.tint(color, 1.5)
-    blade = [(0, 0), (0.3, -0.2), (0.7, -0.17), (1, 0), (0.7, 0.17), (0.3, 0.2)]
-    canvas.shape(stem + length * _turn(_curve(blade), angle), color, None)
-    canvas.stroke(stem + length * _turn([(0, 0), (0.85, 0)], angle), _darker(color), 0.012, None)
 
 
 def _draw_bird(canvas: _Canvas, traits: dict[str, str]) -> None:

@@ -90,25 +90,10 @@ def machine(device: torch.device) -> str:
 
 
 def command_line() -> str:
-    """Return the command that started this process as one could type it, each flag once."""
+    """Return the command that started this process as one could type it."""
     script = Path(sys.argv[0]).resolve()
     name = script.relative_to(PROJECT_ROOT) if script.is_relative_to(PROJECT_ROOT) else script.name
-    return as_typed(["python", str(name), *last_of_each(sys.argv[1:])])
-
-
-def last_of_each(arguments: Sequence[str]) -> list[str]:
-    """Return arguments without the flags that a later one overrides.
-
-    >>> last_of_each(["--nepoch", "300", "--transform", "--nepoch=5", "--no_transform"])
-    ['--nepoch=5', '--no_transform']
-    """
-    groups: list[list[str]] = [[]]
-    for argument in arguments:
-        if argument.startswith("--"):
-            groups.append([])
-        groups[-1].append(argument)
-    last = {group[0].partition("=")[0].removeprefix("--").removeprefix("no_"): group for group in groups if group}
-    return [argument for group in groups if group and any(group is kept for kept in last.values()) for argument in group]
+    return as_typed(["python", str(name), *sys.argv[1:]])
 
 
 def export_command(run: Path) -> str:

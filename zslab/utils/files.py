@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 import filelock
 import msgspec
@@ -120,13 +120,13 @@ def user_path(text: str | Path) -> Path:
 
 def with_user_paths(config: Config) -> Config:
     """Return a dataclass of flags whose paths, alone or in tuples, went through `user_path`."""
-    values = {field.name: getattr(config, field.name) for field in dataclasses.fields(config)}
-    for name, value in values.items():
-        if isinstance(value, Path):
-            values[name] = user_path(value)
-        elif isinstance(value, tuple):
-            values[name] = tuple(user_path(each) if isinstance(each, Path) else each for each in value)
-    return dataclasses.replace(config, **values)
+
+    def expanded(value: object) -> object:
+        value = tuple(map(expanded, value)) if isinstance(value, tuple) else value
+        return user_path(value) if isinstance(value, Path) else value
+
+    names = [field.name for field in dataclasses.fields(config)]
+    return dataclasses.replace(config, **{name: expanded(getattr(config, name)) for name in names})
 
 
 def make_folder(path: Path) -> None:
@@ -221,16 +221,12 @@ def kind_of_bytes(start: bytes) -> str:
     return next((kind for mark, kind in MARKS if start.startswith(mark)), OTHER)
 
 
-def kind_of_file(source: object) -> str:
-    """Return the kind of a file, by its path or as an open binary stream."""
+def kind_of_file(path: Path) -> str:
+    """Return the kind of a file."""
+    if path.is_dir():
+        return "a folder"
     try:
-        if isinstance(source, str | Path):
-            if Path(source).is_dir():
-                return "a folder"
-            with open(source, "rb") as file:
-                return kind_of_bytes(file.read(START))
-        stream: BinaryIO = source  # type: ignore[assignment]
-        stream.seek(0)
-        return kind_of_bytes(stream.read(START))
-    except (OSError, AttributeError):
+        with open(path, "rb") as file:
+            return kind_of_bytes(file.read(START))
+    except OSError:
         return "something unreadable"

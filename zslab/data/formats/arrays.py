@@ -56,27 +56,20 @@ def read_pickled_matrix(path: Path) -> np.ndarray:
         return array(matrix.astype(np.float32), path, "pickled numbers", (None, None), fix=FIX)
 
 
-class _Call:
-    """What the pickle would have called, and the state it would have set afterwards."""
+class _Inert:
+    """What the pickle names, or would have called with these arguments, and the state that it would have set afterwards."""
 
     state: Any = None
 
-    def __init__(self, name: tuple[str, str], arguments: tuple[Any, ...]):
+    def __init__(self, name: tuple[str, str], arguments: tuple[Any, ...] = ()):
         self.name, self.arguments = name, arguments
 
     def __setstate__(self, state: object) -> None:
         self.state = state
 
-
-class _Name:
-    """What the pickle would have imported."""
-
-    def __init__(self, name: tuple[str, str]):
-        self.name = name
-
     def __call__(self, *arguments: Any) -> object:
         if self.name != ENCODE:
-            return _Call(self.name, arguments)
+            return _Inert(self.name, arguments)
         text, encoding = arguments  # bytes, which protocols 0 to 2 spell as a call
         if not isinstance(text, str) or encoding != "latin1":
             raise ValueError("bytes in another spelling than Python's")
@@ -84,16 +77,16 @@ class _Name:
 
 
 class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> _Name:
+    def find_class(self, module: str, name: str) -> _Inert:
         full = (module.replace("numpy._core", "numpy.core"), name)
         if full not in NAMES:
             raise ValueError(f"{module}.{name}, code to be run")
-        return _Name(full)
+        return _Inert(full)
 
 
 def _array(value: object) -> np.ndarray:
-    """Return the array that a `_Call` describes, after comparing its shape with the bytes that are there."""
-    if not isinstance(value, _Call) or value.name not in (RECONSTRUCT, FROM_BUFFER):
+    """Return the array that an `_Inert` describes, after comparing its shape with the bytes that are there."""
+    if not isinstance(value, _Inert) or value.name not in (RECONSTRUCT, FROM_BUFFER):
         raise ValueError(f"a {type(value).__name__} where an array must be")
     if value.name == RECONSTRUCT:
         _, shape, dtype, fortran, content = value.state

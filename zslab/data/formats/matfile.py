@@ -50,7 +50,11 @@ def read_mat(path: Path, required: Sequence[str], optional: Sequence[str] = ()) 
         raise InputError("the file must exist", where=path, got=got, fix=fix)
     fix = "It is probably cut short or no MATLAB file; download or copy it again."
     with readable(path, "the file must be a complete MATLAB file (v5 or v7.3)", fix):
-        variables = (_read_hdf5 if h5py.is_hdf5(path) else _read_v5)(path, [*required, *optional])
+        if h5py.is_hdf5(path):
+            with open_hdf5(path) as file:
+                variables = {name: _value(f"{path}, {name}", file[name]) for name in (*required, *optional) if name in file}
+        else:
+            variables = _read_v5(path, [*required, *optional])
     if missing := [name for name in required if name not in variables]:
         got = examples(sorted(variables)) or "none of the known variables"
         fix = "Feature files hold features and labels, split files att and the *_loc lists; are the two swapped?"
@@ -168,11 +172,6 @@ def _as_shown(value: Any) -> np.ndarray:
 
 
 # ---- v7.3 -----------------------------------------------------------------------------------------------------------------
-
-
-def _read_hdf5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
-    with open_hdf5(path) as file:
-        return {name: _value(f"{path}, {name}", file[name]) for name in names if name in file}
 
 
 def _value(name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:

@@ -76,11 +76,14 @@ def read_cells(path: Path) -> Table:
     content = _content(path)
     if content.startswith(WORKBOOK):
         return Table(_workbook_rows(path, content), ",")
-    text = _decoded(path, content)
+    text = read_text(path)
     if path.suffix.lower() not in SUFFIXES:
         lines = [line.split() for line in text.splitlines() if line.strip()]
         if len(lines) > 1 and len(lines[0]) > 1 and all(map(NUMBER.fullmatch, lines[0])):
-            return _matrix(path, lines)
+            classes = _names_beside(path, ("classes.txt", "allclasses.txt"), len(lines))
+            attributes = _names_beside(path, ("predicates.txt", "attributes.txt"), len(lines[0]))
+            rows = [(number, [name, *row]) for number, (name, row) in enumerate(zip(classes, lines), start=1)]
+            return Table([(0, ["class", *attributes]), *rows], ",")
     declared = re.match(r"\s*sep=([,;\t])\r?\n", text)  # Excel's own way to name the separator
     text = text[declared.end() :] if declared else text
     first_line = re.sub(r'"[^"]*"', "", text.lstrip()[:1_000_000]).split("\n", 1)[0]
@@ -88,11 +91,6 @@ def read_cells(path: Path) -> Table:
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     with readable(path, MUST, FIX, (csv.Error,)):
         return Table(_tidy((reader.line_num + bool(declared), row) for row in reader if any(row)), delimiter)
-
-
-def read_text(path: Path) -> str:
-    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark."""
-    return _decoded(path, _content(path))
 
 
 def is_table(path: Path) -> bool:
@@ -105,15 +103,16 @@ def _content(path: Path) -> bytes:
         return path.read_bytes()
 
 
-def _decoded(path: Path, content: bytes) -> str:
-    kind = kind_of_bytes(content)
-    if kind in ("an empty file", OTHER):
-        kind = "bytes that are not UTF-8"
-        with readable(path, MUST, FIX, (UnicodeDecodeError,)):
-            text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
-        if "\0" not in text:
-            return text
-    raise InputError(MUST, where=path, got=kind, fix=FIX)
+def read_text(path: Path) -> str:
+    """Return the text of a file in UTF-8 or UTF-16, without its byte order mark."""
+    content = _content(path)
+    with readable(path, MUST, FIX, (ValueError,)):
+        if (kind := kind_of_bytes(content)) not in ("an empty file", OTHER):
+            raise ValueError(kind)
+        text = content.decode("utf-16" if content[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        if "\0" in text:
+            raise ValueError("bytes that are not UTF-8")
+    return text
 
 
 def _workbook_rows(path: Path, content: bytes) -> Rows:
@@ -259,14 +258,6 @@ def _pivoted(rows: Rows, path: Path) -> Rows:
     lines = dict(zip(classes, (number for number, _ in rows[1:])))
     table = [(lines[name], [name, *(given[name, heading] for heading in headings)]) for name in names]
     return [(rows[0][0], [rows[0][1][0], *headings]), *table]
-
-
-def _matrix(path: Path, lines: list[list[str]]) -> Table:
-    """Return a published matrix of numbers, separated by spaces, with its names."""
-    classes = _names_beside(path, ("classes.txt", "allclasses.txt"), len(lines))
-    attributes = _names_beside(path, ("predicates.txt", "attributes.txt"), len(lines[0]))
-    rows = [(number, [name, *row]) for number, (name, row) in enumerate(zip(classes, lines), start=1)]
-    return Table([(0, ["class", *attributes]), *rows], ",")
 
 
 def _names_beside(path: Path, files: tuple[str, ...], n: int) -> list[str]:
