@@ -21,8 +21,7 @@ import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
-from scaling import header, memory, write
-from speed import CPU, ROOT, Shapes, build_networks, in_fresh_process
+from speed import CPU, ROOT, Shapes, build_networks, header, in_fresh_process, peak_gib, save
 from torch import Tensor
 
 from zslab.app.attribute_table import AttributeScale
@@ -75,7 +74,7 @@ def train(n_classes: int, threads: int) -> dict[str, float]:
     return {
         "batch_s": median(np.diff(timed.times[1:])),
         "features_s": median(seconds(lambda: x[batch], 3)),
-        "peak_gib": memory()["peak"],
+        "peak_gib": peak_gib(),
     }
 
 
@@ -113,7 +112,7 @@ def predict(n_classes: int, threads: int) -> dict[str, float]:
         work = partial(described, predictor, x, names)
         times = seconds(work, IMAGES if n == 1 else 5)
         found |= {f"image_ms_of_{n}": 1000 * median(times) / n, f"least_ms_of_{n}": 1000 * min(times) / n}
-    return found | {"predict_peak_gib": memory()["peak"]}
+    return found | {"predict_peak_gib": peak_gib()}
 
 
 def described(predictor: Predictor, x: Tensor, names: list[str]) -> list[Prediction]:
@@ -161,7 +160,7 @@ def main() -> None:
         point = in_fresh_process(train, n, threads) | in_fresh_process(predict, n, threads)
         report["points"].append(point)
         print(f"{n:>7,} classes  " + "  ".join(f"{name} {value:.3f}" for name, value in point.items()), flush=True)
-    write(report, "label-sets")
+    save(report, "label-sets")
     with matplotlib.rc_context(STYLE):
         Path(ROOT / "images" / "label_sets.png").write_bytes(to_png(plot(report), dpi=110))
 

@@ -11,22 +11,18 @@ writes benchmarks/results/region-files.json.
 from __future__ import annotations
 
 import argparse
-import json
-import multiprocessing
 import os
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
 import h5py
 import numpy as np
 import torch
-from speed import ROOT, commit
+from speed import header, in_fresh_process, peak_gib, save
 
 from zslab.data.region_file import RegionFile, batches
-from zslab.utils.environment import command_line, machine
 
 D, GRID, BATCH = 2048, (7, 7), 50
 DEEPFASHION = 289_222
@@ -55,7 +51,7 @@ def write_release(path: Path, n: int) -> None:
 def measure(kind: str, path: Path, n_batches: int, compute: float) -> dict[str, float]:
     """Seconds to open, milliseconds a batch, and GiB that this process needs at first (Python, PyTorch) and at most."""
     torch.set_num_threads(1)
-    before = peak()
+    before = peak_gib()
     if kind == "cold":  # what the system remembers of the file
         with open(path, "rb") as file:
             os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -74,13 +70,7 @@ def measure(kind: str, path: Path, n_batches: int, compute: float) -> dict[str, 
             assert batch.shape == (BATCH, GRID[0] * GRID[1], D)
             time.sleep(compute)
         result["batch_ms"] = 1000 * ((time.perf_counter() - begin) / n_batches - compute)
-    return result | {"start_gib": before, "peak_gib": peak()}
-
-
-def peak() -> float:
-    """GiB that this process has needed at most; Linux."""
-    status = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in status if line.startswith("VmHWM")).split()[1]) / 2**20
+    return result | {"start_gib": before, "peak_gib": peak_gib()}
 
 
 def main() -> None:
@@ -101,16 +91,10 @@ def main() -> None:
             "DeepFashion's size, holes": ("stream", deepfashion, 200, 0.0),
             "release's chunks, 738 images": ("stream", release, 3, 0.0),
         }
-        report = {
-            "command": command_line(),
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "commit": commit(),
-            "machine": machine(torch.device("cpu")),
-            "torch": torch.__version__,
+        report = header() | {
             "h5py": h5py.__version__,
             "images": arguments.images,
             "batch": BATCH,
-            "load_before": os.getloadavg(),
             "write_ms_per_image": 1000 * writing,
             "bytes": {path.stem: path.stat().st_size for path in (cub, deepfashion, release)},
             "rows": {},
@@ -120,13 +104,10 @@ def main() -> None:
             f"{'':30}{'opening':>10}{'batch of 50':>14}{'loading':>10}{'peak GiB (of it at start)':>27}"
         )
         for name, work in rows.items():
-            with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
-                report["rows"][name] = row = pool.apply(measure, work)
+            report["rows"][name] = row = in_fresh_process(measure, *work)
             cells = f"{row['batch_ms']:11.1f} ms{'':10}" if "batch_ms" in row else f"{'':14}{row['load_s']:8.1f} s"
             print(f"{name:30}{1000 * row['open_s']:7.1f} ms{cells}{row['peak_gib']:19.2f} ({row['start_gib']:.2f})", flush=True)
-    path = ROOT / "benchmarks" / "results" / "region-files.json"
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"-> {path.relative_to(ROOT)}")
+    save(report, "region-files")
 
 
 if __name__ == "__main__":

@@ -14,12 +14,9 @@ CPU seconds are the ones to trust where other work shares the machine.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +26,7 @@ import scipy.io
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from speed import CPU, RESULTS, ROOT, Case, Shapes, build, build_networks, commit, config, in_fresh_process, seconds
+from speed import CPU, ROOT, Case, Shapes, build, build_networks, config, header, in_fresh_process, save, seconds
 
 from zslab.data import lazy as rows
 from zslab.data.dataset import Samples, StageData
@@ -39,7 +36,6 @@ from zslab.report.style import BLUE, GREEN, RED, STYLE, to_png
 from zslab.shared.heads import SoftmaxHead
 from zslab.tfvaegan.evaluate import evaluate
 from zslab.tfvaegan.trainer import TfvaeganTrainer
-from zslab.utils.environment import command_line, machine
 from zslab.utils.files import atomic_path
 
 BASE = Shapes(hidden_dim=1024, head_epochs=1)
@@ -87,7 +83,7 @@ def curves(threads: int) -> None:
         for n, point in zip(sizes, found):
             cells = "  ".join(f"{work} {point[work]:7.2f} CPU s" for work in WORKS)
             print(f"{axis:20}{n:>8}  {cells}  {point['peak_gib']:5.2f} GiB", flush=True)
-    write(report, "scaling")
+    save(report, "scaling")
     draw(report, ROOT / "images" / "scaling.png")
 
 
@@ -225,25 +221,7 @@ def large(folder: Path, n_classes: int, per_class: int, dim: int, iterations: in
         "bytes": (folder / "half_features.npy").stat().st_size,
     }
     report |= in_fresh_process(run_large, folder, iterations, share, threads)
-    write(report, "scaling-large")
-
-
-def header() -> dict:
-    return {
-        "command": command_line(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": machine(CPU),
-        "torch": torch.__version__,
-        "load_before": os.getloadavg(),
-    }
-
-
-def write(report: dict, name: str) -> None:
-    path = RESULTS / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    print(f"-> {path.relative_to(ROOT)}")
+    save(report, "scaling-large")
 
 
 def main() -> None:

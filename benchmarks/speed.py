@@ -326,10 +326,7 @@ def peak_memory(row: str, column: str, case: Case, threads: int) -> float:
         work()
     if case.device.type == "cuda":
         return (torch.cuda.max_memory_allocated() - before) / 2**30
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux hands a parent's ru_maxrss down to its children; this one starts afresh
-        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+    return peak_gib()
 
 
 def in_fresh_process(function: Callable, *arguments: object) -> object:
@@ -372,6 +369,26 @@ def commit() -> str:
     return git("rev-parse", "--short", "HEAD") + ("+" if git("status", "--porcelain", "--untracked-files=no") else "")
 
 
+def header(device: torch.device = CPU) -> dict:
+    """What a report's figures depend on."""
+    return {
+        "command": command_line(),
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "commit": commit(),
+        "machine": machine(device),
+        "torch": torch.__version__,
+        "load_before": os.getloadavg(),
+    }
+
+
+def peak_gib() -> float:
+    """GiB that this process has needed at most."""
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux hands a parent's ru_maxrss down to its children; this one starts afresh
+        return int(next(line for line in status.read_text().splitlines() if line.startswith("VmHWM")).split()[1]) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**30 if sys.platform == "darwin" else 2**20)
+
+
 def earlier_rows(path: Path, report: dict) -> dict[str, dict]:
     """What an earlier call with --rows has measured of the same code on the same machine."""
     same = ("commit", "machine", "torch", "precision", "shapes")
@@ -379,9 +396,12 @@ def earlier_rows(path: Path, report: dict) -> dict[str, dict]:
     return earlier["rows"] if all(earlier.get(key) == report[key] for key in same) else {}
 
 
-def save(report: dict, path: Path) -> None:
+def save(report: dict, name: str) -> None:
+    """Write a report to benchmarks/results."""
+    path = RESULTS / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(report, indent=2) + "\n")
+    print(f"-> {path.relative_to(ROOT)}")
 
 
 def print_row(name: str, row: dict, columns: list[str]) -> None:
@@ -413,26 +433,10 @@ def main() -> None:
     cuda = device.type == "cuda"
     case = Case(QUICK if arguments.quick else Shapes(), device, arguments.precision)
     columns = ["zslab", *(["uncaptured"] if cuda else []), "plain"]
-    report = {
-        "command": command_line(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": machine(device),
-        "threads": threads,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "precision": arguments.precision,
-        "shapes": asdict(case.shapes),
-        "load_before": os.getloadavg(),
-        "rows": {},
-    }
-    words = [
-        "speed",
-        "quick" if arguments.quick else "cub",
-        device.type,
-        *([] if cuda else [str(threads)]),
-        *([] if arguments.precision == "fp32" else [arguments.precision]),
-    ]
+    about = {"threads": threads, "python": platform.python_version(), "precision": arguments.precision}
+    report = header(device) | about | {"shapes": asdict(case.shapes), "rows": {}}
+    words = ["speed", "quick" if arguments.quick else "cub", device.type, *([] if cuda else [str(threads)])]
+    words += [] if arguments.precision == "fp32" else [arguments.precision]
     path = RESULTS / f"{'-'.join(words)}.json"
     report["rows"] = earlier_rows(path, report)
     print(
@@ -448,7 +452,8 @@ def main() -> None:
             measured = peak_memory if cuda else partial(in_fresh_process, peak_memory)
             result["peak_gib"] = {c: measured(row, c, case, threads) for c in there}
         report["rows"][row] = result | {"load": os.getloadavg()[0]}
-        save(report, path)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(report, indent=2) + "\n")
         print_row(row, result, columns)
     for server in servers.values():
         server.connection.send(None)
@@ -459,8 +464,7 @@ def main() -> None:
     for name in ("region-files", "splits"):
         if (RESULTS / f"{name}.json").exists():
             print(f"{name}: {(RESULTS / f'{name}.json').relative_to(ROOT)}")
-    save(report, path)
-    print(f"-> {path.relative_to(ROOT)}")
+    save(report, path.stem)
 
 
 if __name__ == "__main__":

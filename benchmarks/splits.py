@@ -9,21 +9,17 @@ bound to hold it to is splits × one split ÷ workers. Writes benchmarks/results
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import time
-from datetime import datetime, timezone
 from pathlib import Path
 
 import numpy as np
 import scipy.io
 import torch
-from speed import RESULTS, ROOT, commit, environment
-
-from zslab.utils.environment import command_line, machine
+from speed import ROOT, environment, header, save
 
 TREE = ROOT / "zero-shot-actions"
 
@@ -53,44 +49,15 @@ def main() -> None:
             data / "SqueezeNet_1024_T.mat", {"features": features.T.astype(np.float32), "labels": labels[:, None] + 1}
         )
         np.save(data / "vectors.npy", rng.normal(size=(27, 300)))
-        run(
-            TREE / "make_splits.py",
-            "--dataset",
-            "RADAR",
-            "--dataroot",
-            folder,
-            "--class_vectors",
-            data / "vectors.npy",
-            "--image_embedding",
-            "SqueezeNet_1024_T",
-            "--splits",
-            f"1-{arguments.splits}",
-        )
-        sweep = [
-            TREE / "action-scripts" / "run_radar_tfvaegan.py",
-            "--dataroot",
-            folder,
-            "--class_embedding",
-            "att",
-            "--nepoch",
-            arguments.nepoch,
-            "--threads",
-            1,
-            "--device",
-            arguments.device,
-        ]
+        flags = ["--dataset", "RADAR", "--dataroot", folder, "--image_embedding", "SqueezeNet_1024_T"]
+        numbers = f"1-{arguments.splits}"
+        run(TREE / "make_splits.py", *flags, "--class_vectors", data / "vectors.npy", "--splits", numbers)
+        sweep = [TREE / "action-scripts" / "run_radar_tfvaegan.py", "--dataroot", folder, "--class_embedding", "att"]
+        sweep += ["--nepoch", arguments.nepoch, "--threads", 1, "--device", arguments.device]
         one = run(*sweep, "--splits", "1-1", "--output", Path(folder) / "one")
-        many = run(
-            *sweep, "--splits", f"1-{arguments.splits}", "--workers", arguments.workers, "--output", Path(folder) / "many"
-        )
+        many = run(*sweep, "--splits", numbers, "--workers", arguments.workers, "--output", Path(folder) / "many")
     bound = arguments.splits * one / arguments.workers
-    report = {
-        "command": command_line(),
-        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "commit": commit(),
-        "machine": machine(torch.device(arguments.device)),
-        "torch": torch.__version__,
-        "load": os.getloadavg(),
+    report = header(torch.device(arguments.device)) | {
         "n_splits": arguments.splits,
         "workers": arguments.workers,
         "n_epochs": arguments.nepoch,
@@ -102,7 +69,7 @@ def main() -> None:
         f"one split {one:.1f} s; {arguments.splits} splits by {arguments.workers} workers {many:.1f} s, bound {bound:.1f} s "
         f"(load {os.getloadavg()[0]:.1f})"
     )
-    (RESULTS / "splits.json").write_text(json.dumps(report, indent=2) + "\n")
+    save(report, "splits")
 
 
 if __name__ == "__main__":

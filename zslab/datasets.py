@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Literal
 from zslab.config import ActionConfig, DazleConfig, RunConfig
 from zslab.data.dataset import Dataset
 from zslab.data.region_dataset import AttributeChange, RegionDataset, read_region_maps
-from zslab.data.xlsa17 import read_action_set, read_xlsa17
+from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
 from zslab.toy.dataset import open_toy
 from zslab.toy.regions import make_toy_regions
@@ -93,9 +93,8 @@ class ActionSource(DataSource):
 
     def open(self, dataroot: Path, cache: Path) -> Dataset:
         """Read and check the data set."""
-        dataset = read_action_set(
-            dataroot, self.dataset, self.image_embedding, self.class_embedding, self.split, self.manual_att, cache
-        )
+        names = (self.dataset, self.image_embedding, self.class_embedding)
+        dataset = read_xlsa17(dataroot, *names, split=self.split, manual_att=self.manual_att, cache=cache)
         return dataset.with_partition(self.partition)
 
     def split_file(self, dataroot: Path) -> Path:

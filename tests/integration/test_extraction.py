@@ -97,16 +97,11 @@ def content(birds, name: str) -> tuple[np.ndarray, np.ndarray]:
     return read_mat(birds.dataset / f"{name}.mat", ["features"])["features"].T, maps
 
 
-@pytest.mark.parametrize("is_script", [False, True])
-def test_both_files_in_one_command(birds, is_script, monkeypatch, capsys) -> None:
+def test_both_files_in_one_command(birds, monkeypatch, capsys) -> None:
     monkeypatch.chdir(birds.root)
     flags = ["--backbone", "descriptor", "--attribute_names", "attributes.txt", "--word_vectors", "words.npy"]
-    if is_script:  # of the tree, the same command
-        program = [sys.executable, str(PROJECT / "zero-shot-images" / "extract_features.py"), *command(birds, *flags)[1:]]
-        output = subprocess.run(program, capture_output=True, text=True, check=True).stdout
-    else:
-        assert cli.main(command(birds, *flags)) == 0
-        output = capsys.readouterr().out
+    assert cli.main(command(birds, *flags)) == 0
+    output = capsys.readouterr().out
     assert "16 images of 4 classes" in output and "\ndata/BIRDS/descriptor.mat: 16 images\n" in output
     names = ["att_splits.mat", "descriptor.mat", "feature_map_descriptor_BIRDS.hdf5"]
     assert sorted(path.name for path in birds.dataset.iterdir()) == names

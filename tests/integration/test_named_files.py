@@ -21,14 +21,14 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import listed_names, read_names
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.splits import read_class_vectors
-from zslab.data.xlsa17 import read_action_set, read_xlsa17
+from zslab.data.xlsa17 import read_xlsa17
 from zslab.features.images import open_image
 from zslab.features.sources import read_image_list
 from zslab.features.word_vectors import read_word_vectors
 
 from helpers.action_features import write_features
 from helpers.project import PROJECT
-from helpers.region_examples import CONTENT, DEEPFASHION, write_deepfashion, write_ours, write_release
+from helpers.region_examples import DEEPFASHION, write_deepfashion, write_ours, write_release
 from helpers.tiny import tiny_arrays, write_tiny
 
 OWN, IMAGES, ACTIONS = "docs/own-data.md", "zero-shot-images/data/README.md", "zero-shot-actions/data/README.md"
@@ -127,7 +127,7 @@ def action_set(folder: Path) -> object:
     scipy.io.savemat(
         folder / "x_i3d" / "split_3" / "att_splits.mat", {key: np.flatnonzero(m)[:, None] + 1 for key, m in lists.items()}
     )
-    data = read_action_set(folder, "x_i3d", "i3d", "att", 3, True, folder / "cache")
+    data = read_xlsa17(folder, "x_i3d", "i3d", "att", split=3, manual_att=True, cache=folder / "cache")
     return data.attributes.shape, data.counts["test_seen"]
 
 
@@ -180,8 +180,3 @@ KINDS: list[tuple[str, str, Callable[[Path], object], object]] = [
 def test_a_named_file_is_read(tmp_path: Path, page: str, phrase: str, read: Callable[[Path], object], expected: object) -> None:
     assert phrase in (PROJECT / page).read_text(encoding="utf-8")
     assert np.array_equal(np.asarray(read(tmp_path), dtype=object), np.asarray(expected, dtype=object))
-
-
-def test_maps_of_our_files_are_those_that_were_written(tmp_path: Path) -> None:
-    regions = read_region_maps(write_ours(tmp_path / "maps.hdf5")).regions
-    assert np.array_equal(regions.read(np.arange(regions.n)), CONTENT["feature_map"])

@@ -199,22 +199,6 @@ def test_attributes_without_a_word_vector_are_noted_where_allowed(tmp_path: Path
         read_region_maps(path, allow_missing_vectors=True)
 
 
-def test_bad_word_vector_files_are_refused(ours: Path, tmp_path: Path) -> None:
-    path = tmp_path / "vectors.npy"
-    with pytest.raises(InputError, match=r"vectors\.npy.*No such file"):
-        read_region_maps(ours, word_vector_file=path)
-    pickled = np.array([{"pickled": 1}], dtype=object)
-    for vectors, words in (
-        (pickled, "vectors.npy"),
-        (np.ones(A), r"\(5,\)"),
-        (spoiled("w2v_att", (2, 1), np.inf), r"\(3, 2\)"),
-        (np.ones((A + 2, V)), r"\(7, 4\)"),
-    ):
-        np.save(path, vectors, allow_pickle=True)
-        with pytest.raises(InputError, match=words):
-            read_region_maps(ours, word_vector_file=path)
-
-
 def write_split(path: Path, names: list[str], **changes: np.ndarray) -> Path:
     lists = {key: CONTENT[key][:, None] + 1 for key in CONTENT if key.endswith("_loc")}
     cells = np.array([[name] for name in names], dtype=object)

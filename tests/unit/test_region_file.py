@@ -94,16 +94,6 @@ def test_files_that_are_no_region_files_are_refused(tmp_path: Path) -> None:
             RegionFile(path)
 
 
-@pytest.mark.parametrize("layout", ["ours", "release"])
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
-def test_truncated_files_are_refused(tmp_path: Path, layout: str, share: float) -> None:
-    path = (write_ours if layout == "ours" else write_release)(tmp_path / "maps.hdf5")
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"maps\.hdf5"):
-        RegionFile(path)
-
-
 def test_damage_met_while_reading_is_refused(tmp_path: Path) -> None:
     path = write_release(tmp_path / "release.hdf5")
     with h5py.File(path) as file:

@@ -328,18 +328,6 @@ def test_missing_files_are_refused_with_what_is_there(tiny: Path) -> None:
         read_xlsa17(tiny, "TINY", "res101", "sent")
 
 
-@pytest.mark.parametrize("hdf5", [False, True])
-@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.98])
-def test_truncated_files_are_refused(tiny: Path, hdf5: bool, share: float) -> None:
-    path = tiny / "TINY" / "res101.mat"
-    if hdf5:
-        write_v73(path, {k: ARRAYS[k] for k in ("features", "labels")})
-    content = path.read_bytes()
-    path.write_bytes(content[: int(share * len(content))])
-    with pytest.raises(InputError, match=r"res101\.mat"):
-        read(tiny)
-
-
 @pytest.mark.skipif(not (SHARED_DATA / "CUB").is_dir(), reason="the real features of ../shared/data are not here")
 def test_real_features_read_and_scale() -> None:
     data = read_xlsa17(SHARED_DATA, "CUB", "resnet_fc1000", "att")

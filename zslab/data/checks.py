@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +126,26 @@ def check_location(location: np.ndarray, key: str, path: Path, n_samples: int, f
     fix = f"Features and split do not belong together, or the list is {1 - first}-based or repeats a sample."
     numbers = array(flat, path, key, low=first, high=n_samples - 1 + first, whole=True, once=True, fix=fix)
     return numbers.astype(np.int64) - first
+
+
+def check_locations(
+    stored: Mapping[str, np.ndarray], path: Path, n_samples: int, first: int = 1, *, untested: bool, standard: bool = False
+) -> dict[str, np.ndarray]:
+    """Return the lists of a file, which counts from `first`, as name without "_loc" -> 0-based indices.
+
+    A standard split, zero-shot learning alone, has no test_seen; `untested` unseen classes have no images: empty lists.
+    """
+    left_out = ["test_loc"] + ["test_seen_loc"] * standard + ["test_unseen_loc"] * untested
+    lists = {key: indices for key, indices in stored.items() if key not in left_out}
+    if standard and not untested and "test_loc" in stored:
+        lists.setdefault("test_unseen_loc", stored["test_loc"])
+    missing = [key for key in ("trainval_loc", "test_seen_loc", "test_unseen_loc") if key not in lists and key not in left_out]
+    if missing:
+        must, got = f"the file must hold {', '.join(missing)}", examples(sorted(lists)) or "no list"
+        fix = "Pass a file with these lists; a standard split needs --standard_split."
+        raise InputError(must, where=path, got=got, fix=fix)
+    locations = {key.removesuffix("_loc"): check_location(value, key, path, n_samples, first) for key, value in lists.items()}
+    return {"test_seen": np.zeros(0, np.int64), "test_unseen": np.zeros(0, np.int64)} | locations
 
 
 def check_disjoint(locations: dict[str, np.ndarray], labels: np.ndarray, path: Path) -> None:

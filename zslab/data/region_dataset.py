@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.data.checks import array, check_attributes, check_disjoint, check_location
+from zslab.data.checks import array, check_attributes, check_disjoint, check_location, check_locations
 from zslab.data.dataset import Dataset, Scaling, Stage, StageData
 from zslab.data.formats.arrays import read_matrix
 from zslab.data.formats.matfile import read_mat
-from zslab.data.region_file import RegionFile, check_locations, read_samples
+from zslab.data.region_file import RegionFile, read_samples
 from zslab.data.splits import LOCATIONS, describe_untested, recognize_split
 from zslab.errors import InputError
 from zslab.utils.names import logged_names, places_by_name
@@ -154,13 +154,13 @@ def _read_split(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the content of a split file, empty without one, and the lists that count, 0-based; `stored` are the maps' own."""
     if path is None:
-        return {}, check_locations(stored, regions.path, regions.n, 0, standard_split, False)
+        return {}, check_locations(stored, regions.path, regions.n, 0, untested=False, standard=standard_split)
     lists = (*LOCATIONS, "test_loc")
     split = read_mat(path, [], ["att", "original_att", *lists, "allclasses_names", "unseen_classes"])
     stored = {key: split[key] for key in lists if key in split}
     # Classes that are declared unseen need no images (see zslab.data.xlsa17), so this list may be empty.
     untested = "unseen_classes" in split and not np.size(stored.get("test_unseen_loc", ()))
-    return split, check_locations(stored, path, regions.n, 1, standard_split, untested)
+    return split, check_locations(stored, path, regions.n, untested=untested, standard=standard_split)
 
 
 def _read_classes(

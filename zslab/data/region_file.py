@@ -16,7 +16,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -27,7 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zslab.data.checks import array, check_labels, check_location
+from zslab.data.checks import array, check_labels
 from zslab.data.formats.matfile import all_written, content, open_hdf5
 from zslab.data.splits import LOCATIONS
 from zslab.errors import InputError, examples, readable
@@ -213,26 +213,6 @@ def _read_groups(regions: RegionFile) -> RegionSamples:
         locations[key] = np.concatenate([locations.get(key, np.arange(0)), np.arange(end, end + size)])
         end += size
     return RegionSamples(np.concatenate(labels), files or None, locations)
-
-
-def check_locations(
-    stored: Mapping[str, np.ndarray], path: Path, n_samples: int, first: int, standard_split: bool, untested: bool
-) -> dict[str, np.ndarray]:
-    """Return the lists of a file, which counts from `first`, as name without "_loc" -> 0-based indices.
-
-    A standard split, zero-shot learning alone, has no test_seen; `untested` unseen classes have no images: empty lists.
-    """
-    left_out = ["test_loc"] + ["test_seen_loc"] * standard_split + ["test_unseen_loc"] * untested
-    lists = {key: indices for key, indices in stored.items() if key not in left_out}
-    if standard_split and not untested and "test_loc" in stored:
-        lists.setdefault("test_unseen_loc", stored["test_loc"])
-    missing = [key for key in LOCATIONS[:3] if key not in lists and key not in left_out]
-    if missing:
-        must, got = f"the file must hold {', '.join(missing)}", examples(sorted(lists)) or "no list"
-        fix = "Pass a file with these lists; a standard split needs --standard_split."
-        raise InputError(must, where=path, got=got, fix=fix)
-    locations = {key.removesuffix("_loc"): check_location(value, key, path, n_samples, first) for key, value in lists.items()}
-    return {"test_seen": np.zeros(0, np.int64), "test_unseen": np.zeros(0, np.int64)} | locations
 
 
 def batches(

@@ -35,6 +35,7 @@ from zslab.data.checks import (
     check_disjoint,
     check_labels,
     check_location,
+    check_locations,
     missing_value_note,
 )
 from zslab.data.dataset import Dataset
@@ -50,31 +51,33 @@ from zslab.utils.names import did_you_mean, logged_names, places_by_name
 NAMES = ("allclasses_names", "all_classes")
 
 
-def read_xlsa17(dataroot: Path, dataset: str, image_embedding: str, class_embedding: str) -> Dataset:
-    """Read and check a feature file and a split file; see the module's docstring for their places."""
-    folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and {class_embedding}_splits.mat")
-    feature_file, split_file = folder / f"{image_embedding}.mat", folder / f"{class_embedding}_splits.mat"
-    mapped = folder / f"{image_embedding}_features.npy"
-    if mapped.is_file() and not feature_file.is_file():
-        features, labels = map_features(mapped, folder / f"{image_embedding}_labels.npy")
-        return assemble(dataset, image_embedding, class_embedding, features, labels, mapped, split_file)
-    features, labels = read_features(feature_file)
-    return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file)
-
-
-def read_action_set(
-    dataroot: Path, dataset: str, image_embedding: str, class_embedding: str, split: int | None, manual_att: bool, cache: Path
+def read_xlsa17(
+    dataroot: Path,
+    dataset: str,
+    image_embedding: str,
+    class_embedding: str,
+    *,
+    split: int | None = None,
+    manual_att: bool = False,
+    cache: Path | None = None,
 ) -> Dataset:
-    """Read and check features and one split, None for a split file beside the features; see the module's docstring.
+    """Read and check a feature file and a split file; see the module's docstring for their places.
 
-    `manual_att` takes the class vectors from the .npy file instead of `att`. `shared_features` keeps the features in `cache`.
+    Args:
+        split: the number of a class split; None for a split file beside the features.
+        manual_att: take the class vectors from the .npy file instead of `att`.
+        cache: where `shared_features` keeps the features; None: in memory.
     """
-    folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and split_<k>/{class_embedding}_splits.mat")
-    feature_file = folder / f"{image_embedding}.mat"
+    folder = data_folder(dataroot, dataset, f"{image_embedding}.mat and {class_embedding}_splits.mat")
+    feature_file, mapped = folder / f"{image_embedding}.mat", folder / f"{image_embedding}_features.npy"
     split_file = _split_file(folder, f"{class_embedding}_splits.mat", split)
     attribute_file = folder / f"{dataset.removesuffix('_i3d')}_manual_att.npy" if manual_att else None
+    if mapped.is_file() and not feature_file.is_file():
+        features, labels = map_features(mapped, folder / f"{image_embedding}_labels.npy")
+        feature_file = mapped
+    else:
+        features, labels = shared_features(feature_file, cache) if cache else read_features(feature_file)
     class_embedding = "manual_att" if manual_att else class_embedding
-    features, labels = shared_features(feature_file, cache)
     return assemble(dataset, image_embedding, class_embedding, features, labels, feature_file, split_file, attribute_file)
 
 
@@ -204,10 +207,8 @@ def _check_lists(
     unseen_classes = np.array([], dtype=np.int64)
     if "unseen_classes" in split:
         unseen_classes = check_location(split["unseen_classes"], "unseen_classes", path, n_classes)
-    untested = len(unseen_classes) and "test_unseen_loc" in split and not split["test_unseen_loc"].size
-    keys = [key for key in LOCATIONS if key in split and not (key == "test_unseen_loc" and untested)]
-    locations = {key.removesuffix("_loc"): check_location(split[key], key, path, len(labels)) for key in keys}
-    locations.setdefault("test_unseen", np.array([], dtype=np.int64))
+    untested = bool(len(unseen_classes)) and "test_unseen_loc" in split and not split["test_unseen_loc"].size
+    locations = check_locations({key: split[key] for key in LOCATIONS if key in split}, path, len(labels), untested=untested)
     check_disjoint(locations, labels, path)
     trained = np.intersect1d(unseen_classes, labels[locations["trainval"]])
     if len(trained):

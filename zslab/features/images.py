@@ -248,14 +248,10 @@ def _read_as(content: bytes, raw_mode: str) -> np.ndarray:
 
 def _significant_bits(content: bytes) -> int:
     """Return the largest number in a PNG's chunk sBIT if it is less than 16, else 0."""
-    start = 8
-    while start + 8 <= len(content) and (kind := content[start + 4 : start + 8]) != b"IDAT":
-        length = int.from_bytes(content[start : start + 4], "big")
-        if kind == b"sBIT":
-            bits = max(content[start + 8 : start + 8 + length], default=0)
-            return bits if 8 <= bits < 16 else 0
-        start += 12 + length
-    return 0
+    start = content.find(b"sBIT", 0, content.find(b"IDAT"))
+    length = int.from_bytes(content[start - 4 : start], "big") if start > 4 else 0
+    bits = max(content[start + 4 : start + 4 + length], default=0)
+    return bits if 8 <= bits < 16 else 0
 
 
 def _in_8_bits(deep: _Deep, decided: float | None, where: object) -> np.ndarray:
@@ -277,10 +273,9 @@ def _in_8_bits(deep: _Deep, decided: float | None, where: object) -> np.ndarray:
 
 
 def _scaled(values: np.ndarray, white: float) -> np.ndarray:
-    if values.dtype.kind == "f":
-        return (np.clip(values / white, 0, 1) * 255 + 0.5).astype(np.uint8)
-    scaled: np.ndarray = (values.astype(np.int64) * 255 + int(white) // 2) // int(white)
-    return scaled.astype(np.uint8)
+    is_float, white = values.dtype.kind == "f", white if values.dtype.kind == "f" else int(white)
+    scaled = np.clip(values / white, 0, 1) * 255 + 0.5 if is_float else (values.astype(np.int64) * 255 + white // 2) // white
+    return np.asarray(scaled.astype(np.uint8))
 
 
 def _guess(values: np.ndarray, where: object) -> float:

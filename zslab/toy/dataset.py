@@ -1,24 +1,16 @@
 """The toy data set: cartoon birds rendered from a seed, in the layout of the real data sets, so that nothing is downloaded.
 
-Source: our own drawings (`zslab.toy.render`) and class table (`zslab.toy.species`); the layout is that of the xlsa17 data
-(Xian et al., "Zero-Shot Learning - A Comprehensive Evaluation", TPAMI 2018), with the split rules of its Proposed Split v2.
+Our own drawings (`zslab.toy.render`) and class table (`zslab.toy.species`) in the layout of the xlsa17 data, with the split
+rules of its Proposed Split v2. `zslab toy DATAROOT` writes `DATAROOT/TOY/`, unless it exists already: 2,400 images (46 MB) in
+about 30 s on one core. On the pooled features, closed-form ESZSL with regularizers chosen on the validation classes reaches a
+per-class accuracy of 78 % over the unseen classes (seed 0; 83 % for seed 1; chance is 12.5 %).
 
-Run: `zslab toy DATAROOT` writes `DATAROOT/TOY/`, unless it exists already.
-Expect: 2,400 images (46 MB) in about 30 s on one core, half of that on two. On the pooled features, closed-form ESZSL with
-regularizers chosen on the validation classes reaches a per-class accuracy of 78 % over the unseen classes (seed 0; 83 % for
-seed 1; chance is 12.5 %).
-
-What lies in `TOY/`:
     images/<class>/<index>.png   the images, 112 x 112 RGB
     descriptor.mat               features (D, N), labels (N, 1) 1-based, image_files (N, 1) relative to `TOY/`
-    att_splits.mat               att (A, C) with unit columns, original_att (A, C) in percent, allclasses_names (C, 1)
-                                 and the index lists of the Proposed Split
+    att_splits.mat               att, original_att in percent, allclasses_names and the index lists of the Proposed Split
     attributes.txt               CUB's list: "<1-based number> has_wing_color::red" per line
     class_attributes.csv         class,<attribute names>: the expected percentage of its images that show the attribute
-    attribute_parts.csv          attribute,part: on which part an attribute is seen
-    image_attributes.csv         image,<attribute names>: 0/1, what this very bird shows (individuals vary)
-    parts.csv                    image,part,x0,y0,x1,y1: tightest box around the visible pixels of the part, in pixels
-                                 from the top left corner, x1 and y1 exclusive
+    *.csv                        parts, attributes of parts and of images, see `zslab.data.parts`
     manifest.json                what this copy was made from; written last
 """
 
