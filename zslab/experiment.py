@@ -13,7 +13,7 @@ import msgspec
 import torch
 
 import zslab
-from zslab.baselines.comparison import run_baselines
+from zslab.baselines.cache import kept_baselines
 from zslab.config import RunConfig, check_removed, config_dict, parse_config, result_flags
 from zslab.data.dataset import Dataset
 from zslab.data.fingerprint import fingerprint
@@ -77,12 +77,14 @@ def train(config: RunConfig, method: Method) -> RunFolder:
         if others:
             log.warning("--resume: no run has these flags, so this one starts anew. There are: %s", "; ".join(others[-3:]))
         log.info("%s (%s), seed %d, %s -> %s", title, data, config.manualSeed, device, folder.path)
+        kept = data_folders(config)[1].with_name("baseline-cache")
+        about_data = [files, folder.data, config.memory]
         outcome = run_protocol(
             dataset,
             lambda stage: method.build_trainer(config, stage, device),
             folder,
             config,
-            partial(run_baselines, seed=config.manualSeed) if config.baselines else None,
+            partial(kept_baselines, kept, about_data, config.manualSeed) if config.baselines else None,
         )
         if method.after_training is not None and not config.validation_only:
             try:

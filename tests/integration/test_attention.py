@@ -403,7 +403,7 @@ def test_training_leaves_attention_behind_before_the_report(tmp_path, monkeypatc
             dataset="X", dataroot=tmp_path, image_embedding="regions", output=tmp_path / "runs", nepoch=1, batch_size=6, dim_v=4
         )
         assert train(config, load("train_dazle").METHOD) == 0
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*-seed*")
     with np.load(folder / "attention.npz", allow_pickle=False) as file:
         assert file["maps"].shape == (8, 4, *GRID) and np.allclose(file["maps"].sum((2, 3)), 1, atol=1e-5)
     assert json.loads((folder / "pointing.json").read_text())["overall"]["pairs"] == 23
@@ -420,5 +420,5 @@ def test_a_wrong_part_annotation_costs_no_more_than_itself(tmp_path, monkeypatch
         )
         assert train(config, load("train_dazle").METHOD) == 0
     assert "Left out of the report: " in caplog.text and "must describe these images" in caplog.text
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*-seed*")
     assert (folder / "attention.npz").exists() and not (folder / "pointing.json").exists()

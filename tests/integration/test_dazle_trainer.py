@@ -467,7 +467,7 @@ def test_the_real_command_from_region_maps_to_report(region_file, tmp_path) -> N
     words = [*FLAGS, "--dataroot", str(tmp_path), "--output", str(tmp_path / "runs"), "--select", "val"]
     done = subprocess.run([sys.executable, str(script), *words], capture_output=True, text=True, env=ENVIRONMENT)
     assert done.returncode == 0, done.stderr
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*-seed*")
     assert folder.name.startswith("TINY-regions-att-dazle-seed214-")
     for name in ("report.html", "result.json", "model_last.safetensors", "model_val.safetensors", "validation/metrics.jsonl"):
         assert (folder / name).stat().st_size > 0, name
@@ -490,7 +490,7 @@ def test_the_real_command_from_region_maps_to_report(region_file, tmp_path) -> N
 def test_the_standard_split_has_zero_shot_accuracy_alone(tmp_path, images, capsys) -> None:
     write_regions(tmp_path)
     assert train(parsed(images, tmp_path, "--standard_split", "--select", "val"), images.train_dazle.METHOD) == 0
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*-seed*")
     rows = read_rows(folder)
     assert list(rows) == ["paper", "val", "last"]
     assert all(row.H is None and row.acc_seen is None and row.T1 is not None for row in rows.values())

@@ -172,9 +172,9 @@ def stopped(images, tiny, tmp_path, monkeypatch):
 
     def begin(**changes) -> Path:
         with monkeypatch.context() as patched:
-            patched.setattr("zslab.experiment.run_baselines", stop)  # both stages are trained, their checkpoints written
+            patched.setattr("zslab.experiment.kept_baselines", stop)  # both stages are trained, their checkpoints written
             assert run(**changes) == 130
-        (folder,) = (tmp_path / "runs").iterdir()
+        (folder,) = (tmp_path / "runs").glob("*-seed*")
         assert (folder / "checkpoint.pt").exists() and not (folder / "result.json").exists()
         return folder
 
@@ -241,7 +241,7 @@ def test_a_run_is_resumed_where_only_the_files_place_has_changed(stopped, tiny, 
 def test_a_finished_run_whose_data_change_is_refused(stopped, tiny, tmp_path, capsys) -> None:
     """The rows of two classes exchanged in the attribute table, as a corrected spreadsheet would."""
     assert stopped() == 0
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*-seed*")
     result = (folder / "result.json").read_bytes()
     attributes = tiny_arrays()["att"]
     attributes[:, [0, 1]] = attributes[:, [1, 0]]

@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from zslab.baselines.comparison import choose
+from zslab.baselines.comparison import choose, run_baselines
 from zslab.baselines.eszsl import Eszsl
 from zslab.config import ImageConfig, config_digest, override
 from zslab.data.dataset import Dataset
@@ -260,6 +260,20 @@ def test_where_unseen_classes_have_no_samples_validation_measures_the_method_and
     assert result.verdict[0] in page and "unseen samples are assigned" not in page
 
 
+def test_baselines_are_measured_once_for_the_same_data_split_and_seed(images, tiny, tmp_path, monkeypatch) -> None:
+    measured = []
+    monkeypatch.setattr("zslab.baselines.cache.run_baselines", lambda *a: measured.append(a) or run_baselines(*a))
+    first, second = (run_in_process(images, tiny, tmp_path, nepoch=nepoch) for nepoch in (1, 2))
+    rows = [[row for row in read_result(folder / "result.json").rows if row.baseline] for folder in (first, second)]
+    assert len(measured) == 1 and rows[0] == rows[1] and len(rows[0]) == len(BASELINE_ROWS)
+    curves = [np.load(folder / "evaluation.npz")["eszsl_curve"] for folder in (first, second)]
+    assert np.array_equal(*curves)
+    run_in_process(images, tiny, tmp_path, manualSeed=5)
+    write_tiny(tmp_path, features=1 - tiny_arrays()["features"] / 2)
+    other = run_in_process(images, tiny, tmp_path, overwrite=True)
+    assert len(measured) == 3 and read_rows(other)["ESZSL"] != rows[0][0]
+
+
 def test_a_run_is_a_function_of_its_config(images, tiny, tmp_path) -> None:
     first, second = (run_in_process(images, tiny, tmp_path / name) for name in ("a", "b"))
     assert first.name == second.name
@@ -482,7 +496,7 @@ def test_an_interrupted_command_resumes_to_the_same_numbers(tiny, tmp_path, caps
     if number == signal.SIGINT:
         assert process.returncode == 130, errors
         assert "--resume" in errors
-    (folder,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").glob("*-seed*")
     assert not (folder / "result.json").exists()
     assert launch(launcher, arguments) == 1 and "an unfinished run" in capsys.readouterr().err
     resumed = subprocess.run(command(*arguments, "--resume"), capture_output=True, text=True, env=ENVIRONMENT)

@@ -13,7 +13,6 @@ from torch import Tensor
 from zslab.config import RunConfig
 from zslab.data.dataset import Dataset, Samples, Stage, StageData
 from zslab.errors import InputError
-from zslab.metrics import SeenUnseenCurve
 from zslab.protocol.evaluation import ZSL_ARRAYS, Evaluation, Progress, unwatched
 from zslab.protocol.held_out import FEWEST_CLASSES
 from zslab.protocol.loop import Trainer, fit
@@ -56,8 +55,8 @@ class Comparison(Protocol):
         """Of the baseline."""
 
     @property
-    def curve(self) -> SeenUnseenCurve:
-        """The seen/unseen curve."""
+    def points(self) -> Sequence[tuple[float, float]]:
+        """The seen/unseen curve: seen and unseen accuracy."""
 
     @property
     def rows(self) -> list[Row]:
@@ -112,7 +111,7 @@ def run_protocol(
                 validation = stage("validation")
                 baselines = list(run_baselines(validation, measured if len(measured.test_unseen) else validation))
             if len(measured.test_unseen):
-                curves = {f"{baseline.name.lower()}_curve": baseline.curve.points.numpy() for baseline in baselines}
+                curves = {f"{baseline.name.lower()}_curve": np.array(baseline.points) for baseline in baselines}
                 folder.update_arrays(curves)
         except InputError as error:
             notes.append(f"The baselines are left out: {error}")
