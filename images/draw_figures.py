@@ -1,8 +1,8 @@
 """Draws the project's figures into images/: `python images/draw_figures.py [TOY_DAZLE_RUN]`, from any directory, in seconds.
 
 architecture.png, feedback.png and transformation.png show TF-VAEGAN (Narayan et al., ECCV 2020) as zslab/tfvaegan
-computes it, toy_birds.jpg the embedded data set. results.png is drawn from docs/results.json when that exists, attention.jpg is
-the upper half of the attention figure of the run folder that is given. The same inputs give the same bytes.
+computes it, toy_birds.jpg the embedded data set. board.png is drawn from docs/results*.json, attention.jpg is the
+upper half of the attention figure of the run folder that is given. The same inputs give the same bytes.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Route
 from PIL import Image
+from scipy.stats import t
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a clone that was never installed draws too
 
 from zslab.report import style  # noqa: E402
+from zslab.results.names import QUOTABLE  # noqa: E402
 from zslab.results.runs import read_runs  # noqa: E402
-from zslab.results.table import Variant, build_variants  # noqa: E402
+from zslab.results.table import build_variants  # noqa: E402
 from zslab.toy.render import render_bird  # noqa: E402
 from zslab.toy.species import SPECIES, UNSEEN_CLASSES  # noqa: E402
 
@@ -33,14 +36,25 @@ FIGURE_STYLE = style.STYLE | {"text.parse_math": True, "mathtext.fontset": "stix
 # One color a network, the same in every figure.
 ENCODER, GENERATOR, CRITIC, DECODER, FEEDBACK = style.BLUE, style.GREEN, style.RED, style.PURPLE, style.ORANGE
 HEAD, DATA, ATTRIBUTE = "#4b3f9e", style.MUTED, "#7d1f4e"
-VARIANTS = {  # in the order of the paper's ablation, the strongest first
+METHODS = {
     "TF-VAEGAN": style.BLUE,
-    "without feedback": style.SKY,
-    "without transformation": style.GREEN,
-    "f-VAEGAN-D2": style.ORANGE,
+    "f-VAEGAN-D2": style.SKY,
+    "DAZLE": style.GREEN,
+    "ALE": "#8a8d1d",
+    "f-CLSWGAN": "#7d1f4e",
+    "class-normalized MLP": style.PURPLE,
     "ESZSL": style.MUTED,
     "ESZSL, centered": style.INK,
-    "class-normalized MLP": style.PURPLE,
+    "prototype regression": style.ORANGE,
+}
+MARKERS = {False: "o", True: "D"}  # methods, baselines
+PANELS = {  # data set and description -> heading
+    ("CUB", "att"): "CUB: birds, attributes",
+    ("CUB", "sent"): "CUB: birds, sentences",
+    ("FLO", "att"): "FLO: flowers, sentences",
+    ("CUB114", "att"): "CUB114: birds, attributes",
+    ("RADAR", "w2v_300_gzsl"): "RADAR: actions, word vectors",
+    ("TOY", "att"): "Toy birds, attributes",
 }
 
 Point = tuple[float, float]
@@ -293,49 +307,45 @@ def transformation() -> Path:
     return c.save("transformation.png")
 
 
-def _short(variant: Variant) -> str:
-    return variant.name.removeprefix("TF-VAEGAN, ")
-
-
-def results() -> Path | None:
-    """Mean and standard deviation over seeds of every variant, on data with ablations; nothing without docs/results.json."""
-    source = HERE.parent / "docs" / "results.json"
-    if not source.exists():
-        return None
-    every = build_variants(read_runs([source]))
-    groups = list(dict.fromkeys(variant.data for variant in every if _short(variant) == "without feedback"))
-    variants = [name for name in VARIANTS if any(_short(variant) == name for variant in every)]
-    figure = Figure(figsize=(12.2, 6.8), layout="constrained")
-    width = 0.8 / len(variants)
-    for axes, measure in zip(figure.subplots(2, 1), ("T1", "H"), strict=True):
-        for place, name in enumerate(variants):
-            for position, group in enumerate(groups):
-                drawn = [variant for variant in every if (_short(variant), variant.data) == (name, group)]
-                rules = ("last", "val + calibration", "val")  # the networks', then the baselines'
-                summary = next(filter(None, (each.summary(rule, measure) for each in drawn for rule in rules)), None)
-                if summary is None:
-                    continue
-                x, mean = position + (place - (len(variants) - 1) / 2) * width, 100 * summary.mean
-                axes.bar(x, mean, width * 0.9, color=VARIANTS[name], label=name)
-                spread = 100 * (summary.sd or 0)
-                if spread:
-                    axes.errorbar(x, mean, spread, color=style.INK, linewidth=1.2, capsize=2.5)
-                axes.annotate(
-                    f"{mean:.1f}", (x, mean + spread), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=8.5
-                )
-        axes.set_title("T1: unseen among unseen" if measure == "T1" else "H: seen and unseen together")
-        axes.set_ylabel("%")
-        axes.set_xticks(range(len(groups)), ["{}\n{}, {}".format(*group) for group in groups])
-        axes.tick_params(axis="x", length=0)
-        axes.grid(axis="x", visible=False)
-    caption = "Last epoch; baselines chosen and calibrated on validation. "
-    caption += "Other features and smaller networks than the paper's: not comparable."
+def board() -> Path:
+    """T1 against H of every method on every data set, with 95 % intervals."""
+    docs = HERE.parent / "docs"
+    every = build_variants(read_runs([docs / name for name in ("results.json", "results-actions.json", "results-dazle.json")]))
+    figure = Figure(figsize=(12.2, 8.4), layout="constrained")
+    marks = {}
+    for axes, ((dataset, description), heading) in zip(figure.subplots(2, 3).flat, PANELS.items(), strict=True):
+        for variant in every:
+            name = variant.name.removesuffix(", gate")
+            if (variant.data[0], variant.data[2]) != (dataset, description) or name not in METHODS or "lite" in variant.data[1]:
+                continue
+            rule = next(rule for rule in QUOTABLE if variant.summary(rule, "H"))
+            t1, h = (variant.summary(rule, measure) for measure in ("T1", "H"))
+            half = [100 * interval(summary.sd or 0, summary.n) for summary in (t1, h)]
+            color, calibrated = METHODS[name], rule == "val + calibration"
+            drawn = axes.errorbar(
+                *(100 * summary.mean for summary in (t1, h)),
+                *reversed(half),
+                fmt=MARKERS[variant.is_baseline],
+                color=color,
+                ms=8,
+            )
+            drawn.lines[0].set_markerfacecolor(color if calibrated else "white")
+            marks.setdefault(name, Line2D([], [], ls="", ms=8, color=color, marker=MARKERS[variant.is_baseline], label=name))
+        axes.set_title(heading)
+        axes.set_xlabel("T1, %")
+        axes.set_ylabel("H, %")
+    caption = "Filled: calibrated on validation; open: not calibrated. Bars: 95 % intervals over seeds by Student's t.\n"
+    caption += "Other features and smaller networks than the papers': not comparable with published tables."
     figure.supxlabel(caption, fontsize=10)
-    named = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
-    figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=len(variants))
-    path = HERE / "results.png"
+    figure.legend(handles=[marks[name] for name in METHODS], loc="outside upper center", ncols=5)
+    path = HERE / "board.png"
     path.write_bytes(style.to_png(figure, DPI))
     return path
+
+
+def interval(sd: float, n: int) -> float:
+    """Half the width of Student's 95 % interval of a mean."""
+    return float(t.ppf(0.975, n - 1) * sd / n**0.5) if n > 1 else 0.0
 
 
 def toy_birds() -> Path:
@@ -369,10 +379,8 @@ def main() -> None:
     if run is not None:
         print(attention(run))
     with matplotlib.rc_context(FIGURE_STYLE):
-        for draw in (architecture, feedback, transformation, toy_birds, results):
-            path = draw()
-            if path:
-                print(path)
+        for draw in (architecture, feedback, transformation, toy_birds, board):
+            print(draw())
 
 
 if __name__ == "__main__":
