@@ -33,7 +33,6 @@ from zslab.app.methods.baseline import shares_space, with_baseline
 from zslab.app.model_file import Model, write_model
 from zslab.app.own_data import LEFT_OUT, SPLIT_FILE, OwnData, PrepareConfig, make_data_set
 from zslab.app.predictor import Predictor
-from zslab.baselines.base import Settings
 from zslab.baselines.comparison import SERVED, TEXT_SIMILARITY, Measured, seeded
 from zslab.data.dataset import Dataset
 from zslab.datasets import RegionSource, Xlsa17Source
@@ -117,7 +116,8 @@ def learn(config: LearnConfig) -> int:
         model = _train(config, chosen.name, *trained[chosen.name])
     else:
         name, settings = (chosen.name, chosen.settings) if chosen else (unmeasured, {})
-        model = _fitted_baseline(name, settings, config.seed, dataset, original)
+        baseline = seeded(SERVED[name], config.seed).with_settings(settings)
+        model = with_baseline(model_of_data(dataset, original, name), baseline, dataset)
     model = msgspec.structs.replace(
         model,
         calibration=calibrate(chosen.parts, chosen.offset) if chosen else Calibration(),
@@ -204,14 +204,6 @@ def _measure(
         curve = seen_unseen_curve(scores[-1], data.test_labels, data.seen_classes, data.unseen_classes)
         tried.append([Measured(float("nan"), curve)])  # accuracy among unseen classes alone takes no part
     return choose_settings(name, stages, tried, lambda draw, setting: scores[draw], start=start)
-
-
-def _fitted_baseline(name: str, settings: Settings, seed: int, dataset: Dataset, original: dict[str, np.ndarray]) -> Model:
-    """Return a model with a baseline, fitted to all training samples."""
-    baseline = seeded(SERVED[name], seed).with_settings(settings)
-    stage = dataset.stage("test", baseline.scaling)
-    fitted = baseline.fit(stage.train.features, stage.train.labels, stage.attributes)
-    return with_baseline(model_of_data(dataset, original, name), fitted, dataset)
 
 
 def _sentences(model: Model, made: OwnData) -> list[str]:

@@ -174,9 +174,8 @@ def test_names_that_are_no_utf8_are_prepared_and_listed(tmp_path, backbone) -> N
     assert annotate(Image.new("RGB", (8, 8)), Prediction(str(odd), [ClassScore("Grey", 1.0, False)])).width == 1080
 
 
-@pytest.mark.parametrize("mark", ["\u200e", "\u202a", "\u200b"])
-def test_a_folder_and_a_row_that_differ_in_a_mark_are_one_class(tmp_path, backbone, caplog, mark) -> None:
-    names = ["Red bird", "blue bird", "green-bird", "\ue000 \U000323b0"]
+def test_a_folder_and_a_row_that_differ_in_a_mark_are_one_class(tmp_path, backbone, caplog) -> None:
+    mark, names = "\u200e", ["Red bird", "blue bird", "green-bird", "\ue000 \U000323b0"]
     images, table = make(tmp_path, [mark + names[0], *names[1:3]], {name: row for name, row in zip(names, ROWS.values())})
     made = made_of(images, table, tmp_path / "OWN", backbone, unseen=[mark + "Green bird"])
     assert made.seen == names[:2] and made.unseen == names[2:] and len(caplog.records) == 2

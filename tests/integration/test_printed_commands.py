@@ -34,6 +34,7 @@ def test_printed_commands_run_as_they_are(tmp_path, monkeypatch, capsys, unseen:
         return capsys.readouterr().out
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("zslab.report.plots.plot.to_png", lambda figure: b"")  # of the reports the text is read
     sources = f"--images photos --attributes birds.csv --backbone descriptor {unseen}"
     learned = printed_by(f"zslab learn {sources} --dataroot learned --output birds.zsl")
     assert re.search("red|blue|green|grey|violet", printed_by(learned.splitlines()[-1].strip()), re.IGNORECASE)

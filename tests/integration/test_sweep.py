@@ -216,14 +216,6 @@ def test_a_killed_sweep_leaves_runs_that_its_successor_waits_for(sweep) -> None:
     assert [starts(sweep.folder(seed)) for seed in (1, 2)] == [1, 1]
 
 
-@pytest.mark.slow
-def test_a_killed_run_is_started_again_only_as_retries_allow(sweep) -> None:
-    driver = sweep.start("--set", "seconds=2", "--retries", "1")
-    wait_for(lambda: starts(sweep.folder()) == 1)
-    os.kill(int((sweep.folder() / "starts.txt").read_text()), signal.SIGKILL)
-    assert driver.wait(60) == 0 and starts(sweep.folder()) == 2
-
-
 def test_a_full_disk_stops_the_sweep_with_one_message_and_loses_nothing(sweep, monkeypatch, capsys) -> None:
     opened = Path.open
 
@@ -295,14 +287,6 @@ def test_a_lost_worker_is_no_attempt_of_the_run(sweep, capsys) -> None:
     assert engine.submitted == 2 and "started 1" in run.output.read_text()
     out = capsys.readouterr().out
     assert "run_fake lost its worker" in out and "1 of 1 run finished" in out
-
-
-@pytest.mark.slow
-def test_submitits_local_executor_runs_a_sweep(sweep, tmp_path) -> None:
-    pytest.importorskip("submitit", reason="the extra slurm is not installed")
-    words = ("--seeds", "1", "2", "--set", "seconds=1", "--engine", "slurm", "--slurm-cluster", "local", "--workers", "2")
-    assert sweep(*words, "--slurm-folder", str(tmp_path / "slurm")) == 0
-    assert [starts(sweep.folder(seed)) for seed in (1, 2)] == [1, 1]
 
 
 @pytest.mark.slow

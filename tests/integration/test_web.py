@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
+import runpy
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from zslab.app.model_file import write_model
 from zslab.app.prediction import ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.errors import InputError
@@ -23,7 +22,6 @@ from zslab.report.attention import attribute_name
 from zslab.toy.species import ATTRIBUTES
 from zslab.utils.names import readable_names
 
-from helpers.project import PROJECT
 from helpers.tiny_models import tiny_model as text_model
 from helpers.web import NAMES, free_port, tiny_model, write_bird
 
@@ -184,27 +182,30 @@ def test_a_taken_port_or_a_model_of_videos_is_named(web, predictor: Predictor, m
         pass
 
 
-def test_without_gradio_it_says_what_to_install() -> None:
-    code = "import sys; sys.modules['gradio'] = None; import zslab.app.web"
-    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    ended = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert "InputError: the web page" in ended.stderr and "pip install" in ended.stderr
+def test_without_gradio_it_says_what_to_install(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    with pytest.raises(InputError, match="the web page: .*pip install"):
+        runpy.run_module("zslab.app.web")
 
 
-def test_terminated_it_leaves_nothing_behind(web, tmp_path: Path) -> None:
-    write_model(tmp_path / "birds.zsl", tiny_model())
-    (tmp_path / "temporary").mkdir()
-    command = ["predict", "--model", str(tmp_path / "birds.zsl"), "--web", "--port", str(free_port()), "--device", "cpu"]
-    environment = os.environ | {"TMPDIR": str(tmp_path / "temporary"), "PYTHONPATH": str(PROJECT)}
-    environment |= dict.fromkeys(("http_proxy", "https_proxy", "all_proxy"), "socks5://127.0.0.1:9")  # changes nothing
-    with subprocess.Popen(
-        [sys.executable, "-m", "zslab", *command], stdout=subprocess.PIPE, text=True, env=environment
-    ) as server:
-        assert "http://127.0.0.1" in server.stdout.readline()
-        assert any((tmp_path / "temporary").glob("zslab-web-*"))
-        server.send_signal(signal.SIGTERM)
-        assert server.wait(60) == 0
-    assert not any((tmp_path / "temporary").glob("zslab-web-*"))
+def test_terminated_it_leaves_nothing_behind(web, predictor: Predictor, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(web.tempfile, "tempdir", str(tmp_path))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "socks5://127.0.0.1:9")  # changes nothing
+    monkeypatch.setenv("no_proxy", "")
+    served = []
+
+    def stop() -> None:
+        served.extend(tmp_path.glob("zslab-web-*"))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(web, "threading", SimpleNamespace(Event=lambda: SimpleNamespace(wait=stop)))
+    earlier = signal.getsignal(signal.SIGTERM)
+    try:
+        web.launch(predictor, host="127.0.0.1", port=free_port())
+    finally:
+        signal.signal(signal.SIGTERM, earlier)
+    assert "http://127.0.0.1" in capsys.readouterr().out and served and list(tmp_path.iterdir()) == []
 
 
 def wait_for_scores(tab, visit, bird: Path, **options: object) -> None:

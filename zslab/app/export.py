@@ -13,6 +13,7 @@ classes come from there. The model is checked against the run: on the test sampl
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -114,6 +115,8 @@ def export_command(config: ExportConfig) -> None:
 
 def _keep_calibration(model: Model, run: Path) -> None:
     """Leave in a run's folder how reliable the exported model's probabilities are, and draw the run's report with it."""
+    if not os.access(run, os.W_OK):
+        return
     if model.calibration.after is None:
         (run / CALIBRATION).unlink(missing_ok=True)
     else:
@@ -122,7 +125,7 @@ def _keep_calibration(model: Model, run: Path) -> None:
     if (run / "report.html").exists():
         from zslab.report.run import write_report  # draws everything anew, which `export` itself need not
 
-        print(f"Report, with the reliability of the probabilities: {write_report(run)}")
+        print(f"Report, with the reliability of the probabilities: {write_report(run.resolve())}")
 
 
 def _output(config: ExportConfig) -> Path:
@@ -309,8 +312,7 @@ def with_calibration(model: Model, dataset: Dataset, original: dict[str, np.ndar
         inner = methods()[model.method].of_run(inner, data, RunParts(tensors, run.result.config, seed, max_seen_per_class=0))
     else:
         baseline = SERVED[model.method].with_settings(model.settings["arguments"])
-        stage = data.stage("test", baseline.scaling)
-        inner = with_baseline(inner, baseline.fit(stage.train.features, stage.train.labels, stage.attributes), data, 0)
+        inner = with_baseline(inner, baseline, data, 0)
     rows = np.concatenate([data.locations["test_seen"], data.locations["test_unseen"]])
     scores = torch.cat(list(all_scores(Predictor(inner, device="cpu"), data, rows)))
     labels, offset, seen = torch.from_numpy(data.labels[rows]), model.calibration.offset, torch.from_numpy(inner.seen)

@@ -39,8 +39,7 @@ class BaselineServed(Served, names=SERVED):
     def of_run(cls, model: Model, dataset: Dataset, run: RunParts) -> Model:
         """Fit it again, with everything chosen on validation as the run's row has it: the best calibrated H."""
         baseline = seeded(SERVED[model.method], run.seed)
-        test = dataset.stage("test", baseline.scaling, run.seed)  # the seed draws the validation stage as the run did
-        if not test.feature_dim or isinstance(dataset, RegionDataset):
+        if isinstance(dataset, RegionDataset):
             fix = "Export a run of TF-VAEGAN on the same images."
             must = "a baseline must have one feature vector for each sample"
             raise InputError(must, where="--method", got="a run on region maps", fix=fix)
@@ -48,14 +47,13 @@ class BaselineServed(Served, names=SERVED):
             must, fix = "features and class vectors must be of one open_clip model", "Export another method."
             raise InputError(must, where="--method", got=f"{model.backbone and model.backbone.spec['name']}", fix=fix)
         settings, constant = choose(baseline, dataset.stage("validation", baseline.scaling, run.seed))
-        fitted = baseline.with_settings(settings["calibrated H"]).fit(test.train.features, test.train.labels, test.attributes)
         model = msgspec.structs.replace(
             model,
             title=f"{model.method} on {dataset.name}",
             calibration=Calibration(constant),
             origin=model.origin | {"choice": f"{model.method}, {CALIBRATED}"},
         )
-        return with_baseline(model, fitted, dataset, run.max_seen_per_class)
+        return with_baseline(model, baseline.with_settings(settings["calibrated H"]), dataset, run.max_seen_per_class)
 
     def build(self, model: Model) -> None:
         """Build the baseline, and take its weights and means."""
@@ -91,8 +89,10 @@ def shares_space(model: Model) -> bool:
     return model.text is not None and model.backbone is not None and model.text.source == model.backbone.spec["name"]
 
 
-def with_baseline(model: Model, fitted: Baseline, dataset: Dataset, max_seen_per_class: int = MAX_SEEN_PER_CLASS) -> Model:
-    """Return a model with a baseline that was fitted to the test stage of a data set."""
+def with_baseline(model: Model, baseline: Baseline, dataset: Dataset, max_seen_per_class: int = MAX_SEEN_PER_CLASS) -> Model:
+    """Return a model with a baseline, which is fitted to the training samples of a data set."""
+    data = dataset.stage("test", baseline.scaling)
+    fitted = baseline.fit(data.train.features, data.train.labels, data.attributes)
     means = {"feature_mean": fitted.feature_mean_, "attribute_mean": fitted.attribute_mean_}
     arguments = {field.name: getattr(fitted, field.name) for field in fields(fitted) if field.init}
     return msgspec.structs.replace(
