@@ -6,9 +6,6 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,13 +21,12 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
+from zslab.features import backbones
 from zslab.features.backbones import BackboneSpec, load_backbone
 from zslab.features.extract_command import ExtractConfig, extract_features
 from zslab.features.extraction import extract as extraction_of
 from zslab.features.images import open_image
 from zslab.features.sources import Images, read_image_list
-
-from helpers.project import PROJECT
 
 # In the order of the columns of att, which is not that of the folders.
 CLASSES = ["003.Blue_Jay", "001.Red_Owl", "004.Grey_Gull", "002.Green_Kiwi"]
@@ -153,27 +149,24 @@ def test_an_untrained_network_by_command(birds, capsys) -> None:
 
 
 def test_an_extraction_that_was_killed_goes_on_to_the_same_bits(birds) -> None:
-    slow = birds.root / "slow.py"
-    slow.write_text(
-        "import sys, time\n"
-        "from zslab import cli\n"
-        "from zslab.features import backbones\n"
-        "whole = backbones._Descriptor.features\n"
-        "backbones._Descriptor.features = lambda self, batch: (time.sleep(0.5), whole(self, batch))[1]\n"
-        "cli.main(sys.argv[1:])\n"
-    )
-    partial = birds.dataset / "descriptor-partial"
-    arguments = command(birds, "--backbone", "descriptor")
-    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen([sys.executable, str(slow), *arguments], env=environment, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while not list(partial.glob("[0-9]*.npy")) and time.monotonic() < deadline:
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert 1 <= len(list(partial.glob("[0-9]*.npy"))) < 4 and not (birds.dataset / "descriptor.mat").exists()
+    whole, calls = backbones._Descriptor.features, []
 
+    def features(self, batch):
+        calls.append(1)
+        if len(calls) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return whole(self, batch)
+
+    child = os.fork()
+    if child == 0:
+        try:
+            backbones._Descriptor.features = features
+            extract(birds)
+        finally:
+            os._exit(1)
+    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    partial = birds.dataset / "descriptor-partial"
+    assert len(list(partial.glob("[0-9]*.npy"))) == 2 and not (birds.dataset / "descriptor.mat").exists()
     with pytest.raises(InputError, match="descriptor-partial: .*--resume"):
         extract(birds)
     assert extract(birds, resume=True) == 0
@@ -228,9 +221,6 @@ def test_images_of_12_bits_have_one_white_which_is_kept(birds, caplog) -> None:
     assert abs(float(image.float().mean()) - expected.mean()) < 1
 
 
-# ---- unreadable ---------------------------------------------------------------------------------------------------------
-
-
 def test_unreadable_images_stop_it_and_can_be_replaced(birds) -> None:
     assert extract(birds) == 0
     clean = content(birds, "descriptor")
@@ -277,9 +267,6 @@ def test_a_class_without_a_readable_image_is_an_error(birds) -> None:
         (birds.images / birds.files[row]).write_text("not an image")
     with pytest.raises(InputError, match="every class .*none of 004.Grey_Gull"):
         extract(birds, skip_unreadable=True)
-
-
-# ---- which images -----------------------------------------------------------------------------------------------------
 
 
 def test_a_folder_gives_the_rows_and_labels_of_its_list(birds) -> None:

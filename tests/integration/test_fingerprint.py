@@ -44,9 +44,6 @@ def changed(array: np.ndarray, at: tuple | int, value: object) -> np.ndarray:
     return array
 
 
-# ---- the digests -----------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     "change, part",
     [
@@ -106,9 +103,6 @@ def test_of_many_rows_a_sample_is_looked_at_first_and_last_among_them() -> None:
     assert fingerprint(large(3 * ROWS + 1))["content"] != before["content"]
 
 
-# ---- region maps -----------------------------------------------------------------------------------------------------
-
-
 def write_regions(path: Path, n: int = 8, change: tuple[int, float] | None = None, **values) -> RegionDataset:
     """Maps of n images of 4 classes, in one of which `change` = (image, value) puts a number; opened."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,9 +147,6 @@ def test_few_maps_are_read_and_fewer_where_each_costs_unpacking_many(tmp_path, m
     fingerprint(dataset)
     assert [len(rows) for rows in asked] == [MAPS, 2]
     assert all((rows[0], rows[-1]) == (0, 4 * MAPS - 1) for rows in asked)
-
-
-# ---- a run whose data change -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -87,9 +87,6 @@ def test_what_is_no_finite_matrix_with_its_rows_is_refused(tmp_path: Path, array
         read_matrix(tmp_path / "colors.npy", "colors", FIX, 4)
 
 
-# ---- pickles ---------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("protocol", range(6))
 @pytest.mark.parametrize(
     "array",

@@ -161,23 +161,6 @@ def test_names_fit_one_line_and_the_index_of_pandas_is_no_column(tmp_path) -> No
     assert len(table.notes) == 1 and "Teal" in table.notes[0]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        ",class,red,long bill\n7,Gull,0.5,12.5\n3,Teal,1,0\n",  # filtered and sorted
-        "Unnamed: 0.1,Unnamed: 0,class,red,long bill\n0,7,Gull,0.5,12.5\n1,3,Teal,1,0\n",  # saved twice
-        "level_0,index,name,red,long bill\n1,2,Gull,0.5,12.5\n0,5,Teal,1,0\n",  # reset twice
-        ",class,red,long bill\n0,Gull,0.5,12.5\n0,Teal,1,0\n",  # of two tables
-        "index,class,red,long bill\n0.0,Gull,0.5,12.5\n2.0,Teal,1,0\n",
-        ",class,attribute,value\n0,Gull,red,0.5\n1,Gull,long bill,12.5\n2,Teal,red,1\n3,Teal,long bill,0\n",
-    ],
-)
-def test_a_saved_index_is_no_column(tmp_path, content) -> None:
-    table = read(tmp_path, content)
-    assert table.class_names == ["Gull", "Teal"] and table.attribute_names == ["red", "long bill"]
-    assert table.values.tolist() == EXPECTED
-
-
 def test_names_that_are_numbers_are_no_index(tmp_path) -> None:
     for content in (",class,red\n0,7,0.5\n1,3,0.25\n", ",red\n7,0.5\n3,0.25\n"):
         table = read(tmp_path, content)

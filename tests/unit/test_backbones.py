@@ -36,9 +36,6 @@ def batch_of(n: int, size: int = 64) -> torch.Tensor:
     return torch.from_numpy(GENERATOR.integers(0, 256, (n, 3, size, size), dtype=np.uint8))
 
 
-# ---- the descriptor and specs -------------------------------------------------------------------------------------------
-
-
 def test_the_descriptor_is_a_backbone_without_weights() -> None:
     backbone = load_backbone(BackboneSpec("descriptor"))
     pooled, regions = backbone.features(torch.stack([backbone.prepare(IMAGE), backbone.prepare(IMAGE.rotate(9))]))
@@ -66,9 +63,6 @@ def test_specs_survive_json_and_have_sensible_defaults() -> None:
     for wrong in (dict(normalization="timm"), dict(resize=224, crop=225)):
         with pytest.raises(InputError, match=f"--.*{next(iter(wrong))}"):
             BackboneSpec("resnet18", **wrong)
-
-
-# ---- the recipe ---------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(90, 61), (61, 90), (64, 64), (40, 33), (227, 227), (500, 335)])
@@ -146,9 +140,6 @@ def test_half_is_the_distance_from_the_middle_grey() -> None:
     assert seen[0][:, 1, 3, 3].tolist() == [-1.0, -0.5, 0.0, 127 / 128]
 
 
-# ---- padding ------------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("size", "kernel", "first", "outputs"),
     # the first output's window begins at `first` of the input; TensorFlow pads the odd cell right and bottom
@@ -186,9 +177,6 @@ def test_five_convolutions_of_mobilenet_are_padded_as_tensorflow_does() -> None:
     scale = expected.abs().max()  # untrained, the network shrinks its input
     torch.testing.assert_close(found / scale, expected / scale, rtol=1e-4, atol=1e-5)
     assert (found - plain).abs().max() > 0.1 * scale
-
-
-# ---- weights ------------------------------------------------------------------------------------------------------------
 
 
 def test_weights_come_back_from_tensors_and_files(tmp_path) -> None:
@@ -253,9 +241,6 @@ def test_a_missing_package_is_named(monkeypatch) -> None:
         with pytest.raises(InputError, match=r"\.\[images\]"):
             load_backbone(BackboneSpec(name))
     load_backbone(BackboneSpec("descriptor"))
-
-
-# ---- timm ---------------------------------------------------------------------------------------------------------------
 
 
 def test_timm_tokens_become_a_grid_without_the_prefix() -> None:

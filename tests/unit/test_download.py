@@ -83,9 +83,6 @@ def left_over(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# --- the connection ---------------------------------------------------------------------------------------------------
-
-
 def test_dropped_connection_continues_by_range(server, tmp_path):
     server.script.append({"send": 600_000})
     dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", DIGEST)
@@ -138,8 +135,6 @@ def test_failed_check_keeps_the_old_file_and_drops_the_new(server, tmp_path):
         dl.fetch(server.url + "/f.bin", tmp_path / "f.bin", "0" * 64)
     assert (tmp_path / "f.bin").read_bytes() == b"old" and left_over(tmp_path) == ["f.bin"]
 
-
-# --- the content ------------------------------------------------------------------------------------------------------
 
 LABELS = np.array([[1, 2, 3, 1, 2, 1, 2, 4, 4, 4]]).T
 LOCATIONS = {  # 1-based; the row vector is deliberate
@@ -250,9 +245,6 @@ def test_sentences_are_fetched_and_checked_by_their_checksum(tiny, tmp_path, mon
     tiny.files["/sent_splits.mat"] = good
     dl.download(["TINY"], tmp_path, tiny.url)
     assert (tmp_path / "TINY" / "sent_splits.mat").read_bytes() == good
-
-
-# --- the command ------------------------------------------------------------------------------------------------------
 
 
 def test_unknown_name_lists_the_known(tmp_path, capsys):

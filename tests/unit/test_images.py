@@ -237,9 +237,6 @@ def test_of_an_animation_the_first_frame(tmp_path) -> None:
     np.testing.assert_array_equal(np.asarray(open_image(tmp_path / "a.gif")), np.asarray(frames[0]))
 
 
-# ---- refused ------------------------------------------------------------------------------------------------------------
-
-
 def test_an_image_that_is_too_large_is_refused_before_a_pixel_is_decoded(tmp_path, monkeypatch) -> None:
     def decoded(*arguments):
         raise AssertionError("decoded")
@@ -293,9 +290,6 @@ def test_what_is_no_complete_image_is_named(tmp_path) -> None:
 def test_arrays_that_are_no_images_are_refused(array: np.ndarray) -> None:
     with pytest.raises(InputError, match="an array must be"):
         open_image(array)
-
-
-# ---- folders ------------------------------------------------------------------------------------------------------------
 
 
 def touch(folder: Path, names: str) -> None:

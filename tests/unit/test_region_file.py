@@ -110,9 +110,6 @@ def test_damage_met_while_reading_is_refused(tmp_path: Path) -> None:
         regions.read(np.array([0, 71]))
 
 
-# --- batches ----------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("prefetch", [0, 1, 2, 7])
 def test_batches_are_the_plain_transposition(ours: Path, prefetch: int) -> None:
     regions, rng = RegionFile(ours), np.random.default_rng(3)

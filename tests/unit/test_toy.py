@@ -292,9 +292,6 @@ def test_a_launcher_takes_the_birds_that_are_there_and_renders_them_where_there_
     assert dataset.open_toy(tmp_path) == tmp_path / "rendered"
 
 
-# ---- region maps --------------------------------------------------------------------------------------------------------
-
-
 def test_region_maps_are_the_descriptors_of_the_images_beside_the_same_split(toy: Path) -> None:
     maps, pooled = read_region_maps(regions.make_toy_regions(toy)), read_xlsa17(toy.parent, "TOY", "descriptor", "att")
     assert maps.regions.feature_dim == 137 and maps.regions.grid == (7, 7) and maps.regions.n == 240

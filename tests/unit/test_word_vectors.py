@@ -143,9 +143,6 @@ def test_what_no_word_is_found_in_is_described(tmp_path) -> None:
         read_word_vectors(tmp_path / "w.txt", ["red", "blue"])
 
 
-# Against the release ---------------------------------------------------------------------------------------------------
-
-
 def released(dataset: str) -> tuple[Path, list[str]]:
     """The folder and the cleaned names of the release."""
     folder = SHARED_DATA / dataset

@@ -110,9 +110,6 @@ def find_white(files: Iterable[Path], *, max_pixels: int = MAX_PIXELS, workers: 
     return white
 
 
-# ---- decoding -------------------------------------------------------------------------------------------------------------
-
-
 class _Deep(NamedTuple):
     """Samples of more than 8 bits: (h, w) or (h, w, channels), and the value of white where the file tells it."""
 
@@ -197,9 +194,6 @@ def _from_array(array: np.ndarray, where: object, max_pixels: int) -> tuple[Imag
 def _too_large(where: object, got: str, max_pixels: int) -> InputError:
     fix = "Make it smaller; commands that extract features take --max_pixels."
     return InputError(f"the image must have at most {max_pixels:,} pixels", where=where, got=got, fix=fix)
-
-
-# ---- more than 8 bits -----------------------------------------------------------------------------------------------------
 
 
 def _deep(image: Image.Image, content: bytes) -> _Deep | None:

@@ -204,9 +204,6 @@ def pad_as_tensorflow(network: nn.Module) -> int:
     return len(layers)
 
 
-# ---- weights ---------------------------------------------------------------------------------------------------------------
-
-
 def import_extra(name: str, extra: str) -> ModuleType:
     """Import a package that only an extra of this project installs."""
     fix = f"In the project's folder: pip install -e '.[{extra}]'."

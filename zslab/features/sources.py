@@ -62,9 +62,6 @@ class Split:
     locations: dict[str, np.ndarray]  # name without "_loc" -> 0-based image numbers
 
 
-# ---- folders --------------------------------------------------------------------------------------------------------------
-
-
 def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
     """Return the files of a kind ("image" or "video") among files and folders, in the order given and each once.
 
@@ -158,9 +155,6 @@ def read_class_folders(root: Path, suffixes: Sequence[str], kind: str, class_nam
         must = "every class of the split file must have a folder"
         raise InputError(must, where=root, got=f"none of {examples(bare)}", fix=fix)
     return images
-
-
-# ---- lists ----------------------------------------------------------------------------------------------------------------
 
 
 def read_image_list(path: Path, root: Path, drop_leading: int = 0, class_names: Sequence[str] | None = None) -> Images:
@@ -259,9 +253,6 @@ def describe_copies(files: Images, copy_of: np.ndarray, is_seen: np.ndarray | No
     )
     pairs = [(some, examples([f"{files.files[i]} = {files.files[copy_of[i]]}" for i in some]), words) for some, words in kinds]
     return [f"{len(some)} {words.format(named)}" for some, named, words in pairs if len(some)]
-
-
-# ---- what is stored beside them -------------------------------------------------------------------------------------------
 
 
 def read_split(path: Path, images: Images) -> Split:

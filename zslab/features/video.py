@@ -168,9 +168,6 @@ def window_indices(n_frames: int, length: int, step: int, n_windows: int) -> np.
     return np.minimum(indices, n_frames - 1)
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------------
-
-
 def middle_frame(path: Path | str) -> Image.Image:
     """Return the frame in the middle of a video, RGB and upright."""
     frames, _ = read_frames(path, lambda n_frames, rate: np.array([n_frames // 2]), lambda frame: frame)

@@ -67,9 +67,6 @@ def _unsupported(name: str, kind: str) -> InputError:
     return InputError("a variable must be a real matrix of numbers, or a cell array of text", where=name, got=kind, fix=fix)
 
 
-# ---- v5 -------------------------------------------------------------------------------------------------------------------
-
-
 def _read_v5(path: Path, names: Sequence[str]) -> dict[str, np.ndarray]:
     with open(path, "rb") as opened:
         with optional_service(errno.ENODEV):
@@ -171,9 +168,6 @@ def _as_shown(value: Any) -> np.ndarray:
     return np.char.rstrip(value.ravel("F"), " \0") if value.dtype.kind == "U" else np.atleast_2d(value)
 
 
-# ---- v7.3 -----------------------------------------------------------------------------------------------------------------
-
-
 def _value(name: str, item: h5py.Dataset | h5py.Group) -> np.ndarray:
     """Return a variable as MATLAB shows it; HDF5 has its dimensions reversed."""
     kind = item.attrs.get("MATLAB_class", b"")
@@ -203,9 +197,6 @@ def _text(name: str, cell: h5py.Dataset) -> str:
     if cell.dtype.kind not in "iu" or cell.attrs.get("MATLAB_class", b"char") != b"char":
         raise _unsupported(name, "a cell array of something else than text")
     return "" if cell.attrs.get("MATLAB_empty", 0) else content(cell).astype("<u2").tobytes().decode("utf-16-le")
-
-
-# ---- HDF5 -----------------------------------------------------------------------------------------------------------------
 
 
 def open_hdf5(path: Path, mode: str = "r") -> h5py.File:

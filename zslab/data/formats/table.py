@@ -161,9 +161,6 @@ def _tidy(rows: Iterable[tuple[int, Iterable[str]]]) -> Rows:
     return [(number, cells[:width]) for number, cells in kept]
 
 
-# ---- names ----------------------------------------------------------------------------------------------------------------
-
-
 def read_names(path: Path, n: int | None = None) -> list[str]:
     """Read names from text, one a line with or without a number before it, from a table, or from SUN's .mat file.
 
@@ -216,9 +213,6 @@ def _names_column(path: Path, n: int | None) -> list[str]:
     others = [column for column in columns if column is not texts[0] and any(column[1:])]
     has_heading = n == len(rows) - 1 or any(not re.fullmatch(r"[\d.,]+", column[0]) for column in others)
     return texts[0][has_heading:]
-
-
-# ---- layouts --------------------------------------------------------------------------------------------------------------
 
 
 def _columns(rows: Rows) -> list[list[str]]:
