@@ -126,23 +126,15 @@ def read_region_maps(
             att = np.maximum(att, 0)
         elif attribute_change == "to_unit_interval":
             att = (att.astype(np.float64) + 1) / 2
+        names = (dataset, path.stem, attributes if split_file is None else source.stem.removesuffix("_splits"))
+        unit = check_attributes(att.T, source if attributes in split else path)
         return RegionDataset(
-            dataset,
-            path.stem,
-            attributes if split_file is None else source.stem.removesuffix("_splits"),
-            features,
-            labels,
-            check_attributes(att.T, source if attributes in split else path),
-            class_names,
-            locations,
-            version,
-            notes,
+            *(*names, features, labels, unit, class_names, locations, version, notes, unseen),
             regions=regions,
             word_vectors=word_vectors,
             attribute_names=attribute_names,
             image_files=samples.image_files,
             backbone=regions.json_attribute("backbone"),
-            unseen_classes=unseen,
         )
     except BaseException:
         regions.close()

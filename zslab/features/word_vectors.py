@@ -45,34 +45,13 @@ DAMAGE = (ValueError, OSError, EOFError, zlib.error, zipfile.BadZipFile)  # Valu
 # (pattern, replacement), applied to a name one after the other; what is left is split at spaces. Mostly words that
 # word2vec-google-news-300 does not know. A data set that is not here is treated as CUB.
 ATTRIBUTE_WORDS = {
-    "CUB": [
-        (r"^has_", ""),
-        (r"\(.*", ""),
-        (r"::|_|-", " "),
-        ("spatulate", "broad"),
-        ("upperparts", "upper parts"),
-        ("grey", "gray"),
-    ],
-    "AWA2": [
-        ("newworld", "new world"),
-        ("oldworld", "old world"),
-        ("nestspot", "nest spot"),
-        ("toughskin", "tough skin"),
-        ("longleg", "long leg"),
-        ("chewteeth", "chew teeth"),
-        ("meatteeth", "meat teeth"),
-        ("strainteeth", "strain teeth"),
-        ("quadrapedal", "quadrupedal"),
-    ],
-    "SUN": [
-        ("/", ""),
-        ("rockstone", "rock stone"),
-        ("dirtsoil", "dirt soil"),
-        ("sunsunny", "sun sunny"),
-        ("electricindoor", "electric indoor"),
-        ("semi-enclosed", "semi enclosed"),
-        ("far-away", "faraway"),
-    ],
+    "CUB": [(r"^has_", ""), (r"\(.*", ""), (r"::|_|-", " "), ("spatulate", "broad")]
+    + [("upperparts", "upper parts"), ("grey", "gray")],
+    "AWA2": [(words.replace(" ", ""), words) for words in ("new world", "old world", "nest spot", "tough skin", "long leg")]
+    + [(words.replace(" ", ""), words) for words in ("chew teeth", "meat teeth", "strain teeth")]
+    + [("quadrapedal", "quadrupedal")],
+    "SUN": [("/", ""), ("semi-enclosed", "semi enclosed"), ("far-away", "faraway")]
+    + [(words.replace(" ", ""), words) for words in ("rock stone", "dirt soil", "sun sunny", "electric indoor")],
     "DeepFashion": [("-", " "), ("eiffel", "Eiffel")],
 }
 
