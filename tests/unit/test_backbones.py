@@ -191,7 +191,6 @@ def test_weights_come_back_from_tensors_and_files(tmp_path) -> None:
         assert again.digest == backbone.digest
         torch.testing.assert_close(again.features(batch)[0], backbone.features(batch)[0], rtol=0, atol=0)
     assert json.loads(again.describe()) == {"spec": backbone.spec.to_json(), "weights": "a.pth", "digest": backbone.digest}
-    assert load_backbone(backbone.spec, "none", random_weights=True, seed=1).digest != backbone.digest
     halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     close, exact = load_backbone(backbone.spec, halved).features(batch)[0], backbone.features(batch)[0]
     assert 0 < (close - exact).abs().max() < 0.05 * exact.abs().max()

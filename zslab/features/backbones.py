@@ -159,7 +159,6 @@ def load_backbone(
     weights: networks.Weights = "default",
     *,
     random_weights: bool = False,
-    seed: int = 0,
     device: torch.device | str = "cpu",
 ) -> Backbone:
     """Return a backbone with its weights.
@@ -168,7 +167,7 @@ def load_backbone(
         weights: "default" (downloaded once: IMAGENET1K_V1 of torchvision's networks, timm's own of timm's), another name
             of torchvision's weights, a file (.safetensors, or a state dict .pth, .pt, read as data and never run as
             code), or named tensors. Entries of the last layer are not used.
-        random_weights: with "none", use initial weights, drawn from `seed`.
+        random_weights: with "none", use initial weights, always the same.
     """
     if spec.name == DESCRIPTOR:
         if random_weights or weights not in ("default", "none", {}):
@@ -181,13 +180,13 @@ def load_backbone(
         spec.name.partition(":")[0] + ":", networks.build_torchvision
     )
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         network = build(spec.name, weights)
     if spec.padding == "tensorflow" and not networks.pad_as_tensorflow(network.network):
         must = "--padding tensorflow must find padded convolutions of stride 2 in the network"
         raise InputError(must, where="--padding", got=f"none in {spec.name}", fix="Leave the flag out.")
     resize, crop = spec.sizes(network.size)
-    source = f"random weights, seed {seed}" if random_weights else network.source
+    source = "random weights, seed 0" if random_weights else network.source
     return _Network(msgspec.structs.replace(spec, resize=resize, crop=crop), network, source, torch.device(device))
 
 
@@ -229,7 +228,8 @@ class _Network(Backbone):
         self.grid = (grid[0], grid[1])
 
     def prepare(self, image: Image.Image) -> Tensor:
-        return resized_and_cropped(image, *self.spec.sizes(), Image.Resampling[str(self.spec.interpolation).upper()])
+        resize, crop = self.spec.sizes()
+        return resized_and_cropped(image, resize, crop, Image.Resampling[str(self.spec.interpolation).upper()])
 
     @torch.inference_mode()
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:

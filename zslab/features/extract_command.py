@@ -30,20 +30,9 @@ from zslab.data.formats.table import read_names
 from zslab.data.splits import write_split
 from zslab.data.xlsa17 import class_names_of
 from zslab.errors import InputError
-from zslab.features import backbones, video
+from zslab.features import backbones, sources, video
 from zslab.features.extraction import check_readable, extract
 from zslab.features.images import SUFFIXES
-from zslab.features.sources import (
-    Images,
-    Split,
-    describe_copies,
-    find_copies,
-    leave_out,
-    read_attribute_vectors,
-    read_class_folders,
-    read_image_list,
-    read_split,
-)
 from zslab.utils.environment import dataset_folder, resolve_device, resolve_folder, shown
 from zslab.utils.files import refuse_existing
 from zslab.utils.flags import check_at_least, check_file_names
@@ -152,7 +141,7 @@ def extract_features(config: ExtractConfig) -> int:
     files, split = _read_sources(config, splits, regions is not None)
     n_attributes = split.attributes.shape[1] if split else 0
     names = read_names(config.attribute_names, n_attributes) if config.attribute_names and regions else None
-    vectors = read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors and regions else None
+    vectors = sources.read_attribute_vectors(config.word_vectors, n_attributes) if config.word_vectors and regions else None
     backbone = _load_backbone(config, backbone_name)
     size = f"{backbone.feature_dim} x {backbone.grid[0]} x {backbone.grid[1]}"
     print(f"{len(files)} {kind} of {len(set(files.labels.tolist()))} classes; {backbone_name}, {backbone.weights}, {size}")
@@ -165,11 +154,11 @@ def extract_features(config: ExtractConfig) -> int:
     with extract(files, backbone, partial, **how) as extraction:  # type: ignore[arg-type]
         unreadable = extraction.unreadable
         check_readable(listing, files, unreadable, config.skip_unreadable or is_video)
-        readable, readable_split = leave_out(files, split, unreadable)
+        readable, readable_split = sources.leave_out(files, split, unreadable)
         if pooled:
-            copy_of = None if split else find_copies(readable)  # for splits that are still to be drawn
+            copy_of = None if split else sources.find_copies(readable)  # for splits that are still to be drawn
             if copy_of is not None:
-                print(*(f"Note: {note}\n" for note in describe_copies(readable, copy_of)), sep="", end="")
+                print(*(f"Note: {note}\n" for note in sources.describe_copies(readable, copy_of)), sep="", end="")
             extraction.write_features(pooled, readable, split.class_names if split else files.classes, copy_of)
         if regions and readable_split:
             extraction.write_regions(regions, readable, readable_split, config.region_type, names, vectors)
@@ -201,17 +190,17 @@ def _load_backbone(config: ExtractConfig, name: str) -> backbones.Backbone:
     )
 
 
-def _read_sources(config: ExtractConfig, splits: Path, needs_split: bool) -> tuple[Images, Split | None]:
+def _read_sources(config: ExtractConfig, splits: Path, needs_split: bool) -> tuple[sources.Images, sources.Split | None]:
     """Return the files and, where there is a split file, their split."""
     if config.videos is not None:
-        return read_class_folders(resolve_folder(config.videos), video.SUFFIXES, "video"), None
+        return sources.read_class_folders(resolve_folder(config.videos), video.SUFFIXES, "video"), None
     has_split = splits.exists() or config.splits is not None
     if needs_split and not has_split:
         must = "region maps must have a split file, whose attributes and lists are stored with them"
         raise InputError(must, where="--splits", got=f"no {splits}", fix="Pass --splits FILE, or --write pooled.")
     folder, class_names = resolve_folder(config.images or Path()), class_names_of(splits) if has_split else None
     if config.image_list is not None:
-        files = read_image_list(config.image_list, folder, config.drop_leading, class_names)
+        files = sources.read_image_list(config.image_list, folder, config.drop_leading, class_names)
     else:
-        files = read_class_folders(folder, SUFFIXES, "image", class_names)
-    return files, read_split(splits, files) if has_split else None
+        files = sources.read_class_folders(folder, SUFFIXES, "image", class_names)
+    return files, sources.read_split(splits, files) if has_split else None

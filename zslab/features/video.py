@@ -121,7 +121,6 @@ def load_backbone(
     weights: Weights = "default",
     *,
     random_weights: bool = False,
-    seed: int = 0,
     device: torch.device | str = "cpu",
     batch_size: int = AT_A_TIME,
 ) -> VideoBackbone:
@@ -140,7 +139,7 @@ def load_backbone(
         check_intent(weights, random_weights)
         weights = known.DEFAULT.name if weights == "default" else weights
     with torch.random.fork_rng(devices=[]):  # the caller's random numbers stay as they were
-        torch.manual_seed(seed)
+        torch.manual_seed(0)
         network = models.get_model(spec.name, weights=None)
     last = list(network.modules())[-1]  # the linear layer, or the convolution of S3D, that gives the classes
     feature_dim = last.in_features if isinstance(last, nn.Linear) else last.in_channels
@@ -152,7 +151,7 @@ def load_backbone(
     spec = msgspec.structs.replace(spec, resize=tuple(transform.resize_size), crop=tuple(transform.crop_size))
     digest = weights_digest(network.state_dict())
     network = network.eval().requires_grad_(False).to(device)
-    source = f"random weights, seed {seed}" if random_weights else source
+    source = "random weights, seed 0" if random_weights else source
     return VideoBackbone(spec, network, transform, feature_dim, source, digest, batch_size)
 
 

@@ -24,7 +24,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, Literal
 
@@ -94,7 +94,9 @@ def class_vectors(names: Sequence[str], path: str | Path, combine: Literal["mean
 
 def attribute_words(name: str, replacements: Sequence[tuple[str, str]]) -> list[str]:
     """Return the words of an attribute name, in its own spelling, after the replacements."""
-    return reduce(lambda text, pair: re.sub(*pair, text), replacements, name).split()
+    for pattern, replacement in replacements:
+        name = re.sub(pattern, replacement, name)
+    return name.split()
 
 
 def attribute_vectors(

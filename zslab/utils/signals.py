@@ -8,10 +8,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def stop_requests(
-    on_first: Callable[[], object], names: tuple[str, ...] = ("SIGINT", "SIGTERM", "SIGHUP")
-) -> Iterator[Callable[[], bool]]:
-    """Turn the first of some signals into a flag; a second one raises KeyboardInterrupt."""
+def stop_requests(on_first: Callable[[], object]) -> Iterator[Callable[[], bool]]:
+    """Turn the first Ctrl-C, SIGTERM or SIGHUP into a flag; a second one raises KeyboardInterrupt."""
     asked = False
 
     def handle(number: int, frame: object) -> None:
@@ -21,7 +19,7 @@ def stop_requests(
         asked = True
         on_first()
 
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     numbers = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
     try:
         earlier = {number: signal.signal(number, handle) for number in numbers}
