@@ -93,12 +93,12 @@ def read_region_maps(
     path = Path(path)
     regions = RegionFile(path)
     try:
-        samples, source = read_samples(regions), split_file or path
-        split, locations = _read_split(regions, samples.locations, split_file, standard_split)
+        (labels, image_files, stored), source = read_samples(regions), split_file or path
+        split, locations = _read_split(regions, stored, split_file, standard_split)
         notes: list[str] = []
         att, class_names, attribute_names, order = _read_classes(regions, attributes, split, source, notes)
         word_vectors = _read_word_vectors(regions, word_vector_file, attribute_names, allow_missing_vectors, notes)
-        labels, unseen = samples.labels, np.zeros(0, dtype=np.int64)
+        unseen = np.zeros(0, dtype=np.int64)
         if labels.max() >= len(att):
             got, fix = f"label {labels.max()}", "Subtract 1 if the labels are 1-based."
             raise InputError(f"labels must be in 0..{len(att) - 1}, the rows of att", where=path, got=got, fix=fix)
@@ -133,7 +133,7 @@ def read_region_maps(
             regions=regions,
             word_vectors=word_vectors,
             attribute_names=attribute_names,
-            image_files=samples.image_files,
+            image_files=image_files,
             backbone=regions.json_attribute("backbone"),
         )
     except BaseException:

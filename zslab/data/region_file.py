@@ -19,7 +19,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
 
 import h5py
 import msgspec
@@ -176,12 +175,8 @@ def _read_chunks(maps: h5py.Dataset, rows: np.ndarray, out: np.ndarray, where: n
             out[where[members], channels] = maps[first : last + 1, channels][rows[members] - first]
 
 
-class RegionSamples(NamedTuple):
-    """Labels (N,) int64, 0-based, the N paths if the file has them, and its lists, 0-based and unchecked."""
-
-    labels: np.ndarray
-    image_files: list[str] | None
-    locations: dict[str, np.ndarray]
+# Labels (N,) int64, 0-based, the N paths if the file has them, and its lists, 0-based and unchecked.
+RegionSamples = tuple[np.ndarray, list[str] | None, dict[str, np.ndarray]]
 
 
 def read_samples(regions: RegionFile) -> RegionSamples:
@@ -197,7 +192,7 @@ def read_samples(regions: RegionFile) -> RegionSamples:
     if image_files is not None and len(image_files) != regions.n:
         must = f"there must be {regions.n} image files, one for each map"
         raise InputError(must, where=regions.path, got=len(image_files), fix=FIX_DAMAGED)
-    return RegionSamples(check_labels(labels, regions.path, first=0), image_files, locations)
+    return check_labels(labels, regions.path, first=0), image_files, locations
 
 
 def _read_groups(regions: RegionFile) -> RegionSamples:
@@ -212,7 +207,7 @@ def _read_groups(regions: RegionFile) -> RegionSamples:
         key = f"{group}_loc" if number is None else "trainval_loc"
         locations[key] = np.concatenate([locations.get(key, np.arange(0)), np.arange(end, end + size)])
         end += size
-    return RegionSamples(np.concatenate(labels), files or None, locations)
+    return np.concatenate(labels), files or None, locations
 
 
 def batches(

@@ -47,17 +47,17 @@ def repack(config: RepackConfig) -> None:
     """Copy a region file into the layout with one access for each image."""
     regions = RegionFile(config.source)
     try:
-        samples, pooled = read_samples(regions), regions.pooled()
+        (labels, image_files, locations), pooled = read_samples(regions), regions.pooled()
         write_region_file(
             config.target,
             map(regions.read, tqdm(list(regions.blocks()), unit="block", disable=None)),
             shape=(regions.n, regions.feature_dim, *regions.grid),
             dtype=config.dtype,
-            labels=samples.labels,
-            locations={key.removesuffix("_loc"): indices for key, indices in samples.locations.items()},
+            labels=labels,
+            locations={key.removesuffix("_loc"): indices for key, indices in locations.items()},
             pooled="mean" if pooled is None else pooled,
             backbone=regions.json_attribute("backbone"),
-            image_files=samples.image_files,
+            image_files=image_files,
             **{name: regions.variable(name) for name in COPIED},
         )
     finally:

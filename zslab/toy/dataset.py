@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import joblib
 import numpy as np
@@ -43,9 +43,6 @@ VERSION = 1  # raise it whenever a pixel, a feature or a file of the set changes
 TEST_SEEN_FRACTION = 0.2
 MAX_PROCESSES = 4
 IMAGES_PER_PROCESS = 300  # starting a process takes as long as a hundred images
-
-Argument = TypeVar("Argument")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -104,7 +101,7 @@ def open_toy(root: Path) -> Path:
     return manifest.parent if isinstance(content, dict) and content.get("version") == VERSION else make_toy(root)
 
 
-def map_in_order(function: Callable[[Argument], Result], arguments: Sequence[Argument], *, images: int) -> Iterator[Result]:
+def map_in_order(function: Callable[[Any], Any], arguments: Sequence[Any], *, images: int) -> Iterator[Any]:
     """Yield `function(argument)` for each argument, in order, computed by at most `MAX_PROCESSES` processes.
 
     Fewer than 600 `images`, on which all calls work together, stay in this process.
