@@ -79,8 +79,8 @@ def read_annotation(folder: Path) -> Annotation:
     class_names = [name for (name,) in _entries(cloth, r"(.*\S)\s+\d{1,9}", "category_name")]
     attribute_names = [name for (name,) in _entries(attributes, r"(.*\S)\s+\d{1,9}", "attribute_name")]
     numbers = "|".join(str(number) for number in range(1, len(class_names) + 1))
-    category = dict(_entries(categories, rf"(\S+)\s+({numbers})", "image_name"))
-    status = dict(_entries(partition, r"(\S+)\s+(train|val|test)", "image_name"))
+    category = {image: label for image, label in _entries(categories, rf"(\S+)\s+({numbers})", "image_name")}
+    status = {image: part for image, part in _entries(partition, r"(\S+)\s+(train|val|test)", "image_name")}
     sums, counts = np.zeros((len(class_names), len(attribute_names)), np.int64), np.zeros(len(class_names), np.int64)
     image_files = []
     entries = _entries(values, rf"(\S+)((?:\s+(?:-1|0|1)){{{len(attribute_names)}}})", "image_name")
