@@ -229,24 +229,13 @@ class _Network(Backbone):
 
     def prepare(self, image: Image.Image) -> Tensor:
         resize, crop = self.spec.sizes()
-        return resized_and_cropped(image, resize, crop, Image.Resampling[str(self.spec.interpolation).upper()])
+        transforms = networks.import_extra("torchvision.transforms.functional", "images")
+        image = transforms.resize(image, resize, transforms.InterpolationMode(self.spec.interpolation))
+        pixels: Tensor = transforms.pil_to_tensor(transforms.center_crop(image, crop))
+        return pixels
 
     @torch.inference_mode()
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:
         inputs = (batch.to(self._device).float() / self._scale - self._mean) / self._deviation
         regions = self._grid(inputs.contiguous(memory_format=torch.channels_last)).float().contiguous()
         return regions.mean((2, 3)).cpu(), regions.cpu()
-
-
-def resized_and_cropped(image: Image.Image, resize: int, crop: int, interpolation: Image.Resampling) -> Tensor:
-    """Return the center of an image, uint8 (3, crop, crop), after its shorter side was brought to `resize` pixels.
-
-    Lengths and offsets are rounded as torchvision's Resize and CenterCrop round them.
-    """
-    shorter = min(image.size)
-    width, height = (resize if side == shorter else int(resize * side / shorter) for side in image.size)
-    if image.size != (width, height):
-        image = image.resize((width, height), interpolation)
-    left, top = round((width - crop) / 2), round((height - crop) / 2)
-    pixels = np.array(image.crop((left, top, left + crop, top + crop)))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

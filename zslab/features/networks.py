@@ -14,7 +14,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from zslab.errors import InputError, examples, readable
@@ -183,24 +182,13 @@ def _timm_grid(network: Any, name: str, size: int, inputs: Tensor) -> Tensor:
 
 def pad_as_tensorflow(network: nn.Module) -> int:
     """Make convolutions of stride 2 pad their input as TensorFlow's 'SAME' does, and return how many were changed."""
-
-    def pad(layer: nn.Conv2d, inputs: tuple[Tensor]) -> Tensor:
-        sides = []  # left, right, top, bottom: a side n gives ceil(n / stride) outputs; an odd cell goes right and bottom
-        for axis in (1, 0):
-            n, stride, reach = (
-                inputs[0].shape[2 + axis],
-                layer.stride[axis],
-                layer.dilation[axis] * (layer.kernel_size[axis] - 1),
-            )
-            total = max((-(-n // stride) - 1) * stride + reach + 1 - n, 0)
-            sides += [total // 2, total - total // 2]
-        return F.pad(inputs[0], sides)
-
+    pad_same = import_extra("timm.layers", "images").pad_same
     layers = [layer for layer in network.modules() if isinstance(layer, nn.Conv2d) and 2 in layer.stride]
     layers = [layer for layer in layers if not isinstance(layer.padding, str) and any(layer.padding)]
     for layer in layers:
+        how = (layer.kernel_size, layer.stride, layer.dilation)
         layer.padding = (0, 0)
-        layer.register_forward_pre_hook(pad)
+        layer.register_forward_pre_hook(lambda layer, inputs, how=how: pad_same(inputs[0], *how))
     return len(layers)
 
 

@@ -176,7 +176,8 @@ class _Canvas:
             pixels *= _daylight(self.size, self.random, self.jitter)
         part_map = np.asarray(self.parts)[SUPERSAMPLING // 2 :: SUPERSAMPLING, SUPERSAMPLING // 2 :: SUPERSAMPLING]
         image = Image.fromarray(np.clip(pixels + 0.5, 0, 255).astype(np.uint8))
-        return Bird(image, part_map, {part: _box(part_map == _part_number(part)) for part in PARTS})
+        boxes = {part: Image.fromarray(part_map == _part_number(part)).getbbox() for part in PARTS}
+        return Bird(image, part_map, {part: box for part, box in boxes.items() if box})  # the jitter hides no part
 
 
 def _daylight(size: int, random: np.random.RandomState, jitter: float) -> np.ndarray:
@@ -361,12 +362,6 @@ def _circle(draw: ImageDraw.ImageDraw, centre: Any, radius: float, color: Color 
 
 def _part_number(part: str) -> int:
     return len(PARTS) + 1 if part == REST else PARTS.index(part) + 1
-
-
-def _box(inside: np.ndarray) -> tuple[int, int, int, int]:
-    columns, rows = np.flatnonzero(inside.any(0)), np.flatnonzero(inside.any(1))
-    assert len(columns), "every part shows at least one pixel; the pose jitter is bounded so"
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _clip_color(channels: list[float]) -> Color:
