@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -193,12 +194,8 @@ def test_weights_come_back_from_tensors_and_files(tmp_path) -> None:
 
 def test_densenet_files_of_old_names_load() -> None:
     backbone = untrained("densenet121")
-    old = {
-        name.replace("norm1.", "norm.1.").replace("norm2.", "norm.2.").replace("conv1.", "conv.1.").replace("conv2.", "conv.2.")
-        if "denselayer" in name
-        else name: value
-        for name, value in backbone.state_dict().items()
-    }
+    state = backbone.state_dict().items()
+    old = {re.sub(r"(denselayer\d+\.)(norm|conv)(\d)", r"\1\2.\3", name): value for name, value in state}
     assert set(old) != set(backbone.state_dict())
     assert load_backbone(backbone.spec, old).digest == backbone.digest
 
