@@ -178,7 +178,7 @@ class _Bar:
         """Count what was done since the last call."""
         now = time.perf_counter()
         work.seconds += now - self._last
-        work.done, work.left, self._last = work.done + amount, work.left - amount, now
+        work.done, work.left, self._last = work.done + amount, max(0.0, work.left - amount), now
         self._show()
 
     def _show(self) -> None:
