@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import signal
@@ -160,6 +161,16 @@ def test_a_sweep_shows_the_epoch_and_time_left_of_its_jobs_and_a_line_for_each_t
     out = capsys.readouterr().out
     assert re.search(r"25%\|██▌       \| epoch 2/4, 0[23]:\d\d left  manualSeed 2", out)  # 60 s an epoch
     assert out.index("epoch 2/4") < out.index("1 of 2: manualSeed") < out.index("2 of 2: manualSeed")
+
+
+@pytest.mark.parametrize(
+    ("command", "shown"), [((), "38%|███▊      | epoch 4/8, "), (("only_val",), "75%|███████▌  | epoch 4/4, ")]
+)
+def test_the_epochs_of_a_run_that_validates_are_those_of_both_stages(tmp_path, command, shown) -> None:
+    (tmp_path / "validation").mkdir()
+    lines = [json.dumps({"epoch": epoch, "metrics": {}, "seconds": 60.0}) for epoch in range(3)]
+    (tmp_path / "validation" / "metrics.jsonl").write_text("\n".join(lines) + "\n")
+    assert shown in PlannedRun("a", command, tmp_path, epochs=4).progress()
 
 
 def test_a_sweep_goes_on_where_the_file_system_has_no_locks(sweep, monkeypatch) -> None:

@@ -99,6 +99,5 @@ def planned(run: Run, name: str = "") -> PlannedRun:
     config = run.config
     command = replace(run, config=replace(config, resume=not config.overwrite)).command
     data = data_folders(config)[0] / config.dataset
-    epochs = config.nepoch * (2 if config.select == "val" else 1)
     name = ", ".join(filter(None, [name, run.name])) or run.launcher.path.stem
-    return PlannedRun(name, tuple(command), run.folder.path, data, epochs)
+    return PlannedRun(name, tuple(command), run.folder.path, data, config.nepoch)

@@ -18,6 +18,7 @@ from pathlib import Path
 import filelock
 from tqdm import tqdm
 
+from zslab.config import VALIDATION_ONLY
 from zslab.errors import InputError
 from zslab.results.names import MEASURES
 from zslab.results.record import read_records
@@ -43,7 +44,7 @@ class PlannedRun:
     command: tuple[str, ...]  # that makes or continues it
     folder: Path  # the run folder
     data: Path | None = None  # folder of the data set; None where it is not known
-    epochs: int = 0  # that it trains, those of a validation stage included
+    epochs: int = 0  # of each of its stages
 
     @property
     def finished(self) -> bool:
@@ -90,12 +91,15 @@ class PlannedRun:
                     since = time.time() - file.stat().st_mtime
         if not seconds:
             return "before the first epoch"
-        bar = tqdm.format_meter(len(seconds), self.epochs, 0, bar_format="{percentage:3.0f}%|{bar:10}|")
-        if len(seconds) >= self.epochs:
+        # A run validates where asked for, and where unseen classes have no test samples, which only the run itself finds out.
+        both = (self.folder / "validation").exists() and VALIDATION_ONLY not in self.command
+        epochs = self.epochs * (1 + both)
+        bar = tqdm.format_meter(len(seconds), epochs, 0, bar_format="{percentage:3.0f}%|{bar:10}|")
+        if len(seconds) >= epochs:
             return f"{bar} all epochs, the report follows"
         one = sum(seconds[-RECENT:]) / len(seconds[-RECENT:])
-        left = one * (self.epochs - len(seconds)) - min(since, one)
-        return f"{bar} epoch {len(seconds) + 1}/{self.epochs}, {tqdm.format_interval(left)} left"
+        left = one * (epochs - len(seconds)) - min(since, one)
+        return f"{bar} epoch {len(seconds) + 1}/{epochs}, {tqdm.format_interval(left)} left"
 
     def figures(self) -> str:
         """Return the result in a few words; nothing without one."""
