@@ -115,13 +115,10 @@ def export_command(config: ExportConfig) -> None:
 
 def _keep_calibration(model: Model, run: Path) -> None:
     """Leave in a run's folder how reliable the exported model's probabilities are, and draw the run's report with it."""
-    if not os.access(run, os.W_OK):
+    if model.calibration.after is None or not os.access(run, os.W_OK):
         return
-    if model.calibration.after is None:
-        (run / CALIBRATION).unlink(missing_ok=True)
-    else:
-        about = ExportedCalibration(method=model.method, **msgspec.structs.asdict(model.calibration))
-        write_json(run / CALIBRATION, msgspec.to_builtins(about))
+    about = ExportedCalibration(method=model.method, **msgspec.structs.asdict(model.calibration))
+    write_json(run / CALIBRATION, msgspec.to_builtins(about))
     if (run / "report.html").exists():
         from zslab.report.run import write_report  # draws everything anew, which `export` itself need not
 
