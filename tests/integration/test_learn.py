@@ -99,7 +99,14 @@ def test_reasons_leave_out_what_the_second_class_shares() -> None:
         assert listed == pytest.approx(expected, abs=1e-6)
 
 
-def test_features_are_made_once_for_the_same_inputs(learned, tmp_path, capsys) -> None:
+@pytest.fixture
+def one_candidate(monkeypatch) -> None:
+    """Measure no more than the quickest baseline."""
+    only = {"prototype regression": BASELINES["prototype regression"]}
+    monkeypatch.setattr("zslab.app.candidates.usable_baselines", lambda *draws, seed: only)
+
+
+def test_features_are_made_once_for_the_same_inputs(learned, one_candidate, tmp_path, capsys) -> None:
     root = tmp_path / "again"
     shutil.copytree(learned.root, root)
     assert learn(root) == 0 and learn(root) == 0
@@ -109,7 +116,7 @@ def test_features_are_made_once_for_the_same_inputs(learned, tmp_path, capsys) -
     assert "as made before" not in capsys.readouterr().out and not read_model(root / "birds.zsl").seen[0]
 
 
-def test_what_is_ignored_is_said_once(learned, tmp_path, caplog) -> None:
+def test_what_is_ignored_is_said_once(learned, one_candidate, tmp_path, caplog) -> None:
     shutil.copytree(learned.root / "images", tmp_path / "images")
     shutil.copy(learned.root / "birds.csv", tmp_path)
     (tmp_path / "images" / NAMES[0] / "notes.txt").touch()
@@ -179,7 +186,7 @@ def test_text_similarity_is_what_open_clip_computes_and_takes_classes_by_sentenc
     assert prediction.attributes == [] and prediction.familiar is not None
 
 
-def test_sentences_take_the_place_of_a_table(learned, tmp_path, capsys) -> None:
+def test_sentences_take_the_place_of_a_table(learned, one_candidate, tmp_path, capsys) -> None:
     words, sentences = tmp_path / "words.txt", tmp_path / "birds.csv"
     colors = np.random.default_rng(0).random((9, 4))
     words.write_text("".join(f"{word} {' '.join(map(str, row))}\n" for word, row in zip("abcdefghi", colors)))

@@ -14,7 +14,6 @@ from scipy.io import savemat
 
 from zslab import cli
 from zslab.errors import InputError
-from zslab.report import page as page_module
 from zslab.report import run as run_module
 from zslab.report.attention import photo_plots
 from zslab.report.page import duration
@@ -273,11 +272,8 @@ def test_an_epoch_written_twice_counts_once(run_dir):
 @pytest.mark.parametrize(
     "change, place",
     [
-        ({"schema": 1}, "schema"),
         ({"rows": [{"rule": "val", "T1": "0.5"}]}, r"rows\[0\].T1"),
         ({"seed": "x"}, r"\$\.seed"),
-        ({"data": {}}, r"result\.json: .*dataset.*\$\.data"),
-        ({"data": result()["data"] | {"fingerprint": "0123"}}, "data.fingerprint"),
         ({"data": result()["data"] | {"unseen_classes": [1, 3, 6]}}, r"\$\.data"),
         ({"data": result()["data"] | {"unseen_classes": [1, 3]}}, r"evaluation\.npz, last_zsl_confusion"),
     ],
@@ -295,7 +291,6 @@ def test_wrong_result_is_refused(run_dir, change, place):
         ("last_gzsl_confusion", np.full((6, 6), np.nan)),
         ("projection_real_labels", np.full(30, 6)),
         ("model_last_gzsl_predictions", np.full(3, 6)),
-        ("projection_synthetic", np.zeros((29, 60))),
         ("val_curve", np.array(["a"])),
     ],
 )
@@ -336,13 +331,7 @@ def test_failure_midway_leaves_the_old_report(run_dir, monkeypatch, undrawn):
     monkeypatch.setattr(run_module, "RESULTS", (*RESULTS, fail))
     with pytest.raises(RuntimeError):
         write_report(run_dir)
-    monkeypatch.setattr(run_module, "RESULTS", RESULTS)
-    monkeypatch.setattr(page_module, "write_text", fail)  # all plots written, then the page fails
-    with pytest.raises(RuntimeError):
-        write_report(run_dir)
-    assert report.read_bytes() == before[report]
-    left = {path for path in run_dir.rglob("*") if path.suffix in (".png", ".html")}
-    assert left == set(before), "no temporary file stays"
+    assert {path: path.read_bytes() for path in before} == before
 
 
 def test_durations():

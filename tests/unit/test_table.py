@@ -7,7 +7,6 @@ import itertools
 import json
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,7 @@ from zslab.results.names import RULES
 from zslab.results.render import cell_text, comparison_text, make_tables
 from zslab.results.runs import Quote, Run, read_runs, save_runs
 from zslab.results.statistics import Comparison, Summary, compare, half_interval
-from zslab.results.table import build_lines, build_pairs, build_variants, changed_data, conditions, listed_numbers, missing_runs
+from zslab.results.table import build_lines, build_pairs, build_variants, changed_data, conditions, missing_runs
 
 from helpers.project import PROJECT
 from helpers.results import result_json
@@ -108,12 +107,6 @@ def test_flags_tell_variants_of_one_name_apart_and_a_validation_run_joins_its_tw
         build_variants(read_runs([tmp_path]))
 
 
-def test_a_seed_that_is_no_number_is_refused(tmp_path) -> None:
-    write_run(tmp_path, 1, 0.5, partition=[[]])
-    with pytest.raises(InputError, match=r"result\.json"):
-        read_runs([tmp_path])
-
-
 def test_a_run_named_twice_counts_once_and_folders_without_runs_are_refused(runs, tmp_path) -> None:
     assert len(read_runs([runs, *runs.iterdir()])) == 6
     (tmp_path / "empty").mkdir()
@@ -142,7 +135,7 @@ def test_the_permutation_test_enumerates_all_signs(n) -> None:
 
 
 def test_intervals_over_six_pairs_cover_the_true_difference_as_often_as_they_say() -> None:
-    samples = np.random.default_rng(0).normal(0.3, 1.0, (2000, 6))
+    samples = np.random.default_rng(0).normal(0.3, 1.0, (1000, 6))
     covered = np.mean([abs(values.mean() - 0.3) <= half_interval(values) for values in samples])
     assert 0.93 < covered < 0.97
     zero, pairs = ({(("manualSeed", i),): value for i, value in enumerate(v)} for v in (np.zeros(6), samples[0]))
@@ -308,7 +301,6 @@ def data_warnings(*runs: tuple[int | None, int, str, str] | None) -> list[str]:
 @pytest.mark.parametrize(
     ("runs", "words"),
     [
-        ([(None, 1, "aa", "bb"), (None, 2, "aa", "bb")], ""),
         ([(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (1, 8, "aa", "bb")], ""),
         ([None, (None, 1, "aa", "bb"), None], ""),
         ([(None, 1, "aa", "bb"), (None, 2, "dd", "bb"), (None, 3, "aa", "bb")], "(aa: seed 1, seed 3; dd: seed 2)"),
@@ -317,7 +309,6 @@ def data_warnings(*runs: tuple[int | None, int, str, str] | None) -> list[str]:
             [(1, 7, "aa", "bb"), (2, 7, "aa", "cc"), (2, 8, "aa", "dd")],
             "split 2 changed in between (cc: seed 7, split 2; dd: seed 8, split 2)",
         ),
-        ([(1, 7, "aa", "bb"), (2, 7, "dd", "cc")], "(aa: seed 7, split 1; dd: seed 7, split 2)"),
     ],
 )
 def test_runs_on_data_that_changed_are_named(runs, words) -> None:
@@ -405,19 +396,11 @@ def test_how_a_run_is_computed_makes_no_variant_and_rules_without_results_no_pai
     assert [pair.rule for pair in pairs] == ["paper", "last"]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("pdflatex"), reason="LaTeX is not installed")
-def test_latex_compiles_with_any_character_that_latex_reads_otherwise(tmp_path: Path) -> None:
-    write_run(tmp_path / "runs", 1, 0.5, "[a] 50 % & more_#1 {x} ~^\\$", dataset="MY_SET")
-    write_run(tmp_path / "runs", 1, 0.4, "[b]", dataset="MY_SET")
-    runs = read_runs([tmp_path / "runs", PROJECT / "docs" / "results.json"])
-    table = make_table(runs, style="latex", compare=[(METHOD, ABLATED)])
-    assert "$-$" in table
-    page = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n%s\\end{document}\n"
-    (tmp_path / "page.tex").write_text(page % table, encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace")
-    assert done.returncode == 0, done.stdout[-2000:]
+def test_latex_escapes_what_latex_reads_otherwise(tmp_path: Path) -> None:
+    write_run(tmp_path, 1, 0.5, "[a] 50 % & more_#1 {x} ~^\\$", dataset="MY_SET")
+    table = make_table(read_runs([tmp_path]), style="latex")
+    escaped = r"{[}a] 50 \% \& more\_\#1 \{x\} \textasciitilde{}\textasciicircum{}\textbackslash{}\$"
+    assert f"{escaped} & last epoch" in table and r"\caption{MY\_SET" in table
 
 
 def test_the_seeds_of_a_partition_make_one_pair() -> None:
@@ -447,16 +430,3 @@ def test_random_partitions_are_data_of_their_own_and_paired_by_number(tmp_path: 
     caption = conditions([drawn])
     assert "split drawn at random, 2 seen" in caption and "partitions 1 to 3" in caption
     assert "lacks" not in make_table(runs)
-
-
-def test_a_data_set_keeps_its_name_in_every_table(tmp_path: Path) -> None:
-    write_run(tmp_path, 1, 0.5, dataset="Birds on water")
-    table = make_table(read_runs([tmp_path]))
-    assert "**Birds on water, resnet, att**" in table and f"| {METHOD} |" in " ".join(table.split())
-
-
-@pytest.mark.parametrize(
-    ("numbers", "text"), [([3], "3"), ([1, 2], "1 and 2"), ([1, 2, 214], "1, 2 and 214"), ([1, 2, 3, 5], "1 to 3 and 5")]
-)
-def test_numbers_are_listed_as_people_do(numbers, text) -> None:
-    assert listed_numbers(numbers) == text

@@ -38,19 +38,12 @@ NEIGHBORS = 5
 
 @dataclass(frozen=True)
 class HeldOutScores:
-    """What a model that did not see some samples' classes, or samples, says of them.
+    """What a model that did not see some samples' classes, or samples, says of them."""
 
-    Attributes:
-        scores: (n, C), -inf for classes out of the question.
-        labels: (n,) the true columns.
-        seen: (C,) bool; which classes that model was trained on.
-        offset: chosen without these samples.
-    """
-
-    scores: Tensor
-    labels: Tensor
-    seen: Tensor
-    offset: float
+    scores: Tensor  # (n, C), -inf for classes out of the question
+    labels: Tensor  # (n,) the true columns
+    seen: Tensor  # (C,) bool; which classes that model was trained on
+    offset: float  # chosen without these samples
 
     @property
     def shifted(self) -> Tensor:

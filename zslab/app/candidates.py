@@ -30,26 +30,15 @@ ORDER = ("text similarity", "ESZSL, centered", "ESZSL", "class-normalized MLP", 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A method measured on draws of held-out classes.
+    """A method measured on draws of held-out classes."""
 
-    Attributes:
-        name: of the method in a model file.
-        accuracy: per draw, on the held-out classes when predicting among all classes.
-        h: per draw, the harmonic mean of it and the accuracy on seen classes.
-        seconds: of choosing and measuring.
-        settings: chosen on all draws.
-        offset: likewise.
-        parts: what it says of every draw's test samples with these settings, for calibration: another setting's scores have
-            another scale. Offsets are chosen on the other draws.
-    """
-
-    name: str
-    accuracy: list[float]
-    h: list[float]
-    seconds: float
-    settings: Settings
+    name: str  # of the method in a model file
+    accuracy: list[float]  # per draw, on the held-out classes when predicting among all classes
+    h: list[float]  # per draw, the harmonic mean of it and the accuracy on seen classes
+    seconds: float  # of choosing and measuring
+    settings: Settings  # chosen on all draws, as is the offset
     offset: float
-    parts: list[HeldOutScores]
+    parts: list[HeldOutScores]  # of every draw's test samples with these settings, and the offset that other draws chose
 
     @property
     def cells(self) -> list[str]:

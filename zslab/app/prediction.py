@@ -30,18 +30,14 @@ class ClassScore:
 class AttributeReason:
     """How an attribute speaks for the first class and against the second.
 
-    Attributes:
-        name: of the attribute.
-        contribution: the first class's minus the second's; that of a class is the attribute's part in the agreement between
-            what is read off the image and what the class should have; TF-VAEGAN: Dec(x)_i a_ki, DAZLE: a_ki q_i p_i.
-        read: what the model reads off the image, on the method's own scale (Dec(x)_i; p_i).
-        value: the class's value on the scale of the author of the attribute table.
+    It contributes to a class its part in the agreement between what is read off the image and what the class should have;
+    TF-VAEGAN: Dec(x)_i a_ki, DAZLE: a_ki q_i p_i.
     """
 
-    name: str
-    contribution: float
-    read: float
-    value: float
+    name: str  # of the attribute
+    contribution: float  # to the first class minus that to the second
+    read: float  # what the model reads off the image, on the method's own scale (Dec(x)_i; p_i)
+    value: float  # the class's value on the scale of the author of the attribute table
 
 
 @dataclass(frozen=True)
