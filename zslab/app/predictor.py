@@ -388,17 +388,14 @@ class Predictor:
 
 
 def sources(images: ImageInput | Iterable[ImageInput], modality: Modality) -> Iterator[tuple[str, Source]]:
-    """Yield every image or video of an input or a stream with its name; folders and batches are opened up.
+    """Return every image or video of an input or a stream with its name, one by one; folders and batches are opened up.
 
     Arrays are (h, w), (h, w, channels) or (n, h, w, channels), tensors (channels, h, w) or (n, channels, h, w). Floats lie
     in 0 ... 1.
     """
     is_one = isinstance(images, str | Path | bytes | Image.Image | np.ndarray | Tensor) or hasattr(images, "read")
-    number = 0
-    for image in cast(Iterable[ImageInput], [images] if is_one else images):
-        for name, source in _opened(image, modality):
-            number += 1
-            yield name or f"{modality.name} {number}", source
+    opened = (each for image in cast(Iterable[ImageInput], [images] if is_one else images) for each in _opened(image, modality))
+    return ((name or f"{modality.name} {number}", source) for number, (name, source) in enumerate(opened, start=1))
 
 
 def _opened(image: ImageInput, modality: Modality) -> Iterator[tuple[str, Source]]:

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import import_module
-from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import msgspec
@@ -29,6 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from zslab.app.model_file import EXPORT_AGAIN, Model
+from zslab.baselines.comparison import SERVED
 from zslab.data.dataset import Dataset, Samples, Scaling, fit_scaling
 from zslab.errors import InputError
 from zslab.method import load_method, offered_methods
@@ -38,7 +37,12 @@ from zslab.utils.plugins import load_object
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-_registered: dict[str, type[Served]] = {}
+PLACES: dict[str, Any] = {  # of the package's methods, by the names that model files and results have
+    "tfvaegan": "zslab.app.methods.tfvaegan:TfvaeganServed",
+    "dazle": "zslab.app.methods.dazle:DazleServed",
+    **dict.fromkeys(SERVED, "zslab.app.methods.baseline:BaselineServed"),
+}
+_found: dict[str, type[Served]] = {}
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,6 @@ class Served(ABC):
     chunk: ClassVar[int] = 8192  # samples that go through it at a time
     feature_shape: tuple[int, ...]  # of one sample
     generalized: bool = True  # whether it can choose among seen and unseen classes together
-
-    def __init_subclass__(cls, *, names: Iterable[str] = ()) -> None:
-        """Register a method of the package under the names, one for each variant, that model files and results have.
-
-        Any other is found by its `zslab.Method`.
-        """
-        _registered.update(dict.fromkeys(names, cls))
 
     def __init__(self, model: Model, where: object, device: torch.device):
         self.device, self.where = device, f"{where}, weights"
@@ -158,15 +155,12 @@ class Served(ABC):
 
 
 def methods(*named: str) -> dict[str, type[Served]]:
-    """Return what exported methods are, by name: those of the modules of this package, and of methods that others offer."""
-    package = import_module("zslab.app.methods")
-    for module in iter_modules(package.__path__):
-        import_module(f"{package.__name__}.{module.name}")
-    for method in map(load_method, [*named, *offered_methods()]):
-        if method.served is not None:
-            served = load_object(method.served, method.name) if isinstance(method.served, str) else method.served
-            _registered.setdefault(method.name, served)
-    return _registered
+    """Return what exported methods are, by name: those of the package, and of methods that others offer or that are named."""
+    served = PLACES | {each.name: each.served for each in map(load_method, [*named, *offered_methods()]) if each.served}
+    for name, place in served.items():
+        if name not in _found:
+            _found[name] = load_object(place, name) if isinstance(place, str) else place
+    return _found
 
 
 def with_samples(model: Model, dataset: Dataset, max_per_class: int, scaling_of: Scaling = "minmax") -> Model:

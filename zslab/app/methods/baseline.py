@@ -26,7 +26,7 @@ from zslab.results.result import Calibration
 MAX_SEEN_PER_CLASS = 100
 
 
-class BaselineServed(Served, names=SERVED):
+class BaselineServed(Served):
     """A fitted baseline with the attributes of the model's classes."""
 
     class Settings(msgspec.Struct):

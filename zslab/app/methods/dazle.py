@@ -24,7 +24,7 @@ Side = Annotated[int, Meta(ge=2, le=100)]  # rows or columns of regions
 VARIANCE = "normalization.running_var"
 
 
-class DazleServed(Served, names=["dazle"]):
+class DazleServed(Served):
     """The network with the attributes of the model's classes."""
 
     uses_regions, chunk = True, 64

@@ -41,7 +41,7 @@ class Gate(msgspec.Struct):
     threshold: Annotated[float, Meta(ge=0)]
 
 
-class TfvaeganServed(Served, names=["tfvaegan"]):
+class TfvaeganServed(Served):
     """Networks, and heads by name: "zsl_head", and for all classes "gzsl_head" or, behind a gate's detector, "seen_head"."""
 
     class Settings(msgspec.Struct):
