@@ -30,7 +30,7 @@ from zslab.data.xlsa17 import read_features  # noqa: E402
 from zslab.errors import InputError  # noqa: E402
 from zslab.features import video  # noqa: E402
 from zslab.features.extract_command import ExtractConfig, extract_features  # noqa: E402
-from zslab.features.modality import VIDEOS  # noqa: E402
+from zslab.features.sources import VIDEOS  # noqa: E402
 from zslab.features.splits_command import SplitsConfig, make_splits  # noqa: E402
 
 from helpers.clips import SMALL, draw_clip  # noqa: E402

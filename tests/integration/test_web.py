@@ -17,7 +17,7 @@ from PIL import Image
 from zslab.app.prediction import ClassScore, Prediction
 from zslab.app.predictor import Predictor
 from zslab.errors import InputError
-from zslab.features.modality import VIDEOS
+from zslab.features.sources import VIDEOS
 from zslab.report.attention import attribute_name
 from zslab.toy.species import ATTRIBUTES
 from zslab.utils.names import readable_names

@@ -13,8 +13,8 @@ from jinja2 import Environment, PackageLoader
 
 from zslab.app.model_file import Model
 from zslab.features.backbones import DESCRIPTOR
-from zslab.features.modality import VIDEOS, modality_of
 from zslab.features.networks import CLIP, TIMM
+from zslab.features.sources import VIDEOS, modality_of
 from zslab.results.text import percent
 
 COLUMNS = {"T1": "T1", "acc_unseen": "u", "acc_seen": "s", "H": "H"}

@@ -44,8 +44,8 @@ from zslab.datasets import DataSource, source_from_json
 from zslab.errors import InputError, readable
 from zslab.features.backbones import DESCRIPTOR, BackboneSpec
 from zslab.features.descriptor import POOLED_DIM
-from zslab.features.modality import modality_of
 from zslab.features.networks import check_intent
+from zslab.features.sources import modality_of
 from zslab.features.text import TextRecord
 from zslab.features.video import SAMPLING
 from zslab.method import load_method

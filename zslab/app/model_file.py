@@ -27,7 +27,7 @@ from zslab.app.attribute_table import AttributeScale, AttributeTable
 from zslab.data.dataset import FeatureScaling, Samples
 from zslab.errors import InputError, examples, readable
 from zslab.features.backbones import Backbone
-from zslab.features.modality import modality_of
+from zslab.features.sources import modality_of
 from zslab.features.text import TextRecord
 from zslab.results.folder import content_digest
 from zslab.results.result import Calibration
@@ -53,7 +53,7 @@ Positive = Annotated[int, Meta(ge=1, le=1_000_000)]
 
 
 class BackboneRecord(Struct, frozen=True):
-    """What made the features: the spec of a modality of `zslab.features.modality`, and its weights' source and digest."""
+    """What made the features: the spec of a modality of `zslab.features.sources`, and its weights' source and digest."""
 
     spec: dict[str, Any]
     weights: str

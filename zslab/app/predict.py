@@ -33,7 +33,7 @@ from zslab.app.prediction import Prediction
 from zslab.app.predictor import Predictor
 from zslab.data.formats.table import formula_safe
 from zslab.errors import InputError, examples
-from zslab.features.modality import Modality
+from zslab.features.sources import Modality
 from zslab.results.result import Calibration
 from zslab.utils.files import atomic_path, printable, refuse_existing
 from zslab.utils.flags import check_at_least

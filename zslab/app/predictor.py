@@ -32,7 +32,7 @@ from zslab.app.prediction import Prediction, View, describe
 from zslab.data.checks import array
 from zslab.errors import InputError, examples
 from zslab.features.backbones import DESCRIPTOR, Backbone
-from zslab.features.modality import VIDEOS, Modality, modality_of
+from zslab.features.sources import VIDEOS, Modality, modality_of
 from zslab.features.text import Encode
 from zslab.utils.environment import resolve_device
 from zslab.utils.names import find_names

@@ -33,7 +33,7 @@ from zslab.app.predictor import Predictor, UnusualAttributesWarning
 from zslab.errors import InputError, readable
 from zslab.features.backbones import WHOLE
 from zslab.features.images import open_image
-from zslab.features.modality import IMAGES
+from zslab.features.sources import IMAGES
 from zslab.report.attention import attribute_name
 from zslab.report.style import overlay
 from zslab.utils.names import clean_name, match_names, readable_names

@@ -1,4 +1,4 @@
-"""Which files are extracted, and what is stored beside them: images or videos with labels, and their split."""
+"""Images or videos: which files are extracted or classified, and their labels and split."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import csv
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from zslab.data.checks import array
 from zslab.data.formats.arrays import read_matrix
@@ -18,6 +20,8 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.formats.table import read_text
 from zslab.data.xlsa17 import assemble, class_names_of
 from zslab.errors import InputError, examples
+from zslab.features import backbones, video
+from zslab.features.images import SUFFIXES, open_image
 from zslab.utils.files import file_sha256, printable
 from zslab.utils.names import find_names, logged_names, match_names
 
@@ -283,3 +287,26 @@ def read_attribute_vectors(path: Path, n: int) -> np.ndarray:
     vectors = read_matrix(path, "word vectors", fix, n).astype(np.float32)
     log.warning("%s has no names: its rows are taken in the order of the attributes.", path.name)
     return vectors
+
+
+class Modality(NamedTuple):
+    """A kind of file that a model classifies: its name, suffixes, backbones, and the RGB image that stands for a file."""
+
+    name: str
+    suffixes: tuple[str, ...]
+    show: Callable[[Path], Image.Image]
+    spec: type[backbones.BackboneSpec] | type[video.VideoSpec]
+    load_backbone: Callable[..., backbones.Backbone]
+
+    def find(self, paths: Iterable[Path | str]) -> list[Path]:
+        """Return the files among files and folders, see `find_files`."""
+        return find_files(paths, self.suffixes, self.name)
+
+
+IMAGES = Modality("image", SUFFIXES, open_image, backbones.BackboneSpec, backbones.load_backbone)
+VIDEOS = Modality("video", video.SUFFIXES, video.middle_frame, video.VideoSpec, video.load_backbone)
+
+
+def modality_of(spec: object) -> Modality:
+    """Return the modality of a spec as JSON; only the spec of a video backbone has windows."""
+    return VIDEOS if isinstance(spec, dict) and "windows" in spec else IMAGES
