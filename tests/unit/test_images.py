@@ -13,9 +13,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from zslab.errors import InputError
-from zslab.features import video
 from zslab.features.images import SUFFIXES, find_white, open_image
-from zslab.features.sources import find_files, read_class_folders
+from zslab.features.sources import IMAGES, VIDEOS, read_class_folders
 
 GENERATOR = np.random.default_rng(0)
 PIXELS = GENERATOR.integers(0, 256, (5, 8, 3), dtype=np.uint8)
@@ -301,9 +300,9 @@ def touch(folder: Path, names: str) -> None:
 
 def test_images_of_a_folder_are_found_sorted_and_once(tmp_path) -> None:
     touch(tmp_path, "b/2.JPG b/deep/1.png a.webp notes.txt b/._2.jpg odd.dat")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_files([tmp_path], SUFFIXES, "image")]
+    found = [path.relative_to(tmp_path).as_posix() for path in IMAGES.find([tmp_path])]
     assert found == ["a.webp", "b/2.JPG", "b/deep/1.png"]
-    named = find_files([tmp_path / "odd.dat", tmp_path / "b", str(tmp_path / "b" / "2.JPG")], SUFFIXES, "image")
+    named = IMAGES.find([tmp_path / "odd.dat", tmp_path / "b", str(tmp_path / "b" / "2.JPG")])
     assert [path.name for path in named] == ["odd.dat", "2.JPG", "1.png"]
 
 
@@ -321,16 +320,16 @@ def test_a_large_jpeg_is_decoded_at_a_fraction_of_its_size(tmp_path, monkeypatch
     assert open_image(tmp_path / "a.jpg").size == (200, 150) and open_image(tmp_path / "a.png").size == (400, 300)
 
 
-@pytest.mark.parametrize("suffixes", [SUFFIXES, video.SUFFIXES])
-def test_files_that_are_ignored_are_counted_once(suffixes: tuple[str, ...], tmp_path, caplog) -> None:
-    kind = "image" if suffixes == SUFFIXES else "video"
+@pytest.mark.parametrize("modality", [IMAGES, VIDEOS])
+def test_files_that_are_ignored_are_counted_once(modality, tmp_path, caplog) -> None:
+    kind, suffixes, *_ = modality
     touch(tmp_path, f"a/1{suffixes[0]} a/deep/2{suffixes[1].upper()} a/x.txt b/y.TXT b/z.pdf b/README b/.hidden")
     folder = read_class_folders(tmp_path, suffixes, kind)
     assert folder.classes == ["a"] and len(folder) == 2
     words = f"Ignored files without {'an' if kind == 'image' else 'a'} {kind} suffix: 2 .txt, 1 .pdf, 1 without a suffix"
     assert caplog.messages[0] == words
     caplog.clear()
-    assert len(find_files([tmp_path / "a", tmp_path / "b"], suffixes, kind)) == 2 and caplog.messages == [words]
+    assert len(modality.find([tmp_path / "a", tmp_path / "b"])) == 2 and caplog.messages == [words]
 
 
 def test_what_is_no_file_of_a_class_is_named(tmp_path, caplog) -> None:

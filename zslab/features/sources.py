@@ -66,25 +66,6 @@ class Split:
     locations: dict[str, np.ndarray]  # name without "_loc" -> 0-based image numbers
 
 
-def find_files(paths: Iterable[Path | str], suffixes: Sequence[str], kind: str) -> list[Path]:
-    """Return the files of a kind ("image" or "video") among files and folders, in the order given and each once.
-
-    A file that is named itself is taken whatever its suffix. A folder gives all that are not hidden below it, sorted.
-    """
-    given = [Path(path) for path in paths]
-    files: dict[Path, None] = {}
-    ignored: Counter[str] = Counter()
-    for path in given:
-        if not path.exists():
-            raise InputError(f"the {kind} or folder must exist", where=path, got="no such file", fix="Check the path.")
-        files.update(dict.fromkeys(_files_below(path, suffixes, ignored) if path.is_dir() else [path]))
-    _report_ignored(ignored, kind)
-    if not files:
-        where, got = ", ".join(map(str, given)) or f"the list of {kind}s", "no file with a known suffix"
-        raise InputError(f"there must be {kind}s ({' '.join(suffixes)})", where=where, got=got, fix="Name another folder.")
-    return list(files)
-
-
 def _files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -> list[Path]:
     """Return the files with one of the suffixes below a folder, sorted; links are followed, but not in circles.
 
@@ -299,8 +280,23 @@ class Modality(NamedTuple):
     load_backbone: Callable[..., backbones.Backbone]
 
     def find(self, paths: Iterable[Path | str]) -> list[Path]:
-        """Return the files among files and folders, see `find_files`."""
-        return find_files(paths, self.suffixes, self.name)
+        """Return the files of this kind among files and folders, in the order given and each once.
+
+        A file that is named itself is taken whatever its suffix. A folder gives all that are not hidden below it, sorted.
+        """
+        given = [Path(path) for path in paths]
+        files: dict[Path, None] = {}
+        ignored: Counter[str] = Counter()
+        for path in given:
+            if not path.exists():
+                must, fix = f"the {self.name} or folder must exist", "Check the path."
+                raise InputError(must, where=path, got="no such file", fix=fix)
+            files.update(dict.fromkeys(_files_below(path, self.suffixes, ignored) if path.is_dir() else [path]))
+        _report_ignored(ignored, self.name)
+        if not files:
+            where, must = ", ".join(map(str, given)) or "the list", f"there must be {self.name}s ({' '.join(self.suffixes)})"
+            raise InputError(must, where=where, got="no file with a known suffix", fix="Name another folder.")
+        return list(files)
 
 
 IMAGES = Modality("image", SUFFIXES, open_image, backbones.BackboneSpec, backbones.load_backbone)
