@@ -9,7 +9,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from zslab.errors import InputError
+from zslab.errors import InputError, readable
 
 
 def load_object(name: str, where: object) -> Any:
@@ -21,10 +21,8 @@ def load_object(name: str, where: object) -> Any:
             raise InputError("the file must exist", where=where, got=source or name, fix=fix)
         module = _module_of(Path(source).resolve())
     else:
-        try:
+        with readable(where, "the module must be one that can be imported", fix, (ModuleNotFoundError, ValueError)):
             module = importlib.import_module(source)
-        except (ModuleNotFoundError, ValueError) as error:
-            raise InputError("the module must be one that can be imported", where=where, got=error, fix=fix) from None
     if not hasattr(module, attribute):
         raise InputError(f"{source} must define {attribute}", where=where, got=name, fix=fix)
     return getattr(module, attribute)
