@@ -116,7 +116,19 @@ def test_colab_clones_the_repository_that_it_was_opened_from(find_project, tmp_p
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "n_figures"), [("DAZLE.ipynb", 8), ("colab.ipynb", 9)])
 def test_runs_from_top_to_bottom(name: str, n_figures: int, dataroot: Path, tmp_path: Path, monkeypatch) -> None:
-    flags = ["--dataroot", dataroot, "--output", tmp_path / "runs", "--nepoch", 1, "--batch_size", 16, "--threads", 1]
+    flags = [
+        "--dataroot",
+        dataroot,
+        "--output",
+        tmp_path / "runs",
+        "--nepoch",
+        1,
+        "--batch_size",
+        16,
+        "--threads",
+        1,
+        "--no_baselines",
+    ]
     monkeypatch.setenv("ZSL_FLAGS", " ".join(map(str, flags)))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(PROJECT), os.environ.get("PYTHONPATH", "")]))
