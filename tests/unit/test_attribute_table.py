@@ -114,7 +114,6 @@ def test_a_table_without_a_column_of_classes_says_so(tmp_path) -> None:
         (["y", "N"], [1, 0]),
         (["\u22125", "2"], [-5, 2]),
         (["\u200e1", "2\u200b"], [1, 2]),
-        (["12 500", "1\u202f234.5"], [12500, 1234.5]),
         (["\u2714\ufe0f", "\u2718"], [1, 0]),
         (['"0,7"', "2"], [0.7, 2]),  # quoted, as the comma separates cells
     ],

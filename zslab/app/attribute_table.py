@@ -27,7 +27,6 @@ Row = Mapping[str, float | str] | Sequence[float | str] | np.ndarray
 
 YES, NO = ("yes", "y", "true", "x", "✓", "✔", "☑", "✅"), ("no", "n", "false", "✗", "✘", "☐", "❌")
 NAMES_TOO = ("x", "y", "n")  # marks that may head a column
-SPACED = re.compile(r"[+-]?\d{1,3}([ \u00a0\u2009\u202f'’]\d{3})+([.,]\d+)?")  # thousands apart, as in 12 500
 THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 DECIMAL_COMMA = re.compile(r"^[+-]?\d*,\d+\s*%?$", re.MULTILINE)
 POINTED = re.compile(r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$", re.MULTILINE)  # 1.500, which may be 1500
@@ -253,8 +252,6 @@ def _value(text: str, delimiter: str = ",") -> float:
     if word in YES or word in NO:
         return float(word in YES)
     digits = word.removesuffix("%").strip().replace("\u2212", "-")
-    if SPACED.fullmatch(digits):
-        digits = re.sub(r"[^\d.,+-]", "", digits)
     # Spreadsheets write semicolons where the comma is the decimal sign; elsewhere a comma may also separate thousands.
     if "." not in digits and (delimiter == ";" or not THOUSANDS.fullmatch(digits)):
         digits = digits.replace(",", ".", 1)

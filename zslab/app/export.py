@@ -92,8 +92,6 @@ class ExportConfig:
     """leave the backbone's weights out of the file"""
     max_seen_per_class: int = 100
     """training features of each seen class to keep for new classes; 0: none"""
-    attribute_names: Path | None = None
-    """text file with a name a line, where the data set has none"""
 
 
 def export_command(config: ExportConfig) -> None:
@@ -148,7 +146,7 @@ def export(config: ExportConfig) -> Model:
         must, fix = "its Method must say what an exported model is", "Give it `served`, or export a baseline by --method."
         raise InputError(must, where=config.run, got=f"{name}, without it", fix=fix)
     tensors, about = read_weights(run.path, config.choice) if name == run.result.method else ({}, {})
-    model, origin = model_of_data(dataset, original, name, config.backbone, config.attribute_names), {"chosen": why} | about
+    model, origin = model_of_data(dataset, original, name, config.backbone), {"chosen": why} | about
     threshold = float(run.arrays[f"{config.choice}_gate_threshold"]) if "detector.classes" in tensors else None
     model = msgspec.structs.replace(
         model,
@@ -172,13 +170,11 @@ def export(config: ExportConfig) -> Model:
     return model
 
 
-def model_of_data(
-    dataset: Dataset, original: dict[str, np.ndarray], method: str, backbone: str | None = None, names_file: Path | None = None
-) -> Model:
+def model_of_data(dataset: Dataset, original: dict[str, np.ndarray], method: str, backbone: str | None = None) -> Model:
     """Return a model of a data set that lacks the method's weights alone."""
     seen = np.zeros(len(dataset.class_names), dtype=bool)
     seen[dataset.labels[dataset.locations["trainval"]]] = True
-    table, scale, names = _attribute_table(dataset, original, names_file)
+    table, scale, names = _attribute_table(dataset, original)
     text = TextRecord.of_split(original.get("text_encoder"))
     return Model(
         method=method,
@@ -265,9 +261,7 @@ def read_data(source: DataSource, root: Path, cache: Path) -> tuple[Dataset, dic
     return dataset, found
 
 
-def _attribute_table(
-    dataset: Dataset, original: dict[str, np.ndarray], names_file: Path | None
-) -> tuple[np.ndarray, AttributeScale, list[str]]:
+def _attribute_table(dataset: Dataset, original: dict[str, np.ndarray]) -> tuple[np.ndarray, AttributeScale, list[str]]:
     """Return the attributes as their author wrote them, how they became what the method sees, and their names."""
     n_attributes = dataset.attributes.shape[1]
     unit, ones = AttributeScale.unit(n_attributes), np.ones(n_attributes)
@@ -286,8 +280,6 @@ def _attribute_table(
                     table, scale = values, way
                     break
     names = logged_names(original.get("attribute_names", ()), "attribute_names", "attribute")
-    if names_file is not None:
-        names = read_names(names_file, n_attributes)
     if len(set(names)) != n_attributes or len(names) != n_attributes:
         names = [f"attribute {number}" for number in range(1, n_attributes + 1)]
     return table, scale, names
