@@ -18,20 +18,10 @@ from helpers.commands import train as run
 from helpers.configs import actions, dazle, tfvaegan
 from helpers.project import tree_modules
 
-FLAGS = {
-    "nepoch": 2,
-    "ngh": 48,
-    "ndh": 48,
-    "batch_size": 16,
-    "critic_iter": 1,
-    "syn_num": 60,
-    "classifier_epochs": 12,
-    "classifier_lr": 5e-3,
-    "lr": 1e-3,
-    "dec_lr": 1e-3,
-    "device": "cpu",
-    "recons_weight": 0.1,
-}
+FLAGS = dict(
+    **dict(nepoch=2, ngh=48, ndh=48, batch_size=16, critic_iter=1, syn_num=60, recons_weight=0.1, device="cpu"),
+    **dict(classifier_epochs=12, classifier_lr=5e-3, lr=1e-3, dec_lr=1e-3),
+)
 ATTRIBUTES = [f"{trait}={value}" for trait, values in TRAITS.items() for value in values]
 
 
@@ -71,15 +61,9 @@ def train(dataset: str, dataroot: Path, output: Path, embedding: str, tree: str 
 
 
 def train_dazle(dataset: str, dataroot: Path, output: Path, embedding: str, **flags) -> Path:
-    with tree_modules("zero-shot-images") as load:
-        script = load("train_dazle")
-        config = dazle(
-            dataset=dataset,
-            dataroot=dataroot,
-            output=output,
-            image_embedding=embedding,
-            **{"nepoch": 2, "batch_size": 20, "dim_v": 20, "lr": 1e-3} | flags,
-        )
-        with without_report():
-            assert run(config, script.METHOD) == 0
-        return run_folder(config).path
+    """A run of DAZLE; its folder."""
+    where = dict(dataset=dataset, dataroot=dataroot, output=output, image_embedding=embedding)
+    config = dazle(**where, **{"nepoch": 2, "batch_size": 20, "dim_v": 20, "lr": 1e-3} | flags)
+    with tree_modules("zero-shot-images") as load, without_report():
+        assert run(config, load("train_dazle").METHOD) == 0
+    return run_folder(config).path

@@ -102,13 +102,6 @@ def test_baselines_recognize_unseen_classes(name: str, lowest: float) -> None:
     assert favored.score(x[~seen], labels[~seen]) == 0
 
 
-def test_labels_are_keys_of_a_mapping() -> None:
-    x, vectors = [[0.0, 1], [0, 2], [1, 0]], {"dog": [0, 1], "cat": [1, 0], "ant": [1, 1]}
-    model = BaselineClassifier().fit(x, ["cat", "cat", "dog"], class_vectors=vectors)
-    assert model.classes_.tolist() == ["ant", "cat", "dog"] and model.seen_.tolist() == [False, True, True]
-    assert model.predict(x).tolist() == ["cat", "cat", "dog"]
-
-
 @pytest.mark.parametrize(
     ("labels", "vectors", "message"),
     [

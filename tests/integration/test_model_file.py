@@ -33,7 +33,7 @@ from zslab.utils.names import clean_name
 
 from helpers.damage import flip_bit
 from helpers.exported_models import train
-from helpers.tiny_models import METHODS, tiny_model
+from helpers.tiny_models import tiny_model
 
 
 def contents(path) -> tuple[dict, dict[str, torch.Tensor]]:
@@ -271,10 +271,7 @@ def test_a_method_that_nobody_registered_is_named(tmp_path) -> None:
         Predictor.load(rewritten(tmp_path / "lie.zsl", header={"method": "magic"}))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_a_model_that_could_not_be_opened_is_not_written(tmp_path, method) -> None:
-    model = tiny_model(method)
-    bad = msgspec.structs.replace(model, train_share=-1.0)
+def test_a_model_that_could_not_be_opened_is_not_written(tmp_path) -> None:
     with pytest.raises(InputError, match="train_share"):
-        write_model(tmp_path / "m.zsl", bad)
+        write_model(tmp_path / "m.zsl", msgspec.structs.replace(tiny_model("dazle"), train_share=-1.0))
     assert list(tmp_path.iterdir()) == []
