@@ -71,7 +71,7 @@ def test_launchers_of_both_trees_are_planned_in_one_process() -> None:
     actions = str(PROJECT / "zero-shot-actions" / "action-scripts" / "run_hmdb51_tfvaegan.py")
     cub, hmdb = Grid((images, actions), flags={"nepoch": "2", "select": "val"}).runs()
     assert cub.folder.name.startswith("CUB-") and hmdb.folder.name.startswith("hmdb")
-    assert cub.epochs == hmdb.epochs == 4  # of two stages
+    assert cub.epochs == hmdb.epochs == 2  # of each stage
     splits = Grid((actions,), splits=(2, 4)).runs()
     assert [run.name.rpartition(", ")[2] for run in splits] == ["split 2", "split 4"]
 
