@@ -97,7 +97,6 @@ class ExportConfig:
 def export_command(config: ExportConfig) -> None:
     """Export as the command line asks, and print what was written and what it lacks."""
     model, path = export(config), _output(config)
-    _keep_calibration(model, config.run)
     print(f"Method: {model.method}, {model.origin['chosen']}.")
     print(
         f"{path}: {model.title}, {model.seen.sum()} seen and {(~model.seen).sum()} unseen classes, "
@@ -109,6 +108,7 @@ def export_command(config: ExportConfig) -> None:
     elif about.spec["name"] != DESCRIPTOR and not model.backbone_weights:
         what = f"{modality_of(about.spec).name}s, the model needs the weights of {about.spec['name']} ({about.weights})"
         print(f"To classify {what}: pass --weights here to embed them, or when predicting.")
+    _keep_calibration(model, config.run)
 
 
 def _keep_calibration(model: Model, run: Path) -> None:
