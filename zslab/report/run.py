@@ -31,7 +31,6 @@ from zslab.utils.environment import export_command
 Drawer = Callable[[FinishedRun], Iterable[Plot]]
 RESULTS: tuple[Drawer, ...] = (accuracy_plots, curve_plots, gate_plots, per_class_plots, confusion_plots, projection_plots)
 TRAINING: tuple[Drawer, ...] = (validation_plots, training_plots)
-TAGS = {"paper": "optimistic"}  # what a reader must know before quoting a row
 
 
 def write_report(run_dir: Path, images: Path | None = None) -> Path:
@@ -53,26 +52,26 @@ def write_report(run_dir: Path, images: Path | None = None) -> Path:
     for row in rows:
         if row.baseline:
             baselines[row.baseline].append(row)
-    content = {
-        "result": result,
-        "rows": rows,
-        "strongest": strongest,
-        "baselines": baselines,
-        "tags": TAGS,
-        "calibration": calibration,
-        "reliability": reliability,
-        "plots": plots,
-        "training": training,
-        "attention": attention,
-        "pointing": pointing_tables(run),
-        "time": duration(result.seconds),
-        "epochs_trained": len(run.epochs),
-        "export_command": export_command(run.path) if result.exportable else "",
-    }
-    report = run.path / "report.html"
     write_plots(run.path / "plots", [*plots, *training, *attention, *([reliability] if reliability else [])])
     return write_page(
-        report, "run.html", kind=f"{result.method} · run report", title=result.title, facts=facts(result), **content
+        run.path / "report.html",
+        "run.html",
+        kind=f"{result.method} · run report",
+        title=result.title,
+        facts=facts(result),
+        result=result,
+        rows=rows,
+        strongest=strongest,
+        baselines=baselines,
+        calibration=calibration,
+        reliability=reliability,
+        plots=plots,
+        training=training,
+        attention=attention,
+        pointing=pointing_tables(run),
+        time=duration(result.seconds),
+        epochs_trained=len(run.epochs),
+        export_command=export_command(run.path) if result.exportable else "",
     )
 
 
