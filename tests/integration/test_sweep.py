@@ -297,3 +297,41 @@ def test_a_lost_worker_is_no_attempt_of_the_run(sweep, capsys) -> None:
     assert engine.submitted == 2 and "started 1" in run.output.read_text()
     out = capsys.readouterr().out
     assert "run_fake lost its worker" in out and "1 of 1 run finished" in out
+
+
+@pytest.mark.slow
+def test_a_killed_run_is_started_again_only_as_retries_allow(sweep) -> None:
+    driver = sweep.start("--set", "seconds=2", "--retries", "1")
+    wait_for(lambda: starts(sweep.folder()) == 1)
+    os.kill(int((sweep.folder() / "starts.txt").read_text()), signal.SIGKILL)
+    assert driver.wait(60) == 0 and starts(sweep.folder()) == 2
+
+
+@pytest.mark.slow
+def test_submitits_local_executor_runs_a_sweep(sweep, tmp_path) -> None:
+    pytest.importorskip("submitit", reason="the extra slurm is not installed")
+    words = ("--seeds", "1", "2", "--set", "seconds=1", "--engine", "slurm", "--slurm-cluster", "local", "--workers", "2")
+    assert sweep(*words, "--slurm-folder", str(tmp_path / "slurm")) == 0
+    assert [starts(sweep.folder(seed)) for seed in (1, 2)] == [1, 1]
+
+
+@pytest.mark.slow
+def test_a_ray_cluster_that_loses_a_node_finishes_the_sweep(sweep) -> None:
+    pytest.importorskip("ray", reason="the extra ray is not installed")
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    nodes = [cluster.add_node(num_cpus=1) for _ in range(2)]
+    try:
+        words = ("--set", "seconds=2", "--engine", "ray", "--address", cluster.address, "--workers", "6")
+        driver = sweep.start("--seeds", *map(str, range(6)), *words)
+        wait_for(lambda: sum(starts(sweep.folder(seed)) for seed in range(6)) >= 3, 120)
+        cluster.remove_node(nodes[0])
+        assert driver.wait(180) == 0
+        assert all((sweep.folder(seed) / "result.json").exists() for seed in range(6))
+        # A run whose node was lost goes on alone, and the sweep waits for it, or it is started once more.
+        assert 6 <= sum(starts(sweep.folder(seed)) for seed in range(6)) <= 8
+    finally:
+        ray.shutdown()
+        cluster.shutdown()

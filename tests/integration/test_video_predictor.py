@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
+import weakref
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -222,3 +224,25 @@ def test_only_a_video_needs_the_packages_for_videos(actions, monkeypatch) -> Non
 def test_a_description_that_lies_is_refused(actions, change) -> None:
     with pytest.raises(InputError, match="the content must be that of a VideoSpec"):
         video.VideoSpec.from_json(read_model(actions.model).backbone.spec | change)
+
+
+def test_a_stream_is_predicted_in_the_memory_of_one_video(actions, monkeypatch) -> None:
+    predictor, taken, alive, most = Predictor.load(actions.model), [0], [], [0]
+    read = video.VideoBackbone.read
+
+    def read_and_count(backbone, path, **options):
+        windows, view = read(backbone, path, **options)
+        alive.append(weakref.ref(windows))
+        most[0] = max(most[0], sum(each() is not None for each in alive))
+        return windows, view
+
+    monkeypatch.setattr(video.VideoBackbone, "read", read_and_count)
+
+    def stream():
+        while True:
+            taken[0] += 1
+            yield actions.files[0]
+
+    for number, _ in enumerate(itertools.islice(predictor.predict(stream()), 4), start=1):
+        assert taken[0] == number
+    assert most[0] == 1

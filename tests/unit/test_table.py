@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 import itertools
 import json
 import re
@@ -14,10 +16,11 @@ import pytest
 from msgspec.structs import replace
 
 from zslab import cli
+from zslab.data.formats.table import from_formula_safe
 from zslab.errors import InputError
 from zslab.report.runs import read_curve, write_figures, write_runs_report
 from zslab.report.table_command import END, FORMATS
-from zslab.results.names import RULES
+from zslab.results.names import QUOTABLE, RULES
 from zslab.results.render import cell_text, comparison_text, make_tables
 from zslab.results.runs import Quote, Run, read_runs, save_runs
 from zslab.results.statistics import Comparison, Summary, compare, half_interval
@@ -222,8 +225,13 @@ def test_pages_without_whole_tables_are_refused_and_left_as_they_are(tmp_path, c
     assert message in capsys.readouterr().err
 
 
-def test_unknown_names_are_refused(runs, capsys) -> None:
-    for flags in (["--compare", METHOD, "nothing"], ["--variants", "nothing"]):
+def test_variants_are_renamed_and_unknown_names_refused(runs, tmp_path, capsys) -> None:
+    assert (
+        main([str(runs), "--rename", ABLATED, "ours", "--save", str(tmp_path / "runs.json"), "--compare", "ours", METHOD]) == 0
+    )
+    assert "**ours minus TF-VAEGAN**" in capsys.readouterr().out
+    assert {"ours", METHOD} <= {variant.name for variant in build_variants(read_runs([tmp_path / "runs.json"]))}
+    for flags in (["--compare", METHOD, "nothing"], ["--rename", "nothing", "ours"], ["--variants", "nothing"]):
         assert main([str(runs), *flags]) == 1
         assert re.search(rf"{flags[0]}: .*TF-VAEGAN, .*got nothing", capsys.readouterr().err)
     assert main([str(runs), "--datasets", "FLO"]) == 0
@@ -233,6 +241,14 @@ def test_unknown_names_are_refused(runs, capsys) -> None:
     assert re.search("--datasets: .*CUB, FLO.*got flowers", capsys.readouterr().err)
     for flags in ([], [str(runs), "--refresh", "page.md"]):
         assert main(flags) == 1
+
+
+def test_names_are_no_formulas_in_csv(tmp_path) -> None:
+    write_run(tmp_path, 1, 0.5, dataset="=1+1", method="@SUM(A1)")
+    rows = list(csv.DictReader(io.StringIO(make_table(read_runs([tmp_path]), style="csv"))))
+    (row,) = (row for row in rows if (row["selection"], row["measure"]) == ("last", "H") and "SUM" in row["variant"])
+    assert (row["data set"], row["variant"]) == ("'=1+1", "'@SUM(A1)")
+    assert from_formula_safe(row["data set"]) == "=1+1" and float(row["mean"]) == 0.5
 
 
 def test_curves_are_means_over_the_runs_of_a_variant(runs, tmp_path) -> None:
@@ -364,7 +380,7 @@ def test_the_table_of_the_readme_quotes_the_committed_results() -> None:
         calibrated = {v.name: v.summary("val + calibration", "H") for v in variants if v.is_baseline}
         strongest = max(calibrated, key=lambda name: calibrated[name].mean)
         baseline = next(v for v in variants if v.name == strongest)
-        rule = "val + calibration" if own.summary("val + calibration", "H") else "last"
+        rule = next(rule for rule in QUOTABLE if own.summary(rule, "H"))
         summaries = [own.summary(rule, m) for m in ("T1", "H")]
         summaries += [baseline.summary("val + calibration", m) for m in ("T1", "H")]
         texts = [cell_text(summary).partition(" (")[0] for summary in summaries]

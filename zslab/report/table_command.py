@@ -30,14 +30,16 @@ import tyro
 from zslab.data.formats.table import read_text
 from zslab.errors import InputError
 from zslab.results.names import MEASURES, RULES, Rule
-from zslab.results.render import Tables, latex, make_tables, markdown
+from zslab.results.render import Tables, comma_separated, latex, make_tables, markdown
 from zslab.results.runs import Record, read_runs, save_runs
-from zslab.results.table import build_variants
+from zslab.results.table import build_variants, rename_variants
 from zslab.utils.files import write_text
 from zslab.utils.names import find_names
 
 BEGIN, END = "<!-- zslab table ", "<!-- end of table -->"
 BLOCK = re.compile(rf"({BEGIN}(.*?) -->\n)(?:(?!{BEGIN}).)*?({END})", re.DOTALL)
+
+NamePairs = Annotated[tuple[tuple[str, str], ...], tyro.conf.UseAppendAction]
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class TableFlags:
 
     paths: tyro.conf.Positional[tuple[Path, ...]] = ()
     """Run folders, folders of them, or collected .json files."""
-    format: Literal["html", "latex", "md"] = "md"
+    format: Literal["csv", "html", "latex", "md"] = "md"
     """Style of the table."""
     rules: tuple[Rule, ...] = tuple(RULES)
     """By which an epoch was selected: best on test, on validation, on validation and calibrated, the last one."""
@@ -54,7 +56,9 @@ class TableFlags:
     """Data sets shown and saved; all by default."""
     variants: tuple[str, ...] = ()
     """Variants shown; all by default."""
-    compare: Annotated[tuple[tuple[str, str], ...], tyro.conf.UseAppendAction] = ()
+    rename: NamePairs = ()
+    """OLD NEW: call a variant NEW. Can be repeated."""
+    compare: NamePairs = ()
     """FIRST SECOND: paired test of two variants. Can be repeated."""
     measures: tuple[Literal["T1", "u", "s", "H", "AUSUC"], ...] = ("T1", "H")
     """Measures compared."""
@@ -78,7 +82,7 @@ def _html(made: Tables) -> str:
     return render_part("table.html", made=made)
 
 
-FORMATS: dict[str, Callable[[Tables], str]] = {"html": _html, "latex": latex, "md": markdown}
+FORMATS: dict[str, Callable[[Tables], str]] = {"csv": comma_separated, "html": _html, "latex": latex, "md": markdown}
 
 
 def table(flags: TableFlags) -> None:
@@ -140,7 +144,8 @@ def _read(flags: TableFlags, folder: Path) -> list[Record]:
     runs = read_runs(folder / path for path in flags.paths)
     known = list(dict.fromkeys(run.dataset for run in runs))
     found = find_names(flags.datasets, known, "--datasets", "data set", "Copy the name from the table.")
-    return [run for run in runs if not found or run.dataset in {known[index] for index in found}]
+    runs = [run for run in runs if not found or run.dataset in {known[index] for index in found}]
+    return rename_variants(runs, dict(flags.rename))
 
 
 def _text(runs: Sequence[Record], flags: TableFlags) -> str:

@@ -1,11 +1,14 @@
-"""Tables as Markdown or LaTeX (booktabs), from the same lines."""
+"""Tables as Markdown, LaTeX (booktabs) or CSV, all from the same lines."""
 
 from __future__ import annotations
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from zslab.data.formats.table import formula_safe
 from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
 from zslab.results.runs import Record
 from zslab.results.statistics import FEWEST_PAIRS, Comparison, Summary
@@ -42,9 +45,10 @@ class Table:
 
 @dataclass(frozen=True)
 class Tables:
-    """The tables of runs, and what must be said below them."""
+    """The tables of runs, the lines that they show, and what must be said below them."""
 
     tables: list[Table]
+    lines: list[Line]
     notes: list[str]
 
 
@@ -69,7 +73,7 @@ def make_tables(
     tables = [] if pairs_only else _result_tables(lines, pivot)
     compared = [_pairs_table(title, found, measures) for title, found in pairs.items()]
     tables += [replace(table, caption="") for table in compared[:-1]] + compared[-1:]  # one caption for all
-    return Tables(tables, [*changed_data(shown), *missing_runs(shown)])
+    return Tables(tables, lines, [*changed_data(shown), *missing_runs(shown)])
 
 
 def cell_text(cell: Summary | None) -> str:
@@ -171,3 +175,17 @@ def latex(made: Tables) -> str:
         )
     parts += [f"% {' '.join(text.split())}" for text in made.notes]
     return "\n\n".join(parts) + "\n"
+
+
+def comma_separated(made: Tables) -> str:
+    """Return one line for each measure, values as fractions in full precision; comparisons and notes are left out."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["data set", "features", "descriptions", "variant", "selection", "measure", "mean", "sd", "n"])
+    for line in made.lines:
+        for measure, cell in line.cells.items():
+            if cell:
+                sd = "" if cell.sd is None else cell.sd
+                names = map(formula_safe, (*line.variant.data, line.variant.name))
+                writer.writerow([*names, line.rule, MEASURES[measure].symbol, cell.mean, sd, cell.n])
+    return stream.getvalue()

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from zslab.errors import InputError, examples
 from zslab.results.names import MEASURES, RULES, MeasureKey, Rule
 from zslab.results.result import Row, by_rule
@@ -234,6 +236,15 @@ def variant_names(variants: Sequence[Variant], names: Iterable[str], where: str)
     known = list(dict.fromkeys(variant.name for variant in variants))
     found = find_names(list(dict.fromkeys(names)), known, where, "variant", "Copy the name from the table.")
     return [known[index] for index in found]
+
+
+def rename_variants(records: Sequence[Record], names: Mapping[str, str]) -> list[Record]:
+    """Return the runs with other names for some of their variants."""
+    variants = build_variants(records)
+    renamed = dict(zip(variant_names(variants, names, "--rename"), names.values()))
+    members = [(record, v.name) for v in variants if v.name in renamed for record in (*v.runs, *v.quotes)]
+    new_names = {id(record): renamed[name] for record, name in members}
+    return [replace(record, variant=new_names.get(id(record), record.variant)) for record in records]
 
 
 def describe_repeat(repeat: Repeat) -> str:
