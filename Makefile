@@ -36,9 +36,9 @@ check: install
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Workers share out the test files; each computes with one thread.
+# Workers share out the test files, in alphabetical order: short ones come last. Each computes with one thread.
 WORKERS ?= auto
-PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile
+PYTEST  := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test: check
 	$(PYTEST) --durations 25

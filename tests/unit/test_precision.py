@@ -161,12 +161,12 @@ def test_dazle_in_bfloat16_is_near_float32_and_is_measured_in_float32(tmp_path) 
     path = dazle_trainer.write_regions(tmp_path)
     plain, rounded = (dazle_trainer.build(path, precision=precision) for precision in ("fp32", "bf16"))
     regions, targets = next(plain._batches(torch.Generator().manual_seed(0)))
-    for model in (plain.model, rounded.model):
+    for model in (plain.networks, rounded.networks):
         model(regions, plain.attributes).scores.square().sum().backward()
-    exact, found = plain.model(regions, plain.attributes).scores, rounded.model(regions, plain.attributes).scores
+    exact, found = plain.networks(regions, plain.attributes).scores, rounded.networks(regions, plain.attributes).scores
     assert found.dtype == torch.float32 and not found.equal(exact)
     assert (found - exact).norm() < 1e-2 * exact.norm()
-    for (name, p), q in zip(plain.model.named_parameters(), rounded.model.parameters(), strict=True):
+    for (name, p), q in zip(plain.networks.named_parameters(), rounded.networks.parameters(), strict=True):
         assert q.dtype == q.grad.dtype == torch.float32
         assert (q.grad - p.grad).norm() <= 2e-2 * p.grad.norm(), name
     rows = plain.data.rows["test_seen"]
