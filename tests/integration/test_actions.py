@@ -429,7 +429,7 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
         write_features(tmp_path / name, feature_dim=8192)
         make_splits(tmp_path, name, class_vectors=tmp_path / name / "vectors.npy", splits="1-2")
     np.save(tmp_path / "ucf101_i3d" / "ucf101_manual_att.npy", np.random.default_rng(1).random((8, 7)))
-    flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs"]
+    flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs", "--no_baselines"]
     assert launch("hmdb51", *flags, "--split", 2) == 0
     (run,) = (tmp_path / "runs").glob("hmdb_i3d-*")
     result = json.loads((run / "result.json").read_text())
@@ -438,7 +438,6 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
     assert "Out-of-distribution gate" in (run / "report.html").read_text()
 
     capsys.readouterr()
-    flags += ["--no_baselines"]
     assert launch("ucf101", *flags, "--splits", "1-2", "--workers", 2) == 0
     first = capsys.readouterr().out
     assert "2 of 2: split" in first and "; splits 1 and 2; " in first
@@ -472,7 +471,7 @@ def test_both_launchers_on_features_of_the_published_size(tmp_path, monkeypatch,
 def test_a_failed_run_stops_the_sweep_and_is_named(tmp_path, monkeypatch, capsys) -> None:
     write_features(tmp_path / "hmdb_i3d")
     make_splits(tmp_path, class_vectors=tmp_path / "hmdb_i3d" / "vectors.npy", splits="1")
-    flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs"]
+    flags = [*as_arguments(TINY_FLAGS), "--dataroot", tmp_path, "--output", tmp_path / "runs", "--no_baselines"]
     assert launch("hmdb51", *flags, "--splits", "16-17", "--workers", 2) == 1
     captured = capsys.readouterr()
     assert re.search(r"failed +split 1[67]|split 1[67] failed", captured.out + captured.err)

@@ -58,6 +58,6 @@ def test_the_commands_of_the_guide_run(tmp_path: Path, monkeypatch: pytest.Monke
     records = read_runs([tmp_path / "runs"])
     assert {record.variant for record in records} == {"ALE", "f-CLSWGAN", "TF-VAEGAN", "my scores"}
     assert len([record for record in records if record.variant == "ALE" and record.config["lr"] == 0.01]) == 2
-    assert len([record for record in records if record.config.get("margin") == 0.1]) == 2
+    assert len([record for record in records if record.config.get("margin") == 0.1]) == 1
     found = doctest.testfile(str(GUIDE), module_relative=False, optionflags=doctest.ELLIPSIS)
     assert found.failed == 0 and found.attempted >= 8
