@@ -43,7 +43,7 @@ WITHOUT_EFFECT = frozenset(
     if not field.metadata.get("affects_result", True)
 )
 # A validation run beforehand adds selection rules and changes no other number; the rest says how a run is computed.
-IRRELEVANT = (*WITHOUT_EFFECT, "select", "device", "cuda_graphs", "deterministic", "memory")
+IRRELEVANT = (*WITHOUT_EFFECT, "select", "baselines", "device", "cuda_graphs", "deterministic", "memory")
 
 
 class _OnData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
