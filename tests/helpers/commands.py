@@ -13,7 +13,7 @@ from zslab.errors import ExitStatus
 from zslab.experiment import log_to_stdout, report
 from zslab.experiment import train as train_run
 from zslab.method import Method
-from zslab.plan import STOPPED
+from zslab.plan import STOPPED, tree_modules
 
 
 def train(config: RunConfig, method: Method) -> int:
@@ -36,7 +36,7 @@ def typed(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
         else:
             assert Path(program).name.startswith("python"), command
             patch.setattr(sys, "argv", arguments)
-            patch.setattr(sys, "path", [str(Path(arguments[0]).parent), *sys.path])
-            with pytest.raises(SystemExit) as ended:
+            script = Path(arguments[0]).resolve()
+            with tree_modules(script.parents[1], script.parent), pytest.raises(SystemExit) as ended:
                 runpy.run_path(arguments[0], run_name="__main__")
             assert ended.value.code == 0, command
