@@ -314,10 +314,14 @@ def board() -> Path:
     figure = Figure(figsize=(12.2, 8.4), layout="constrained")
     marks = {}
     for axes, ((dataset, description), heading) in zip(figure.subplots(2, 3).flat, PANELS.items(), strict=True):
+        shown = set[str]()  # baselines are measured on pooled vectors and, beside DAZLE, on those of region files: the first
         for variant in every:
             name = variant.name.removesuffix(", gate")
             if (variant.data[0], variant.data[2]) != (dataset, description) or name not in METHODS or "lite" in variant.data[1]:
                 continue
+            if name in shown:
+                continue
+            shown.add(name)
             rule = next(rule for rule in QUOTABLE if variant.summary(rule, "H"))
             t1, h = (variant.summary(rule, measure) for measure in ("T1", "H"))
             half = [100 * interval(summary.sd or 0, summary.n) for summary in (t1, h)]
