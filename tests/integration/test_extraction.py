@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,12 +23,13 @@ from zslab.data.formats.matfile import read_mat
 from zslab.data.region_dataset import read_region_maps
 from zslab.data.xlsa17 import read_xlsa17
 from zslab.errors import InputError
-from zslab.features import backbones
 from zslab.features.backbones import BackboneSpec, load_backbone
 from zslab.features.extract_command import ExtractConfig, extract_features
 from zslab.features.extraction import extract as extraction_of
 from zslab.features.images import open_image
 from zslab.features.sources import Images, read_image_list
+
+from helpers.project import PROJECT
 
 # In the order of the columns of att, which is not that of the folders.
 CLASSES = ["003.Blue_Jay", "001.Red_Owl", "004.Grey_Gull", "002.Green_Kiwi"]
@@ -148,23 +151,28 @@ def test_an_untrained_network_by_command(birds, capsys) -> None:
     assert described == {"spec": spec.to_json(), "weights": "random weights, seed 0", "digest": backbone.digest}
 
 
+KILLED = """
+import os, signal, sys
+from zslab import cli
+from zslab.features import backbones
+
+whole, calls = backbones._Descriptor.features, []
+
+def features(self, batch):
+    calls.append(1)
+    if len(calls) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(self, batch)
+
+backbones._Descriptor.features = features
+cli.main(sys.argv[1:])
+"""
+
+
 def test_an_extraction_that_was_killed_goes_on_to_the_same_bits(birds) -> None:
-    whole, calls = backbones._Descriptor.features, []
-
-    def features(self, batch):
-        calls.append(1)
-        if len(calls) == 3:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return whole(self, batch)
-
-    child = os.fork()
-    if child == 0:
-        try:
-            backbones._Descriptor.features = features
-            extract(birds)
-        finally:
-            os._exit(1)
-    assert os.WTERMSIG(os.waitpid(child, 0)[1]) == signal.SIGKILL
+    program = [sys.executable, "-c", KILLED, *command(birds, "--backbone", "descriptor")]
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "OMP_NUM_THREADS": "1"}
+    assert subprocess.run(program, env=environment, stdout=subprocess.DEVNULL).returncode == -signal.SIGKILL
     partial = birds.dataset / "descriptor-partial"
     assert len(list(partial.glob("[0-9]*.npy"))) == 2 and not (birds.dataset / "descriptor.mat").exists()
     with pytest.raises(InputError, match="descriptor-partial: .*--resume"):
