@@ -19,7 +19,6 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path as Route
 from PIL import Image
-from scipy.stats import t
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))  # a clone that was never installed draws too
@@ -317,14 +316,13 @@ def board() -> Path:
         shown = set[str]()  # baselines are measured on pooled vectors and, beside DAZLE, on those of region files: the first
         for variant in every:
             name = variant.name.removesuffix(", gate")
-            if (variant.data[0], variant.data[2]) != (dataset, description) or name not in METHODS or "lite" in variant.data[1]:
-                continue
-            if name in shown:
+            here = (variant.data[0], variant.data[2]) == (dataset, description) and "lite" not in variant.data[1]
+            if not here or name not in METHODS or name in shown:
                 continue
             shown.add(name)
             rule = next(rule for rule in QUOTABLE if variant.summary(rule, "H"))
             t1, h = (variant.summary(rule, measure) for measure in ("T1", "H"))
-            half = [100 * interval(summary.sd or 0, summary.n) for summary in (t1, h)]
+            half = [100 * summary.half_interval for summary in (t1, h)]
             color, calibrated = METHODS[name], rule == "val + calibration"
             drawn = axes.errorbar(
                 *(100 * summary.mean for summary in (t1, h)),
@@ -345,11 +343,6 @@ def board() -> Path:
     path = HERE / "board.png"
     path.write_bytes(style.to_png(figure, DPI))
     return path
-
-
-def interval(sd: float, n: int) -> float:
-    """Half the width of Student's 95 % interval of a mean."""
-    return float(t.ppf(0.975, n - 1) * sd / n**0.5) if n > 1 else 0.0
 
 
 def toy_birds() -> Path:

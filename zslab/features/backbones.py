@@ -128,7 +128,7 @@ class Backbone(ABC):
 
     def prepare(self, image: Image.Image) -> Tensor:
         """Return an RGB image as uint8 (3, h, w), resized and cropped."""
-        raise NotImplementedError
+        raise NotImplementedError("a backbone of images defines prepare, one of videos read")
 
     @abstractmethod
     def features(self, batch: Tensor) -> tuple[Tensor, Tensor]:

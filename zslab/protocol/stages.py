@@ -105,9 +105,8 @@ def run_protocol(
         measured = stage("test")
         test_records = _train_stage(measured, build_trainer, folder, config, selection)
         try:
-            if (
-                run_baselines
-            ):  # where no unseen class has test samples, the validation stage measures them as it does the method
+            if run_baselines:
+                # Where no unseen class has test samples, the validation stage measures baselines as it does the method.
                 validation = stage("validation")
                 baselines = list(run_baselines(validation, measured if len(measured.test_unseen) else validation))
             if len(measured.test_unseen):

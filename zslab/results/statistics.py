@@ -24,6 +24,11 @@ class Summary(msgspec.Struct, frozen=True, omit_defaults=True):
     sd: float | None = None
     n: int = 1
 
+    @property
+    def half_interval(self) -> float:
+        """Half the width of Student's t interval of 95 % for the mean; 0 for a single value."""
+        return 0.0 if self.sd is None else float(stats.t.ppf((1 + CONFIDENCE) / 2, self.n - 1) * self.sd / self.n**0.5)
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -41,7 +46,7 @@ class Comparison:
 
 def half_interval(values: np.ndarray) -> float:
     """Return half the width of Student's t interval of 95 % for the mean of two or more values (n,)."""
-    return float(stats.t.ppf((1 + CONFIDENCE) / 2, len(values) - 1) * stats.sem(values))
+    return Summary(float(np.mean(values)), float(np.std(values, ddof=1)), len(values)).half_interval
 
 
 def summarize(values: list[float]) -> Summary | None:
