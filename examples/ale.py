@@ -26,10 +26,8 @@ class AleConfig(RunConfig):
 
     variant = "ALE"
 
-    margin: float
-    """by how much the right class should lead"""
-    weight_decay: float
-    """weight decay of Adam"""
+    margin: float  #: by how much the right class should lead
+    weight_decay: float  #: weight decay of Adam
 
 
 def ranking_loss(scores: Tensor, targets: Tensor, margin: float) -> Tensor:

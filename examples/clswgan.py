@@ -34,24 +34,15 @@ class ClswganConfig(RunConfig):
 
     variant = "f-CLSWGAN"
 
-    ngh: int = flag(low=1)
-    """hidden units of the generator"""
-    ndh: int = flag(low=1)
-    """hidden units of the critic"""
-    critic_iter: int = flag(low=1)
-    """critic steps an iteration"""
-    beta1: float
-    """Adam's beta1"""
-    lambda1: float
-    """weight of the gradient penalty"""
-    cls_weight: float
-    """weight of the classification loss in the generator's loss"""
-    syn_num: int = flag(low=1)
-    """features synthesized for each unseen class; also the heads' batch size"""
-    classifier_lr: float
-    """learning rate of the softmax heads"""
-    classifier_epochs: int = flag(low=1)
-    """epochs of the softmax heads"""
+    ngh: int = flag(low=1)  #: hidden units of the generator
+    ndh: int = flag(low=1)  #: hidden units of the critic
+    critic_iter: int = flag(low=1)  #: critic steps an iteration
+    beta1: float  #: Adam's beta1
+    lambda1: float  #: weight of the gradient penalty
+    cls_weight: float  #: weight of the classification loss in the generator's loss
+    syn_num: int = flag(low=1)  #: features synthesized for each unseen class; also the heads' batch size
+    classifier_lr: float  #: learning rate of the softmax heads
+    classifier_epochs: int = flag(low=1)  #: epochs of the softmax heads
 
 
 class Networks(nn.Module):

@@ -1,7 +1,7 @@
 """The flags of all experiments: name, type and meaning of each, declared once.
 
 Numbers stand elsewhere: a tree's `config.py` gives each flag a value, to be edited, a launcher those of a data set, and the
-command line comes last. Flags keep the names of the authors' release; their help is the text under the field. Methods read the
+command line comes last. Flags keep the names of the authors' release; their help is the comment `#:` at the field. Methods read the
 config itself. A field made by `flag` says what else is known of it: the smallest value that makes sense, and whether the flag
 can change a number (where data and output lie cannot; with other `threads`, as on another machine, sums may be rounded
 otherwise).
@@ -51,57 +51,39 @@ def flag(low: float | None = None, affects_result: bool = True) -> Any:
 class RunConfig:
     """The flags that every method has."""
 
-    dataset: str
-    """folder of the data set under --dataroot"""
+    dataset: str  #: folder of the data set under --dataroot
+    #: where the data sets lie; relative to the working directory, else to the project's root
     dataroot: Path = flag(affects_result=False)
-    """where the data sets lie; relative to the working directory, else to the project's root"""
-    image_embedding: str
-    """file of features (without .mat) or of region maps (without .hdf5)"""
+    image_embedding: str  #: file of features (without .mat) or of region maps (without .hdf5)
+    #: class vectors: a split file without _splits.mat, such as att or sent; for region maps att or original_att
     class_embedding: str
-    """class vectors: a split file without _splits.mat, such as att or sent; for region maps att or original_att"""
-    partition: int | None
-    """draw a random partition of the classes with this number instead of the file's split"""
-    nepoch: int = flag(low=1)
-    """epochs"""
-    batch_size: int = flag(low=1)
-    """samples a step; class-balanced batches may have fewer"""
-    fit_batch_size: bool
-    """lower --batch_size to the number of training samples where there are fewer, in either stage"""
-    lr: float = flag(low=0)
-    """learning rate: Adam's for encoder, generator and critics (TF-VAEGAN), RMSprop's (DAZLE)"""
-    manualSeed: int
-    """seed of all random numbers"""
+    partition: int | None  #: draw a random partition of the classes with this number instead of the file's split
+    nepoch: int = flag(low=1)  #: epochs
+    batch_size: int = flag(low=1)  #: samples a step; class-balanced batches may have fewer
+    fit_batch_size: bool  #: lower --batch_size to the number of training samples where there are fewer, in either stage
+    lr: float = flag(low=0)  #: learning rate: Adam's for encoder, generator and critics (TF-VAEGAN), RMSprop's (DAZLE)
+    manualSeed: int  #: seed of all random numbers
+    #: val: train on the validation split first and choose the reported epoch there; only_val: stop after that
     select: Literal["none", "val", "only_val"]
-    """val: train on the validation split first and choose the reported epoch there; only_val: stop after that"""
-    eval_every: int = flag(low=1)
-    """epochs between evaluations; the last epoch is always evaluated"""
-    baselines: bool
-    """measure the baselines, too; their rows stand below the method's"""
-    report: bool = flag(affects_result=False)
-    """draw report.html with its plots"""
-    device: str
-    """auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected"""
+    eval_every: int = flag(low=1)  #: epochs between evaluations; the last epoch is always evaluated
+    baselines: bool  #: measure the baselines, too; their rows stand below the method's
+    report: bool = flag(affects_result=False)  #: draw report.html with its plots
+    device: str  #: auto, cpu, cuda or cuda:N; CUDA_VISIBLE_DEVICES is respected
+    #: of matrix products in training: float32, TF32 (CUDA only) or bfloat16; weights and optimizer stay float32
     precision: Literal["fp32", "tf32", "bf16"]
-    """of matrix products in training: float32, TF32 (CUDA only) or bfloat16; weights and optimizer stay float32"""
-    threads: int = flag(affects_result=False)
-    """CPU threads; 0 leaves the choice to PyTorch, one a core"""
+    threads: int = flag(affects_result=False)  #: CPU threads; 0 leaves the choice to PyTorch, one a core
+    #: GiB that the process should stay below: larger feature matrices are read and synthesized batch by batch; 0: 4 GiB each
     memory: float
-    """GiB that the process should stay below: larger feature matrices are read and synthesized batch by batch; 0: 4 GiB each"""
-    deterministic: bool
-    """refuse CUDA operations whose result is not repeatable; results on a CPU always are"""
-    output: Path = flag(affects_result=False)
-    """folder for run folders"""
-    resume: bool = flag(affects_result=False)
-    """continue an unfinished run of the same config"""
-    overwrite: bool = flag(affects_result=False)
-    """delete what an earlier run of the same config left"""
-    checkpoint_every: int = flag(low=1, affects_result=False)
-    """epochs between checkpoints; a kill loses at most these"""
+    deterministic: bool  #: refuse CUDA operations whose result is not repeatable; results on a CPU always are
+    output: Path = flag(affects_result=False)  #: folder for run folders
+    resume: bool = flag(affects_result=False)  #: continue an unfinished run of the same config
+    overwrite: bool = flag(affects_result=False)  #: delete what an earlier run of the same config left
+    checkpoint_every: int = flag(low=1, affects_result=False)  #: epochs between checkpoints; a kill loses at most these
 
     def __post_init__(self) -> None:
         """Make whole numbers of float flags floats, so that 10 and 10.0 are one config."""
         for field in fields(self):
-            if field.type == "float":
+            if field.type in (float, "float"):  # text under `from __future__ import annotations`
                 object.__setattr__(self, field.name, float(getattr(self, field.name)))
 
     @property
@@ -138,68 +120,39 @@ class RunConfig:
 class TfvaeganConfig(RunConfig):
     """The flags of TF-VAEGAN on images and actions."""
 
-    preprocessing: bool
-    """scale every feature dimension to [0, 1] by its training minimum and maximum; the generator needs it"""
-    standardization: bool
-    """of the release; without effect, since the generator ends in a sigmoid"""
-    resSize: int | None
-    """of the release; the feature dimension is read from the data"""
-    attSize: int | None
-    """of the release; the attribute dimension is read from the data"""
-    nclass_all: int | None
-    """of the release; the number of classes is read from the data"""
-    nz: int | None
-    """latent dimension; the attribute dimension where not given"""
-    ngh: int = flag(low=1)
-    """hidden units of encoder, generator, feedback module and semantic decoder"""
-    ndh: int = flag(low=1)
-    """hidden units of the critics"""
-    critic_iter: int = flag(low=1)
-    """critic steps an iteration"""
-    feedback_loop: int = flag(low=1)
-    """passes over the data an epoch; feedback is active in the second, so 1 trains without it"""
-    encoded_noise: bool
-    """latents of the adversarial branch from the encoder instead of pure noise"""
-    feed_lr: float
-    """learning rate of the feedback module"""
-    dec_lr: float
-    """learning rate of the semantic decoder"""
-    beta1: float
-    """Adam's beta1, except for the encoder (0.9)"""
-    gammaD: float
-    """weight of the critic's loss"""
-    gammaG: float
-    """weight of the adversarial term in the generator's loss"""
-    lambda1: float
-    """initial weight of the gradient penalty; adapts during training"""
-    recons_weight: float
-    """weight of the semantic cycle loss; 0 leaves out the decoder altogether"""
+    preprocessing: bool  #: scale every feature dimension to [0, 1] by its training minimum and maximum; the generator needs it
+    standardization: bool  #: of the release; without effect, since the generator ends in a sigmoid
+    resSize: int | None  #: of the release; the feature dimension is read from the data
+    attSize: int | None  #: of the release; the attribute dimension is read from the data
+    nclass_all: int | None  #: of the release; the number of classes is read from the data
+    nz: int | None  #: latent dimension; the attribute dimension where not given
+    ngh: int = flag(low=1)  #: hidden units of encoder, generator, feedback module and semantic decoder
+    ndh: int = flag(low=1)  #: hidden units of the critics
+    critic_iter: int = flag(low=1)  #: critic steps an iteration
+    feedback_loop: int = flag(low=1)  #: passes over the data an epoch; feedback is active in the second, so 1 trains without it
+    encoded_noise: bool  #: latents of the adversarial branch from the encoder instead of pure noise
+    feed_lr: float  #: learning rate of the feedback module
+    dec_lr: float  #: learning rate of the semantic decoder
+    beta1: float  #: Adam's beta1, except for the encoder (0.9)
+    gammaD: float  #: weight of the critic's loss
+    gammaG: float  #: weight of the adversarial term in the generator's loss
+    lambda1: float  #: initial weight of the gradient penalty; adapts during training
+    recons_weight: float  #: weight of the semantic cycle loss; 0 leaves out the decoder altogether
+    #: sigmoid decoder, its loss binary cross-entropy against attributes scaled to [0, 1], instead of the weighted L1
     bce_att: bool
-    """sigmoid decoder, its loss binary cross-entropy against attributes scaled to [0, 1], instead of the weighted L1"""
-    a1: float
-    """weight of the feedback in training"""
-    a2: float
-    """weight of the feedback in synthesis"""
-    freeze_dec: bool
-    """leave the decoder alone in the generator step"""
-    stale_feedback: bool
-    """without encoded noise: feedback from the VAE branch's features, as the release has it"""
-    extra_loss: str | None
-    """a loss term of your own for generated features, file.py:NAME; see docs/methods/tfvaegan.md"""
-    extra_weight: float
-    """weight of --extra_loss in the generator's loss"""
-    syn_num: int = flag(low=1)
-    """features synthesized for each unseen class; also the heads' batch size"""
-    transform: bool
-    """classify [x, Dec(x), h(x)] instead of x"""
-    gzsl: bool
-    """also classify over seen and unseen classes together"""
-    classifier_lr: float
-    """learning rate of the softmax heads"""
-    classifier_epochs: int = flag(low=1)
-    """epochs of the softmax heads"""
+    a1: float  #: weight of the feedback in training
+    a2: float  #: weight of the feedback in synthesis
+    freeze_dec: bool  #: leave the decoder alone in the generator step
+    stale_feedback: bool  #: without encoded noise: feedback from the VAE branch's features, as the release has it
+    extra_loss: str | None  #: a loss term of your own for generated features, file.py:NAME; see docs/methods/tfvaegan.md
+    extra_weight: float  #: weight of --extra_loss in the generator's loss
+    syn_num: int = flag(low=1)  #: features synthesized for each unseen class; also the heads' batch size
+    transform: bool  #: classify [x, Dec(x), h(x)] instead of x
+    gzsl: bool  #: also classify over seen and unseen classes together
+    classifier_lr: float  #: learning rate of the softmax heads
+    classifier_epochs: int = flag(low=1)  #: epochs of the softmax heads
+    #: on CUDA, record iterations and head steps once and replay them; a step that cannot be recorded runs without
     cuda_graphs: bool
-    """on CUDA, record iterations and head steps once and replay them; a step that cannot be recorded runs without"""
 
     @property
     def synthesis_feedback(self) -> float | None:
@@ -245,14 +198,12 @@ class TfvaeganConfig(RunConfig):
 class ImageConfig(TfvaeganConfig):
     """The flags of TF-VAEGAN on images: also the transductive variant, which knows unlabeled features of unseen classes."""
 
+    #: whether unlabeled features of unseen classes are used; train_tfvaegan_transductive.py and --transductive set it
     transductive: bool
-    """whether unlabeled features of unseen classes are used; train_tfvaegan_transductive.py and --transductive set it"""
-    gammaD2: float
-    """weight of the second critic's loss"""
-    gammaG_D2: float
-    """weight of its adversarial term in the generator's loss"""
+    gammaD2: float  #: weight of the second critic's loss
+    gammaG_D2: float  #: weight of its adversarial term in the generator's loss
+    #: classes to generate for D2: uniform, or labels, the TRUE ones of the unlabeled batch, as the release leaks them
     unseen_prior: Literal["uniform", "labels"]
-    """classes to generate for D2: uniform, or labels, the TRUE ones of the unlabeled batch, as the release leaks them"""
 
     @property
     def words(self) -> list[str]:
@@ -275,22 +226,15 @@ class ImageConfig(TfvaeganConfig):
 class ActionConfig(TfvaeganConfig):
     """The flags of TF-VAEGAN on actions: also class splits by number, and the gate between seen and unseen clips."""
 
-    split: int | None
-    """number k of the class split, read from split_<k>/; without it the split file lies beside the features"""
-    manual_att: bool
-    """class vectors from <name>_manual_att.npy instead of the split file's att"""
-    gzsl_od: bool
-    """classify over all classes behind a gate that tells seen from unseen clips, instead of by one head"""
+    split: int | None  #: number k of the class split, read from split_<k>/; without it the split file lies beside the features
+    manual_att: bool  #: class vectors from <name>_manual_att.npy instead of the split file's att
+    gzsl_od: bool  #: classify over all classes behind a gate that tells seen from unseen clips, instead of by one head
+    #: entropy below which a clip is seen: mean of the training clips, release: about half of it, val: by validation
     ood_threshold: Literal["release", "mean", "val"]
-    """entropy below which a clip is seen: mean of the training clips, release: about half of it, val: by validation"""
-    ood_epochs: int = flag(low=1)
-    """epochs of the gate's detector"""
-    ood_lr: float
-    """learning rate of the detector"""
-    ood_batch_size: int = flag(low=1)
-    """real clips a batch of the detector, and as many synthesized ones"""
-    ood_hidden: int = flag(low=1)
-    """units of the detector's hidden layers"""
+    ood_epochs: int = flag(low=1)  #: epochs of the gate's detector
+    ood_lr: float  #: learning rate of the detector
+    ood_batch_size: int = flag(low=1)  #: real clips a batch of the detector, and as many synthesized ones
+    ood_hidden: int = flag(low=1)  #: units of the detector's hidden layers
 
     @property
     def words(self) -> list[str]:
@@ -318,66 +262,47 @@ class ActionConfig(TfvaeganConfig):
 class DazleOptions:
     """The flags that DAZLE's model takes; see `zslab.dazle.model`."""
 
-    trainable_w2v: bool
-    """learn the attributes' vectors"""
-    normalize_V: bool
-    """scale attributes' vectors to unit length whenever they are used, not only at the start"""
-    normalize_F: bool
-    """scale region features to unit length; not with --is_conv"""
+    trainable_w2v: bool  #: learn the attributes' vectors
+    normalize_V: bool  #: scale attributes' vectors to unit length whenever they are used, not only at the start
+    normalize_F: bool  #: scale region features to unit length; not with --is_conv
+    #: give all regions the same weight in attribute scores; the weights of attributes still depend on attention
     uniform_att_1: bool
-    """give all regions the same weight in attribute scores; the weights of attributes still depend on attention"""
-    uniform_att_2: bool
-    """give all attributes the same weight"""
-    is_sigmoid: bool
-    """pass the attribute scores of regions through a sigmoid"""
-    non_linear_act: bool
-    """pass the attribute scores of images through a ReLU"""
-    non_linear_emb: bool
-    """compute class scores by a perceptron over attributes instead of a sum"""
+    uniform_att_2: bool  #: give all attributes the same weight
+    is_sigmoid: bool  #: pass the attribute scores of regions through a sigmoid
+    non_linear_act: bool  #: pass the attribute scores of images through a ReLU
+    non_linear_emb: bool  #: compute class scores by a perceptron over attributes instead of a sum
+    #: first apply a 2 x 2 convolution to the region maps, to half as many channels, with batch normalization and ReLU
     is_conv: bool
-    """first apply a 2 x 2 convolution to the region maps, to half as many channels, with batch normalization and ReLU"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class DazleConfig(DazleOptions, RunConfig):
     """The flags of DAZLE."""
 
+    #: take splits, class attributes and class names from this <...>_splits.mat instead of the region maps' file
     split_file: Path | None
-    """take splits, class attributes and class names from this <...>_splits.mat instead of the region maps' file"""
-    standard_split: bool
-    """the split has no test samples of seen classes: measure zero-shot accuracy alone"""
+    standard_split: bool  #: the split has no test samples of seen classes: measure zero-shot accuracy alone
+    #: change of class attributes before they are normalized: set negative ones to 0, or replace a by (a + 1) / 2
     att_change: Literal["none", "negative_to_zero", "to_unit_interval"]
-    """change of class attributes before they are normalized: set negative ones to 0, or replace a by (a + 1) / 2"""
-    drop_absent_classes: bool
-    """leave out classes without samples, which are an error otherwise"""
-    w2v: bool
-    """start from the attributes' word vectors where the data has them; else, and without them, from N(0, 1)"""
-    w2v_file: Path | None
-    """word vectors from this .npy file, one row an attribute, instead of those beside the region maps"""
+    drop_absent_classes: bool  #: leave out classes without samples, which are an error otherwise
+    w2v: bool  #: start from the attributes' word vectors where the data has them; else, and without them, from N(0, 1)
+    w2v_file: Path | None  #: word vectors from this .npy file, one row an attribute, instead of those beside the region maps
+    #: accept attributes whose word vector is a row of zeros, as some of the release's are; they are learned from there
     allow_missing_w2v: bool
-    """accept attributes whose word vector is a row of zeros, as some of the release's are; they are learned from there"""
+    #: none: read region maps as they are needed; memory: hold those of the run on the device, in half precision
     cache: Literal["none", "memory"]
-    """none: read region maps as they are needed; memory: hold those of the run on the device, in half precision"""
-    dim_v: int = flag(low=1)
-    """dimension of the attributes' vectors where there are no word vectors"""
+    dim_v: int = flag(low=1)  #: dimension of the attributes' vectors where there are no word vectors
+    #: loss of the labeled class: cross-entropy (CE), or a hinge loss against every other class (rank)
     loss_type: Literal["CE", "rank"]
-    """loss of the labeled class: cross-entropy (CE), or a hinge loss against every other class (rank)"""
-    is_conservative: bool
-    """include unseen classes in the loss of --loss_type"""
+    is_conservative: bool  #: include unseen classes in the loss of --loss_type
+    #: add a margin to unseen and subtract it from seen scores: in self-calibration, rank loss, generalized predictions
     is_bias: bool
-    """add a margin to unseen and subtract it from seen scores: in self-calibration, rank loss, generalized predictions"""
-    bias: float = flag(low=0)
-    """margin of --is_bias"""
-    lambda_: float = flag(low=0)
-    """weight of the self-calibration loss"""
-    iterations_per_epoch: int = flag(low=0)
-    """steps of an epoch; 0: as many as batches make up the data"""
-    sampling: Literal["random", "class_balanced"]
-    """batches of any samples, or of equally many samples of each class"""
-    weight_decay: float = flag(low=0)
-    """weight decay of RMSprop"""
-    momentum: float = flag(low=0)
-    """momentum of RMSprop"""
+    bias: float = flag(low=0)  #: margin of --is_bias
+    lambda_: float = flag(low=0)  #: weight of the self-calibration loss
+    iterations_per_epoch: int = flag(low=0)  #: steps of an epoch; 0: as many as batches make up the data
+    sampling: Literal["random", "class_balanced"]  #: batches of any samples, or of equally many samples of each class
+    weight_decay: float = flag(low=0)  #: weight decay of RMSprop
+    momentum: float = flag(low=0)  #: momentum of RMSprop
 
     @property
     def margin(self) -> float:

@@ -67,10 +67,9 @@ CAPTION = (
 class LearnConfig(PrepareConfig):
     """Flags of `zslab learn`: its own, and those of `zslab prepare`."""
 
-    output: Path = Path("model.zsl")
-    """model file to write; the data set is named after it unless --name says otherwise"""
+    output: Path = Path("model.zsl")  #: model file to write; the data set is named after it unless --name says otherwise
+    #: candidates: the baselines, which take seconds, or TF-VAEGAN as well and, with --write_regions, DAZLE
     methods: Literal["baselines", "all"] = "baselines"
-    """candidates: the baselines, which take seconds, or TF-VAEGAN as well and, with --write_regions, DAZLE"""
 
 
 class Prepared(msgspec.Struct):

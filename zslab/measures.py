@@ -257,20 +257,13 @@ def _columns(value: ScoresLike, names: list[str], where: str, what: str, n: int 
 class EvaluateFlags:
     """What to measure, and where to keep it."""
 
-    scores: tyro.conf.Positional[Path]
-    """an .npz archive with scores, labels and unseen"""
-    name: str = "scores"
-    """of the method, as tables show it"""
-    dataset: str = "scores"
-    """data set, as the runs to compare with have it"""
-    image_embedding: str = "scores"
-    """features, likewise"""
-    class_embedding: str = "att"
-    """class vectors, likewise"""
-    seed: int = 0
-    """of the method; tables average over seeds"""
-    output: Path | None = None
-    """folder to write as a finished run, with a report"""
+    scores: tyro.conf.Positional[Path]  #: an .npz archive with scores, labels and unseen
+    name: str = "scores"  #: of the method, as tables show it
+    dataset: str = "scores"  #: data set, as the runs to compare with have it
+    image_embedding: str = "scores"  #: features, likewise
+    class_embedding: str = "att"  #: class vectors, likewise
+    seed: int = 0  #: of the method; tables average over seeds
+    output: Path | None = None  #: folder to write as a finished run, with a report
 
 
 def evaluate_command(flags: EvaluateFlags) -> None:

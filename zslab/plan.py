@@ -32,24 +32,18 @@ SWITCHES = {"finetuned": "settings for features fine-tuned on the seen classes"}
 class Switches:
     """What a launcher takes beside the flags of its config."""
 
-    seeds: tuple[int, ...] = ()
-    """run each of these seeds; report mean and sd"""
-    partitions: int | None = None
-    """run this number of random partitions of the classes"""
-    settings: Path | None = None
-    """flags from a TOML file, as `zslab search` writes it"""
-    workers: int = 1
-    """runs at the same time"""
-    dry_run: bool = False
-    """print the resolved config and how runs differ; run nothing"""
+    seeds: tuple[int, ...] = ()  #: run each of these seeds; report mean and sd
+    partitions: int | None = None  #: run this number of random partitions of the classes
+    settings: Path | None = None  #: flags from a TOML file, as `zslab search` writes it
+    workers: int = 1  #: runs at the same time
+    dry_run: bool = False  #: print the resolved config and how runs differ; run nothing
 
 
 @dataclass(frozen=True, kw_only=True)
 class SplitSwitches(Switches):
     """What a launcher of data with numbered class splits takes as well."""
 
-    splits: str = ""
-    """run these class splits, such as 1-30; report mean and sd"""
+    splits: str = ""  #: run these class splits, such as 1-30; report mean and sd
 
 
 @dataclass(frozen=True)
@@ -239,15 +233,15 @@ def _command_line(kind: type[Config], words: Sequence[str]) -> Any:
     """Return a class for tyro: the switches of a launcher beside the flags of its config, all without prefixes."""
     import tyro
 
-    own = [(word, bool, field(default=False, metadata={"help": SWITCHES[word]})) for word in words]
-    base = SplitSwitches if "split" in kind.__dataclass_fields__ else Switches
-    switches: Any = make_dataclass("Switches", own, bases=(base,), frozen=True, kw_only=True)
-    shown: Any = kind
     no_pairs: Any = tyro.conf.FlagCreatePairsOff
+    base: Any = SplitSwitches if "split" in kind.__dataclass_fields__ else Switches
+    shown: Any = kind
+    own = [(word, no_pairs[bool], field(default=False, metadata={"help": SWITCHES[word]})) for word in words]
     return make_dataclass(
         "CommandLine",
         [
-            ("switches", Annotated[no_pairs[switches], tyro.conf.arg(name="")], field(default=switches())),
+            *own,
+            ("switches", Annotated[no_pairs[base], tyro.conf.arg(name="")], field(default=base())),
             ("config", Annotated[shown, tyro.conf.arg(name="")], field(default=None)),
         ],
         frozen=True,

@@ -72,26 +72,17 @@ VIDEOS_AGAIN = "Make the features of videos again with `zslab extract`, which no
 class ExportConfig:
     """Flags of `zslab export`."""
 
-    run: tyro.conf.Positional[Path]
-    """folder of a finished run"""
-    output: Path | None = None
-    """model file to write; None: RUN.zsl here"""
-    choice: Literal["last", "val"] = "last"
-    """last epoch, or what --select val chose"""
+    run: tyro.conf.Positional[Path]  #: folder of a finished run
+    output: Path | None = None  #: model file to write; None: RUN.zsl here
+    choice: Literal["last", "val"] = "last"  #: last epoch, or what --select val chose
+    #: the run's own method, file.py:NAME of one of yours, or a baseline ("ESZSL, centered"); None: what validation favors
     method: str | None = None
-    """the run's own method, file.py:NAME of one of yours, or a baseline ("ESZSL, centered"); None: what validation favors"""
-    dataroot: Path | None = None
-    """where the data lie, if not where the run says"""
-    weights: str | None = None
-    """file with the backbone's weights, to embed them, or default to download them"""
-    random_weights: bool = False
-    """with --weights none: draw the weights of an untrained backbone again"""
-    backbone: str | None = None
-    """what made the features, where the feature file does not say (resnet101, ...)"""
-    no_backbone: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False
-    """leave the backbone's weights out of the file"""
-    max_seen_per_class: int = 100
-    """training features of each seen class to keep for new classes; 0: none"""
+    dataroot: Path | None = None  #: where the data lie, if not where the run says
+    weights: str | None = None  #: file with the backbone's weights, to embed them, or default to download them
+    random_weights: bool = False  #: with --weights none: draw the weights of an untrained backbone again
+    backbone: str | None = None  #: what made the features, where the feature file does not say (resnet101, ...)
+    no_backbone: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False  #: leave the backbone's weights out of the file
+    max_seen_per_class: int = 100  #: training features of each seen class to keep for new classes; 0: none
 
 
 def export_command(config: ExportConfig) -> None:

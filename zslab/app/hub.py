@@ -29,12 +29,9 @@ HUB_ERRORS = (OSError, ValueError)  # the Hub's errors derive from these
 class PushConfig:
     """Flags of `zslab push`."""
 
-    model: Positional[Path]
-    """model file"""
-    destination: Positional[str]
-    """user/name on the Hub, or a folder"""
-    private: bool = False
-    """make a new repository private"""
+    model: Positional[Path]  #: model file
+    destination: Positional[str]  #: user/name on the Hub, or a folder
+    private: bool = False  #: make a new repository private
 
 
 def push_command(config: PushConfig) -> None:

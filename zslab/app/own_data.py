@@ -60,40 +60,31 @@ LEFT_OUT = 3  # exit status
 class PrepareConfig(NetworkFlags):
     """Flags of `zslab prepare`."""
 
-    images: Path
-    """folder with a folder of images for each class"""
+    images: Path  #: folder with a folder of images for each class
+    #: CSV or .xlsx: class names in the first column, an attribute in every other, a row for every class, seen and unseen
     attributes: Path | None = None
-    """CSV or .xlsx: class names in the first column, an attribute in every other, a row for every class, seen and unseen"""
-    name: str = "OWN"
-    """name of the data set: its folder under --dataroot"""
+    name: str = "OWN"  #: name of the data set: its folder under --dataroot
+    #: where the data sets lie; relative to the working directory, else to the project's root
     dataroot: Path = Path("zero-shot-images/data")
-    """where the data sets lie; relative to the working directory, else to the project's root"""
+    #: classes whose images are for testing only: names, or a text file or table of names; with --describe names also classes
+    #: without images
     unseen: tuple[str, ...] = ()
-    """classes whose images are for testing only: names, or a text file or table of names; with --describe names also classes
-    without images"""
-    scale: Scale = "auto"
-    """attributes as they are (rows), each to 0 ... 1 by its own range (columns), or as fits (auto)"""
+    scale: Scale = "auto"  #: attributes as they are (rows), each to 0 ... 1 by its own range (columns), or as fits (auto)
+    #: a classification network of torchvision, timm:NAME, open_clip:ARCHITECTURE,WEIGHTS, or descriptor (colors and edges,
+    #: needs no weights)
     backbone: str = "resnet101"
-    """a classification network of torchvision, timm:NAME, open_clip:ARCHITECTURE,WEIGHTS, or descriptor (colors and edges,
-    needs no weights)"""
-    write_regions: bool = False
-    """write region maps, too, which DAZLE needs"""
+    write_regions: bool = False  #: write region maps, too, which DAZLE needs
+    #: word vectors of the attributes for DAZLE: .npy, one row an attribute; it starts from random ones without
     word_vectors: Path | None = None
-    """word vectors of the attributes for DAZLE: .npy, one row an attribute; it starts from random ones without"""
-    seed: int = 0
-    """of the split into training and test images and of the validation classes"""
-    test_fraction: float = 0.2
-    """share of each seen class's images that is held out for testing"""
-    batch_size: int = 32
-    """images in the network at a time"""
-    overwrite: bool = False
-    """throw away an earlier data set of that name, once all inputs are known to be usable"""
+    seed: int = 0  #: of the split into training and test images and of the validation classes
+    test_fraction: float = 0.2  #: share of each seen class's images that is held out for testing
+    batch_size: int = 32  #: images in the network at a time
+    overwrite: bool = False  #: throw away an earlier data set of that name, once all inputs are known to be usable
+    #: instead of --attributes: names, or a table or list with a class in each line: its name, and a sentence if you like
     describe: str | None = None
-    """instead of --attributes: names, or a table or list with a class in each line: its name, and a sentence if you like"""
+    #: text encoder of --describe, as for `zslab class-vectors`; None: that of an open_clip backbone, otherwise MiniLM
     encoder: str | None = None
-    """text encoder of --describe, as for `zslab class-vectors`; None: that of an open_clip backbone, otherwise MiniLM"""
-    template: str = "a photo of a {}"
-    """text of a class without a sentence; {} is its name"""
+    template: str = "a photo of a {}"  #: text of a class without a sentence; {} is its name
 
     @property
     def spec(self) -> BackboneSpec:

@@ -45,51 +45,33 @@ UNREADABLE = 3
 class PredictConfig:
     """Flags of `zslab predict`."""
 
-    model: Path
-    """model file"""
+    model: Path  #: model file
+    #: images (videos, where the model's features came from videos), and folders, which are searched to the bottom
     files: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """images (videos, where the model's features came from videos), and folders, which are searched to the bottom"""
+    #: the backbone's weights: a file, or default to download them; only where the model file does not hold them
     weights: str | None = None
-    """the backbone's weights: a file, or default to download them; only where the model file does not hold them"""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N"""
-    zsl: bool = False
-    """choose among the unseen classes only"""
+    device: str = "auto"  #: auto, cpu, cuda or cuda:N
+    zsl: bool = False  #: choose among the unseen classes only
+    #: leave scores as the method gives them: without the offset and the temperature that validation chose
     uncalibrated: bool = False
-    """leave scores as the method gives them: without the offset and the temperature that validation chose"""
-    calibration: float | None = None
-    """lower the scores of seen classes by this; None: as validation chose it"""
-    add_classes: Path | None = None
-    """table of new unseen classes: class, then the model's attributes"""
+    calibration: float | None = None  #: lower the scores of seen classes by this; None: as validation chose it
+    add_classes: Path | None = None  #: table of new unseen classes: class, then the model's attributes
+    #: "NAME: SENTENCE", a new unseen class, where class vectors came from text; its name alone will do; may be repeated
     describe: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """"NAME: SENTENCE", a new unseen class, where class vectors came from text; its name alone will do; may be repeated"""
-    text_encoder: str | None = None
-    """where the encoder of the class vectors lies, if not where the model file says"""
-    save_model: Path | None = None
-    """write the model with the added classes to this file"""
-    top: int = 5
-    """classes listed for each image or video"""
-    attributes: int = 8
-    """attributes listed for the best class"""
-    batch_size: int = 32
-    """images in the network at a time; of videos it is one"""
-    json: Path | None = None
-    """write everything to this file"""
-    csv: Path | None = None
-    """write classes and probabilities to this file"""
-    annotated: Path | None = None
-    """folder for annotated images, of a video its middle frame, in folders as the files are"""
-    web: bool = False
-    """serve a page for the browser instead; for models of images"""
-    host: str = "127.0.0.1"
-    """the page's address; 0.0.0.0 lets the network in, which nothing protects"""
-    port: int = 7860
-    """the page's port"""
-    examples: Path | None = None
-    """folder of example images for the page"""
+    text_encoder: str | None = None  #: where the encoder of the class vectors lies, if not where the model file says
+    save_model: Path | None = None  #: write the model with the added classes to this file
+    top: int = 5  #: classes listed for each image or video
+    attributes: int = 8  #: attributes listed for the best class
+    batch_size: int = 32  #: images in the network at a time; of videos it is one
+    json: Path | None = None  #: write everything to this file
+    csv: Path | None = None  #: write classes and probabilities to this file
+    annotated: Path | None = None  #: folder for annotated images, of a video its middle frame, in folders as the files are
+    web: bool = False  #: serve a page for the browser instead; for models of images
+    host: str = "127.0.0.1"  #: the page's address; 0.0.0.0 lets the network in, which nothing protects
+    port: int = 7860  #: the page's port
+    examples: Path | None = None  #: folder of example images for the page
 
-    overwrite: bool = False
-    """replace outputs of an earlier call"""
+    overwrite: bool = False  #: replace outputs of an earlier call
 
     def check(self) -> None:
         """Refuse flags that cannot be meant, and outputs over other files, such as a photo."""

@@ -38,14 +38,11 @@ FIX = "Take the list from the archive again."
 class ListsConfig:
     """Flags of `zslab deepfashion-lists`."""
 
-    lists: Path
-    """folder with the five lists, or with Anno (Anno_coarse) and Eval"""
+    lists: Path  #: folder with the five lists, or with Anno (Anno_coarse) and Eval
+    #: folder of the data sets; by default data/ of the clone's tree for images, without a clone ./data
     dataroot: Path | None = None
-    """folder of the data sets; by default data/ of the clone's tree for images, without a clone ./data"""
-    dataset: str = "DeepFashion"
-    """folder to write, under --dataroot"""
-    unseen: str = "2,12,15,19,26,29,30,42,44,48"
-    """numbers of the unseen categories, counted from 1 in list_category_cloth.txt"""
+    dataset: str = "DeepFashion"  #: folder to write, under --dataroot
+    unseen: str = "2,12,15,19,26,29,30,42,44,48"  #: numbers of the unseen categories, counted from 1 in list_category_cloth.txt
 
 
 def convert_lists(config: ListsConfig) -> None:

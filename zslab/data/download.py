@@ -61,14 +61,10 @@ SENTENCES = {  # name -> address and SHA-256 of sent_splits.mat
 class DownloadConfig:
     """Flags of `zslab download`."""
 
-    names: Positional[tuple[str, ...]] = ()
-    """what to fetch: CUB, AWA2, SUN, FLO, AWA1 or APY"""
-    dataroot: Path | None = None
-    """folder that holds one folder a data set"""
-    list: bool = False
-    """only say what there is, its counts and its address"""
-    base_url: str | None = None
-    """mirror to take the files from: <base_url>/xlsa17.zip and so on"""
+    names: Positional[tuple[str, ...]] = ()  #: what to fetch: CUB, AWA2, SUN, FLO, AWA1 or APY
+    dataroot: Path | None = None  #: folder that holds one folder a data set
+    list: bool = False  #: only say what there is, its counts and its address
+    base_url: str | None = None  #: mirror to take the files from: <base_url>/xlsa17.zip and so on
 
 
 def run(config: DownloadConfig) -> None:

@@ -35,12 +35,9 @@ COPIED = ("att", "original_att", "w2v_att", "class_names", "attribute_names")
 class RepackConfig:
     """Flags of `zslab repack`."""
 
-    source: Positional[Path]
-    """a region file, such as the DAZLE release's"""
-    target: Positional[Path]
-    """the region file to write"""
-    dtype: Literal["float16", "float32"] = "float16"
-    """precision to keep"""
+    source: Positional[Path]  #: a region file, such as the DAZLE release's
+    target: Positional[Path]  #: the region file to write
+    dtype: Literal["float16", "float32"] = "float16"  #: precision to keep
 
 
 def repack(config: RepackConfig) -> None:

@@ -39,30 +39,20 @@ from zslab.utils.names import match_names
 class VectorsConfig:
     """Flags of `zslab class-vectors`."""
 
-    encoder: str = "sentence-transformers:all-MiniLM-L6-v2"
-    """KIND:NAME, KIND:FOLDER or words:FILE"""
-    output_embedding: str = "text"
-    """name of the split files to write, without _splits.mat"""
-    dataset: str = "CUB"
-    """folder of the data set under --dataroot"""
+    encoder: str = "sentence-transformers:all-MiniLM-L6-v2"  #: KIND:NAME, KIND:FOLDER or words:FILE
+    output_embedding: str = "text"  #: name of the split files to write, without _splits.mat
+    dataset: str = "CUB"  #: folder of the data set under --dataroot
+    #: folder of the data sets; by default data/ of the tree of this clone that has the data set, without a clone ./data
     dataroot: Path | None = None
-    """folder of the data sets; by default data/ of the tree of this clone that has the data set, without a clone ./data"""
-    class_embedding: str = "att"
-    """the split file whose classes and lists are taken over, without _splits.mat"""
-    splits: str = ""
-    """numbers of the splits, of a data set with folders split_1, split_2, ..."""
+    class_embedding: str = "att"  #: the split file whose classes and lists are taken over, without _splits.mat
+    splits: str = ""  #: numbers of the splits, of a data set with folders split_1, split_2, ...
+    #: text file with a class name a line, in any order if the split file has names, otherwise in the order of the labels
     class_names: Path | None = None
-    """text file with a class name a line, in any order if the split file has names, otherwise in the order of the labels"""
-    template: str = "{}"
-    """the text of a class without a sentence; {} is its name"""
-    sentences: Path | None = None
-    """table (.csv or .xlsx) of class names and sentences"""
-    phrases: Path | None = None
-    """text file with a phrase or name for each attribute of the split file, in its order"""
-    long: Literal["cut", "chunks"] = "cut"
-    """texts longer than the encoder's limit: cut them, or average over their parts"""
-    overwrite: bool = False
-    """replace split files that are there"""
+    template: str = "{}"  #: the text of a class without a sentence; {} is its name
+    sentences: Path | None = None  #: table (.csv or .xlsx) of class names and sentences
+    phrases: Path | None = None  #: text file with a phrase or name for each attribute of the split file, in its order
+    long: Literal["cut", "chunks"] = "cut"  #: texts longer than the encoder's limit: cut them, or average over their parts
+    overwrite: bool = False  #: replace split files that are there
 
 
 def write_vectors(config: VectorsConfig) -> None:

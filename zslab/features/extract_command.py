@@ -44,71 +44,54 @@ RELEASE_NAMES = {"resnet101": "ResNet_101"}  # what the DAZLE release calls a ba
 class NetworkFlags:
     """Flags of the commands that extract features: the network's input, and how files are read."""
 
+    #: default (downloaded once), a name of torchvision's weights, or a file (.safetensors, or a .pth state dict)
     weights: str = "default"
-    """default (downloaded once), a name of torchvision's weights, or a file (.safetensors, or a .pth state dict)"""
+    #: tensorflow: pad convolutions of stride 2 as TensorFlow does, for weights that come from there
     padding: Literal["torch", "tensorflow"] = "torch"
-    """tensorflow: pad convolutions of stride 2 as TensorFlow does, for weights that come from there"""
+    #: imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm's networks default to timm
     normalization: Literal["imagenet", "half", "timm"] | None = None
-    """imagenet (mean and deviation), half ((x - 128) / 128) or timm (the network's own); timm's networks default to timm"""
+    #: length of an image's shorter side, in pixels; None: the crop's, or what the network was made for
     resize: int | None = None
-    """length of an image's shorter side, in pixels; None: the crop's, or what the network was made for"""
-    crop: int | None = None
-    """side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ..."""
-    skip_unreadable: bool = False
-    """leave out images that cannot be read, and list them"""
-    workers: int = 2
-    """number of threads that open images"""
-    max_pixels: int = 80_000_000
-    """largest number of pixels of an image; larger JPEGs are decoded at a fraction of their size"""
-    device: str = "auto"
-    """auto, cpu, cuda, cuda:N or mps"""
+    crop: int | None = None  #: side of the center crop, in pixels; None: what the network was made for: 224, 518 for DINOv2 ...
+    skip_unreadable: bool = False  #: leave out images that cannot be read, and list them
+    workers: int = 2  #: number of threads that open images
+    max_pixels: int = 80_000_000  #: largest number of pixels of an image; larger JPEGs are decoded at a fraction of their size
+    device: str = "auto"  #: auto, cpu, cuda, cuda:N or mps
 
 
 @dataclass(frozen=True)
 class ExtractConfig(NetworkFlags):
     """Flags of `zslab extract`."""
 
+    #: folder with a folder of images for each class, or the folder that the paths of --image_list are relative to
     images: Path | None = None
-    """folder with a folder of images for each class, or the folder that the paths of --image_list are relative to"""
-    videos: Path | None = None
-    """folder with a folder of clips for each class, instead of images"""
+    videos: Path | None = None  #: folder with a folder of clips for each class, instead of images
+    #: text file of paths and labels (numbers from 1, or names), or a .mat file with image_files and labels
     image_list: Path | None = None
-    """text file of paths and labels (numbers from 1, or names), or a .mat file with image_files and labels"""
-    drop_leading: int = 0
-    """leading parts of every listed path to leave off: 5 for the published res101.mat, 7 for SUN's"""
-    dataset: str = "OWN"
-    """folder of the data set under --dataroot"""
+    drop_leading: int = 0  #: leading parts of every listed path to leave off: 5 for the published res101.mat, 7 for SUN's
+    dataset: str = "OWN"  #: folder of the data set under --dataroot
+    #: folder of the data sets; by default data/ of the clone's tree for images or actions, without a clone ./data
     dataroot: Path | None = None
-    """folder of the data sets; by default data/ of the clone's tree for images or actions, without a clone ./data"""
-    splits: Path | None = None
-    """split file of these images; default: <dataroot>/<dataset>/att_splits.mat, if it exists"""
-    attribute_names: Path | None = None
-    """names of the attributes, to store with the region maps: text, one a line, or .csv"""
+    splits: Path | None = None  #: split file of these images; default: <dataroot>/<dataset>/att_splits.mat, if it exists
+    attribute_names: Path | None = None  #: names of the attributes, to store with the region maps: text, one a line, or .csv
+    #: word vectors of the attributes, to store with the region maps: .npy, one row an attribute
     word_vectors: Path | None = None
-    """word vectors of the attributes, to store with the region maps: .npy, one row an attribute"""
-    write: Literal["both", "pooled", "regions"] = "both"
-    """pooled vectors, region maps or both; of videos always pooled"""
-    image_embedding: str | None = None
-    """feature file to write, without .mat; default: the name of the backbone"""
+    write: Literal["both", "pooled", "regions"] = "both"  #: pooled vectors, region maps or both; of videos always pooled
+    image_embedding: str | None = None  #: feature file to write, without .mat; default: the name of the backbone
+    #: region file to write, without .hdf5; default: feature_map_<backbone>_<dataset>, with ResNet_101 for resnet101
     regions: str | None = None
-    """region file to write, without .hdf5; default: feature_map_<backbone>_<dataset>, with ResNet_101 for resnet101"""
-    region_type: Literal["float16", "float32"] = "float16"
-    """precision of the stored region maps"""
+    region_type: Literal["float16", "float32"] = "float16"  #: precision of the stored region maps
+    #: a network of torchvision, timm:NAME, open_clip:ARCHITECTURE,WEIGHTS, or descriptor (the toy set's); default: resnet101,
+    #: for videos r2plus1d_18
     backbone: str | None = None
-    """a network of torchvision, timm:NAME, open_clip:ARCHITECTURE,WEIGHTS, or descriptor (the toy set's); default: resnet101,
-    for videos r2plus1d_18"""
+    #: with --weights none: use an untrained network, to try out the commands; its features mean little
     random_weights: bool = False
-    """with --weights none: use an untrained network, to try out the commands; its features mean little"""
+    #: interpolation of the resize; None: bicubic for open_clip's networks, otherwise bilinear
     interpolation: Literal["bilinear", "bicubic"] | None = None
-    """interpolation of the resize; None: bicubic for open_clip's networks, otherwise bilinear"""
-    windows: int = 4
-    """number of windows of a video, evenly spaced, whose features are averaged"""
-    batch_size: int | None = None
-    """images, or windows of a video, in the network at a time; default: 32 images, 4 windows"""
-    resume: bool = False
-    """continue an extraction that was stopped"""
-    overwrite: bool = False
-    """replace earlier files and discard an unfinished extraction of the same names"""
+    windows: int = 4  #: number of windows of a video, evenly spaced, whose features are averaged
+    batch_size: int | None = None  #: images, or windows of a video, in the network at a time; default: 32 images, 4 windows
+    resume: bool = False  #: continue an extraction that was stopped
+    overwrite: bool = False  #: replace earlier files and discard an unfinished extraction of the same names
 
 
 def extract_features(config: ExtractConfig) -> int:

@@ -41,38 +41,28 @@ Value = TypeVar("Value")
 class SplitsConfig:
     """Flags of `zslab splits`."""
 
-    dataset: str = "hmdb_i3d"
-    """folder of the data set under --dataroot"""
+    dataset: str = "hmdb_i3d"  #: folder of the data set under --dataroot
+    #: folder of the data sets; by default data/ of the tree of this clone that has the data set, without a clone ./data
     dataroot: Path | None = None
-    """folder of the data sets; by default data/ of the tree of this clone that has the data set, without a clone ./data"""
-    image_embedding: str = "i3d"
-    """feature file, without .mat; its labels are split"""
-    class_embedding: str = "att"
-    """name of the files to write, without _splits.mat"""
+    image_embedding: str = "i3d"  #: feature file, without .mat; its labels are split
+    class_embedding: str = "att"  #: name of the files to write, without _splits.mat
+    #: class vectors: .npy with a row a label, a .csv table of class names and numbers, or a .mat file with att
     class_vectors: Path | None = None
-    """class vectors: .npy with a row a label, a .csv table of class names and numbers, or a .mat file with att"""
+    #: word vectors to make class vectors of: word2vec's .bin or text format, GloVe's, fastText's .vec ...
     word_vectors: Path | None = None
-    """word vectors to make class vectors of: word2vec's .bin or text format, GloVe's, fastText's .vec ..."""
-    combine: Literal["mean", "sum"] = "mean"
-    """how the vectors of a name's words become one"""
+    combine: Literal["mean", "sum"] = "mean"  #: how the vectors of a name's words become one
+    #: text file or table of class names: those of the rows of a .npy file, or of the labels where the features have none
     class_names: Path | None = None
-    """text file or table of class names: those of the rows of a .npy file, or of the labels where the features have none"""
-    splits: str = "1-30"
-    """numbers of the splits to make; "" makes one, beside the features, as images have it"""
-    seed: int = 0
-    """split k is drawn from this seed and k alone"""
-    seen: float = 0.5
-    """share of the classes that is seen"""
+    splits: str = "1-30"  #: numbers of the splits to make; "" makes one, beside the features, as images have it
+    seed: int = 0  #: split k is drawn from this seed and k alone
+    seen: float = 0.5  #: share of the classes that is seen
+    #: names, or numbers from 1 on, of the unseen classes, or a text file or table of names, instead of a drawn share of them
     unseen: tuple[str, ...] = ()
-    """names, or numbers from 1 on, of the unseen classes, or a text file or table of names, instead of a drawn share of them"""
+    #: draw the unseen classes from those that this pretraining lacks, as TruZe does: kinetics400, imagenet1k, or a file
     exclude_pretrained: str | None = None
-    """draw the unseen classes from those that this pretraining lacks, as TruZe does: kinetics400, imagenet1k, or a file"""
-    hold_out: float = 0.2
-    """share of every seen class's samples to test on"""
-    validation: float = 0.25
-    """share of the seen classes that validation treats as unseen"""
-    overwrite: bool = False
-    """replace split files that are there"""
+    hold_out: float = 0.2  #: share of every seen class's samples to test on
+    validation: float = 0.25  #: share of the seen classes that validation treats as unseen
+    overwrite: bool = False  #: replace split files that are there
 
 
 def make_splits(config: SplitsConfig) -> None:

@@ -131,18 +131,14 @@ def attribute_vectors(
 class WordsConfig:
     """Flags of `zslab attribute-words`."""
 
-    dataset: str = "CUB"
-    """whose table of replacements to use; an unknown one takes CUB's"""
+    dataset: str = "CUB"  #: whose table of replacements to use; an unknown one takes CUB's
+    #: the names in the order of att: text, a name a line, numbered or not; .csv; or SUN's attributes.mat
     attribute_names: Path | None = None
-    """the names in the order of att: text, a name a line, numbered or not; .csv; or SUN's attributes.mat"""
+    #: word vectors: word2vec's .bin or text format, GloVe's, fastText's .vec ... (.gz and .zip as well), or gensim:NAME
     vectors: str | None = None
-    """word vectors: word2vec's .bin or text format, GloVe's, fastText's .vec ... (.gz and .zip as well), or gensim:NAME"""
-    pickle: Path | None = None
-    """convert this pickled matrix, such as the DAZLE release's, instead"""
-    output: Path = Path("attribute_w2v.npy")
-    """file to write: (attributes, dimension) float32"""
-    allow_missing: bool = False
-    """leave out words without a vector; a name of such words alone gets zeros"""
+    pickle: Path | None = None  #: convert this pickled matrix, such as the DAZLE release's, instead
+    output: Path = Path("attribute_w2v.npy")  #: file to write: (attributes, dimension) float32
+    allow_missing: bool = False  #: leave out words without a vector; a name of such words alone gets zeros
 
 
 def write_vectors(config: WordsConfig) -> None:

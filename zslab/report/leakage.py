@@ -25,10 +25,9 @@ from zslab.results.text import percent
 class LeakageFlags:
     """What to compare with what."""
 
-    source: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of finished runs, or text files with a class a line."""
+    source: tyro.conf.Positional[tuple[Path, ...]]  #: Folders of finished runs, or text files with a class a line.
+    #: imagenet1k, kinetics400, or a text file with a class a line, synonyms separated by commas.
     pretraining: str = "imagenet1k"
-    """imagenet1k, kinetics400, or a text file with a class a line, synonyms separated by commas."""
 
 
 def leakage(flags: LeakageFlags) -> int:

@@ -86,10 +86,8 @@ def draw_plots(run: FinishedRun, drawers: Iterable[Drawer] = RESULTS + TRAINING)
 class ReportFlags:
     """Which reports to draw."""
 
-    run_dir: tyro.conf.Positional[tuple[Path, ...]]
-    """Folders of finished runs, with result.json and metrics.jsonl."""
-    images: Path | None = None
-    """Folder of the images, if they have moved."""
+    run_dir: tyro.conf.Positional[tuple[Path, ...]]  #: Folders of finished runs, with result.json and metrics.jsonl.
+    images: Path | None = None  #: Folder of the images, if they have moved.
 
 
 def report(flags: ReportFlags) -> int:

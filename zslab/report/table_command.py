@@ -46,34 +46,21 @@ NamePairs = Annotated[tuple[tuple[str, str], ...], tyro.conf.UseAppendAction]
 class TableFlags:
     """What to make tables of, and how."""
 
-    paths: tyro.conf.Positional[tuple[Path, ...]] = ()
-    """Run folders, folders of them, or collected .json files."""
-    format: Literal["csv", "html", "latex", "md"] = "md"
-    """Style of the table."""
+    paths: tyro.conf.Positional[tuple[Path, ...]] = ()  #: Run folders, folders of them, or collected .json files.
+    format: Literal["csv", "html", "latex", "md"] = "md"  #: Style of the table.
+    #: By which an epoch was selected: best on test, on validation, on validation and calibrated, the last one.
     rules: tuple[Rule, ...] = tuple(RULES)
-    """By which an epoch was selected: best on test, on validation, on validation and calibrated, the last one."""
-    datasets: tuple[str, ...] = ()
-    """Data sets shown and saved; all by default."""
-    variants: tuple[str, ...] = ()
-    """Variants shown; all by default."""
-    rename: NamePairs = ()
-    """OLD NEW: call a variant NEW. Can be repeated."""
-    compare: NamePairs = ()
-    """FIRST SECOND: paired test of two variants. Can be repeated."""
-    measures: tuple[Literal["T1", "u", "s", "H", "AUSUC"], ...] = ("T1", "H")
-    """Measures compared."""
-    pairs_only: bool = False
-    """Show nothing but the comparisons."""
-    pivot: Literal["data", "backbone"] = "data"
-    """backbone: features as a column."""
-    output: Path | None = None
-    """Write the table to this file."""
-    save: Path | None = None
-    """Collect the runs in this .json file."""
-    figures: Path | None = None
-    """Draw curves and bars into this folder."""
-    refresh: tuple[Path, ...] = ()
-    """Make the tables of Markdown pages again."""
+    datasets: tuple[str, ...] = ()  #: Data sets shown and saved; all by default.
+    variants: tuple[str, ...] = ()  #: Variants shown; all by default.
+    rename: NamePairs = ()  #: OLD NEW: call a variant NEW. Can be repeated.
+    compare: NamePairs = ()  #: FIRST SECOND: paired test of two variants. Can be repeated.
+    measures: tuple[Literal["T1", "u", "s", "H", "AUSUC"], ...] = ("T1", "H")  #: Measures compared.
+    pairs_only: bool = False  #: Show nothing but the comparisons.
+    pivot: Literal["data", "backbone"] = "data"  #: backbone: features as a column.
+    output: Path | None = None  #: Write the table to this file.
+    save: Path | None = None  #: Collect the runs in this .json file.
+    figures: Path | None = None  #: Draw curves and bars into this folder.
+    refresh: tuple[Path, ...] = ()  #: Make the tables of Markdown pages again.
 
 
 def _html(made: Tables) -> str:

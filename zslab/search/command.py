@@ -37,20 +37,13 @@ if TYPE_CHECKING:
 class SearchFlags(EngineFlags):
     """The flags of `zslab search`."""
 
-    launcher: Positional[Path]
-    """a launcher (run_*.py)"""
-    trials: int
-    """trials in all, those of earlier calls included"""
-    objective: Literal["T1", "H"] = "H"
-    """what to maximize on validation"""
-    set: Annotated[Assignments, tyro.conf.arg(metavar="FLAG=VALUE")] = ()
-    """flags of every trial, which are not varied"""
-    study: Path | None = None
-    """folder of the study and its runs; runs/search-LAUNCHER where not given"""
-    space: Path | None = None
-    """another search_space.py"""
-    seed: int = 0
-    """of the sampler"""
+    launcher: Positional[Path]  #: a launcher (run_*.py)
+    trials: int  #: trials in all, those of earlier calls included
+    objective: Literal["T1", "H"] = "H"  #: what to maximize on validation
+    set: Annotated[Assignments, tyro.conf.arg(metavar="FLAG=VALUE")] = ()  #: flags of every trial, which are not varied
+    study: Path | None = None  #: folder of the study and its runs; runs/search-LAUNCHER where not given
+    space: Path | None = None  #: another search_space.py
+    seed: int = 0  #: of the sampler
 
 
 def search(flags: SearchFlags) -> int:

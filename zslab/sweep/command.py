@@ -35,22 +35,14 @@ Assignments = UseAppendAction[tuple[tuple[str, ...], ...]]
 class SweepFlags(EngineFlags):
     """The flags of `zslab sweep`."""
 
-    what: Positional[tuple[Path, ...]]
-    """a .toml file, or launchers (run_*.py)"""
-    seeds: tuple[int, ...] = ()
-    """a run for each"""
-    splits: Annotated[str, tyro.conf.arg(metavar="1-30")] = ""
-    """a run for each class split, where launchers have them"""
-    partitions: int | None = None
-    """a run for each of so many random partitions of the classes"""
-    switch: UseAppendAction[tuple[str, ...]] = ()
-    """switch of the launchers: finetuned, …"""
-    set: Annotated[Assignments, tyro.conf.arg(metavar="FLAG=VALUE")] = ()
-    """flags of every run"""
-    grid: Annotated[Assignments, tyro.conf.arg(metavar="FLAG=A,B")] = ()
-    """flags with several values"""
-    dry_run: bool = False
-    """print the runs and which are done; run nothing"""
+    what: Positional[tuple[Path, ...]]  #: a .toml file, or launchers (run_*.py)
+    seeds: tuple[int, ...] = ()  #: a run for each
+    splits: Annotated[str, tyro.conf.arg(metavar="1-30")] = ""  #: a run for each class split, where launchers have them
+    partitions: int | None = None  #: a run for each of so many random partitions of the classes
+    switch: UseAppendAction[tuple[str, ...]] = ()  #: switch of the launchers: finetuned, …
+    set: Annotated[Assignments, tyro.conf.arg(metavar="FLAG=VALUE")] = ()  #: flags of every run
+    grid: Annotated[Assignments, tyro.conf.arg(metavar="FLAG=A,B")] = ()  #: flags with several values
+    dry_run: bool = False  #: print the runs and which are done; run nothing
 
 
 def sweep(flags: SweepFlags) -> int:

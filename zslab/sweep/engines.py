@@ -29,28 +29,18 @@ POLL_SECONDS = 0.1
 class EngineFlags:
     """Flags that say where runs are executed."""
 
-    workers: int = 1
-    """runs at the same time, or submitted to a cluster"""
-    retries: int = 0
-    """further attempts for a run that fails"""
-    engine: Literal["local", "ray", "slurm"] = "local"
-    """local processes, Ray or Slurm"""
-    cpus_per_run: int = 0
-    """cores of a run; 0: the machine's, shared out (local), or 1"""
-    gpus_per_run: float = 0.0
-    """GPUs of a run; a fraction shares one"""
-    memory_per_run: float = 0.0
-    """GiB that Ray or Slurm reserves for a run; 0 leaves it to them"""
-    address: str | None = None
-    """of a running Ray cluster, auto to find it; without, Ray starts on this machine"""
-    slurm_partition: str = ""
-    """partition of the Slurm cluster"""
-    minutes: int = 24 * 60
-    """time limit of a Slurm job"""
-    slurm_folder: Path = Path("runs/slurm")
-    """for submitit's files"""
+    workers: int = 1  #: runs at the same time, or submitted to a cluster
+    retries: int = 0  #: further attempts for a run that fails
+    engine: Literal["local", "ray", "slurm"] = "local"  #: local processes, Ray or Slurm
+    cpus_per_run: int = 0  #: cores of a run; 0: the machine's, shared out (local), or 1
+    gpus_per_run: float = 0.0  #: GPUs of a run; a fraction shares one
+    memory_per_run: float = 0.0  #: GiB that Ray or Slurm reserves for a run; 0 leaves it to them
+    address: str | None = None  #: of a running Ray cluster, auto to find it; without, Ray starts on this machine
+    slurm_partition: str = ""  #: partition of the Slurm cluster
+    minutes: int = 24 * 60  #: time limit of a Slurm job
+    slurm_folder: Path = Path("runs/slurm")  #: for submitit's files
+    #: local: processes of this machine in place of Slurm jobs, to try it out
     slurm_cluster: Literal["slurm", "local"] = "slurm"
-    """local: processes of this machine in place of Slurm jobs, to try it out"""
 
 
 # An engine has `slots` and `submit(command, output)`, which starts a command whose output goes to the end of a file, or to the

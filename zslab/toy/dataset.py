@@ -49,12 +49,9 @@ IMAGES_PER_PROCESS = 300  # starting a process takes as long as a hundred images
 class ToyConfig:
     """Flags of `zslab toy`."""
 
-    root: Positional[Path]
-    """folder of data sets; TOY is made in it"""
-    seed: int = 0
-    """another seed, other birds of the same species"""
-    images_per_class: int = 60
-    """images of each species"""
+    root: Positional[Path]  #: folder of data sets; TOY is made in it
+    seed: int = 0  #: another seed, other birds of the same species
+    images_per_class: int = 60  #: images of each species
 
 
 def toy(config: ToyConfig) -> None:
