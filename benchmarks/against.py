@@ -13,8 +13,6 @@ their last bit. Training amplifies rounding, so two correct programs end at diff
 lie within what nudged weights do. Prints T1, u, s and H of the last epoch. Both commits must know the FLAGS.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

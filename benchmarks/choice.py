@@ -8,8 +8,6 @@ u and H among all classes, the expected calibration error with and without calib
 in the trial, the area under the ROC curve of their likeness to the training images, against images of the unseen classes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from pathlib import Path
 

@@ -8,8 +8,6 @@ Other flags go to run_cub_dazle.py. The region file is generated in a temporary 
 metrics.jsonl has the seconds of every epoch.
 """
 
-from __future__ import annotations
-
 import argparse
 import subprocess
 import sys

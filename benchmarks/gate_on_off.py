@@ -8,8 +8,6 @@ or constant on the test set: what no honest rule can beat, as a measure of how w
 Prints mean ± sd over the runs. Cited in docs/results-actions.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import statistics
 import sys

@@ -19,8 +19,6 @@ runs out of time does not stop the others. Nothing is downloaded.
 --seconds limits all steps together; the last one gets what is left.
 """
 
-from __future__ import annotations
-
 import argparse
 import json
 import os

@@ -7,8 +7,6 @@ for each class, batch by batch within 4 GiB, and the head learns [x, Dec(x), h(x
 timed. Each point is a process of its own.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable

@@ -6,8 +6,6 @@
 On CUB's shapes with the release's settings and random data. Cited in docs/performance.md.
 """
 
-from __future__ import annotations
-
 import argparse
 import resource
 from dataclasses import replace

@@ -8,8 +8,6 @@ row is measured in a process of its own; its peak memory includes Python and PyT
 writes benchmarks/results/region-files.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import sys

@@ -11,8 +11,6 @@ that does not fit in memory, and evaluates on a share of it; it prints what exac
 CPU seconds are the ones to trust where other work shares the machine.
 """
 
-from __future__ import annotations
-
 import argparse
 import time
 from collections.abc import Callable

@@ -16,8 +16,6 @@ rows above it, see `add_epoch`. Opening region files and sweeps over splits have
 splits.py, whose last results are repeated below the table. docs/performance.md discusses the numbers.
 """
 
-from __future__ import annotations
-
 import argparse
 import gc
 import json

@@ -6,8 +6,6 @@ Random data of RADAR's size (27 classes, 1024-d, 864 clips), its launcher's sett
 bound to hold it to is splits × one split ÷ workers. Writes benchmarks/results/splits.json.
 """
 
-from __future__ import annotations
-
 import argparse
 import os
 import subprocess

@@ -5,8 +5,6 @@ computes it, toy_birds.jpg the embedded data set. board.png is drawn from docs/r
 upper half of the attention figure of the run folder that is given. The same inputs give the same bytes.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path

@@ -6,8 +6,6 @@ The model comes from `zero-shot-images/image-scripts/run_toy_dazle.py` and `zsla
 `web`, playwright, and a Chromium that it finds or that is on the path.
 """
 
-from __future__ import annotations
-
 import argparse
 import shutil
 from pathlib import Path

@@ -1,7 +1,5 @@
 """What several test files need: a tiny data set in the xlsa17 layout, and a tree's modules without a trace."""
 
-from __future__ import annotations
-
 import json
 import signal
 from collections.abc import Iterator

@@ -6,8 +6,6 @@ the unseen head on synthesized features (it gives T1, and is the gate's unseen s
 `zslab.shared.heads.SoftmaxHead`, the gate `classifier_entropy.py`, the measures `zslab.tfvaegan.evaluate`.
 """
 
-from __future__ import annotations
-
 from zslab.config import ActionConfig
 from zslab.shared.gate import GatedClassifier
 from zslab.shared.heads import SoftmaxHead

@@ -10,8 +10,6 @@ entropy is below the threshold is assigned a seen class, any other an unseen one
     --ood_threshold val        the best one of a validation run
 """
 
-from __future__ import annotations
-
 from zslab.config import ActionConfig
 from zslab.shared.gate import EntropyDetector, GatedClassifier
 from zslab.shared.heads import SoftmaxHead

@@ -4,8 +4,6 @@ A launcher in `action-scripts/` sets the values for a data set; flags typed afte
 what each flag means (`zslab/config.py` declares them).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from zslab.config import ActionConfig

@@ -13,8 +13,6 @@ output: a sigmoid, because its loss is a cross-entropy (`--no_bce_att`: unit nor
 the gate's detector.
 """
 
-from __future__ import annotations
-
 from zslab.config import ActionConfig
 from zslab.data.dataset import StageData
 from zslab.shared.wgan import Critic, Generator

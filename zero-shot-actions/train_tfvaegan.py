@@ -5,8 +5,6 @@
 The launchers `action-scripts/run_*.py` call it with the paper's settings of each data set, and over many splits.
 """
 
-from __future__ import annotations
-
 import sys
 
 import torch

@@ -4,8 +4,6 @@ Both are linear softmax layers, trained anew at every evaluation on transformed 
 `zslab.shared.heads.SoftmaxHead`; `zslab.tfvaegan.evaluate` trains and measures it.
 """
 
-from __future__ import annotations
-
 from zslab.config import ImageConfig
 from zslab.shared.heads import SoftmaxHead
 

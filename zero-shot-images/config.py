@@ -4,8 +4,6 @@ A launcher in `image-scripts/` sets the values for a data set; flags typed after
 what each flag means (`zslab/config.py` declares them).
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from zslab.config import DazleConfig, ImageConfig

@@ -15,8 +15,6 @@ DAZLE computes class scores (B, k) and an attention map for every attribute (B, 
 attributes (k, A); `zslab/dazle/model.py` has its table.
 """
 
-from __future__ import annotations
-
 from zslab.config import DazleConfig, ImageConfig
 from zslab.data.dataset import StageData
 from zslab.data.region_dataset import RegionStageData

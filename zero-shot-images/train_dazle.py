@@ -6,8 +6,6 @@ Reads the region maps that `extract_features.py` writes, or those of the authors
 `image-scripts/run_*_dazle.py` call it with the paper's settings of each data set.
 """
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

@@ -5,8 +5,6 @@
 The launchers `image-scripts/run_*_tfvaegan.py` call it with the paper's settings of each data set.
 """
 
-from __future__ import annotations
-
 import sys
 
 import torch

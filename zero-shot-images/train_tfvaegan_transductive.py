@@ -5,8 +5,6 @@
 It is train_tfvaegan_inductive.py with --transductive.
 """
 
-from __future__ import annotations
-
 import sys
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """The functions of the stable interface, `from zslab import ...`; docs/api.md lists all of its names."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

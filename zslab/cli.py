@@ -9,8 +9,6 @@
 exit status or nothing; it is imported when it is asked for.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

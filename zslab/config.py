@@ -1,10 +1,10 @@
 """The flags of all experiments: name, type and meaning of each, declared once.
 
 Numbers stand elsewhere: a tree's `config.py` gives each flag a value, to be edited, a launcher those of a data set, and the
-command line comes last. Flags keep the names of the authors' release; their help is the comment `#:` at the field. Methods read the
-config itself. A field made by `flag` says what else is known of it: the smallest value that makes sense, and whether the flag
-can change a number (where data and output lie cannot; with other `threads`, as on another machine, sums may be rounded
-otherwise).
+command line comes last. Flags keep the names of the authors' release; their help is the comment `#:` at the field. Methods
+read the config itself. A field made by `flag` says what else is known of it: the smallest value that makes sense, and whether
+the flag can change a number (where data and output lie cannot; with other `threads`, as on another machine, sums may be
+rounded otherwise).
 """
 
 from __future__ import annotations

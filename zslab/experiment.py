@@ -1,7 +1,5 @@
 """Everything around a training: the run folder and its lock, the log, the data, the report."""
 
-from __future__ import annotations
-
 import glob
 import logging
 import sys

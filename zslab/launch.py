@@ -1,7 +1,5 @@
 """What every `run_*.py` launcher calls: one run in this process, or several as a sweep with mean and standard deviation."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from collections.abc import Sequence

@@ -12,8 +12,6 @@ there are its card and a report, birds.card.md and birds.html. The candidates ar
 and flags, the command takes the features that it made before.
 """
 
-from __future__ import annotations
-
 import hashlib
 import time
 from collections.abc import Callable

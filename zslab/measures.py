@@ -8,8 +8,6 @@ the classes without training samples, or a mask (C,). It may hold `class_names` 
 --output, the measures become a finished run, which `zslab table` and `zslab report` read beside those of other methods.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -7,8 +7,6 @@
 A package offers its methods as entry points of the group `zslab.methods`; then the name is enough. See docs/extend.md.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points

@@ -7,8 +7,6 @@ subtracted from every seen class's score, is due to Chao et al., ECCV 2016. All 
 Every function takes tensors or NumPy arrays; given arrays, it returns arrays where it would return tensors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import wraps

@@ -1,7 +1,5 @@
 """What the notebooks call: start a launcher, then show its table and figures. Needs the extra `notebooks`."""
 
-from __future__ import annotations
-
 import os
 import shlex
 import subprocess

@@ -8,8 +8,6 @@
 Without data they run on a small data set that is made here, with whatever config is given; choose few hidden units and epochs.
 """
 
-from __future__ import annotations
-
 import io
 import tempfile
 from collections.abc import Callable, Mapping

@@ -1,7 +1,5 @@
 """The fault campaign prints its table at the end."""
 
-from __future__ import annotations
-
 import pytest
 from faults.runner import TABLE
 

@@ -4,8 +4,6 @@ A forkserver has PyTorch loaded, so a command starts at once and most kills hit 
 the same, with the command's `sys.argv`, output in a file, and limits of its own.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import multiprocessing

@@ -4,8 +4,6 @@ Whatever happens, a command ends in one clear error, what was written before is 
 for bit what an uninterrupted run gives. ZSLAB_FAULT_ROUNDS says how many rounds of kills a training gets.
 """
 
-from __future__ import annotations
-
 import os
 import random
 import shutil

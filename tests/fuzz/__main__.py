@@ -3,8 +3,6 @@
 Without readers it takes them all. Exit status 1 where a reader broke the contract.
 """
 
-from __future__ import annotations
-
 import argparse
 import sys
 import tempfile

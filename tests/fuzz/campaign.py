@@ -4,8 +4,6 @@ A reader keeps the contract if it returns, or raises InputError or MemoryError. 
 processor time, or waits for 30 seconds, is counted as slow.
 """
 
-from __future__ import annotations
-
 import multiprocessing
 import random
 import resource

@@ -1,7 +1,5 @@
 """Damage to files: to the bytes of any, and within the structure of JSON, TOML, tables, MATLAB v5, HDF5 and safetensors."""
 
-from __future__ import annotations
-
 import copy
 import csv
 import io

@@ -1,7 +1,5 @@
 """Every reader of files that others may have written, with a small good file and a way to mutate it."""
 
-from __future__ import annotations
-
 import gzip
 import json
 import pickle

@@ -1,7 +1,5 @@
 """Every reader on mutated files: `make test` runs 20 cases of each, `make fuzz` 10,000 (see `fuzz.__main__`)."""
 
-from __future__ import annotations
-
 import sys
 from pathlib import Path
 

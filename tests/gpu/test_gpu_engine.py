@@ -1,7 +1,5 @@
 """What only a GPU can show: iterations are captured and replayed, and train as on the CPU. Skipped without one."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 import sys

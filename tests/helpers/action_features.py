@@ -1,7 +1,5 @@
 """Small features of actions, in the layout of the published ones."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

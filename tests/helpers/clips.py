@@ -1,7 +1,5 @@
 """Clips that are drawn for tests, and a small view of them. Needs PyAV."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import av

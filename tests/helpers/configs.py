@@ -1,7 +1,5 @@
 """The configs of both trees for tests: the values of their `config.py`, but on the CPU, with changes."""
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 
 from zslab.config import ActionConfig, DazleConfig, DazleOptions, ImageConfig, RunConfig

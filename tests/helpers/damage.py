@@ -1,7 +1,5 @@
 """Damage of files, as a failing disk does it."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 

@@ -1,7 +1,5 @@
 """A learnable region file and a DAZLE trainer on it."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Runs and exported models, made small and fast, that several test files look at."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 from unittest.mock import patch

@@ -1,7 +1,5 @@
 """A launcher without a method: its runs sleep, count their starts and leave a result as trainings do."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
 

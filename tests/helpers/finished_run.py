@@ -1,7 +1,5 @@
 """A finished run as its folder holds it, with every kind of value that a report shows."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 

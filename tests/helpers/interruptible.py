@@ -1,7 +1,5 @@
 """Training in a folder as the epoch loop does it, interrupted where a test wants it to be."""
 
-from __future__ import annotations
-
 import os
 import signal
 from pathlib import Path

@@ -3,8 +3,6 @@
 b batch, r region, f feature, i attribute, v word vector, k class. Used by the tests and by the benchmark.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

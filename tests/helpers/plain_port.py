@@ -6,8 +6,6 @@ host and sent to the device one by one; every loss read back as it arises. The l
 passes are the project's own; what is plain is the loop.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F

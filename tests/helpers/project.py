@@ -1,7 +1,5 @@
 """Where the project and its optional real data lie, and how a tree of it is imported."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from collections.abc import Callable, Iterator

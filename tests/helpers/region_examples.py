@@ -1,7 +1,5 @@
 """Small region files for tests, in every layout, and what is in them."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Results of runs: a minimal result.json, and the rows of finished runs."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from zslab.results.result import Row, read_result

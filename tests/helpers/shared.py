@@ -1,7 +1,5 @@
 """What costs seconds to make is made once a session and read by every worker of pytest-xdist."""
 
-from __future__ import annotations
-
 import os
 import pickle
 from collections.abc import Callable

@@ -1,7 +1,5 @@
 """TF-VAEGAN training states on random features, with weights as a trained model has them."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

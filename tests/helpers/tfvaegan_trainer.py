@@ -1,7 +1,5 @@
 """A TF-VAEGAN trainer on the tiny data set, and what "the same" means for two of them."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,7 +1,5 @@
 """A tiny learnable data set in the xlsa17 layout."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

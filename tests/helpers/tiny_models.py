@@ -1,7 +1,5 @@
 """Exported models of each method with random weights, a few kilobytes each."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A tiny exported model for the web page, and what a test does with the page in a browser."""
 
-from __future__ import annotations
-
 import socket
 from collections.abc import Sequence
 from dataclasses import fields

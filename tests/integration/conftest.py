@@ -1,7 +1,5 @@
 """The web page's server and a browser, for the tests of the page."""
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterator
 

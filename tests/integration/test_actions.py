@@ -1,7 +1,5 @@
 """The action tree as a user meets it: flags against the published settings, files, errors, splits, sweeps to a report."""
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterator

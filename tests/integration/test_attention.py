@@ -1,7 +1,5 @@
 """Attention of a trained DAZLE: attributes behind a prediction, pointing on known parts against hand counts, the figures."""
 
-from __future__ import annotations
-
 import csv
 import json
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """DAZLE's training: resume bit for bit, samplers by counting, evaluation against loops over images, the real command."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

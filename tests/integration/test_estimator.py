@@ -1,7 +1,5 @@
 """The estimators for arrays: scikit-learn's own checks, the digits of a run, and unseen classes that are recognized."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """The guide for extensions: its method is the example, and each of its commands runs, one after the other."""
 
-from __future__ import annotations
-
 import doctest
 import re
 from pathlib import Path

@@ -1,7 +1,5 @@
 """From images to files: layout, order, resuming after a kill, unreadable images, lists that do not match."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

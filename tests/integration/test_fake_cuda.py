@@ -1,8 +1,6 @@
 """Training and measuring on a fake GPU: nothing is on the wrong device, nothing is read back, and iterations can be
 recorded as CUDA graphs; every number is that of the CPU."""
 
-from __future__ import annotations
-
 import gc
 import json
 from collections.abc import Callable, Iterator

@@ -1,7 +1,5 @@
 """What tells data apart that a run was trained on, and what becomes of a run whose data have changed."""
 
-from __future__ import annotations
-
 import re
 from dataclasses import replace
 from pathlib import Path

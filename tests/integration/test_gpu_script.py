@@ -1,7 +1,5 @@
 """The script that is to run on a GPU runs at toy size on a CPU, and a failing or slow step does not stop it."""
 
-from __future__ import annotations
-
 import json
 import subprocess
 import sys

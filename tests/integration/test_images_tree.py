@@ -1,7 +1,5 @@
 """The image tree as a user meets it: launchers' flags against the published settings, runs from config to report."""
 
-from __future__ import annotations
-
 import json
 import os
 import re

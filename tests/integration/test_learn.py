@@ -1,7 +1,5 @@
 """One command from a folder of images and a table to a model file that can be believed."""
 
-from __future__ import annotations
-
 import json
 import re
 import shutil

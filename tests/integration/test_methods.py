@@ -1,7 +1,5 @@
 """Methods from outside and from the trees: the checks of `zslab.testing`, whole runs, sweeps, tables, and what export says."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterator
 from dataclasses import replace

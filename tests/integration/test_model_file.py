@@ -1,7 +1,5 @@
 """A model file comes back as it was written, holds no code, and is refused when it is cut short or lies."""
 
-from __future__ import annotations
-
 import json
 import pickle
 import re

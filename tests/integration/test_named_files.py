@@ -1,7 +1,5 @@
 """Every kind of file that docs/own-data.md and the pages about data name is read to the content that was written."""
 
-from __future__ import annotations
-
 import gzip
 import pickle
 import struct

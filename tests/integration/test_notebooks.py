@@ -1,7 +1,5 @@
 """Notebooks hold no output, train nothing by themselves, and run from top to bottom on toy data."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A folder of images and a CSV become a data set whose lists can be counted by hand; what is wrong is said plainly."""
 
-from __future__ import annotations
-
 import json
 import os
 import shutil

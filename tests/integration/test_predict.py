@@ -1,7 +1,5 @@
 """The command writes what the predictor says, draws it, and lists what it could not read."""
 
-from __future__ import annotations
-
 import csv
 import json
 

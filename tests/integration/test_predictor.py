@@ -1,7 +1,5 @@
 """The predictor says what the run said, explains it with its own numbers, and takes new classes in."""
 
-from __future__ import annotations
-
 import io
 import itertools
 import re

@@ -1,7 +1,5 @@
 """The commands that `zslab prepare`, `zslab learn` and a run print are typed as they stand, in a folder of a new user."""
 
-from __future__ import annotations
-
 import html
 import re
 

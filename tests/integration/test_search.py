@@ -1,7 +1,5 @@
 """The search: trials are runs on the validation split, shared by processes, and none is lost or counted twice."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess

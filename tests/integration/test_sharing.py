@@ -1,7 +1,5 @@
 """Model cards, and models that are shared in a folder or on a stub of the Hugging Face Hub and found by name."""
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

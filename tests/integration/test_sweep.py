@@ -1,7 +1,5 @@
 """Sweeps over real processes: nothing runs twice, what is left is continued, whoever is killed."""
 
-from __future__ import annotations
-
 import errno
 import json
 import os

@@ -1,7 +1,5 @@
 """The trainer and the loop: resume bit for bit, evaluation without side effects, stopping, refusals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

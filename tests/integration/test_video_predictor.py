@@ -1,7 +1,5 @@
 """An exported model of actions sees videos as its run's features did, predicts what the run predicted, and refuses the rest."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import shutil

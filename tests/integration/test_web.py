@@ -1,7 +1,5 @@
 """The web page: what its handlers do, its server, and a walk through it in a headless Chromium."""
 
-from __future__ import annotations
-
 import json
 import runpy
 import signal

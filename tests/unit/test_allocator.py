@@ -1,7 +1,5 @@
 """What the C library is told about freed memory, in processes of their own, because it lasts."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 

@@ -3,8 +3,6 @@
 The layers of the package are a contract in pyproject.toml, which `lint-imports` checks.
 """
 
-from __future__ import annotations
-
 import ast
 import re
 import subprocess

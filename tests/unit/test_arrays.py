@@ -1,7 +1,5 @@
 """Matrices from .npy files and pickles: read as saved, nothing of them is run, and one clear refusal for any other file."""
 
-from __future__ import annotations
-
 import io
 import os
 import pickle

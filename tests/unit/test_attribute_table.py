@@ -1,7 +1,5 @@
 """Tables as spreadsheet programs write them are read alike, and cells that cannot be meant are refused."""
 
-from __future__ import annotations
-
 import datetime
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Backbones: the published recipe, padding, normalization, weights; on untrained networks of torchvision and timm."""
 
-from __future__ import annotations
-
 import argparse
 import json
 import pickle

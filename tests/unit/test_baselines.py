@@ -1,7 +1,5 @@
 """The baselines against their formulas written out, and the choice of everything on validation."""
 
-from __future__ import annotations
-
 import math
 from copy import copy
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Offset, temperature and calibration error against their definitions, and the choice among candidates."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """Names that differ stay apart; spellings of one name are found; what fits two classes is refused."""
 
-from __future__ import annotations
-
 import unicodedata
 
 import pytest

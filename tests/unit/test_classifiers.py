@@ -1,7 +1,5 @@
 """The softmax head against direct computations; synthesis, transformation and evaluation."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The command `zslab` and the names that the package itself offers."""
 
-from __future__ import annotations
-
 import subprocess
 import sys
 from pathlib import Path

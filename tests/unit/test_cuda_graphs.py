@@ -1,7 +1,5 @@
 """Recording and replaying, with stand-ins for CUDA graphs: the check, the fallback, and that training does not notice."""
 
-from __future__ import annotations
-
 import logging
 from copy import deepcopy
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """The DAZLE model against einsums written as in the paper, its losses against loops in plain Python."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from dataclasses import fields

@@ -1,7 +1,5 @@
 """DeepFashion's annotation lists: a hand-made miniature with the numbers worked out beside it, and what is refused."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """README and documentation: links and references resolve, equations name their code, commands are accepted."""
 
-from __future__ import annotations
-
 import io
 import re
 import runpy

@@ -1,7 +1,5 @@
 """The download command and a local server that misbehaves on request. No network needed; seconds."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import io

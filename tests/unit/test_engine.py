@@ -1,7 +1,5 @@
 """The engine against the plain loop of `helpers/plain_port.py`: same weights and draws, many iterations, every option."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Files of the user's disk: paths as they are typed, and file systems that lack a service."""
 
-from __future__ import annotations
-
 import errno
 import mmap
 import os

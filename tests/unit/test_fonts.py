@@ -1,7 +1,5 @@
 """Texts in scripts that our font lacks are drawn with an installed font, where there is one."""
 
-from __future__ import annotations
-
 import warnings
 from pathlib import Path
 

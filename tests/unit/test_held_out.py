@@ -1,7 +1,5 @@
 """Leave-classes-out: what is on which side of every draw."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

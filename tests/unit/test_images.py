@@ -1,7 +1,5 @@
 """Images of every kind, made here: what they look like once opened, how deep they are, and which are refused."""
 
-from __future__ import annotations
-
 import io
 import os
 import struct

@@ -1,7 +1,5 @@
 """Tables and lists of names in the layouts in which they are published or saved."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Features that are read by the row: the same numbers, accuracies and refusals as features in memory."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

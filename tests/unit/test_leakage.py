@@ -1,7 +1,5 @@
 """Unseen classes that a backbone's pretraining contains: what matches with what, and T1 with and without them."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 

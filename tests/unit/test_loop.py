@@ -1,7 +1,5 @@
 """The bar of a run: what it says, and that its time left counts evaluations."""
 
-from __future__ import annotations
-
 import io
 import time
 

@@ -1,7 +1,5 @@
 """Every loss against a naive loop, the gradient penalty against finite differences, the λ1 rule at its borders."""
 
-from __future__ import annotations
-
 import math
 
 import pytest

@@ -1,7 +1,5 @@
 """Measures of anybody's scores, against loops over samples; arrays and tensors alike; the run that `zslab table` reads."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import numpy as np

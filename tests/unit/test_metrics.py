@@ -1,7 +1,5 @@
 """Metrics against counts made by hand and by naive loops."""
 
-from __future__ import annotations
-
 import numpy as np
 import pytest
 import torch

@@ -1,7 +1,5 @@
 """The out-of-distribution gate: its numbers by hand, its thresholds, its routing, and how evaluation measures it."""
 
-from __future__ import annotations
-
 import math
 from types import SimpleNamespace
 

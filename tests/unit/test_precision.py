@@ -1,7 +1,5 @@
 """bfloat16 products: near float32, with everything that lasts in float32; and refusals where a precision does not exist."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import pytest

@@ -1,7 +1,5 @@
 """The rows of a result from records made by hand: what is selected, where, by which rule."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from msgspec.structs import replace

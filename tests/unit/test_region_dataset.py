@@ -1,7 +1,5 @@
 """Data sets of region maps: what is read is what was written, in the release's layouts too; clear refusals."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import h5py

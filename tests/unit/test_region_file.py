@@ -1,7 +1,5 @@
 """Reading region files: rows as written in every layout, batches in order and ahead, damage refused."""
 
-from __future__ import annotations
-
 import os
 import threading
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Writing and repacking region files: whole or not at all, and nothing that half precision cannot hold."""
 
-from __future__ import annotations
-
 import os
 import resource
 import signal

@@ -1,7 +1,5 @@
 """The report is drawn from files alone: numbers against hand counts, damage refused, hostile names escaped."""
 
-from __future__ import annotations
-
 import base64
 import io
 import json

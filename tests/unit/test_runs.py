@@ -1,7 +1,5 @@
 """Files whole or absent, checkpoints that can be trusted, metrics that survive a kill."""
 
-from __future__ import annotations
-
 import errno
 import json
 import logging

@@ -1,7 +1,5 @@
 """Every purpose has random numbers of its own."""
 
-from __future__ import annotations
-
 from itertools import product
 
 import torch

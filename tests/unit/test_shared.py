@@ -1,7 +1,5 @@
 """What generative methods share, each against a computation of its own: critic, penalty, synthesis, heads, one update."""
 
-from __future__ import annotations
-
 import pytest
 import torch
 from torch import nn

@@ -1,7 +1,5 @@
 """Who learns from what: stopped gradients, untouched networks, exact weights of every term, draws."""
 
-from __future__ import annotations
-
 import copy
 from dataclasses import replace
 

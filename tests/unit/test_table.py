@@ -1,7 +1,5 @@
 """Tables over runs: grouping, means by hand, exact permutation tests, and every output style."""
 
-from __future__ import annotations
-
 import csv
 import dataclasses
 import io

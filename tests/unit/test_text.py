@@ -1,7 +1,5 @@
 """Class vectors from text: encoders, split files, and classes that are added to a model by a name and a sentence."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import replace
 from importlib.util import find_spec

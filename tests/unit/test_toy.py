@@ -1,7 +1,5 @@
 """The toy data set: files agree with attributes, boxes and splits, and are made whole or not at all; its descriptor."""
 
-from __future__ import annotations
-
 import csv
 import hashlib
 import json

@@ -1,7 +1,5 @@
 """Features of videos, on clips drawn here: sampling, order, damage, resuming, weights, and on to a split."""
 
-from __future__ import annotations
-
 import json
 import shutil
 from dataclasses import replace

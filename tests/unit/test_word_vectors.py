@@ -1,7 +1,5 @@
 """Vectors of attribute names, the tables that clean them, and pickles read without running them."""
 
-from __future__ import annotations
-
 import csv
 import gzip
 import pickle

@@ -1,7 +1,5 @@
 """Reading the xlsa17 layout: both MATLAB versions, scaling, split versions, validation without leakage, clear refusals."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from pathlib import Path
 

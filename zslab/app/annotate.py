@@ -3,8 +3,6 @@
 annotate(open_image(path), prediction).save("photo-annotated.png")
 """
 
-from __future__ import annotations
-
 import io
 from collections.abc import Sequence
 from pathlib import Path

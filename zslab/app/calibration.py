@@ -13,8 +13,6 @@ area under the ROC curve was 1.00 for photos of unseen species in two sets of 60
 well, but its threshold refused a quarter of the photos of unseen species in one of the sets.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ Settings and offset of a baseline are chosen on all draws together. What is repo
 offset that the other draws choose, so that a mean over the draws is an honest estimate.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -3,8 +3,6 @@
 Every number in it is one of the model file, which has them from the run's result.json.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from pathlib import Path

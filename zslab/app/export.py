@@ -10,8 +10,6 @@ The data of the run must still lie where its config says (or in --dataroot): sca
 classes come from there. The model is checked against the run: on the test samples it must predict what the run did.
 """
 
-from __future__ import annotations
-
 import json
 import os
 from collections.abc import Iterator

@@ -6,8 +6,6 @@
 A shared model is a folder with `model.zsl` and its card as `README.md`. Uploading and downloading need the extra `hub`.
 """
 
-from __future__ import annotations
-
 import re
 from dataclasses import dataclass
 from pathlib import Path

@@ -13,8 +13,6 @@ that follow are printed. Without a table, `--describe` makes the class vectors f
 out, 130 stopped.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from collections.abc import Sequence

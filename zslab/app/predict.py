@@ -10,8 +10,6 @@ Any number of files needs the memory of one batch; those that cannot be read are
 status: 0 all files, 3 some could not be read, 1 an error, 130 stopped.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 import math

@@ -1,7 +1,5 @@
 """What a model says of one image or video, and how it comes from scores and explanations."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 

@@ -1,7 +1,5 @@
 """Baselines are measured once for the same data, split, seed and code, however many runs are compared with them."""
 
-from __future__ import annotations
-
 import hashlib
 import logging
 from collections.abc import Sequence

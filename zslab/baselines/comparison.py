@@ -4,8 +4,6 @@ T1, H and H after calibration have settings of their own: those with the highest
 seen/unseen curve and its area belong to the settings chosen for H after calibration.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Checks that every reader of a data set makes: labels, class attributes, class names and index lists, as 0-based arrays."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path

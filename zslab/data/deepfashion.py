@@ -13,8 +13,6 @@ The lists begin with the number of entries and a line of column names, then hold
 spaces. Categories are numbered from 1 in the order of list_category_cloth.txt.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass

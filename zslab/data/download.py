@@ -14,8 +14,6 @@ left alone.
 - sent_splits.mat (CUB, 1024-d sentence embeddings): a pinned commit of a public repository, checked by its SHA-256.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import shutil

@@ -1,7 +1,5 @@
 """A fingerprint of a data set, a few digits of a hash, which tells whether two runs were trained on the same data."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Sequence
 

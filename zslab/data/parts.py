@@ -7,8 +7,6 @@
 Images are named as in the feature file, relative to the folder.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -11,8 +11,6 @@ label_train/<label>, img_train/<label> and *_test_seen, *_test_unseen instead of
 of images in that order. Our files are uncompressed, so that a random image costs one access; see `RegionFile.streams`.
 """
 
-from __future__ import annotations
-
 import errno
 import os
 from collections import deque

@@ -5,8 +5,6 @@
 Rewritten files are in half precision by default. Pooled features, the mean over the regions, are added where a file has none.
 """
 
-from __future__ import annotations
-
 import errno
 import math
 import os

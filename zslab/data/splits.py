@@ -1,7 +1,5 @@
 """Splits of samples and classes: the rules that draw them, their published versions, and the files that hold them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any

@@ -22,8 +22,6 @@ Action sets, as the authors of TF-VAEGAN published HMDB51 (hmdb_i3d) and UCF101 
     <dataroot>/<dataset>/<name>_manual_att.npy                    (C, A), optional; name is dataset without "_i3d"
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path
 

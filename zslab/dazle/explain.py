@@ -8,8 +8,6 @@
                       `zslab.dazle.pointing`)
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable
 from pathlib import Path

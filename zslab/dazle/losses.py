@@ -3,8 +3,6 @@
 B batch, k classes; labels are columns of the scores.
 """
 
-from __future__ import annotations
-
 import math
 
 from torch import Tensor

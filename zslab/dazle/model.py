@@ -15,8 +15,6 @@ All three are one product [V W1; V W2; V W3] F. The release averages the feature
 tensor (B, A, f), before it multiplies by V W3; the sum over regions comes last here, which gives the same number.
 """
 
-from __future__ import annotations
-
 import math
 from typing import NamedTuple
 

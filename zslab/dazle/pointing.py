@@ -12,8 +12,6 @@ Cells that share the highest value count with equal shares. Each of the first th
 attention: the share of cells that overlap the box, the share of cells whose middle lies in it, and the box's share of the area.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from typing import Any
 

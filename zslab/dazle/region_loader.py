@@ -1,7 +1,5 @@
 """Where a trainer's region maps come from: read from their file as they are needed, or held on the device as a whole."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Which training samples go into a batch: endless streams of sample indices."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Literal
 

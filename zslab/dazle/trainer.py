@@ -8,8 +8,6 @@ when a class is named, after training is done; self-calibration makes the traini
 classes. The seen/unseen curve of the report shows every such trade for the trained model, whatever the margin.
 """
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Container, Generator, Iterator
 from contextlib import closing, contextmanager

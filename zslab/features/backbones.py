@@ -12,8 +12,6 @@ networks get images of the size that they were made for, 518 for DINOv2, unless 
 Networks need the extra `images` (torchvision, timm), those of open_clip `text`; the descriptor needs nothing.
 """
 
-from __future__ import annotations
-
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping

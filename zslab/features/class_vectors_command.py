@@ -13,8 +13,6 @@ With --phrases, one text an attribute, a class is the sum of its attributes' vec
 sentences, a class can be added to the exported model by a name and a sentence.
 """
 
-from __future__ import annotations
-
 import re
 import warnings
 from dataclasses import dataclass

@@ -8,8 +8,6 @@ Sources: Oklab color space (Ottosson, 2020); soft color histograms and gradient-
 Fisher vectors (Perronnin et al., ECCV 2010).
 """
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np

@@ -16,8 +16,6 @@ backbone, so that an exported model can extract features of new files. Files tha
 Exit status: 0 all files, 3 features written but some files left out, 1 an error, 130 stopped.
 """
 
-from __future__ import annotations
-
 import re
 import shutil
 import sys

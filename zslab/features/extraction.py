@@ -9,8 +9,6 @@ so an extraction that was killed and continued gives the same bits.
         extraction.remove()
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil

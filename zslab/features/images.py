@@ -8,8 +8,6 @@ decided once for a data set, `white = find_white(paths)`, and kept beside its fe
 its largest value.
 """
 
-from __future__ import annotations
-
 import io
 import logging
 import re

@@ -1,7 +1,5 @@
 """Networks of torchvision and timm that return their last grid of features instead of class scores, and their weights."""
 
-from __future__ import annotations
-
 import hashlib
 import importlib
 import math

@@ -6,8 +6,6 @@ all words of the other, which are at its end or belong to a verb in -ing ("Laysa
 "skiing slalom"). Words do not know what they mean: "mouse" is an animal here and a device there, so read the list.
 """
 
-from __future__ import annotations
-
 import re
 from collections import defaultdict
 from collections.abc import Sequence

@@ -11,8 +11,6 @@ file, or att of a .mat file), or from the words of the class names. Where two fi
 name. The 30 splits of the published numbers came with the authors' data; these are others.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

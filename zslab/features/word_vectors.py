@@ -12,8 +12,6 @@ DAZLE starts from word vectors of the attributes, one row an attribute; the publ
     zslab attribute-words --pickle CUB_attribute.pkl --output attribute_w2v.npy      (the release's; no code is run)
 """
 
-from __future__ import annotations
-
 import gzip
 import io
 import re

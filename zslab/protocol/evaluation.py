@@ -1,7 +1,5 @@
 """The outcome of evaluating a method, and how scores of classes become accuracies, curves and confusion matrices."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field
 

@@ -5,8 +5,6 @@ left out and on a fifth of the others' samples; mean and standard deviation over
 Few classes are left out at a time, so that a draw learns from nearly as many as the model does.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import numpy as np

@@ -14,8 +14,6 @@ Every result has a row for each selection rule:
 The rows of the baselines follow in a result.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The stages of an experiment: train on the validation split to choose an epoch, train on trainval, measure on test."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace

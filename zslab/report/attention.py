@@ -1,7 +1,5 @@
 """Figures of test images: where a model attends, by attention.npz and pointing.json of a run folder; right and wrong ones."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

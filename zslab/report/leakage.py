@@ -6,8 +6,6 @@
 Classes are compared by name and synonyms, so read the list: it shows what matched with what.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from pathlib import Path
 

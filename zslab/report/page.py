@@ -1,7 +1,5 @@
 """Reports as self-contained HTML pages, all from the templates in `templates/`, which escape what they are given."""
 
-from __future__ import annotations
-
 import base64
 import math
 import re

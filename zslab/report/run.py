@@ -3,8 +3,6 @@
 `write_report(run_dir)`, or from the command line `zslab report RUN_DIR [RUN_DIR ...] [--images DIR]`.
 """
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

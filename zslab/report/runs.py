@@ -1,7 +1,5 @@
 """The report of several runs, such as those of `--seeds 1 2 3`: their table, figures, and a link to each run's own report."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -15,8 +15,6 @@ In a page, a table stands between two comments; the first holds the command, wit
     <!-- end of table -->
 """
 
-from __future__ import annotations
-
 import re
 import shlex
 import sys

@@ -1,7 +1,5 @@
 """A finished run as its folder holds it, for reports, export and notebooks."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, field
 from pathlib import Path
 

@@ -3,8 +3,6 @@
 Files hold the keys of these dictionaries ("acc_unseen", "val"); tables, plots and pages show the titles.
 """
 
-from __future__ import annotations
-
 from typing import Final, Literal, NamedTuple, get_args
 
 MeasureKey = Literal["T1", "acc_unseen", "acc_seen", "H", "AUSUC"]

@@ -1,7 +1,5 @@
 """One epoch's record: a line of metrics.jsonl."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated

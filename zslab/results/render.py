@@ -1,7 +1,5 @@
 """Tables as Markdown, LaTeX (booktabs) or CSV, all from the same lines."""
 
-from __future__ import annotations
-
 import csv
 import io
 import re

@@ -1,7 +1,5 @@
 """The result of a run as result.json holds it: its rows, what it was trained on, and how to repeat it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal

@@ -12,8 +12,6 @@ The list may also hold quoted results, of which only means are known, such as th
      "note": "Narayan et al., ECCV 2020", "means": {"paper": {"T1": {"mean": 0.649}}}}
 """
 
-from __future__ import annotations
-
 import dataclasses
 import json
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,7 +1,5 @@
 """Mean, spread and paired comparison of repeated runs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """From runs to the content of a table: variants, means, best values, missing runs and paired comparisons."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field

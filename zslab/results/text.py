@@ -1,7 +1,5 @@
 """A result as text: percentages, its facts in one line, and the table that a run prints at its end."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from zslab.results.names import MEASURES

@@ -5,8 +5,6 @@ killed by heartbeats in databases alone, so each search holds a lock, by whose n
 marked as failed and queued again. The run, a function of its config in a folder of its own, then continues.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import uuid

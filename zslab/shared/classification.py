@@ -4,8 +4,6 @@ Source: Xian et al., "Feature Generating Networks for Zero-Shot Learning", CVPR 
 for actions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Container, Iterator
 
 import torch

@@ -1,7 +1,5 @@
 """Features of classes from any conditional generator, as samples to train a classifier on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

@@ -5,8 +5,6 @@ class AleTrainer(EpochTrainer):
     def evaluate(self, keep, constant, progress): ...     # -> Evaluation
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Mapping
 from contextlib import AbstractContextManager, nullcontext

@@ -7,8 +7,6 @@ Symbols in the shape comments: B batch, D feature_dim, A attribute_dim, Z latent
 N(0, 0.02), every bias as 0, every LeakyReLU has slope 0.2. Networks hold no state but their parameters.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

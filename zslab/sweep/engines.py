@@ -4,8 +4,6 @@ As an executor of `concurrent.futures`, an engine starts a command by `submit` a
 done and for its exit status, or cancelled. Ray and submitit are imported when they are asked for.
 """
 
-from __future__ import annotations
-
 import importlib
 import os
 import subprocess

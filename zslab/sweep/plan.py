@@ -19,8 +19,6 @@ A grid is data sets × methods (as launchers) × variants × flags × splits × 
     feedback_loop = 1
 """
 
-from __future__ import annotations
-
 import itertools
 import os
 from collections.abc import Mapping

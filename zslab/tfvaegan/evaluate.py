@@ -3,8 +3,6 @@
 Source: Narayan et al., ECCV 2020, section 3.3.
 """
 
-from __future__ import annotations
-
 from collections.abc import Container
 from functools import partial
 

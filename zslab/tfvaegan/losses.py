@@ -4,8 +4,6 @@ Source: Narayan et al., ECCV 2020, section 3, and the authors' release. Symbols 
 D feature_dim, A attribute_dim, Z latent_dim.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F

@@ -3,8 +3,6 @@
 Source: Narayan et al., ECCV 2020, section 3.3: every feature x, real or synthesized, becomes [x, Dec(x), h(x)].
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

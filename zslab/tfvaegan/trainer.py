@@ -1,7 +1,5 @@
 """The trainer of TF-VAEGAN: epochs of iterations over one stage's data, evaluation, and a state that can be resumed."""
 
-from __future__ import annotations
-
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from functools import partial

@@ -14,8 +14,6 @@ per-class accuracy of 78 % over the unseen classes (seed 0; 83 % for seed 1; cha
     manifest.json                what this copy was made from; written last
 """
 
-from __future__ import annotations
-
 import csv
 import os
 import shutil

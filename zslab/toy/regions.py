@@ -1,7 +1,5 @@
 """Region maps of the toy birds on the 7 x 7 grid of `zslab.features.descriptor`, so that DAZLE runs without a download."""
 
-from __future__ import annotations
-
 import zlib
 from collections.abc import Sequence
 from pathlib import Path

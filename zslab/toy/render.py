@@ -3,8 +3,6 @@
 Since we draw the birds, we know where each part is; real data sets tell that only roughly.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The forty species of toy birds: combinations of 48 attributes of eight body parts; eight species are unseen."""
 
-from __future__ import annotations
-
 import numpy as np
 
 VARIATION = 0.18  # probability that one bird differs from its species in one trait

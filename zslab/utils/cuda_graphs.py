@@ -5,8 +5,6 @@ numbers. If the two differ, or the capture fails, the ordinary step stays in use
 results agree to rounding.
 """
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass

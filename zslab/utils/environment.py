@@ -1,7 +1,5 @@
 """Seeds, device, folders, and what is worth knowing about the machine beside a number."""
 
-from __future__ import annotations
-
 import ctypes
 import os
 import platform

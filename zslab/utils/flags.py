@@ -1,7 +1,5 @@
 """What the flags of all commands share: checks, and lists of whole numbers such as 1-30 or 1,2,5-8."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 from pathlib import Path

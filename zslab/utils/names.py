@@ -6,8 +6,6 @@ left off where every name of a list has one. "C", "C++" and "C#", or "1.5 mm scr
 not printed is removed from every name before anything else happens to it.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import unicodedata

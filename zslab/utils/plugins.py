@@ -1,7 +1,5 @@
 """Objects of a user's own, named as file.py:NAME or module:NAME."""
 
-from __future__ import annotations
-
 import importlib
 import importlib.util
 import sys

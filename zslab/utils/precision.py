@@ -1,7 +1,5 @@
 """The precision of matrix products: float32, TF32, or bfloat16 by PyTorch's autocast; all else stays float32."""
 
-from __future__ import annotations
-
 from contextlib import AbstractContextManager, nullcontext
 from typing import Literal
 

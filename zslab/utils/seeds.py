@@ -4,8 +4,6 @@ Two streams that start from the same seed draw the same numbers, so that trainin
 Each purpose therefore mixes the user's seed with a constant of its own.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 

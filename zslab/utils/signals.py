@@ -1,7 +1,5 @@
 """The first Ctrl-C as a request to save and stop, the second as an order."""
 
-from __future__ import annotations
-
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -5,8 +5,6 @@ what is read off the image; its products with (a_k − α), attribute by attribu
 sum, and gives no reasons.
 """
 
-from __future__ import annotations
-
 from dataclasses import fields, replace
 
 import msgspec

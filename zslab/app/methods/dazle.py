@@ -1,7 +1,5 @@
 """An exported DAZLE: class scores from regions and attributes; a new class is a new row of attributes."""
 
-from __future__ import annotations
-
 from dataclasses import fields
 from typing import Annotated
 

@@ -5,8 +5,6 @@ attributes, and one more row is trained against the old ones. So adding a class 
 removing it restores the model exactly.
 """
 
-from __future__ import annotations
-
 import hashlib
 from dataclasses import replace
 from typing import Annotated, Literal

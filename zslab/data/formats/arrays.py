@@ -4,8 +4,6 @@ Of pickles, what `pickle.dump(array)` writes under Python 2 or 3, protocols 0 to
 `*_attribute.pkl` hold it: whatever it names is replaced by something inert. Every other pickle is refused.
 """
 
-from __future__ import annotations
-
 import errno
 import math
 import pickle

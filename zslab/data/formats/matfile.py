@@ -8,8 +8,6 @@ type, a number of bytes, and its bytes, padded to 8. An array is an element whos
 dimensions, name, and content. A compressed element holds one array.
 """
 
-from __future__ import annotations
-
 import errno
 import io
 import math

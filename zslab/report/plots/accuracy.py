@@ -1,7 +1,5 @@
 """Over the epochs: accuracies and what was recorded of the training itself; and accuracy on seen against unseen classes."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 
 import numpy as np

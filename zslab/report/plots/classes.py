@@ -1,7 +1,5 @@
 """Which classes are recognized, what they are confused with, and how far to believe their probabilities."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Iterator
 
 import numpy as np

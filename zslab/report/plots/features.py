@@ -1,7 +1,5 @@
 """Synthesized features beside real ones, and how well the entropy of the gate separates unseen from seen test clips."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 import numpy as np

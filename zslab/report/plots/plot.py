@@ -1,7 +1,5 @@
 """What all plots share: the record of a plot, names, lines and axes. Figures are narrow, so that a phone shows them legibly."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
