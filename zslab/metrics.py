@@ -141,17 +141,11 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: Tensor) -> Te
 
 @dataclass(frozen=True)
 class SeenUnseenCurve:
-    """Seen and unseen accuracy as functions of the constant that is subtracted from the seen scores.
+    """Seen and unseen accuracy as functions of the constant that is subtracted from the seen scores."""
 
-    Attributes:
-        constants: (p,) float64, ascending; point i holds for constants in [constants[i-1], constants[i]).
-        acc_seen: (p,) seen accuracy, falling with the constant.
-        acc_unseen: (p,) unseen accuracy, rising with the constant.
-    """
-
-    constants: Tensor
-    acc_seen: Tensor
-    acc_unseen: Tensor
+    constants: Tensor  # (p,) float64, ascending; point i holds for constants in [constants[i-1], constants[i])
+    acc_seen: Tensor  # (p,) seen accuracy, falling with the constant
+    acc_unseen: Tensor  # (p,) unseen accuracy, rising with the constant
 
     @property
     def points(self) -> Tensor:

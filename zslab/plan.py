@@ -48,19 +48,12 @@ class SplitSwitches(Switches):
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a launcher.
+    """One run of a launcher."""
 
-    Attributes:
-        launcher: where it comes from.
-        words: the switches of its variant.
-        config: all flags.
-        differs: the flags that set it apart from the other runs of a sweep.
-    """
-
-    launcher: Launcher
-    words: tuple[str, ...]
-    config: RunConfig
-    differs: Mapping[str, Value] = field(default_factory=dict)
+    launcher: Launcher  # where it comes from
+    words: tuple[str, ...]  # the switches of its variant
+    config: RunConfig  # all flags
+    differs: Mapping[str, Value] = field(default_factory=dict)  # the flags that set it apart from the other runs of a sweep
 
     @cached_property
     def folder(self) -> RunFolder:

@@ -60,27 +60,16 @@ class Measured:
 
 @dataclass(frozen=True)
 class BaselineResult:
-    """A baseline with everything chosen on validation.
+    """A baseline with everything chosen on validation."""
 
-    Attributes:
-        name: its row in the result table.
-        t1: accuracy on unseen classes alone.
-        plain: accuracies over all classes.
-        calibrated: the same with `constant` subtracted from all seen scores.
-        curve: the seen/unseen curve; its area is AUSUC.
-        constant: the best one on validation.
-        settings: "T1", "H", "calibrated H" -> the settings chosen for it.
-        stage: on which it was measured.
-    """
-
-    name: str
-    t1: float
-    plain: Generalized
-    calibrated: Generalized
-    curve: SeenUnseenCurve
-    constant: float
-    settings: dict[str, Settings]
-    stage: Stage = "test"
+    name: str  # its row in the result table
+    t1: float  # accuracy on unseen classes alone
+    plain: Generalized  # accuracies over all classes
+    calibrated: Generalized  # the same with `constant` subtracted from all seen scores
+    curve: SeenUnseenCurve  # the seen/unseen curve; its area is AUSUC
+    constant: float  # the best one on validation
+    settings: dict[str, Settings]  # "T1", "H", "calibrated H" -> the settings chosen for it
+    stage: Stage = "test"  # on which it was measured
 
     @property
     def rows(self) -> list[Row]:

@@ -28,20 +28,14 @@ from zslab.utils.files import atomic_path, write_json
 
 
 class Attention(NamedTuple):
-    """What the predictions of n images rest on.
+    """What the predictions of n images rest on."""
 
-    Attributes:
-        predicted: (n,) int64, columns of the scores.
-        attributes: (n, t) int64, the t attributes that contribute most to the predicted class, greatest first.
-        contributions: (n, t) float32, att_ki q_i p_i of those; over all attributes they sum to the class's score (with
-            `non_linear_emb` they are the input of its perceptron).
-        maps: (n, t, rows, columns) float32 attention, each summing to 1.
-    """
-
-    predicted: np.ndarray
-    attributes: np.ndarray
+    predicted: np.ndarray  # (n,) int64, columns of the scores
+    attributes: np.ndarray  # (n, t) int64, the t attributes that contribute most to the predicted class, greatest first
+    # (n, t) float32, att_ki q_i p_i of those; over all attributes they sum to the class's score (with `non_linear_emb`
+    # they are the input of its perceptron)
     contributions: np.ndarray
-    maps: np.ndarray
+    maps: np.ndarray  # (n, t, rows, columns) float32 attention, each summing to 1
 
 
 @torch.no_grad()

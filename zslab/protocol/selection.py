@@ -24,17 +24,12 @@ from zslab.results.result import Choice, Row
 
 @dataclass(frozen=True)
 class Selection:
-    """The choices of a validation run.
+    """The choices of a validation run."""
 
-    Attributes:
-        t1: the best epoch for T1.
-        h: the best epoch for H, where generalized classification is measured.
-        constant: what goes from `h` into the test run's evaluation (to subtract from seen scores, or a gate's threshold),
-            for a method that has such a constant.
-    """
-
-    t1: Choice
-    h: Choice | None
+    t1: Choice  # the best epoch for T1
+    h: Choice | None  # the best epoch for H, where generalized classification is measured
+    # what goes from `h` into the test run's evaluation (to subtract from seen scores, or a gate's threshold), for a
+    # method that has such a constant
     constant: float | None
 
 

@@ -36,23 +36,14 @@ NEGLIGIBLE = 1e-16  # below this λ1 vanishes in rounding, even in double precis
 
 @dataclass(frozen=True)
 class Draws:
-    """The random numbers of one iteration.
+    """The random numbers of one iteration."""
 
-    Attributes:
-        indices: (K, B) of training samples, without replacement within a batch.
-        noise: (K, B, Z) standard normal, for the critic steps' generated features.
-        alpha: (K, B, 1) uniform, the interpolation of the gradient penalty.
-        vae_noise: (B, Z) standard normal, for the reconstruction.
-        generator_noise: (B, Z) standard normal, for the generator step's features without encoded noise.
-        unseen: the random numbers for D2, in the transductive variant.
-    """
-
-    indices: Tensor
-    noise: Tensor
-    alpha: Tensor
-    vae_noise: Tensor
-    generator_noise: Tensor
-    unseen: UnseenDraws | None = None
+    indices: Tensor  # (K, B) of training samples, without replacement within a batch
+    noise: Tensor  # (K, B, Z) standard normal, for the critic steps' generated features
+    alpha: Tensor  # (K, B, 1) uniform, the interpolation of the gradient penalty
+    vae_noise: Tensor  # (B, Z) standard normal, for the reconstruction
+    generator_noise: Tensor  # (B, Z) standard normal, for the generator step's features without encoded noise
+    unseen: UnseenDraws | None = None  # the random numbers for D2, in the transductive variant
 
 
 @dataclass(frozen=True)
@@ -94,19 +85,12 @@ def draw(data: StageData, config: TfvaeganConfig, latent_dim: int, generator: to
 
 @dataclass(frozen=True)
 class Batch:
-    """A batch of samples, or K of them with one more dimension in front.
+    """A batch of samples, or K of them with one more dimension in front."""
 
-    Attributes:
-        x: (B, D) real features. Those of D2 are unlabeled: they belong to other classes than `labels`.
-        labels: (B,) the classes to generate features of.
-        a: (B, A) attributes of these classes.
-        target: (B, A) what the decoder is trained to find in features of these classes.
-    """
-
-    x: Tensor
-    labels: Tensor
-    a: Tensor
-    target: Tensor
+    x: Tensor  # (B, D) real features. Those of D2 are unlabeled: they belong to other classes than `labels`
+    labels: Tensor  # (B,) the classes to generate features of
+    a: Tensor  # (B, A) attributes of these classes
+    target: Tensor  # (B, A) what the decoder is trained to find in features of these classes
 
     def __getitem__(self, k: int) -> Batch:
         """Return the k-th of K batches."""
