@@ -186,12 +186,9 @@ class TfvaeganConfig(RunConfig):
         if ignored:
             log.info("Note: %s changes nothing: sizes are read from the data, features scaled to [0, 1].", ", ".join(ignored))
         if self.recons_weight == 0 and (self.feedback_loop > 1 or self.transform):
-            raise InputError(
-                "the weight must be positive where feedback or transformation use the decoder",
-                where="--recons_weight",
-                got=0,
-                fix="Add --feedback_loop 1 --no_transform, which makes it f-VAEGAN-D2, or give the weight a value.",
-            )
+            must = "the weight must be positive where feedback or transformation use the decoder"
+            fix = "Add --feedback_loop 1 --no_transform, which makes it f-VAEGAN-D2, or give the weight a value."
+            raise InputError(must, where="--recons_weight", got=0, fix=fix)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,12 +247,8 @@ class ActionConfig(TfvaeganConfig):
         """Refuse flags that are out of range or contradict each other."""
         super().check()
         if self.gzsl and self.gzsl_od and self.ood_threshold == "val" and self.select == "none":
-            raise InputError(
-                "val must have a validation run",
-                where="--ood_threshold",
-                got=f"--select {self.select}",
-                fix="Add --select val, or pass --ood_threshold release or mean.",
-            )
+            must, fix = "val must have a validation run", "Add --select val, or pass --ood_threshold release or mean."
+            raise InputError(must, where="--ood_threshold", got=f"--select {self.select}", fix=fix)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -351,12 +344,8 @@ def override(config: Config, flags: Mapping[str, object], where: object) -> Conf
     check_removed(flags, where)
     unknown = flags.keys() - names
     if unknown:
-        raise InputError(
-            "every name must be that of a flag",
-            where=where,
-            got=examples(sorted(unknown)),
-            fix="--help of a launcher lists them.",
-        )
+        must, fix = "every name must be that of a flag", "--help of a launcher lists them."
+        raise InputError(must, where=where, got=examples(sorted(unknown)), fix=fix)
     types = get_type_hints(type(config))
     return replace(config, **{name: _converted(value, types[name], name, where) for name, value in flags.items()})
 

@@ -145,13 +145,7 @@ def open_dataset(config: RunConfig, source: DataSource) -> Dataset:
 
 
 def check_data(config: RunConfig, source: DataSource, folder: RunFolder) -> None:
-    """Compare the data as they are now with those that a finished run was trained on.
-
-    The data are opened only if a file of them was touched since.
-
-    Raises:
-        InputError: data are missing or have changed.
-    """
+    """Refuse other data than those that a finished run was trained on; they are opened only if a file was touched since."""
     data = folder.read_result().data
     dataroot, cache = data_folders(config)
     if data.files == source.files_digest(dataroot):

@@ -78,11 +78,7 @@ class Prepared(msgspec.Struct):
 
 
 def learn(config: LearnConfig) -> int:
-    """Prepare, extract, choose, calibrate, export and report; return the exit status.
-
-    Raises:
-        InputError: images, table or flags cannot be used.
-    """
+    """Prepare, extract, choose, calibrate, export and report; return the exit status."""
     start = time.perf_counter()
     if config.name == PrepareConfig.name:
         config = replace(config, name=config.output.stem)

@@ -82,9 +82,6 @@ def load_method(name: str, where: str = "--method") -> Method:
     Args:
         name: file.py:NAME, module:NAME, or the name of an entry point.
         where: the flag, for messages.
-
-    Raises:
-        InputError: there is no such method.
     """
     method = load_object(method_place(name, where), where)
     if not isinstance(method, Method):

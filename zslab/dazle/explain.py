@@ -104,9 +104,6 @@ def record_attention(
         run: the run's folder; the weights of selection "val" are used, else those of the last epoch.
         model: of the right shape, whatever its weights; is left in eval mode.
         margin: added to unseen and subtracted from seen scores in predictions.
-
-    Raises:
-        InputError: the annotation of parts is wrong.
     """
     row = "val" if (run / "model_val.safetensors").exists() else "last"
     model.load_state_dict(load_file(run / f"model_{row}.safetensors"))

@@ -85,10 +85,6 @@ class Dazle(nn.Module):
             word_dim: v where there are no vectors; theirs otherwise.
             generator: draws every initial weight; on the CPU.
             grid: of the regions that come in.
-
-        Raises:
-            InputError: there is not one finite, non-zero vector for each attribute, or a convolution leaves fewer than two
-                regions.
         """
         super().__init__()
         if options.is_conv and (grid[0] - 1) * (grid[1] - 1) < 2:  # attention needs two regions
@@ -130,9 +126,6 @@ class Dazle(nn.Module):
         Args:
             regions: (B, r, f), row by row of the grid.
             class_attributes: (k, A), rows of unit L2 norm.
-
-        Raises:
-            InputError: the regions are not those that the model is for.
         """
         options = self.options
         self._check_regions(regions)
@@ -169,12 +162,9 @@ class Dazle(nn.Module):
         expected = self.input_grid[0] * self.input_grid[1], self.feature_dim
         if regions.shape[1:] != expected:
             rows, columns = self.input_grid
-            raise InputError(
-                f"there must be {rows} × {columns} regions of {self.feature_dim} features, as the model's",
-                where="the region maps",
-                got=f"{regions.shape[1]} of {regions.shape[2]}",
-                fix="Use region maps from the backbone that the model was trained with.",
-            )
+            must = f"there must be {rows} × {columns} regions of {self.feature_dim} features, as the model's"
+            got, fix = f"{regions.shape[1]} of {regions.shape[2]}", "Use region maps of the backbone of training."
+            raise InputError(must, where="the region maps", got=got, fix=fix)
 
     def _convolve(self, regions: Tensor) -> Tensor:
         """Map regions (B, r, f) on the input grid to (B, r', f // 2) on the smaller one."""
@@ -193,25 +183,14 @@ def _draw(layer: nn.Linear | nn.Conv2d, n_inputs: int, generator: torch.Generato
 
 
 def _check_vectors(vectors: Tensor, n_attributes: int, normalized: bool) -> Tensor:
-    """Return the word vectors as float32. A row of zeros learns like any other, unless it is `normalized` at every use.
-
-    Raises:
-        InputError: they cannot be those of the attributes.
-    """
+    """Return the word vectors as float32. A row of zeros learns like any other, unless it is `normalized` at every use."""
+    where, fix = "the attributes' word vectors", "Make them again from this data set's attribute names, or train without them."
     if vectors.ndim != 2 or len(vectors) != n_attributes:
-        raise InputError(
-            f"there must be a row for each of the {n_attributes} attributes",
-            where="the attributes' word vectors",
-            got=f"shape {tuple(vectors.shape)}",
-            fix="Make the word vectors again from this data set's attribute names, or train without them.",
-        )
+        must = f"there must be a row for each of the {n_attributes} attributes"
+        raise InputError(must, where=where, got=f"shape {tuple(vectors.shape)}", fix=fix)
     norms = torch.linalg.vector_norm(vectors.float(), dim=1)
     bad = (~norms.isfinite() | (norms == 0) & normalized).nonzero().flatten().tolist()
     if bad:
-        raise InputError(
-            "every row must be finite, and not zero",
-            where="the attributes' word vectors",
-            got=f"{len(bad)} others, the first for attribute {bad[0] + 1}",
-            fix="Make the word vectors again so that every attribute has a known word, or train without them.",
-        )
+        got = f"{len(bad)} others, the first for attribute {bad[0] + 1}"
+        raise InputError("every row must be finite, and not zero", where=where, got=got, fix=fix)
     return vectors.float()

@@ -29,20 +29,14 @@ class Cached:
     """Holds all maps that a run needs on the device, in half precision; the file is read once."""
 
     def __init__(self, regions: RegionFile, rows: Tensor, device: torch.device):
-        """Read `rows` (n,) of the file.
-
-        Raises:
-            InputError: they do not fit into the device's free memory.
-        """
+        """Read `rows` (n,) of the file, if they fit into the device's free memory."""
         needed = len(rows) * regions.feature_dim * regions.grid[0] * regions.grid[1] * 2
         free = free_memory(device)
         if needed > 0.9 * free:
-            raise InputError(
-                f"the region maps must fit in 90 % of the {free / GIB:.1f} GiB that are free on {device}",
-                where="--cache memory",
-                got=f"{needed / GIB:.1f} GiB for {len(rows)} images in half precision",
-                fix="Leave out --cache memory: maps are then read as they are needed, while the model computes.",
-            )
+            must = f"the region maps must fit in 90 % of the {free / GIB:.1f} GiB that are free on {device}"
+            got = f"{needed / GIB:.1f} GiB for {len(rows)} images in half precision"
+            fix = "Leave out --cache memory: maps are then read as they are needed, while the model computes."
+            raise InputError(must, where="--cache memory", got=got, fix=fix)
         self.device = device
         rows = rows.unique()
         self.places = torch.full((regions.n,), -1, dtype=torch.int64)

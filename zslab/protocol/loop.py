@@ -200,9 +200,6 @@ def resume(trainer: Trainer, folder: RunFolder, n_epochs: int) -> None:
         trainer: of any method.
         folder: of the run.
         n_epochs: epochs in all.
-
-    Raises:
-        InputError: the checkpoint is damaged or does not fit the trainer.
     """
     state = folder.load_checkpoint()
     if state is None:

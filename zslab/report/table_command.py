@@ -73,12 +73,8 @@ FORMATS: dict[str, Callable[[Tables], str]] = {"csv": comma_separated, "html": _
 def table(flags: TableFlags) -> None:
     """Make the table of runs, or the tables of pages again."""
     if bool(flags.paths) == bool(flags.refresh):
-        raise InputError(
-            "either paths of runs or pages after --refresh must be given",
-            where="zslab table",
-            got="both" if flags.paths else "neither",
-            fix="Name the folder of the runs, or the pages to refresh.",
-        )
+        must, got = "either paths of runs or pages after --refresh must be given", "both" if flags.paths else "neither"
+        raise InputError(must, where="zslab table", got=got, fix="Name the folder of the runs, or the pages to refresh.")
     for page in flags.refresh:
         refresh(page)
     if flags.refresh:
@@ -102,12 +98,8 @@ def refresh(page: Path) -> None:
     text = read_text(page)
     opened, complete = text.count(BEGIN), len(BLOCK.findall(text))
     if not opened or complete < opened:
-        raise InputError(
-            f"tables must stand between {BEGIN}PATH … --> and {END}",
-            where=page,
-            got=f"{opened} of the first kind, {complete} with both",
-            fix="Write both comments on lines of their own.",
-        )
+        got, fix = f"{opened} of the first kind, {complete} with both", "Write both comments on lines of their own."
+        raise InputError(f"tables must stand between {BEGIN}PATH … --> and {END}", where=page, got=got, fix=fix)
     write_text(page, BLOCK.sub(lambda block: f"{block[1]}\n{_block_table(page, block[2])}\n{block[3]}", text))
 
 

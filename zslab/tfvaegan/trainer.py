@@ -153,9 +153,5 @@ def _check(data: StageData, config: TfvaeganConfig, transductive: bool) -> None:
         features = features[:CHUNK]  # some samples reveal a wrong scaling; reading all takes minutes
     low, high = features.min().item(), features.max().item()
     if low < 0 or high > 1:
-        raise InputError(
-            "the values must lie in [0, 1], where the generator's sigmoid ends",
-            where="the training features after scaling",
-            got=f"{low:.4g}..{high:.4g}",
-            fix="Scale them by their minimum and maximum.",
-        )
+        must, fix = "the values must lie in [0, 1], where the generator's sigmoid ends", "Scale them by minimum and maximum."
+        raise InputError(must, where="the training features after scaling", got=f"{low:.4g}..{high:.4g}", fix=fix)
