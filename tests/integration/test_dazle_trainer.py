@@ -352,71 +352,31 @@ SCRIPTS = PROJECT / "zero-shot-images" / "image-scripts"
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
 
 # The settings of the paper, spec by spec.
+# fmt: off
 COMMON = dict(
-    lr=1e-4,
-    batch_size=50,
-    manualSeed=214,
-    loss_type="CE",
-    is_conservative=True,
-    is_bias=True,
-    bias=1,
-    lambda_=0.1,
-    normalize_F=True,
-    trainable_w2v=True,
-    w2v=True,
-    uniform_att_1=False,
-    is_sigmoid=False,
-    non_linear_act=False,
-    non_linear_emb=False,
-    is_conv=False,
-    eval_every=1,
+    lr=1e-4, batch_size=50, manualSeed=214, loss_type="CE", is_conservative=True, is_bias=True, bias=1, lambda_=0.1,
+    normalize_F=True, trainable_w2v=True, w2v=True, uniform_att_1=False, is_sigmoid=False, non_linear_act=False,
+    non_linear_emb=False, is_conv=False, eval_every=1, weight_decay=1e-4,
 )
 PUBLISHED = {
     "cub": dict(
-        dataset="CUB",
-        nepoch=20,
-        sampling="random",
-        weight_decay=1e-4,
-        momentum=0.9,
-        normalize_V=False,
-        uniform_att_2=False,
-        att_change="none",
+        dataset="CUB", nepoch=20, sampling="random", momentum=0.9, normalize_V=False, uniform_att_2=False, att_change="none",
         iterations_per_epoch=0,
     ),
     "awa": dict(
-        dataset="AWA2",
-        nepoch=20,
-        sampling="class_balanced",
-        weight_decay=1e-4,
-        momentum=0,
-        normalize_V=True,
-        uniform_att_2=False,
-        att_change="negative_to_zero",
-        iterations_per_epoch=0,
+        dataset="AWA2", nepoch=20, sampling="class_balanced", momentum=0, normalize_V=True, uniform_att_2=False,
+        att_change="negative_to_zero", iterations_per_epoch=0,
     ),
     "sun": dict(
-        dataset="SUN",
-        nepoch=100,
-        sampling="class_balanced",
-        weight_decay=1e-4,
-        momentum=0.9,
-        normalize_V=False,
-        uniform_att_2=True,
-        att_change="none",
-        iterations_per_epoch=0,
+        dataset="SUN", nepoch=100, sampling="class_balanced", momentum=0.9, normalize_V=False, uniform_att_2=True,
+        att_change="none", iterations_per_epoch=0,
     ),
     "deepfashion": dict(
-        dataset="DeepFashion",
-        iterations_per_epoch=200,
-        sampling="class_balanced",
-        weight_decay=1e-4,
-        momentum=0.9,
-        normalize_V=False,
-        uniform_att_2=False,
-        att_change="to_unit_interval",
-        drop_absent_classes=True,
+        dataset="DeepFashion", iterations_per_epoch=200, sampling="class_balanced", momentum=0.9, normalize_V=False,
+        uniform_att_2=False, att_change="to_unit_interval", drop_absent_classes=True,
     ),
 }
+# fmt: on
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -438,20 +398,8 @@ def test_the_margin_is_off_without_bias() -> None:
     assert dazle(bias=8).margin == 8 and dazle(bias=8, is_bias=False).margin == 0
 
 
-FLAGS = [
-    "--dataset",
-    "TINY",
-    "--image_embedding",
-    "regions",
-    "--nepoch",
-    "3",
-    "--batch_size",
-    "10",
-    "--device",
-    "cpu",
-    "--lr",
-    "0.001",
-]
+FLAGS = ["--dataset", "TINY", "--image_embedding", "regions", "--device", "cpu"]
+FLAGS += ["--nepoch", "3", "--batch_size", "10", "--lr", "0.001"]
 
 
 def parsed(images, root: Path, *arguments: str):
@@ -500,18 +448,8 @@ def test_the_standard_split_has_zero_shot_accuracy_alone(tmp_path, images, capsy
 
 
 def test_seeds_run_through_the_launcher_and_are_summarized(region_file, tmp_path) -> None:
-    words = [
-        "--seeds",
-        "1",
-        "2",
-        "--workers",
-        "2",
-        "--dataroot",
-        str(tmp_path),
-        "--output",
-        str(tmp_path / "runs"),
-        "--no_report",
-    ]
+    words = ["--seeds", "1", "2", "--workers", "2", "--no_report"]
+    words += ["--dataroot", str(tmp_path), "--output", str(tmp_path / "runs")]
     launcher = load_launcher(PROJECT / "zero-shot-images" / "image-scripts" / "run_cub_dazle.py")
     assert launch(launcher, [*FLAGS, *words]) == 0
     (collected,) = (tmp_path / "runs").glob("*/runs.json")
