@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from zslab import cli
-from zslab.config import RunConfig
+from zslab.config import RunConfig, config_digest
 from zslab.errors import InputError
 from zslab.launch import method_launcher
-from zslab.method import Method, load_method
+from zslab.method import RUN, Method, load_method
 from zslab.plan import load_launcher
 from zslab.results.finished import read_run
 from zslab.results.runs import read_runs
@@ -35,6 +35,18 @@ NETWORKS = SMALL["clswgan"] | {"fit_batch_size": True}
 
 def example(name: str) -> Method:
     return load_method(f"{EXAMPLES / name}.py:METHOD")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnConfig(RunConfig):
+    variant = "own"
+    margin: float  # a type here, and text in modules with postponed annotations
+
+
+def test_10_and_10_0_are_one_config_whatever_the_module_does_with_annotations() -> None:
+    configs = [OwnConfig(**RUN, margin=value) for value in (10, 10.0)]
+    assert [type(config.margin) for config in configs] == [float, float]
+    assert config_digest(configs[0]) == config_digest(configs[1])
 
 
 @pytest.mark.parametrize("name", SMALL)
