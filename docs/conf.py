@@ -75,6 +75,8 @@ def plain_text(app: Sphinx, what: str, name: str, obj: object, options: Any, lin
             marked += ["", "::", ""]
             literal = True
         marked.append(line)
+    if what == "attribute" and marked:  # napoleon would take what is before a colon for the type
+        marked[0] = f": {marked[0]}"
     lines[:] = marked
 
 

@@ -27,11 +27,11 @@ TOY = "TOY"  # the data set that is rendered where it is asked for
 class DataSource(ABC):
     """What is known of a run's data beside the folder that holds all data sets."""
 
-    kind: ClassVar[str]  # the name of the source in result.json
-    dataset: str  # its folder
-    image_embedding: str  # the file of features or region maps, without its suffix
-    class_embedding: str  # which class vectors
-    partition: int | None = field(default=None, kw_only=True)  # number of a random one, which replaces the split of the files
+    kind: ClassVar[str]  #: the name of the source in result.json
+    dataset: str  #: its folder
+    image_embedding: str  #: the file of features or region maps, without its suffix
+    class_embedding: str  #: which class vectors
+    partition: int | None = field(default=None, kw_only=True)  #: number of a random one, which replaces the split of the files
 
     @abstractmethod
     def open(self, dataroot: Path, cache: Path) -> Dataset:
@@ -82,8 +82,8 @@ class ActionSource(DataSource):
     """Video features, with several class splits or one."""
 
     kind: ClassVar[str] = "actions"
-    split: int | None  # number of the class split; None for a split file beside the features
-    manual_att: bool  # class vectors from <name>_manual_att.npy
+    split: int | None  #: number of the class split; None for a split file beside the features
+    manual_att: bool  #: class vectors from <name>_manual_att.npy
 
     @classmethod
     def of(cls, config: ActionConfig) -> ActionSource:

@@ -143,9 +143,9 @@ def confusion_matrix(labels: Tensor, predictions: Tensor, classes: Tensor) -> Te
 class SeenUnseenCurve:
     """Seen and unseen accuracy as functions of the constant that is subtracted from the seen scores."""
 
-    constants: Tensor  # (p,) float64, ascending; point i holds for constants in [constants[i-1], constants[i])
-    acc_seen: Tensor  # (p,) seen accuracy, falling with the constant
-    acc_unseen: Tensor  # (p,) unseen accuracy, rising with the constant
+    constants: Tensor  #: (p,) float64, ascending; point i holds for constants in [constants[i-1], constants[i])
+    acc_seen: Tensor  #: (p,) seen accuracy, falling with the constant
+    acc_unseen: Tensor  #: (p,) unseen accuracy, rising with the constant
 
     @property
     def points(self) -> Tensor:

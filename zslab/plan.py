@@ -50,10 +50,10 @@ class SplitSwitches(Switches):
 class Run:
     """One run of a launcher."""
 
-    launcher: Launcher  # where it comes from
-    words: tuple[str, ...]  # the switches of its variant
-    config: RunConfig  # all flags
-    differs: Mapping[str, Value] = field(default_factory=dict)  # the flags that set it apart from the other runs of a sweep
+    launcher: Launcher  #: where it comes from
+    words: tuple[str, ...]  #: the switches of its variant
+    config: RunConfig  #: all flags
+    differs: Mapping[str, Value] = field(default_factory=dict)  #: the flags that set it apart from the other runs of a sweep
 
     @cached_property
     def folder(self) -> RunFolder:

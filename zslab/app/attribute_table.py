@@ -41,11 +41,11 @@ Rows = list[tuple[int, list[str]]]
 class AttributeTable:
     """Attribute values of classes on their author's own scale."""
 
-    class_names: list[str]  # C and A names, each once
+    class_names: list[str]  #: C and A names, each once
     attribute_names: list[str]
-    values: np.ndarray  # (C, A) float64, finite
-    source: str  # where it comes from, for messages
-    notes: list[str] = field(default_factory=list)  # sentences on how the file was read
+    values: np.ndarray  #: (C, A) float64, finite
+    source: str  #: where it comes from, for messages
+    notes: list[str] = field(default_factory=list)  #: sentences on how the file was read
 
     def columns(self, names: Sequence[str]) -> np.ndarray:
         """Return the values (C, len(names)) in the order of `names`, which must be this table's columns."""
@@ -64,7 +64,7 @@ class AttributeTable:
 class AttributeScale:
     """From values on the author's scale to what a method sees: (v - low) / (high - low), then rows of unit L2 norm."""
 
-    low: np.ndarray  # (A,) float64; a column whose two are equal becomes 0
+    low: np.ndarray  #: (A,) float64; a column whose two are equal becomes 0
     high: np.ndarray
 
     @classmethod

@@ -38,10 +38,10 @@ NEIGHBORS = 5
 class HeldOutScores:
     """What a model that did not see some samples' classes, or samples, says of them."""
 
-    scores: Tensor  # (n, C), -inf for classes out of the question
-    labels: Tensor  # (n,) the true columns
-    seen: Tensor  # (C,) bool; which classes that model was trained on
-    offset: float  # chosen without these samples
+    scores: Tensor  #: (n, C), -inf for classes out of the question
+    labels: Tensor  #: (n,) the true columns
+    seen: Tensor  #: (C,) bool; which classes that model was trained on
+    offset: float  #: chosen without these samples
 
     @property
     def shifted(self) -> Tensor:

@@ -30,13 +30,13 @@ ORDER = ("text similarity", "ESZSL, centered", "ESZSL", "class-normalized MLP", 
 class Candidate:
     """A method measured on draws of held-out classes."""
 
-    name: str  # of the method in a model file
-    accuracy: list[float]  # per draw, on the held-out classes when predicting among all classes
-    h: list[float]  # per draw, the harmonic mean of it and the accuracy on seen classes
-    seconds: float  # of choosing and measuring
-    settings: Settings  # chosen on all draws, as is the offset
+    name: str  #: of the method in a model file
+    accuracy: list[float]  #: per draw, on the held-out classes when predicting among all classes
+    h: list[float]  #: per draw, the harmonic mean of it and the accuracy on seen classes
+    seconds: float  #: of choosing and measuring
+    settings: Settings  #: chosen on all draws, as is the offset
     offset: float
-    parts: list[HeldOutScores]  # of every draw's test samples with these settings, and the offset that other draws chose
+    parts: list[HeldOutScores]  #: of every draw's test samples with these settings, and the offset that other draws chose
 
     @property
     def cells(self) -> list[str]:

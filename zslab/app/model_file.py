@@ -79,29 +79,29 @@ class Familiarity(Struct, frozen=True):
 class Model(Struct, frozen=True, kw_only=True, eq=False):
     """What a model file holds."""
 
-    method: str  # the name of a method that `zslab.app.methods` registers
-    title: str  # the method's variant and the data set
-    class_names: Names  # C names
-    attribute_names: Names  # A names
-    seen: np.ndarray  # (C,) bool; which classes had training samples
-    attributes: Tensor  # (C, A) float32, unit rows, as the method sees them
-    table: np.ndarray  # (C, A) float64, the same on the author's own scale
-    attribute_scale: AttributeScale  # from `table` to `attributes`
-    scaling: FeatureScaling | None = None  # of the features; None where the method takes them as they are
-    settings: dict[str, Any]  # what the method needs beside its weights; the method's own struct
-    weights: dict[str, Tensor]  # the method's tensors by name
-    backbone: BackboneRecord | None = None  # None where it is unknown
-    backbone_weights: dict[str, Tensor] = {}  # its tensors, where embedded
-    train: Any = None  # `Samples` of the seen classes with scaled features, to learn new classes against; None without
-    train_share: Annotated[float, Meta(gt=0, le=1)] = 1.0  # share of the training samples that `train` is
-    text: TextRecord | None = None  # how the class vectors came from text; None where they did not
-    calibration: Calibration = Calibration()  # of the class scores
-    familiarity: Familiarity | None = None  # what counts as like the training samples; None where it was not measured
-    config: dict[str, Any] = {}  # flags of the run
-    rows: list[dict[str, Any]] = []  # of its result
-    notes: list[str] = []  # on it
-    origin: dict[str, Any] = {}  # where the model comes from
-    version: str = zslab.__version__  # of zslab, when it was made
+    method: str  #: the name of a method that `zslab.app.methods` registers
+    title: str  #: the method's variant and the data set
+    class_names: Names  #: C names
+    attribute_names: Names  #: A names
+    seen: np.ndarray  #: (C,) bool; which classes had training samples
+    attributes: Tensor  #: (C, A) float32, unit rows, as the method sees them
+    table: np.ndarray  #: (C, A) float64, the same on the author's own scale
+    attribute_scale: AttributeScale  #: from `table` to `attributes`
+    scaling: FeatureScaling | None = None  #: of the features; None where the method takes them as they are
+    settings: dict[str, Any]  #: what the method needs beside its weights; the method's own struct
+    weights: dict[str, Tensor]  #: the method's tensors by name
+    backbone: BackboneRecord | None = None  #: None where it is unknown
+    backbone_weights: dict[str, Tensor] = {}  #: its tensors, where embedded
+    train: Any = None  #: `Samples` of the seen classes with scaled features, to learn new classes against; None without
+    train_share: Annotated[float, Meta(gt=0, le=1)] = 1.0  #: share of the training samples that `train` is
+    text: TextRecord | None = None  #: how the class vectors came from text; None where they did not
+    calibration: Calibration = Calibration()  #: of the class scores
+    familiarity: Familiarity | None = None  #: what counts as like the training samples; None where it was not measured
+    config: dict[str, Any] = {}  #: flags of the run
+    rows: list[dict[str, Any]] = []  #: of its result
+    notes: list[str] = []  #: on it
+    origin: dict[str, Any] = {}  #: where the model comes from
+    version: str = zslab.__version__  #: of zslab, when it was made
 
     def __post_init__(self) -> None:
         """Check the parts against each other; msgspec reports a ValueError with its place."""

@@ -125,15 +125,15 @@ class PrepareConfig(NetworkFlags):
 class OwnData:
     """A data set that was made."""
 
-    folder: Path  # where it lies
-    features: str  # names of its files, without suffix; None for no regions
+    folder: Path  #: where it lies
+    features: str  #: names of its files, without suffix; None for no regions
     regions: str | None
-    n_images: dict[str, int]  # number of images by use: "train", "test seen", "test unseen"
-    seen: list[str]  # names of classes; untested are the unseen ones without images
+    n_images: dict[str, int]  #: number of images by use: "train", "test seen", "test unseen"
+    seen: list[str]  #: names of classes; untested are the unseen ones without images
     unseen: list[str]
     untested: list[str]
-    warnings: list[str] = field(default_factory=list)  # sentences
-    left_out: int = 0  # number of images that cannot be read
+    warnings: list[str] = field(default_factory=list)  #: sentences
+    left_out: int = 0  #: number of images that cannot be read
 
 
 def prepare(config: PrepareConfig) -> int:

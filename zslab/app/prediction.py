@@ -32,10 +32,10 @@ class AttributeReason:
     TF-VAEGAN: Dec(x)_i a_ki, DAZLE: a_ki q_i p_i.
     """
 
-    name: str  # of the attribute
-    contribution: float  # to the first class minus that to the second
-    read: float  # what the model reads off the image, on the method's own scale (Dec(x)_i; p_i)
-    value: float  # the class's value on the scale of the author of the attribute table
+    name: str  #: of the attribute
+    contribution: float  #: to the first class minus that to the second
+    read: float  #: what the model reads off the image, on the method's own scale (Dec(x)_i; p_i)
+    value: float  #: the class's value on the scale of the author of the attribute table
 
 
 @dataclass(frozen=True)

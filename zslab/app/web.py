@@ -75,10 +75,10 @@ CSS = """
 class Visit:
     """The served model, or a copy of it with a visitor's changes."""
 
-    predictor: Predictor  # never changed in place
-    own: tuple[str, ...] = ()  # names of the classes that the visitor added
-    changes: tuple[str, ...] = ()  # what was done, a sentence each
-    warnings: tuple[str, ...] = ()  # about the last change
+    predictor: Predictor  #: never changed in place
+    own: tuple[str, ...] = ()  #: names of the classes that the visitor added
+    changes: tuple[str, ...] = ()  #: what was done, a sentence each
+    warnings: tuple[str, ...] = ()  #: about the last change
 
     def __deepcopy__(self, memo: object) -> Visit:
         """Return itself: Gradio copies the first value of a state for every visitor."""

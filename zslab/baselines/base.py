@@ -44,12 +44,12 @@ def mean_of_class_means(features: Tensor | LazyFeatures, targets: Tensor) -> Ten
 class TrainingSet:
     """The training samples of a baseline, with what centering subtracts."""
 
-    features: Tensor | LazyFeatures  # (n, d), not centered
-    targets: Tensor  # (n,) the rank of every sample's class among the seen classes
-    feature_mean: Tensor  # (d,) float64, the mean of the class means; zeros without centering
-    attributes: Tensor  # (C, a) float64 of all classes, minus `attribute_mean`
-    attribute_mean: Tensor  # (a,) float64, the mean over the seen classes; zeros without centering
-    seen: Tensor  # (s,) rows of `attributes` that have training samples, ascending
+    features: Tensor | LazyFeatures  #: (n, d), not centered
+    targets: Tensor  #: (n,) the rank of every sample's class among the seen classes
+    feature_mean: Tensor  #: (d,) float64, the mean of the class means; zeros without centering
+    attributes: Tensor  #: (C, a) float64 of all classes, minus `attribute_mean`
+    attribute_mean: Tensor  #: (a,) float64, the mean over the seen classes; zeros without centering
+    seen: Tensor  #: (s,) rows of `attributes` that have training samples, ascending
 
     @property
     def counts(self) -> Tensor:
@@ -66,17 +66,17 @@ class Baseline(ABC):
     """A classifier that scores class k by the inner product of a transformed feature and the class's prototype."""
 
     name: ClassVar[str]
-    grid: ClassVar[tuple[Settings, ...]]  # what is tried on validation
-    scaling: ClassVar[Scaling] = "minmax"  # of the features
+    grid: ClassVar[tuple[Settings, ...]]  #: what is tried on validation
+    scaling: ClassVar[Scaling] = "minmax"  #: of the features
 
-    # subtract from features the mean of the class means, and from attributes their mean over the seen classes
+    #: subtract from features the mean of the class means, and from attributes their mean over the seen classes
     center: bool = True
     feature_mean_: Tensor = field(
         init=False, repr=False
-    )  # (d,) float32 that `transform` subtracts; set by `fit`, as is what follows
-    attribute_mean_: Tensor = field(init=False, repr=False)  # (a,) float64 that `prototypes` subtracts
-    weights_: dict[str, Tensor] = field(init=False, repr=False)  # what `prototypes` computes with, by name
-    prototypes_: Tensor = field(init=False, repr=False)  # (C, d) float32, one row for every row of the attribute matrix
+    )  #: (d,) float32 that `transform` subtracts; set by `fit`, as is what follows
+    attribute_mean_: Tensor = field(init=False, repr=False)  #: (a,) float64 that `prototypes` subtracts
+    weights_: dict[str, Tensor] = field(init=False, repr=False)  #: what `prototypes` computes with, by name
+    prototypes_: Tensor = field(init=False, repr=False)  #: (C, d) float32, one row for every row of the attribute matrix
 
     @abstractmethod
     def _solver(self, data: TrainingSet) -> Callable[[Self], dict[str, Tensor]]:

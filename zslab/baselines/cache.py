@@ -21,7 +21,7 @@ class Kept(msgspec.Struct):
 
     name: str
     rows: list[Row]
-    points: list[tuple[float, float]]  # of its curve: seen and unseen accuracy
+    points: list[tuple[float, float]]  #: of its curve: seen and unseen accuracy
 
 
 def kept_baselines(folder: Path, data: Sequence[object], seed: int, validation: StageData, test: StageData) -> list[Kept]:

@@ -62,14 +62,14 @@ class Measured:
 class BaselineResult:
     """A baseline with everything chosen on validation."""
 
-    name: str  # its row in the result table
-    t1: float  # accuracy on unseen classes alone
-    plain: Generalized  # accuracies over all classes
-    calibrated: Generalized  # the same with `constant` subtracted from all seen scores
-    curve: SeenUnseenCurve  # the seen/unseen curve; its area is AUSUC
-    constant: float  # the best one on validation
-    settings: dict[str, Settings]  # "T1", "H", "calibrated H" -> the settings chosen for it
-    stage: Stage = "test"  # on which it was measured
+    name: str  #: its row in the result table
+    t1: float  #: accuracy on unseen classes alone
+    plain: Generalized  #: accuracies over all classes
+    calibrated: Generalized  #: the same with `constant` subtracted from all seen scores
+    curve: SeenUnseenCurve  #: the seen/unseen curve; its area is AUSUC
+    constant: float  #: the best one on validation
+    settings: dict[str, Settings]  #: "T1", "H", "calibrated H" -> the settings chosen for it
+    stage: Stage = "test"  #: on which it was measured
 
     @property
     def rows(self) -> list[Row]:

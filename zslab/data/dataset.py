@@ -53,12 +53,12 @@ class StageData:
     """The training and test samples of one experiment."""
 
     stage: Stage
-    attributes: Tensor  # (C, attribute_dim) float32, rows of unit L2 norm
-    seen_classes: Tensor  # (s,) rows of `attributes` that have training samples
-    unseen_classes: Tensor  # (u,) rows of `attributes` without any
-    train: Samples  # of seen classes only
-    test_seen: Samples  # other samples of the seen classes
-    test_unseen: Samples  # samples of the unseen classes, of which the test stage may have some without any
+    attributes: Tensor  #: (C, attribute_dim) float32, rows of unit L2 norm
+    seen_classes: Tensor  #: (s,) rows of `attributes` that have training samples
+    unseen_classes: Tensor  #: (u,) rows of `attributes` without any
+    train: Samples  #: of seen classes only
+    test_seen: Samples  #: other samples of the seen classes
+    test_unseen: Samples  #: samples of the unseen classes, of which the test stage may have some without any
 
     @property
     def feature_dim(self) -> int:
@@ -90,17 +90,17 @@ class StageData:
 class Dataset:
     """A feature file and a split file, read and checked, not scaled."""
 
-    name: str  # folder of the data set
-    image_embedding: str  # name of the feature file, without its suffix
-    class_embedding: str  # name of the split file, without "_splits.mat"
-    features: np.ndarray  # (N, feature_dim) float32; or float16 or float32, mapped from disk
-    labels: np.ndarray  # (N,) int64, 0-based rows of `attributes`
-    attributes: np.ndarray  # (C, attribute_dim) float32, rows of unit L2 norm
-    class_names: list[str]  # "class 1", ... where the file has none
-    locations: dict[str, np.ndarray]  # name without "_loc" -> 0-based sample indices, for the lists that the file has
-    split_version: str  # "v1", "v2", "custom" or "none" (no train/val lists), see `splits.recognize_split`; or "partition 3"
-    notes: list[str] = field(default_factory=list)  # sentences that belong beside every result on this data
-    # Rows of `attributes` that the split file declares unseen, with or without samples; those of test_unseen need not be there.
+    name: str  #: folder of the data set
+    image_embedding: str  #: name of the feature file, without its suffix
+    class_embedding: str  #: name of the split file, without "_splits.mat"
+    features: np.ndarray  #: (N, feature_dim) float32; or float16 or float32, mapped from disk
+    labels: np.ndarray  #: (N,) int64, 0-based rows of `attributes`
+    attributes: np.ndarray  #: (C, attribute_dim) float32, rows of unit L2 norm
+    class_names: list[str]  #: "class 1", ... where the file has none
+    locations: dict[str, np.ndarray]  #: name without "_loc" -> 0-based sample indices, for the lists that the file has
+    split_version: str  #: "v1", "v2", "custom" or "none" (no train/val lists), see `splits.recognize_split`; or "partition 3"
+    notes: list[str] = field(default_factory=list)  #: sentences that belong beside every result on this data
+    #: rows of `attributes` that the split file declares unseen, with or without samples; those of test_unseen may lack
     unseen_classes: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
 
     def with_partition(self, number: int | None) -> Self:

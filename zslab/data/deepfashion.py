@@ -58,10 +58,10 @@ class Annotation(NamedTuple):
 
     class_names: list[str]
     attribute_names: list[str]
-    image_files: list[str]  # N paths relative to the folder that holds img/
-    labels: np.ndarray  # (N,) int64, category numbers, 1-based
-    statuses: np.ndarray  # (N,) of train, val, test
-    class_means: np.ndarray  # (C, A) float64, mean annotation of the class's images, -1 ... 1; zeros where it has none
+    image_files: list[str]  #: N paths relative to the folder that holds img/
+    labels: np.ndarray  #: (N,) int64, category numbers, 1-based
+    statuses: np.ndarray  #: (N,) of train, val, test
+    class_means: np.ndarray  #: (C, A) float64, mean annotation of the class's images, -1 ... 1; zeros where it has none
 
 
 def read_annotation(folder: Path) -> Annotation:

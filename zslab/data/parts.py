@@ -24,10 +24,10 @@ FILES = ("parts.csv", "attribute_parts.csv", "image_attributes.csv")
 class PartAnnotation:
     """Parts of n images."""
 
-    parts: list[str]  # P names
-    part_of: np.ndarray  # (A,) int64, the part on which an attribute is seen; -1 for none
-    shown: np.ndarray  # (n, A) bool, whether the image itself shows the attribute
-    # (n, P, 4) float64: x0, y0, x1, y1 as shares of the visible width and height; NaN where a part is missing or lies outside
+    parts: list[str]  #: P names
+    part_of: np.ndarray  #: (A,) int64, the part on which an attribute is seen; -1 for none
+    shown: np.ndarray  #: (n, A) bool, whether the image itself shows the attribute
+    #: (n, P, 4) float64: x0, y0, x1, y1 as shares of the visible width and height; NaN where a part is missing or lies outside
     boxes: np.ndarray
 
 

@@ -28,8 +28,8 @@ class RegionStageData(StageData):
     """One experiment on region maps."""
 
     regions: RegionFile
-    rows: dict[str, Tensor]  # "train", "test_seen", "test_unseen" -> (n,) image numbers of their samples; always on the CPU
-    word_vectors: Tensor | None  # (A, v) float32
+    rows: dict[str, Tensor]  #: "train", "test_seen", "test_unseen" -> (n,) image numbers of their samples; always on the CPU
+    word_vectors: Tensor | None  #: (A, v) float32
 
     @property
     def feature_dim(self) -> int:
@@ -48,11 +48,11 @@ class RegionDataset(Dataset):
     """A data set whose images are region maps; `features` are the file's pooled vectors, (N, 0) where it has none."""
 
     _: KW_ONLY
-    regions: RegionFile  # map i is that of sample i
-    word_vectors: np.ndarray | None  # (A, v) float32
-    attribute_names: list[str]  # "attribute 1", ... where the file has none
-    image_files: list[str] | None  # N paths relative to the image folder
-    backbone: str | None  # JSON text that describes what made the maps
+    regions: RegionFile  #: map i is that of sample i
+    word_vectors: np.ndarray | None  #: (A, v) float32
+    attribute_names: list[str]  #: "attribute 1", ... where the file has none
+    image_files: list[str] | None  #: N paths relative to the image folder
+    backbone: str | None  #: JSON text that describes what made the maps
 
     def stage(self, stage: Stage, scaling: Scaling = "minmax", seed: int = 0) -> RegionStageData:
         """Return one experiment, as `Dataset.stage` does; `scaling` concerns the pooled features alone."""

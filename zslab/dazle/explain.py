@@ -30,12 +30,12 @@ from zslab.utils.files import atomic_path, write_json
 class Attention(NamedTuple):
     """What the predictions of n images rest on."""
 
-    predicted: np.ndarray  # (n,) int64, columns of the scores
-    attributes: np.ndarray  # (n, t) int64, the t attributes that contribute most to the predicted class, greatest first
-    # (n, t) float32, att_ki q_i p_i of those; over all attributes they sum to the class's score (with `non_linear_emb`
-    # they are the input of its perceptron)
+    predicted: np.ndarray  #: (n,) int64, columns of the scores
+    attributes: np.ndarray  #: (n, t) int64, the t attributes that contribute most to the predicted class, greatest first
+    #: (n, t) float32, att_ki q_i p_i of those; over all attributes they sum to the class's score (with `non_linear_emb`
+    #: they are the input of its perceptron)
     contributions: np.ndarray
-    maps: np.ndarray  # (n, t, rows, columns) float32 attention, each summing to 1
+    maps: np.ndarray  #: (n, t, rows, columns) float32 attention, each summing to 1
 
 
 @torch.no_grad()

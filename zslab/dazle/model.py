@@ -48,11 +48,11 @@ RELEASE = DazleOptions(
 class Output(NamedTuple):
     """What a forward pass gives for B images."""
 
-    scores: Tensor  # (B, k) of the classes, without any margin
-    attention: Tensor  # (B, A, r) by W2, non-negative, sums to 1 over the regions; with `uniform_att_1` it is of q alone
-    attribute_scores: Tensor  # p (B, A), how much of each attribute the image shows
-    attribute_attention: Tensor  # q (B, A), how much each attribute matters for the image; in [0, 1]
-    region_scores: Tensor  # S (B, A, r), how much of each attribute each region shows
+    scores: Tensor  #: (B, k) of the classes, without any margin
+    attention: Tensor  #: (B, A, r) by W2, non-negative, sums to 1 over the regions; with `uniform_att_1` it is of q alone
+    attribute_scores: Tensor  #: p (B, A), how much of each attribute the image shows
+    attribute_attention: Tensor  #: q (B, A), how much each attribute matters for the image; in [0, 1]
+    region_scores: Tensor  #: S (B, A, r), how much of each attribute each region shows
 
 
 class Dazle(nn.Module):

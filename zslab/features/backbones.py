@@ -64,16 +64,16 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
     "open_clip:ARCHITECTURE,WEIGHTS", whose features share a space with texts.
     """
 
-    # "tensorflow" pads convolutions of stride 2 as TensorFlow's 'SAME' does, for weights that come from there: on even sides
-    # only right and bottom, where PyTorch's networks pad on all sides.
+    #: "tensorflow" pads convolutions of stride 2 as TensorFlow's 'SAME' does, for weights that come from there: on even sides
+    #: only right and bottom, where PyTorch's networks pad on all sides.
     padding: Literal["torch", "tensorflow"] = "torch"
-    # (x / 255 less ImageNet's mean, by its deviation), ((x - 128) / 128), or the network's own; None: "timm" for timm's and
-    # open_clip's, otherwise "imagenet"
+    #: (x / 255 less ImageNet's mean, by its deviation), ((x - 128) / 128), or the network's own; None: "timm" for timm's and
+    #: open_clip's, otherwise "imagenet"
     normalization: Literal["imagenet", "half", "timm"] | None = None
-    resize: int | None = None  # length of the shorter side in pixels, and
-    crop: int | None = None  # side of the center crop. None: what the network was made for; a backbone's own spec has both
-    interpolation: Literal["bilinear", "bicubic"] | None = None  # None: "bicubic" for open_clip's, otherwise "bilinear"
-    white: int | float | None = None  # in images of more than 8 bits that do not tell, see `zslab.features.images.open_image`
+    resize: int | None = None  #: length of the shorter side in pixels, and
+    crop: int | None = None  #: side of the center crop. None: what the network was made for; a backbone's own spec has both
+    interpolation: Literal["bilinear", "bicubic"] | None = None  #: None: "bicubic" for open_clip's, otherwise "bilinear"
+    white: int | float | None = None  #: in images of more than 8 bits that do not tell, see `zslab.features.images.open_image`
 
     def __post_init__(self) -> None:
         has_own = self.name.startswith((networks.TIMM, networks.CLIP))
@@ -111,12 +111,12 @@ class BackboneSpec(Spec, frozen=True, forbid_unknown_fields=True):
 class Backbone(ABC):
     """A network that turns images, or in `zslab.features.video` videos, into features."""
 
-    spec: Any  # a Spec
-    weights: str  # a description of where they came from
-    digest: str  # 12 hexadecimal digits of the weights' SHA-256; "" where there are none
-    pooled_dim: int  # P, of a whole image or video; D for every network, since pooled is the mean of the regions
-    feature_dim: int  # D, of a region
-    grid: tuple[int, int]  # rows and columns of regions
+    spec: Any  #: a Spec
+    weights: str  #: a description of where they came from
+    digest: str  #: 12 hexadecimal digits of the weights' SHA-256; "" where there are none
+    pooled_dim: int  #: P, of a whole image or video; D for every network, since pooled is the mean of the regions
+    feature_dim: int  #: D, of a region
+    grid: tuple[int, int]  #: rows and columns of regions
     network: nn.Module | None
 
     def read(self, source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Tensor, View]:

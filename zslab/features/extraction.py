@@ -39,10 +39,10 @@ class Extraction:
     """Features of the files that could be read."""
 
     backbone: Backbone
-    partial: Path  # folder of all batches
-    batches: list[Path]  # what is on the disk, in the order of the files
-    unreadable: dict[int, str]  # reasons, by the indices of the others
-    pooled: np.ndarray  # (n, P), in the order of the files
+    partial: Path  #: folder of all batches
+    batches: list[Path]  #: what is on the disk, in the order of the files
+    unreadable: dict[int, str]  #: reasons, by the indices of the others
+    pooled: np.ndarray  #: (n, P), in the order of the files
 
     def write_features(
         self, path: Path, images: Images, classes: Sequence[str] | None, copy_of: np.ndarray | None = None

@@ -37,11 +37,11 @@ OTHER_FILES = "Pass the image list and the split file that belong together."
 class Images:
     """Images or videos with their labels."""
 
-    root: Path  # that `files` are relative to
-    files: list[str]  # N paths with forward slashes
-    labels: np.ndarray  # (N,) int64, 1-based
-    classes: list[str] | None  # C names in the order of the labels, where they are known
-    source: Path  # where the list comes from, for messages
+    root: Path  #: that `files` are relative to
+    files: list[str]  #: N paths with forward slashes
+    labels: np.ndarray  #: (N,) int64, 1-based
+    classes: list[str] | None  #: C names in the order of the labels, where they are known
+    source: Path  #: where the list comes from, for messages
 
     def __len__(self) -> int:
         return len(self.files)
@@ -60,10 +60,10 @@ class Images:
 class Split:
     """What a split file says about the images at hand."""
 
-    attributes: np.ndarray  # (C, A) as it is in the file
+    attributes: np.ndarray  #: (C, A) as it is in the file
     original_attributes: np.ndarray | None
     class_names: list[str]
-    locations: dict[str, np.ndarray]  # name without "_loc" -> 0-based image numbers
+    locations: dict[str, np.ndarray]  #: name without "_loc" -> 0-based image numbers
 
 
 def _files_below(folder: Path, suffixes: Sequence[str], ignored: Counter[str]) -> list[Path]:

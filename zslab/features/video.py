@@ -54,11 +54,11 @@ Size = Annotated[tuple[int, ...], msgspec.Meta(min_length=1, max_length=2)]
 class VideoSpec(Spec, frozen=True, forbid_unknown_fields=True):
     """Settings of a video backbone, without its weights; 0 and None stand for what the network's weights were trained with."""
 
-    windows: int = 4  # a video, evenly spaced, whose features are averaged
-    frames: int = 0  # length of a window
-    frame_rate: float = 0.0  # frames a second within a window
-    resize: Size | None = None  # (height, width) that a frame is brought to, or its shorter side alone, in pixels
-    crop: Size | None = None  # (height, width) of the center crop
+    windows: int = 4  #: a video, evenly spaced, whose features are averaged
+    frames: int = 0  #: length of a window
+    frame_rate: float = 0.0  #: frames a second within a window
+    resize: Size | None = None  #: (height, width) that a frame is brought to, or its shorter side alone, in pixels
+    crop: Size | None = None  #: (height, width) of the center crop
 
     def __post_init__(self) -> None:
         frames, rate = SAMPLING.get(self.name.split("_")[0], (1, 1.0))  # another name is refused with its weights

@@ -25,12 +25,12 @@ def unwatched(share: float) -> None:
 class Snapshot:
     """What is stored of one head epoch beside its metrics."""
 
-    # name of a classification head -> its state dict; empty for a method that trains no heads
+    #: name of a classification head -> its state dict; empty for a method that trains no heads
     heads: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    # name -> tensor for the report: "zsl_confusion" (u, u) and "gzsl_confusion" (s + u, s + u), counts of at most
-    # MOST_CONFUSED classes; "curve" (p, 2), the points of the seen/unseen curve. A method may add others
+    #: name -> tensor for the report: "zsl_confusion" (u, u) and "gzsl_confusion" (s + u, s + u), counts of at most
+    #: MOST_CONFUSED classes; "curve" (p, 2), the points of the seen/unseen curve. A method may add others
     arrays: dict[str, Tensor] = field(default_factory=dict)
-    # task -> (n,) predicted classes: "zsl" of test_unseen, "gzsl" of test_seen followed by test_unseen
+    #: task -> (n,) predicted classes: "zsl" of test_unseen, "gzsl" of test_seen followed by test_unseen
     predictions: dict[str, Tensor] = field(default_factory=dict)
 
     def add_confusion(self, task: str, labels: Tensor, predictions: Tensor, classes: Tensor) -> None:
@@ -43,14 +43,14 @@ class Snapshot:
 class Evaluation:
     """The outcome of one evaluation."""
 
-    keep: Container[int] = ()  # head epochs to take a snapshot of
-    # lists over head epochs (of length 1 for a method that trains no heads), as they go into metrics.jsonl: "zsl":
-    # {"acc"}, "gzsl": {"acc_seen", "acc_unseen", "H", "AUSUC"}; on a validation stage also "constant", the best one to
-    # subtract from seen scores, and "H_at_constant"; where a constant was given, "calibrated": {"acc_seen", "acc_unseen",
-    # "H"} with it subtracted. A method may add groups of its own
+    keep: Container[int] = ()  #: head epochs to take a snapshot of
+    #: lists over head epochs (of length 1 for a method that trains no heads), as they go into metrics.jsonl: "zsl":
+    #: {"acc"}, "gzsl": {"acc_seen", "acc_unseen", "H", "AUSUC"}; on a validation stage also "constant", the best one to
+    #: subtract from seen scores, and "H_at_constant"; where a constant was given, "calibrated": {"acc_seen", "acc_unseen",
+    #: "H"} with it subtracted. A method may add groups of its own
     metrics: Metrics = field(default_factory=dict)
-    synthetic: Samples | None = None  # features of unseen classes, for a method that synthesizes them
-    snapshots: dict[int, Snapshot] = field(default_factory=dict)  # head epoch -> snapshot
+    synthetic: Samples | None = None  #: features of unseen classes, for a method that synthesizes them
+    snapshots: dict[int, Snapshot] = field(default_factory=dict)  #: head epoch -> snapshot
 
     def add(self, group: str, values: dict[str, float]) -> None:
         """Append one head epoch's values to a group of the metrics."""

@@ -25,9 +25,9 @@ REFRESH = 25  # iterations between two looks at the losses; each look waits for 
 class Trainer(Protocol):
     """What the loop needs of a method's trainer."""
 
-    epoch: int  # epochs completed
-    position: int  # iterations completed of the current epoch
-    iterations_per_epoch: int  # how many there are
+    epoch: int  #: epochs completed
+    position: int  #: iterations completed of the current epoch
+    iterations_per_epoch: int  #: how many there are
 
     def train_epoch(self, keep_going: Callable[[], bool]) -> dict[str, float] | None:
         """Run what is left of the current epoch.

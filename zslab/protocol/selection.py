@@ -26,10 +26,10 @@ from zslab.results.result import Choice, Row
 class Selection:
     """The choices of a validation run."""
 
-    t1: Choice  # the best epoch for T1
-    h: Choice | None  # the best epoch for H, where generalized classification is measured
-    # what goes from `h` into the test run's evaluation (to subtract from seen scores, or a gate's threshold), for a
-    # method that has such a constant
+    t1: Choice  #: the best epoch for T1
+    h: Choice | None  #: the best epoch for H, where generalized classification is measured
+    #: what goes from `h` into the test run's evaluation (to subtract from seen scores, or a gate's threshold), for a
+    #: method that has such a constant
     constant: float | None
 
 

@@ -20,8 +20,8 @@ class FinishedRun:
     path: Path
     result: Result
     epochs: list[EpochRecord]
-    validation_epochs: list[EpochRecord] = field(default_factory=list)  # empty if there was no validation run
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)  # of evaluation.npz; empty if the method writes none
+    validation_epochs: list[EpochRecord] = field(default_factory=list)  #: empty if there was no validation run
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)  #: of evaluation.npz; empty if the method writes none
 
 
 def read_run(folder: Path) -> FinishedRun:

@@ -12,10 +12,10 @@ Rule = Literal["paper", "val", "val + calibration", "last", "validation"]
 class Measure(NamedTuple):
     """A measure, in [0, 1] in files and in percent for readers."""
 
-    symbol: str  # the heading of its column
-    title: str  # the heading of its plot
-    meaning: str  # its definition
-    place: tuple[str, str]  # group and key of an epoch's record, for `EpochRecord.values`
+    symbol: str  #: the heading of its column
+    title: str  #: the heading of its plot
+    meaning: str  #: its definition
+    place: tuple[str, str]  #: group and key of an epoch's record, for `EpochRecord.values`
 
 
 MEASURES: Final[dict[MeasureKey, Measure]] = {

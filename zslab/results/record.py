@@ -14,11 +14,11 @@ Metrics = dict[str, dict[str, Annotated[list[float], msgspec.Meta(min_length=1)]
 class EpochRecord(msgspec.Struct, frozen=True):
     """What is recorded of one epoch."""
 
-    epoch: Annotated[int, msgspec.Meta(ge=0)]  # counted from 0
-    losses: dict[str, float] = {}  # means over the epoch's iterations
-    seconds: float = 0.0  # of training and evaluation
-    status: dict[str, float] = {}  # training state beside the losses, such as "lambda1"
-    metrics: Metrics = {}  # groups of measures; empty for an epoch without evaluation
+    epoch: Annotated[int, msgspec.Meta(ge=0)]  #: counted from 0
+    losses: dict[str, float] = {}  #: means over the epoch's iterations
+    seconds: float = 0.0  #: of training and evaluation
+    status: dict[str, float] = {}  #: training state beside the losses, such as "lambda1"
+    metrics: Metrics = {}  #: groups of measures; empty for an epoch without evaluation
 
     def __post_init__(self) -> None:
         for group, measures in self.metrics.items():

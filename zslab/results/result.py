@@ -19,9 +19,9 @@ Share = Annotated[float, Meta(ge=0, le=1)]
 class Choice(msgspec.Struct, frozen=True):
     """An epoch and one of its head epochs, both counted from 0, as in metrics.jsonl."""
 
-    epoch: int  # of the training
-    head_epoch: int = 0  # of the classification heads
-    head_epochs: int = 1  # how many of these the epoch has; 1 for a method that trains no heads
+    epoch: int  #: of the training
+    head_epoch: int = 0  #: of the classification heads
+    head_epochs: int = 1  #: how many of these the epoch has; 1 for a method that trains no heads
 
     def __str__(self) -> str:
         """Return both counted from 1, as people read them."""
@@ -31,16 +31,16 @@ class Choice(msgspec.Struct, frozen=True):
 class Row(msgspec.Struct, frozen=True, omit_defaults=True):
     """One row of the result: the method under one selection rule, or a baseline. Measures are in [0, 1]; None is unknown."""
 
-    rule: Rule  # by which the numbers were selected
-    baseline: str = ""  # name of the baseline; empty for the run's own method
-    T1: float | None = None  # see `zslab.results.names.MEASURES`, as the next four
+    rule: Rule  #: by which the numbers were selected
+    baseline: str = ""  #: name of the baseline; empty for the run's own method
+    T1: float | None = None  #: see `zslab.results.names.MEASURES`, as the next four
     acc_unseen: float | None = None
     acc_seen: float | None = None
     H: float | None = None
     AUSUC: float | None = None
-    T1_at: Choice | None = None  # which epoch T1 comes from
-    H_at: Choice | None = None  # which epoch the other measures come from
-    about: str = ""  # one sentence that explains the row
+    T1_at: Choice | None = None  #: which epoch T1 comes from
+    H_at: Choice | None = None  #: which epoch the other measures come from
+    about: str = ""  #: one sentence that explains the row
 
     def value(self, measure: MeasureKey) -> float | None:
         """Return a measure."""
@@ -138,16 +138,16 @@ class Result(Outcome, kw_only=True):
     """The content of result.json."""
 
     schema: Literal[2] = 2
-    method: str  # the key of the method, "tfvaegan" or "dazle"
-    variant: str  # its name for readers, with what was left out: "TF-VAEGAN, without feedback"
+    method: str  #: the key of the method, "tfvaegan" or "dazle"
+    variant: str  #: its name for readers, with what was left out: "TF-VAEGAN, without feedback"
     version: str
     command: str
     device: str
     machine: str
     torch: str
     seed: int
-    config: dict[str, Any]  # flag -> value
-    exportable: bool = False  # whether `zslab export` can make a model file of the run
+    config: dict[str, Any]  #: flag -> value
+    exportable: bool = False  #: whether `zslab export` can make a model file of the run
 
     @property
     def validation_only(self) -> bool:

@@ -59,23 +59,23 @@ class _OnData(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Quote(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="quote"):
     """A line of a table of which only means are known."""
 
-    is_baseline: bool = False  # whether it stands among the baselines
-    note: str  # source and conditions, for the caption
-    means: dict[Rule, dict[MeasureKey, Summary]]  # rule -> measure -> mean, standard deviation and number of runs, as fractions
+    is_baseline: bool = False  #: whether it stands among the baselines
+    note: str  #: source and conditions, for the caption
+    means: dict[Rule, dict[MeasureKey, Summary]]  #: rule -> measure -> mean, sd and number of runs, as fractions
 
 
 class Run(_OnData, frozen=True, kw_only=True, omit_defaults=True, tag="run"):
     """One finished run. Random partitions of the classes are a data set of their own, "CUB (random partitions)"."""
 
-    repeat: dict[RepeatFlag, int]  # the seed, and the class split or random partition where there are several
-    rows: list[Row]  # in which something was measured
+    repeat: dict[RepeatFlag, int]  #: the seed, and the class split or random partition where there are several
+    rows: list[Row]  #: in which something was measured
     config: dict[str, Any] = {}
-    machine: str  # device, processor and versions, for the caption
-    facts: str = ""  # sizes of features, class descriptions and split, for the caption
-    seconds: float = 0.0  # of training and evaluation
-    fingerprint: dict[str, str] = {}  # digests of the data's content and of its split
-    notes: list[str] = []  # of the run about itself
-    path: Path | None = None  # None for a run of a collected file
+    machine: str  #: device, processor and versions, for the caption
+    facts: str = ""  #: sizes of features, class descriptions and split, for the caption
+    seconds: float = 0.0  #: of training and evaluation
+    fingerprint: dict[str, str] = {}  #: digests of the data's content and of its split
+    notes: list[str] = []  #: of the run about itself
+    path: Path | None = None  #: None for a run of a collected file
 
     @property
     def repetition(self) -> Repeat:

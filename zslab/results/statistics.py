@@ -38,8 +38,8 @@ class Comparison:
 
     n: int
     difference: float
-    interval: tuple[float, float] | None  # for two pairs or more
-    p: float | None  # for six pairs or more; of fewer no test can decide
+    interval: tuple[float, float] | None  #: for two pairs or more
+    p: float | None  #: for six pairs or more; of fewer no test can decide
 
 
 def half_interval(values: np.ndarray) -> float:

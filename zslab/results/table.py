@@ -31,11 +31,11 @@ class Variant:
 
     data: Data
     name: str
-    is_baseline: bool = False  # computed by the runs of other variants
+    is_baseline: bool = False  #: computed by the runs of other variants
     rows: dict[Repeat, dict[Rule, Row]] = field(default_factory=dict)
-    runs: list[Run] = field(default_factory=list)  # none of a baseline
-    quotes: list[Quote] = field(default_factory=list)  # results of which only means are known; they fill what the runs lack
-    explanation: str = ""  # for the caption
+    runs: list[Run] = field(default_factory=list)  #: none of a baseline
+    quotes: list[Quote] = field(default_factory=list)  #: results of which only means are known; they fill what the runs lack
+    explanation: str = ""  #: for the caption
 
     def values(self, rule: Rule, measure: MeasureKey) -> dict[Repeat, float]:
         """Return repetition -> value, for the repetitions that have it."""

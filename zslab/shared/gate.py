@@ -56,18 +56,18 @@ def detector_loss(seen_logits: Tensor, seen_targets: Tensor, unseen_logits: Tens
 class EntropyDetector:
     """A perceptron d → hidden → hidden → number of seen classes, ReLU between, whose entropy is low on seen classes."""
 
-    lr: float = 1e-3  # Adam's learning rate; its betas are (0.5, 0.999) as in the release
-    # passes of ⌈n_seen_samples / (2 batch_size)⌉ batches, which visit half of the seen samples, as in the release
+    lr: float = 1e-3  #: Adam's learning rate; its betas are (0.5, 0.999) as in the release
+    #: passes of ⌈n_seen_samples / (2 batch_size)⌉ batches, which visit half of the seen samples, as in the release
     epochs: int = 50
-    batch_size: int = 64  # real seen samples per batch, and as many synthesized unseen ones
-    hidden_dim: int = 512  # units of both hidden layers
-    classes_: Tensor = field(init=False, repr=False, compare=False)  # (k,) the seen classes, ascending; set by `fit`
-    network_: nn.Sequential = field(init=False, repr=False, compare=False)  # the perceptron; set by `fit`
-    # sum of the entropies of the seen samples that the last epoch visited, each taken before the update on its batch; set
-    # by `fit`
+    batch_size: int = 64  #: real seen samples per batch, and as many synthesized unseen ones
+    hidden_dim: int = 512  #: units of both hidden layers
+    classes_: Tensor = field(init=False, repr=False, compare=False)  #: (k,) the seen classes, ascending; set by `fit`
+    network_: nn.Sequential = field(init=False, repr=False, compare=False)  #: the perceptron; set by `fit`
+    #: sum of the entropies of the seen samples that the last epoch visited, each taken before the update on its batch; set
+    #: by `fit`
     entropy_sum_: float = field(init=False, repr=False, compare=False)
-    n_visited_: int = field(init=False, repr=False, compare=False)  # how many samples those are; set by `fit`
-    n_samples_: int = field(init=False, repr=False, compare=False)  # how many seen samples there are; set by `fit`
+    n_visited_: int = field(init=False, repr=False, compare=False)  #: how many samples those are; set by `fit`
+    n_samples_: int = field(init=False, repr=False, compare=False)  #: how many seen samples there are; set by `fit`
 
     def fit(
         self, seen: Tensor | LazyFeatures, labels: Tensor, unseen: Tensor | LazyFeatures, generator: torch.Generator
@@ -154,14 +154,14 @@ def _perceptron(layers: list[nn.Linear]) -> nn.Sequential:
 class GatedClassifier:
     """A classifier over all classes that sends each sample to one of two heads by the detector's entropy."""
 
-    detector: EntropyDetector  # separates seen from unseen classes
-    seen_head: SoftmaxHead  # classifies samples that count as seen
-    unseen_head: SoftmaxHead  # classifies all others
-    # where the threshold comes from. "release" and "mean" take it from the detector's training; "val" takes it from a
-    # validation run, as a share of the largest possible entropy, since the two runs differ in their number of seen
-    # classes
+    detector: EntropyDetector  #: separates seen from unseen classes
+    seen_head: SoftmaxHead  #: classifies samples that count as seen
+    unseen_head: SoftmaxHead  #: classifies all others
+    #: where the threshold comes from. "release" and "mean" take it from the detector's training; "val" takes it from a
+    #: validation run, as a share of the largest possible entropy, since the two runs differ in their number of seen
+    #: classes
     rule: ThresholdRule = "release"
-    # in nats; a sample with a lower entropy counts as seen. Set by the code that trains the parts
+    #: in nats; a sample with a lower entropy counts as seen. Set by the code that trains the parts
     threshold_: float = field(init=False, repr=False, compare=False)
 
     def is_seen(self, entropy: Tensor) -> Tensor:

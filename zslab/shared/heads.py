@@ -32,14 +32,14 @@ class SoftmaxHead:
         torch.Size([4, 2])
     """
 
-    lr: float = 1e-3  # Adam's learning rate; its betas are (0.5, 0.999) as in the release
-    epochs: int = 25  # passes over the samples
-    batch_size: int = 300  # samples per update; the last batch of an epoch may be smaller
-    bf16: bool = False  # whether training computes its matrix products in bfloat16; scores are float32 all the same
-    cuda_graphs: bool = True  # whether training on CUDA replays a captured step for every full batch
-    classes_: Tensor = field(init=False, repr=False, compare=False)  # (k,) class index of every output, ascending; set by `fit`
-    weight_: Tensor = field(init=False, repr=False, compare=False)  # (k, d); set by `fit`
-    bias_: Tensor = field(init=False, repr=False, compare=False)  # (k,); set by `fit`
+    lr: float = 1e-3  #: Adam's learning rate; its betas are (0.5, 0.999) as in the release
+    epochs: int = 25  #: passes over the samples
+    batch_size: int = 300  #: samples per update; the last batch of an epoch may be smaller
+    bf16: bool = False  #: whether training computes its matrix products in bfloat16; scores are float32 all the same
+    cuda_graphs: bool = True  #: whether training on CUDA replays a captured step for every full batch
+    classes_: Tensor = field(init=False, repr=False, compare=False)  #: (k,) class of every output, ascending; set by `fit`
+    weight_: Tensor = field(init=False, repr=False, compare=False)  #: (k, d); set by `fit`
+    bias_: Tensor = field(init=False, repr=False, compare=False)  #: (k,); set by `fit`
 
     def fit(self, features: Tensor | LazyFeatures, labels: Tensor, generator: torch.Generator) -> SoftmaxHead:
         """Train for all epochs; see `fit_epochs` for the arguments."""

@@ -40,11 +40,11 @@ SOON, SELDOM = 15.0, 300.0  # seconds before the first line about running jobs, 
 class PlannedRun:
     """A run that a sweep wants."""
 
-    name: str  # what sets it apart from the others, for messages
-    command: tuple[str, ...]  # that makes or continues it
-    folder: Path  # the run folder
-    data: Path | None = None  # folder of the data set; None where it is not known
-    epochs: int = 0  # of each of its stages
+    name: str  #: what sets it apart from the others, for messages
+    command: tuple[str, ...]  #: that makes or continues it
+    folder: Path  #: the run folder
+    data: Path | None = None  #: folder of the data set; None where it is not known
+    epochs: int = 0  #: of each of its stages
 
     @property
     def finished(self) -> bool:
@@ -173,12 +173,12 @@ class Active:
     """A run under way."""
 
     run: PlannedRun
-    outdated: bool  # it had finished on other data, so its training script compares them and says what differs
+    outdated: bool  #: it had finished on other data, so its training script compares them and says what differs
     started: float = field(default_factory=time.monotonic)
-    job: Job | None = None  # None while another process works in the folder, and before another attempt
-    cancelled: bool = False  # it was asked to save and stop
-    attempts: int = 0  # that failed
-    losses: int = 0  # of workers
+    job: Job | None = None  #: None while another process works in the folder, and before another attempt
+    cancelled: bool = False  #: it was asked to save and stop
+    attempts: int = 0  #: that failed
+    losses: int = 0  #: of workers
 
 
 @contextmanager

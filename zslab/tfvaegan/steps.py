@@ -38,12 +38,12 @@ NEGLIGIBLE = 1e-16  # below this λ1 vanishes in rounding, even in double precis
 class Draws:
     """The random numbers of one iteration."""
 
-    indices: Tensor  # (K, B) of training samples, without replacement within a batch
-    noise: Tensor  # (K, B, Z) standard normal, for the critic steps' generated features
-    alpha: Tensor  # (K, B, 1) uniform, the interpolation of the gradient penalty
-    vae_noise: Tensor  # (B, Z) standard normal, for the reconstruction
-    generator_noise: Tensor  # (B, Z) standard normal, for the generator step's features without encoded noise
-    unseen: UnseenDraws | None = None  # the random numbers for D2, in the transductive variant
+    indices: Tensor  #: (K, B) of training samples, without replacement within a batch
+    noise: Tensor  #: (K, B, Z) standard normal, for the critic steps' generated features
+    alpha: Tensor  #: (K, B, 1) uniform, the interpolation of the gradient penalty
+    vae_noise: Tensor  #: (B, Z) standard normal, for the reconstruction
+    generator_noise: Tensor  #: (B, Z) standard normal, for the generator step's features without encoded noise
+    unseen: UnseenDraws | None = None  #: the random numbers for D2, in the transductive variant
 
 
 @dataclass(frozen=True)
@@ -87,10 +87,10 @@ def draw(data: StageData, config: TfvaeganConfig, latent_dim: int, generator: to
 class Batch:
     """A batch of samples, or K of them with one more dimension in front."""
 
-    x: Tensor  # (B, D) real features. Those of D2 are unlabeled: they belong to other classes than `labels`
-    labels: Tensor  # (B,) the classes to generate features of
-    a: Tensor  # (B, A) attributes of these classes
-    target: Tensor  # (B, A) what the decoder is trained to find in features of these classes
+    x: Tensor  #: (B, D) real features. Those of D2 are unlabeled: they belong to other classes than `labels`
+    labels: Tensor  #: (B,) the classes to generate features of
+    a: Tensor  #: (B, A) attributes of these classes
+    target: Tensor  #: (B, A) what the decoder is trained to find in features of these classes
 
     def __getitem__(self, k: int) -> Batch:
         """Return the k-th of K batches."""

@@ -70,9 +70,9 @@ FOOT_LEVEL = 0.78  # y of the branch under the feet
 class Bird:
     """One rendered bird."""
 
-    image: Image.Image  # RGB, size x size
-    part_map: np.ndarray  # (size, size) uint8; 0 background, 1 + place in PARTS, or 1 + len(PARTS) for face and outline
-    boxes: dict[str, tuple[int, int, int, int]]  # part -> (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, of what is visible
+    image: Image.Image  #: RGB, size x size
+    part_map: np.ndarray  #: (size, size) uint8; 0 background, 1 + place in PARTS, or 1 + len(PARTS) for face and outline
+    boxes: dict[str, tuple[int, int, int, int]]  #: part -> (x0, y0, x1, y1) in pixels, x1 and y1 exclusive, of what is visible
 
 
 def render_bird(traits: dict[str, str], random: np.random.RandomState, *, size: int = IMAGE_SIZE, jitter: float = 1.0) -> Bird:

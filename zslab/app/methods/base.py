@@ -49,22 +49,22 @@ _found: dict[str, type[Served]] = {}
 class Output:
     """What a method says of n samples. Columns of classes are in the model's order."""
 
-    unseen: Tensor | None  # (n, C) scores among the unseen classes, -inf for the others; None where they were not asked for
-    every: Tensor | None  # (n, C) scores among all classes; None likewise, and for a method trained for unseen ones only
-    read: Tensor | None = None  # (n, A) what is read off the samples; None where nothing is
-    weights: Tensor | None = None  # (n, A) what an attribute of value 1 adds to the score of a class; None where it is `read`
-    attention: Tensor | None = None  # (n, A, rows, columns) where the method looks for each attribute; each map sums to 1
+    unseen: Tensor | None  #: (n, C) scores among the unseen classes, -inf for the others; None where they were not asked for
+    every: Tensor | None  #: (n, C) scores among all classes; None likewise, and for a method trained for unseen ones only
+    read: Tensor | None = None  #: (n, A) what is read off the samples; None where nothing is
+    weights: Tensor | None = None  #: (n, A) what an attribute of value 1 adds to the score of a class; None where it is `read`
+    attention: Tensor | None = None  #: (n, A, rows, columns) where the method looks for each attribute; each map sums to 1
 
 
 @dataclass(frozen=True)
 class RunParts:
     """What a run left for its model, and how much of the data to keep."""
 
-    tensors: dict[str, Tensor]  # weights of the chosen epoch
-    config: Mapping[str, Any]  # flags
+    tensors: dict[str, Tensor]  #: weights of the chosen epoch
+    config: Mapping[str, Any]  #: flags
     seed: int
-    gate_threshold: float | None = None  # in nats
-    max_seen_per_class: int = 100  # training features of each seen class to keep for new classes
+    gate_threshold: float | None = None  #: in nats
+    max_seen_per_class: int = 100  #: training features of each seen class to keep for new classes
 
 
 class Served(ABC):
@@ -75,10 +75,10 @@ class Served(ABC):
     """
 
     Settings: ClassVar[type[msgspec.Struct]]
-    uses_regions: ClassVar[bool] = False  # whether it takes region features (D, rows, columns) instead of pooled ones (D,)
-    chunk: ClassVar[int] = 8192  # samples that go through it at a time
-    feature_shape: tuple[int, ...]  # of one sample
-    generalized: bool = True  # whether it can choose among seen and unseen classes together
+    uses_regions: ClassVar[bool] = False  #: whether it takes region features (D, rows, columns) instead of pooled ones (D,)
+    chunk: ClassVar[int] = 8192  #: samples that go through it at a time
+    feature_shape: tuple[int, ...]  #: of one sample
+    generalized: bool = True  #: whether it can choose among seen and unseen classes together
 
     def __init__(self, model: Model, where: object, device: torch.device):
         self.device, self.where = device, f"{where}, weights"

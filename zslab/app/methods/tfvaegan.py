@@ -52,9 +52,9 @@ class TfvaeganServed(Served):
         decoder_trained: bool
         transform: bool
         feedback_synthesis: Annotated[float, Meta(ge=0, le=1000)] | None
-        n_synthetic: Annotated[int, Meta(ge=1, le=10_000)]  # the papers take 300 to 2,400
+        n_synthetic: Annotated[int, Meta(ge=1, le=10_000)]  #: the papers take 300 to 2,400
         head_lr: Annotated[float, Meta(gt=0, le=10)]
-        head_epochs: Annotated[int, Meta(ge=1, le=1000)]  # the papers take 25 to 50
+        head_epochs: Annotated[int, Meta(ge=1, le=1000)]  #: the papers take 25 to 50
         head_batch_size: Positive
         gate: Gate | None = None
 

@@ -22,11 +22,11 @@ LONGEST_NAME = 40  # characters of a class name beside a plot
 class Plot:
     """One figure of a report."""
 
-    name: str  # the file's stem below `plots/`
-    title: str  # the heading above the figure
-    caption: str  # one or two sentences that say what is shown
-    alt: str  # what a reader who cannot see the figure should know
-    png: bytes  # the image
+    name: str  #: the file's stem below `plots/`
+    title: str  #: the heading above the figure
+    caption: str  #: one or two sentences that say what is shown
+    alt: str  #: what a reader who cannot see the figure should know
+    png: bytes  #: the image
 
 
 def render(figure: Figure, name: str, title: str, caption: str, alt: str) -> Plot:
