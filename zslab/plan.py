@@ -6,6 +6,7 @@ choose a variant or several runs; every other flag is one of the config, and ove
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import itertools
 import sys
@@ -119,7 +120,9 @@ class Launcher:
         check_removed([word for word in argv if word.startswith("--")], self.path.name)
         words = tuple(word for word in self.offered if f"--{word}" in argv)
         config = self.config(words)
-        if (settings := _settings_file(argv)) is not None:
+        early = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        early.add_argument("--settings", type=Path)
+        if (settings := early.parse_known_args(argv)[0].settings) is not None:  # which the other flags override
             config = override(config, read_settings(settings), settings)
         kind = _command_line(type(config), [word for word in self.offered if word in SWITCHES])
         parsed: Any = tyro.cli(
@@ -211,15 +214,6 @@ def run_folder(config: RunConfig) -> RunFolder:
     partition = [] if config.partition is None else [f"partition{config.partition}"]
     name = "-".join([*data, *partition, *config.name_parts, f"seed{config.manualSeed}", digest])
     return RunFolder(resolve_folder(config.output) / name, digest)
-
-
-def _settings_file(argv: Sequence[str]) -> Path | None:
-    """Return the file after --settings, which must be known before the other flags override it."""
-    for number, word in enumerate(argv):
-        name, equals, value = word.partition("=")
-        if name == "--settings" and (equals or number + 1 < len(argv)):
-            return Path(value if equals else argv[number + 1])
-    return None
 
 
 def _command_line(kind: type[Config], words: Sequence[str]) -> Any:
