@@ -53,29 +53,21 @@ def attribute_network(attribute_dim: int, hidden_dim: int, feature_dim: int, rec
 
 @dataclass
 class ClassNormalizedMlp(Baseline):
-    """Class-normalized perceptron trained with Adam; its weights are the moving average of those of the last steps.
-
-    Attributes:
-        rectify: whether prototypes are not negative.
-        scale: s, whose square multiplies the cosines.
-        steps: batches that it is trained on, as far as they are no more than MOST_PASSES over the samples.
-        hidden_dim, lr, weight_decay, batch_size: of the network and its training.
-        seed: of the initial weights and of the order of the samples.
-    """
+    """Class-normalized perceptron trained with Adam; its weights are the moving average of those of the last steps."""
 
     name: ClassVar[str] = "class-normalized MLP"
     grid: ClassVar[tuple[Settings, ...]] = tuple(
         {"center": center, "rectify": not center, "steps": n} for center, n in product((True, False), STEPS)
     )
 
-    rectify: bool = False
-    scale: float = 5.0
-    steps: int = 200
+    rectify: bool = False  #: whether prototypes are not negative
+    scale: float = 5.0  #: s, whose square multiplies the cosines
+    steps: int = 200  #: batches that it is trained on, as far as they are no more than MOST_PASSES over the samples
     hidden_dim: int = 512
     lr: float = 2e-3
     weight_decay: float = 1e-4
     batch_size: int = 256
-    seed: int = 0
+    seed: int = 0  #: of the initial weights and of the order of the samples
 
     def _solver(self, data: TrainingSet) -> Callable[[ClassNormalizedMlp], dict[str, Tensor]]:
         """Return the solver: settings that differ in the number of steps alone share a training, if the fewest come first."""
