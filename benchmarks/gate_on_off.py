@@ -45,13 +45,13 @@ def best_h(curve: torch.Tensor) -> tuple[float, float, float]:
 
 def measure(run: Path, dataroot: Path | None) -> dict[str, tuple[float, ...]]:
     """Row -> fractions (T1, u, s, H, area) of one run; the area is that of the gate's ROC or of the single head's curve."""
-    config, rows = read_config(run, dataroot), {}
+    config, tensors, rows = read_config(run, dataroot), load_file(run / "model_last.safetensors"), {}
     data = open_dataset(config, METHOD.source(config)).stage("test", seed=config.manualSeed)
     for gated, rules in ((True, ("release", "mean")), (False, ("",))):
         for rule in rules:
             changed = replace(config, gzsl_od=gated, ood_threshold=rule or "release")
             networks = build_networks(changed, data)
-            networks.load_state_dict(load_file(run / "model_last.safetensors"))
+            networks.load_state_dict({name: tensors[name] for name in networks.state_dict()})  # the file has heads, too
             trainer = TfvaeganTrainer(networks, data, changed, *build_heads(changed), torch.device("cpu"))
             trainer.epoch = config.nepoch  # evaluation draws from the stream of its epoch
             found = trainer.evaluate(keep={config.classifier_epochs - 1})

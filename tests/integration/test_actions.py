@@ -2,6 +2,8 @@
 
 import json
 import re
+import runpy
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -414,6 +416,17 @@ def test_runs_with_and_without_gate(actions, root, monkeypatch, changes, groups)
         assert {
             f"{tag}_gate_{kind}" for tag in ("last", "val") for kind in ("entropy_seen", "entropy_unseen", "threshold")
         } <= set(arrays.files)
+
+
+def test_the_comparison_of_gate_and_head_starts_from_what_the_run_measured(actions, root, monkeypatch) -> None:
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    config = config_of(actions, root, report=False)
+    assert train(config, actions.train_tfvaegan.METHOD) == 0
+    folder = run_folder(config).path
+    rows = runpy.run_path(str(PROJECT / "benchmarks" / "gate_on_off.py"))["measure"](folder, None)
+    last = read_rows(folder)["last"]
+    assert rows["gate, release"][:4] == pytest.approx((last.T1, last.acc_unseen, last.acc_seen, last.H))
+    assert rows["one head, best on test"][3] >= rows["one head"][3]
 
 
 def launch(name: str, *arguments: object) -> int:
