@@ -32,6 +32,7 @@ def test_printed_commands_run_as_they_are(tmp_path, monkeypatch, capsys, unseen:
         return capsys.readouterr().out
 
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()  # or a folder of that name in the project would be taken
     monkeypatch.setattr("zslab.report.plots.plot.to_png", lambda figure: b"")  # of the reports the text is read
     sources = f"--images photos --attributes birds.csv --backbone descriptor {unseen}"
     learned = printed_by(f"zslab learn {sources} --dataroot learned --output birds.zsl")
