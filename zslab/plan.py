@@ -216,14 +216,14 @@ def run_folder(config: RunConfig) -> RunFolder:
     return RunFolder(resolve_folder(config.output) / name, digest)
 
 
-def _command_line(kind: type[Config], words: Sequence[str]) -> Any:
+def _command_line(kind: type[Config], names: Sequence[str]) -> Any:
     """Return a class for tyro: the switches of a launcher beside the flags of its config, all without prefixes."""
     import tyro
 
     no_pairs: Any = tyro.conf.FlagCreatePairsOff
     base: Any = SplitSwitches if "split" in kind.__dataclass_fields__ else Switches
     shown: Any = kind
-    own = [(word, no_pairs[bool], field(default=False, metadata={"help": SWITCHES[word]})) for word in words]
+    own = [(name, no_pairs[bool], field(default=False, metadata={"help": SWITCHES[name]})) for name in names]
     return make_dataclass(
         "CommandLine",
         [

@@ -71,9 +71,7 @@ class Baseline(ABC):
 
     #: subtract from features the mean of the class means, and from attributes their mean over the seen classes
     center: bool = True
-    feature_mean_: Tensor = field(
-        init=False, repr=False
-    )  #: (d,) float32 that `transform` subtracts; set by `fit`, as is what follows
+    feature_mean_: Tensor = field(init=False, repr=False)  #: (d,) float32 that `transform` subtracts
     attribute_mean_: Tensor = field(init=False, repr=False)  #: (a,) float64 that `prototypes` subtracts
     weights_: dict[str, Tensor] = field(init=False, repr=False)  #: what `prototypes` computes with, by name
     prototypes_: Tensor = field(init=False, repr=False)  #: (C, d) float32, one row for every row of the attribute matrix

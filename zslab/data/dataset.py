@@ -100,7 +100,7 @@ class Dataset:
     locations: dict[str, np.ndarray]  #: name without "_loc" -> 0-based sample indices, for the lists that the file has
     split_version: str  #: "v1", "v2", "custom" or "none" (no train/val lists), see `splits.recognize_split`; or "partition 3"
     notes: list[str] = field(default_factory=list)  #: sentences that belong beside every result on this data
-    #: rows of `attributes` that the split file declares unseen, with or without samples; those of test_unseen may lack
+    #: rows of `attributes` that the split file declares unseen, with or without samples; need not list those of test_unseen
     unseen_classes: np.ndarray = field(default_factory=lambda: np.array([], dtype=np.int64))
 
     def with_partition(self, number: int | None) -> Self:
